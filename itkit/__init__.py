@@ -1,0 +1,68 @@
+"""ITKIT: from any pile of CT/MR volumes to a clean, uniform, training-ready dataset.
+
+The names below load on first use, so that ``import itkit`` costs nothing.
+
+Examples
+--------
+>>> import itkit
+>>> sorted(name for name in itkit.__all__ if name.islower())[:3]
+['augment', 'crop_patches', 'orient']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from itkit.core.volume import Case as Case
+    from itkit.core.volume import Geometry as Geometry
+    from itkit.core.volume import Volume as Volume
+    from itkit.io.sitk_toolkit import read_volume as read
+    from itkit.io.sitk_toolkit import write_volume as write
+    from itkit.process.itk_aug import augment as augment
+    from itkit.process.itk_extract import remap_labels as remap_labels
+    from itkit.process.itk_orient import orient as orient
+    from itkit.process.itk_patch import crop_patches as crop_patches
+    from itkit.process.itk_resample import resample as resample
+    from itkit.run.api import run as run
+
+__version__ = "5.0.0.dev0"
+
+_HOMES = {
+    "Case": "itkit.core.volume:Case",
+    "Geometry": "itkit.core.volume:Geometry",
+    "Volume": "itkit.core.volume:Volume",
+    "augment": "itkit.process.itk_aug:augment",
+    "crop_patches": "itkit.process.itk_patch:crop_patches",
+    "orient": "itkit.process.itk_orient:orient",
+    "read": "itkit.io.sitk_toolkit:read_volume",
+    "remap_labels": "itkit.process.itk_extract:remap_labels",
+    "resample": "itkit.process.itk_resample:resample",
+    "run": "itkit.run.api:run",
+    "write": "itkit.io.sitk_toolkit:write_volume",
+}
+__all__ = [
+    "Case",
+    "Geometry",
+    "Volume",
+    "augment",
+    "crop_patches",
+    "orient",
+    "read",
+    "remap_labels",
+    "resample",
+    "run",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'itkit' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""The command line: parameters from argv, progress and results to the terminal."""

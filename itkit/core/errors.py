@@ -1,0 +1,53 @@
+"""What can go wrong, in one tree.
+
+ItkitError
+├── ParamsError            a parameter is wrong                     exit 2: nothing ran
+├── LayoutError            a folder is not what the command needs   exit 2
+├── MissingExtraError      an optional package is not installed     exit 2
+└── CaseError              one case failed, the others go on        exit 1
+    ├── ReadError          a file can't be read as a volume
+    ├── WriteError         a file can't be written
+    ├── GeometryMismatchError   grids differ that must agree
+    ├── LabelError         a label file holds what no label may
+    └── ResourceError      the case needs more than there is
+"""
+
+
+class ItkitError(Exception):
+    """Base of every error that ITKIT raises on purpose."""
+
+
+class ParamsError(ItkitError):
+    """A parameter is missing, malformed or contradicts another."""
+
+
+class LayoutError(ItkitError):
+    """A folder is missing, unwritable, or not laid out as the command needs."""
+
+
+class MissingExtraError(ItkitError):
+    """An optional package is needed; the message names the extra that brings it."""
+
+
+class CaseError(ItkitError):
+    """One case can't be processed; the others can."""
+
+
+class ReadError(CaseError):
+    """A file can't be read as the volume it should hold."""
+
+
+class WriteError(CaseError):
+    """A file can't be written; nothing is left under its final name."""
+
+
+class GeometryMismatchError(CaseError):
+    """Two grids that must agree differ."""
+
+
+class LabelError(CaseError):
+    """A label map holds values that no label map may hold."""
+
+
+class ResourceError(CaseError):
+    """A case needs more memory than the run may use."""

@@ -1,0 +1,38 @@
+"""Optional packages: imported when needed, or an error that names the extra."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from itkit.core.errors import MissingExtraError
+
+
+def require(module: str, *, extra: str, why: str) -> Any:
+    """Import an optional module.
+
+    Parameters
+    ----------
+    module
+        Import name, e.g. ``"pydicom"``.
+    extra
+        Extra of this package that installs it.
+    why
+        What it is needed for, in a few words.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed, or fails to import.
+
+    Examples
+    --------
+    >>> require("json", extra="dev", why="an example").dumps([1])
+    '[1]'
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{why} needs the package {module!r} ({error}); install it with: pip install 'itkit[{extra}]'"
+        ) from error

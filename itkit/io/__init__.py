@@ -1,0 +1,1 @@
+"""Files in, files out: the only layer that opens a path."""

@@ -1,0 +1,1 @@
+"""One module a command: its parameters, its pure functions, its operation."""

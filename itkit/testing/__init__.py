@@ -1,0 +1,1 @@
+"""Phantoms, strategies and contracts, shipped so that extensions test alike."""
