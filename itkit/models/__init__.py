@@ -1,0 +1,54 @@
+"""Segmentation networks: a registry of cards, builders, and released weights.
+
+Nothing here imports torch until a network is built.
+
+Examples
+--------
+>>> from itkit.models import list_models, model_card
+>>> "mednext_s" in list_models("mednext*")
+True
+>>> model_card("mednext_s").divisor
+16
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from itkit.models.pretrained import LoadReport, load_pretrained
+    from itkit.models.reference import from_reference
+    from itkit.models.registry import ModelCard, create_model, list_models, model_card, table
+
+__all__ = [
+    "LoadReport",
+    "ModelCard",
+    "create_model",
+    "from_reference",
+    "list_models",
+    "load_pretrained",
+    "model_card",
+    "table",
+]
+
+_HOMES = {
+    "LoadReport": "pretrained",
+    "ModelCard": "registry",
+    "create_model": "registry",
+    "from_reference": "reference",
+    "list_models": "registry",
+    "load_pretrained": "pretrained",
+    "model_card": "registry",
+    "table": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Parts that several networks share, one topic a module."""
