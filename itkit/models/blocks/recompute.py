@@ -1,0 +1,42 @@
+"""Gradient checkpointing that leaves batch-norm statistics as an ordinary forward pass would."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def recompute(module: nn.Module, *inputs: Any) -> Tensor:
+    """Call a module without keeping its activations; the backward pass computes them again.
+
+    The second computation does not update running batch-norm statistics, so training with and without checkpointing
+    gives the same weights and buffers. Without gradients it is a plain call.
+    """
+    if not torch.is_grad_enabled():
+        return module(*inputs)  # type: ignore[no-any-return]  # calling a module gives Any
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _statistics_kept(module)
+
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]

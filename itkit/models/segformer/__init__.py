@@ -1,0 +1,1 @@
+"""SegFormer: Mix Transformer encoders and the all-MLP decoder."""
