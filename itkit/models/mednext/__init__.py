@@ -1,0 +1,1 @@
+"""MedNeXt: a U-shaped network of ConvNeXt blocks (Roy et al., MICCAI 2023)."""
