@@ -1,0 +1,72 @@
+"""What every kernel needs to know about its arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# the order in which the C side numbers the types
+TYPES: tuple[np.dtype[Any], ...] = tuple(
+    np.dtype(name)
+    for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
+)
+
+
+def plain(array: NDArray[Any], *, ndim: int | None = 3) -> NDArray[Any]:
+    """View bool as uint8 and bring foreign byte order home; other arrays pass as they are.
+
+    Raises
+    ------
+    TypeError
+        For a voxel type that no kernel knows.
+    ValueError
+        For another number of axes.
+    """
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"expected an array with {ndim} axes (Z, Y, X); got shape {array.shape}")
+    if array.dtype == np.bool_:
+        return array.view(np.uint8)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype not in TYPES:
+        raise TypeError(f"no kernel for voxel type {array.dtype}; convert to an integer type, float32 or float64")
+    return array
+
+
+def type_number(dtype: np.dtype[Any]) -> int:
+    """Give the number of a voxel type on the C side."""
+    return TYPES.index(dtype)
+
+
+def rows_last(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy only if neighbours along X lie further apart than those along Y or Z: a walk along X would miss caches."""
+    steps = [abs(stride) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1]
+    if array.shape[2] > 1 and min(steps) < abs(array.strides[2]):
+        return np.ascontiguousarray(array)
+    return array
+
+
+def to_dtype(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert double results: integer types rounded to nearest (ties to even) and clamped; nan becomes 0."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    info = np.iinfo(dtype)
+    low, high = float(info.min), float(info.max)  # 64-bit maxima round up to the next power of two
+    rounded = np.rint(values)
+    safe = np.where((rounded > low) & (rounded < high), rounded, 0.0).astype(dtype)
+    safe[rounded <= low] = info.min
+    safe[rounded >= high] = info.max
+    return safe
+
+
+def fill_value(fill: float, dtype: np.dtype[Any]) -> Any:
+    """Fill value as a scalar of the voxel type; integers that fit pass exactly, others are rounded and clamped."""
+    if dtype.kind in "iu" and isinstance(fill, (int, np.integer)):
+        info = np.iinfo(dtype)
+        return dtype.type(min(max(int(fill), info.min), info.max))
+    return to_dtype(np.array([fill], dtype=np.float64), dtype)[0]

@@ -1,0 +1,83 @@
+"""Which implementation runs: the compiled library if it is there and wanted, else numpy."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Backend = Literal["native", "numpy"]
+LIBRARY = "itkit.kernels._native"
+ABI = 1  # changes whenever a C function's arguments change, so that a stale build is never called
+_forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
+
+
+@cache
+def _load() -> ctypes.CDLL | None:
+    """Open the compiled library; none if it was not built, can't be loaded, or belongs to another version."""
+    spec = importlib.util.find_spec(LIBRARY)
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(spec.origin)
+        abi = library.itkit_abi()
+    except (OSError, AttributeError):
+        return None
+    return library if abi == ABI else None
+
+
+def native() -> ctypes.CDLL | None:
+    """Give the compiled library, or none when numpy is to do the work."""
+    forced = _forced.get()
+    if forced == "numpy" or (forced is None and os.environ.get("ITKIT_NATIVE", "1") == "0"):
+        return None
+    return _load()
+
+
+def backend() -> Backend:
+    """Name the implementation that the kernels use now.
+
+    Examples
+    --------
+    >>> with forced_backend("numpy"):
+    ...     backend()
+    'numpy'
+    """
+    return "numpy" if native() is None else "native"
+
+
+@contextmanager
+def forced_backend(name: Backend) -> Iterator[None]:
+    """Choose the implementation within a ``with`` block, whatever the environment says.
+
+    Raises
+    ------
+    RuntimeError
+        When the compiled library is asked for and is not there.
+    """
+    if name == "native" and _load() is None:
+        raise RuntimeError(f"{LIBRARY} is not built for this version; run: python setup.py build_ext --inplace")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def run_slabs(work: Callable[[int, int], None], length: int, threads: int) -> None:
+    """Call ``work(begin, end)`` over contiguous parts of ``range(length)``, one a thread."""
+    parts = max(1, min(threads, length))
+    if parts == 1:
+        work(0, length)
+        return
+    bounds = [length * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(work, bounds[:-1], bounds[1:]))

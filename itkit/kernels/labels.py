@@ -1,0 +1,161 @@
+"""Which classes a label map holds, and what they become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from itkit.kernels.arrays import plain
+from itkit.kernels.statistics import min_max
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike, NDArray
+
+TABLE_LIMIT = 1 << 22  # greatest range of values of a wide type that is looked up in a table
+
+
+def label_counts(array_zyx: NDArray[Any]) -> dict[int, int]:
+    """Count the voxels of every class.
+
+    Parameters
+    ----------
+    array_zyx
+        Label map of any shape: integers, or floats with integral values.
+
+    Returns
+    -------
+    dict
+        Class to number of voxels, classes ascending; empty for an empty array.
+
+    Raises
+    ------
+    ValueError
+        For floats that are not integral.
+
+    Examples
+    --------
+    >>> label_counts(np.array([[[3, -1, 3]]]))
+    {-1: 1, 3: 2}
+    """
+    values = plain(array_zyx, ndim=None)
+    if values.size == 0:
+        return {}
+    table = _table_range(values)
+    if table is None:
+        classes, counts = np.unique(values, return_counts=True)
+        return {_integer(value): count for value, count in zip(classes.tolist(), counts.tolist(), strict=True)}
+    first, length = table
+    return _named(_histogram(values, first, length), first)
+
+
+def remap(
+    array_zyx: NDArray[Any],
+    mapping: Mapping[int, int],
+    *,
+    dtype: DTypeLike,
+    rest: Literal[0, "keep"] = 0,
+) -> tuple[NDArray[Any], dict[int, int]]:
+    """Rename classes and count them on the way.
+
+    Parameters
+    ----------
+    array_zyx
+        Label map of any shape: integers, or floats with integral values.
+    mapping
+        Old class to new class.
+    dtype
+        Integer type of the result.
+    rest
+        What classes outside the mapping become: 0, or ``"keep"``.
+
+    Returns
+    -------
+    array, counts
+        The result, C-contiguous, and how many voxels each *old* class has (as :func:`label_counts`).
+
+    Raises
+    ------
+    ValueError
+        When a class to write does not fit ``dtype``, or floats are not integral.
+
+    Examples
+    --------
+    >>> remap(np.array([[[0, 5, 7]]]), {5: -1}, dtype="int8")
+    (array([[[ 0, -1,  0]]], dtype=int8), {0: 1, 5: 1, 7: 1})
+    """
+    values = plain(array_zyx, ndim=None)
+    target = np.dtype(dtype)
+    table = _table_range(values) if values.size else None
+    if table is None:
+        return _remap_by_search(values, mapping, target, rest)
+    first, length = table
+    lookup = np.zeros(length, dtype=target)
+    if rest == "keep":
+        lookup[...] = np.arange(first, first + length).astype(target)
+    limits = np.iinfo(target)
+    for old, new in mapping.items():
+        if first <= old < first + length and limits.min <= new <= limits.max:
+            lookup[old - first] = new
+    result, histogram = _look_up(values, lookup, first)
+    counts = _named(histogram, first)
+    _check_fit(counts, mapping, target, rest)
+    return result, counts
+
+
+def _table_range(values: NDArray[Any]) -> tuple[int, int] | None:
+    """First value and length of a table over the values; none if it would be too long."""
+    if values.dtype.kind == "f":
+        return None
+    if values.dtype.itemsize <= 2:
+        return int(np.iinfo(values.dtype).min), 1 << (8 * values.dtype.itemsize)
+    low, high = (int(value) for value in min_max(values))
+    return (low, high - low + 1) if high - low < TABLE_LIMIT else None
+
+
+def _places(values: NDArray[Any], first: int) -> NDArray[Any]:
+    """Table indices of the values."""
+    if values.dtype.kind == "u" and first == 0:
+        return values
+    return values.astype(np.int64) - first if first <= 2**62 else (values - values.dtype.type(first)).astype(np.int64)
+
+
+def _histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64]:
+    return np.bincount(_places(values, first).ravel().astype(np.int64), minlength=length)
+
+
+def _look_up(values: NDArray[Any], lookup: NDArray[Any], first: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    result = np.ascontiguousarray(lookup[_places(values, first)])
+    return result, _histogram(values, first, len(lookup))
+
+
+def _named(histogram: NDArray[np.int64], first: int) -> dict[int, int]:
+    places = np.flatnonzero(histogram)
+    return {first + place: count for place, count in zip(places.tolist(), histogram[places].tolist(), strict=True)}
+
+
+def _integer(value: float) -> int:
+    if value != value or value in (float("inf"), float("-inf")) or int(value) != value:
+        raise ValueError(f"a label map holds integers; got {value}")
+    return int(value)
+
+
+def _check_fit(counts: Mapping[int, int], mapping: Mapping[int, int], dtype: np.dtype[Any], rest: object) -> None:
+    limits = np.iinfo(dtype)
+    for old in counts:
+        new = mapping.get(old, old if rest == "keep" else 0)
+        if not limits.min <= new <= limits.max:
+            raise ValueError(f"class {new} (from {old}) does not fit {dtype}, {limits.min} to {limits.max}")
+
+
+def _remap_by_search(
+    values: NDArray[Any], mapping: Mapping[int, int], dtype: np.dtype[Any], rest: object
+) -> tuple[NDArray[Any], dict[int, int]]:
+    classes, places, tally = np.unique(values, return_inverse=True, return_counts=True)
+    old = [_integer(value) for value in classes.tolist()]
+    counts = dict(zip(old, tally.tolist(), strict=True))
+    _check_fit(counts, mapping, dtype, rest)
+    lookup = np.array([mapping.get(value, value if rest == "keep" else 0) for value in old], dtype=dtype)
+    return np.ascontiguousarray(lookup[places].reshape(values.shape)), counts

@@ -1,0 +1,48 @@
+"""Moving voxels in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from itkit.kernels.arrays import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def reorient(
+    array_zyx: NDArray[Any], axes_zyx: Sequence[int], flips_zyx: Sequence[bool], *, threads: int = 1
+) -> NDArray[Any]:
+    """Permute and flip the axes of a volume.
+
+    Parameters
+    ----------
+    array_zyx
+        Voxels ``(Z, Y, X)``.
+    axes_zyx
+        For each axis of the result, the axis of the input that it is; ``(0, 1, 2)`` keeps all.
+    flips_zyx
+        Whether each axis *of the result* runs backwards along that input axis.
+    threads
+        Threads.
+
+    Returns
+    -------
+    numpy.ndarray
+        C-contiguous copy of ``array.transpose(axes)`` with the flips.
+
+    Examples
+    --------
+    >>> reorient(np.array([[[1, 2], [3, 4]]]), (0, 2, 1), (False, True, False))
+    array([[[2, 4],
+            [1, 3]]])
+    """
+    view = plain(array_zyx).transpose(axes_zyx)
+    view = view[tuple(slice(None, None, -1 if flip else 1) for flip in flips_zyx)]
+    result = np.empty(view.shape, dtype=view.dtype)
+    np.copyto(result, view)
+    return result.view(np.bool_) if array_zyx.dtype == np.bool_ else result
