@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from itkit.models.blocks.drop_path import DropPath, linear_rates
 from itkit.models.blocks.recompute import recompute
@@ -112,7 +112,7 @@ class Attention(nn.Module):
         source = self.norm(to_tokens(self.sr(to_map(x, size)))) if self.sr_ratio > 1 else x
         key, value = self.kv(source).reshape(batch, -1, 2, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
         return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(batch, length, dim)))  # type: ignore[no-any-return]
 
 
@@ -140,7 +140,7 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map tokens ``(N, L, C)`` to tokens of the same shape."""
-        hidden = self.drop(F.gelu(self.dwconv(self.fc1(x), size)))
+        hidden = self.drop(functional.gelu(self.dwconv(self.fc1(x), size)))
         return self.drop(self.fc2(hidden))  # type: ignore[no-any-return]  # calling a module gives Any
 
 

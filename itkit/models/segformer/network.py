@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
 from itkit.models.segformer.mit import MixVisionTransformer, to_map, to_tokens, variant_options
@@ -44,7 +44,7 @@ class Fuse(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, Y, X)`` to ``(N, dim, Y, X)``."""
-        return F.relu(self.bn(self.conv(x)))
+        return functional.relu(self.bn(self.conv(x)))
 
 
 class SegFormerHead(nn.Module):
@@ -92,7 +92,7 @@ class SegFormerHead(nn.Module):
         c1, c2, c3, c4 = maps
         size = c1.shape[2:]
         coarse = [
-            F.interpolate(projection(x), size=size, mode="bilinear", align_corners=False)
+            functional.interpolate(projection(x), size=size, mode="bilinear", align_corners=False)
             for projection, x in ((self.linear_c4, c4), (self.linear_c3, c3), (self.linear_c2, c2))
         ]
         fused = self.linear_fuse(torch.cat([*coarse, self.linear_c1(c1)], dim=1))
@@ -119,7 +119,7 @@ class SegFormer(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map ``(N, C, Y, X)`` to logits ``(N, K, Y, X)``."""
         logits = self.decode_head(self.backbone(image))
-        return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=self.align_corners)
+        return functional.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=self.align_corners)
 
 
 def build(

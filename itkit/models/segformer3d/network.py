@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from itkit.models.blocks.recompute import recompute
 
@@ -72,7 +72,7 @@ class SelfAttention(nn.Module):
         source = self.sr_norm(to_tokens(self.sr(to_map(x, size_zyx)))) if self.sr_ratio > 1 else x
         pairs = self.key_value(source).reshape(batch, -1, 2, self.heads, dim // self.heads)
         key, value = pairs.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        mixed = functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))  # type: ignore[no-any-return]
 
 
@@ -100,7 +100,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, size_zyx: Size) -> Tensor:
         """Map tokens ``(N, L, C)`` to tokens of the same shape."""
-        return self.fc2(F.gelu(self.dwconv(self.fc1(x), size_zyx)))  # type: ignore[no-any-return]
+        return self.fc2(functional.gelu(self.dwconv(self.fc1(x), size_zyx)))  # type: ignore[no-any-return]
 
 
 class TransformerBlock(nn.Module):
@@ -196,12 +196,12 @@ class DecoderHead(nn.Module):
         c1, c2, c3, c4 = maps
         size = c1.shape[2:]
         coarse = [
-            F.interpolate(projection(x), size=size, mode="trilinear", align_corners=False)
+            functional.interpolate(projection(x), size=size, mode="trilinear", align_corners=False)
             for projection, x in ((self.linear_c4, c4), (self.linear_c3, c3), (self.linear_c2, c2))
         ]
         fused = self.linear_fuse(torch.cat([*coarse, self.linear_c1(c1)], dim=1))
         logits = self.linear_pred(self.dropout(fused))
-        return F.interpolate(logits, size=[4 * side for side in size], mode="trilinear", align_corners=False)
+        return functional.interpolate(logits, size=[4 * side for side in size], mode="trilinear", align_corners=False)
 
 
 class SegFormer3D(nn.Module):

@@ -1,0 +1,1 @@
+"""EfficientFormer, versions 1 and 2: classifiers and segmentation encoders."""
