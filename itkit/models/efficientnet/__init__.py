@@ -1,0 +1,1 @@
+"""EfficientNet encoders and classifiers under both names that their weights circulate in."""
