@@ -1,0 +1,1 @@
+"""UNet 3+: a U-Net with full-scale skip connections (Huang et al., ICASSP 2020)."""
