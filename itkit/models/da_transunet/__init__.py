@@ -1,0 +1,1 @@
+"""DA-TransUNet in plain PyTorch: card and network."""

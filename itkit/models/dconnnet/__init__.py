@@ -1,0 +1,1 @@
+"""DconnNet in plain PyTorch: card and network."""

@@ -1,0 +1,32 @@
+"""Card of DconnNet."""
+
+from __future__ import annotations
+
+from itkit.models.registry import ModelCard
+
+CARDS = (
+    ModelCard(
+        name="dconnnet",
+        family="dconnnet",
+        title="DconnNet",
+        paper="Yang, Farsiu, Directional Connectivity-based Segmentation of Medical Images, CVPR 2023",
+        year=2023,
+        doi="10.48550/arXiv.2304.00145",
+        repository="https://github.com/Zyun-Y/DconnNet",
+        code_licence="none stated",
+        spatial_dims=(2,),
+        builder="itkit.models.dconnnet.network:build",
+        tiny={"width": 8, "blocks": (1, 1, 1, 1)},
+        tiny_size=64,
+        divisor=32,
+        minimum_size=32,
+        unused=(r"backbone\.fc\.", r"fb5\.conv_3x3\.", r"cls_pred_conv\."),
+        checkpointing=True,
+        deep_supervision=True,
+        notes=(
+            "Predicts eight links a class; logits come from bilateral voting. The authors' losses, on the links of "
+            "Segmenter.network, are in itkit.criterion.dconnnet. Its backbone takes torchvision's ResNet-34 weights."
+        ),
+    ),
+)
+REFERENCES = {"model.DconnNet.DconnNet": "itkit.models.dconnnet.network:reference"}

@@ -1,0 +1,1 @@
+"""DSNet in plain PyTorch: card and network."""

@@ -1,0 +1,1 @@
+"""EGE-UNet in plain PyTorch: card and network."""

@@ -1,0 +1,1 @@
+"""LM-Net in plain PyTorch: card and network."""
