@@ -1,0 +1,150 @@
+"""Headers of volume files, read without numpy and without SimpleITK: a few KB of each file and some arithmetic.
+
+Of 2,000 headers this takes about a fortieth of the time of SimpleITK's ``ReadImageInformation``.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from itkit.core.errors import ReadError
+from itkit.io import metaimage, nifti, nrrd
+from itkit.io.header_model import Header, UnsupportedHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Header", "UnsupportedHeader", "read_header", "unit_files", "volume_suffix"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_FIRST_BYTES = 4096
+_LARGEST_TEXT_HEADER = 16 << 20
+_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
+DETACHED_SUFFIXES = frozenset({".mhd", ".nhdr"})
+
+
+def volume_suffix(path: str | os.PathLike[str]) -> str | None:
+    """Return the extension of a volume file in lower case, ``None`` for other files.
+
+    Examples
+    --------
+    >>> volume_suffix("a/scan.NII.GZ"), volume_suffix("scan.nii.v2.mha"), volume_suffix("scan.gz")
+    ('.nii.gz', '.mha', None)
+    """
+    name = os.fspath(path).lower()
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix):
+            return suffix
+    return None
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read what a volume file says about itself; no voxel is read.
+
+    Parameters
+    ----------
+    path
+        ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``, in any letter case.
+
+    Raises
+    ------
+    ReadError
+        When the header is empty, broken or truncated, the data file missing or too short, a NIfTI's grid sheared.
+    UnsupportedHeader
+        When the header may be right but is beyond this parser: let SimpleITK read it.
+    OSError
+        When the file can't be opened.
+    """
+    path = path if isinstance(path, Path) else Path(path)
+    suffix = volume_suffix(path)
+    if suffix is None:
+        raise ReadError(f"{path}: expected a volume file ({', '.join(_SUFFIXES)}); convert it first")
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open costs as much as the read
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(_FIRST_BYTES)
+        if not head:
+            raise ReadError(f"{path}: the file is empty; copy or export it again")
+        if suffix in (".nii", ".nii.gz"):
+            return _read_nifti(file, head, path, size, compressed=suffix == ".nii.gz" and head[:2] == _GZIP_MAGIC)
+        if suffix in (".mha", ".mhd"):
+            text = _whole_header(file, head, path, size, metaimage.header_bytes_needed, to_end=False)
+            return metaimage.parse_metaimage(text, path, size)
+        text = _whole_header(file, head, path, size, nrrd.header_bytes_needed, to_end=suffix == ".nhdr")
+        return nrrd.parse_nrrd(text, path, size)
+
+
+def _whole_header(
+    file: BinaryIO, head: bytes, path: Path, size: int, length_of: Callable[[bytes], int | None], *, to_end: bool
+) -> bytes:
+    """Read on until a text header is complete; with ``to_end`` the end of the file completes it, too."""
+    while (length := length_of(head)) is None:
+        more = file.read(max(len(head), _FIRST_BYTES)) if len(head) < _LARGEST_TEXT_HEADER else b""
+        if not more:
+            if to_end and len(head) == size:
+                return head
+            if len(head) < size:
+                raise ReadError(f"{path}: no end of the header in {len(head)} bytes; is the extension right?")
+            raise ReadError(f"{path}: the header ends too early, after {size} bytes; copy or export the file again")
+        head += more
+    return head[:length]
+
+
+def _read_nifti(file: BinaryIO, head: bytes, path: Path, size: int, *, compressed: bool) -> Header:
+    if head[:2] == _GZIP_MAGIC and not compressed:
+        raise UnsupportedHeader(f"{path}: a gzip stream under another extension")
+    if not compressed:
+        return nifti.parse_nifti(head, path, size)
+    try:
+        plain = _inflate(file, head, nifti.HEADER_BYTES)
+    except zlib.error as error:
+        raise ReadError(f"{path}: the compressed stream is corrupt ({error}); copy or export the file again") from error
+    return nifti.parse_nifti(plain, path, None, encoding="gzip")
+
+
+def _inflate(file: BinaryIO, data: bytes, wanted: int) -> bytes:
+    """Inflate the first bytes of a gzip file; its members may be small."""
+    plain = b""
+    stream = zlib.decompressobj(31)
+    while len(plain) < wanted:
+        plain += stream.decompress(data, wanted - len(plain))
+        if stream.eof:
+            data = stream.unused_data or file.read(_FIRST_BYTES)
+            if not data.startswith(_GZIP_MAGIC):
+                break
+            stream = zlib.decompressobj(31)
+        elif len(plain) < wanted:
+            data = stream.unconsumed_tail or file.read(_FIRST_BYTES)
+            if not data:
+                break
+    return plain
+
+
+def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return all files that make up a volume: the header (or only) file first.
+
+    Raises
+    ------
+    ReadError
+        When a header does not say which its data file is, or names one outside its own folder: such a pair can't be
+        copied, linked or deleted as a unit.
+
+    Examples
+    --------
+    >>> [file.name for file in unit_files("scan.nii.gz")]
+    ['scan.nii.gz']
+    """
+    path = Path(path)
+    if volume_suffix(path) not in DETACHED_SUFFIXES:
+        return (path,)
+    try:
+        data_path = read_header(path).data_path
+    except UnsupportedHeader as error:
+        raise ReadError(f"{path}: can't tell which files belong to it ({error}); convert it to .mha first") from error
+    if data_path == path:
+        return (path,)
+    if data_path.parent.resolve() != path.parent.resolve():
+        raise ReadError(f"{path}: its data file {data_path} lies in another folder; move it beside the header")
+    return (path, data_path)
