@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from itkit.models.errors import ModelError
+
 
 class DropPath(nn.Module):
     """Drop a residual branch for random samples and scale the others to keep the expectation.
@@ -25,7 +27,7 @@ class DropPath(nn.Module):
     def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         if not 0.0 <= rate < 1.0:
-            raise ValueError(f"drop path rate must lie in [0, 1); got {rate}")
+            raise ModelError(f"drop path rate must lie in [0, 1); got {rate}")
         self.rate = float(rate)
 
     def forward(self, x: Tensor) -> Tensor:

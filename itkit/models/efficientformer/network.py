@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
 from itkit.models.efficientformer.v1 import EfficientFormer
 from itkit.models.efficientformer.v2 import RATIOS_L, EfficientFormerV2
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,9 +43,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "embed_dims": (32, 64, 144, 288),
             "vit_num": 4,
             "drop_path_rate": 0.02,
-            "e_ratios": _ratios(
-                (4,) * 4, (4,) * 4, (4, 4, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4), (4, 4, 3, 3, 3, 3, 4, 4)
-            ),
+            "e_ratios": _ratios((4,) * 4, (4,) * 4, (4, 4, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4), (4, 4, 3, 3, 3, 3, 4, 4)),
         },
         "v2_l": {
             "layers": (5, 5, 15, 10),
@@ -67,7 +66,7 @@ def variant_options(variant: str) -> Mapping[str, Any]:
         When the variant is unknown.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {variant!r}")
+        raise ModelError(f"variant must be one of {', '.join(VARIANTS)}; got {variant!r}")
     return VARIANTS[variant]
 
 
@@ -100,7 +99,7 @@ def build(
         norms of version 2 train unless ``norm_eval=True``; its ``resolution`` is 512 by default.
     """
     if spatial_dims != 2:
-        raise ValueError(f"spatial_dims must be 2 for EfficientFormer; got {spatial_dims}")
+        raise ModelError(f"spatial_dims must be 2 for EfficientFormer; got {spatial_dims}")
     arguments = {**variant_options(variant), "fork_feat": True, "in_chans": in_channels}
     encoder: EfficientFormer | EfficientFormerV2
     if variant.startswith("v2"):
@@ -134,10 +133,10 @@ def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
     arguments = {**defaults, **config}
     encoder = official_class.startswith("segmentation.")
     if encoder and not arguments.setdefault("fork_feat", True):
-        raise ValueError(f"fork_feat must be true for {official_class}; the classifiers are in models.efficientformer*")
+        raise ModelError(f"fork_feat must be true for {official_class}; the classifiers are in models.efficientformer*")
     if "v2" in official_class.lower():
         resolution = 512 if encoder else 224
         return EfficientFormerV2(**{"resolution": resolution, "resizable": encoder, **arguments})
     if not encoder and arguments.get("fork_feat"):
-        raise ValueError(f"fork_feat must be false for {official_class}; use segmentation.backbone.EfficientFormer")
+        raise ModelError(f"fork_feat must be false for {official_class}; use segmentation.backbone.EfficientFormer")
     return EfficientFormer(**arguments)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from itkit.models.blocks.recompute import recompute
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ CLASSIFIER_GRID = 7
 
 
 def offset_index(key_side: int, query_side: int | None = None) -> Tensor:
-    """Number the absolute row and column offsets between queries and keys of square grids.
+    """Return a number for the absolute row and column offset of every query and key of square grids.
 
     Parameters
     ----------
@@ -109,9 +110,9 @@ class BiasedAttention(nn.Module):
             return functional.interpolate(table, size=(queries, keys), mode="bicubic", align_corners=False)
         if self.attention_bias_idxs.shape != (queries, keys):
             expected = " and ".join(map(str, self.attention_bias_idxs.shape))
-            raise ValueError(
-                f"attention biases belong to {expected} queries and keys; got {queries} and {keys}: the classifier takes "
-                "images of its own resolution only"
+            raise ModelError(
+                f"attention biases belong to {expected} queries and keys; got {queries} and {keys}: "
+                "the classifier takes images of its own resolution only"
             )
         return self.attention_biases[:, self.attention_bias_idxs][None]
 
@@ -187,7 +188,7 @@ def check_stages(layers: Sequence[int], embed_dims: Sequence[int], downsamples: 
     """Raise ValueError where the arguments do not describe four stages."""
     for name, values in (("layers", layers), ("embed_dims", embed_dims), ("downsamples", downsamples)):
         if len(values) != 4:
-            raise ValueError(f"{name} needs 4 entries, one a stage; got {list(values)}")
+            raise ModelError(f"{name} needs 4 entries, one a stage; got {list(values)}")
 
 
 def init_weights(module: nn.Module) -> None:

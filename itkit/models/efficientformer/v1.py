@@ -25,6 +25,7 @@ from itkit.models.efficientformer.parts import (
     scale_parameter,
     stem,
 )
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,15 @@ class Block4D(_Residual):
     """Average pooling as the token mixer and a convolutional MLP, on maps."""
 
     def __init__(
-        self, dim: int, mlp_ratio: float, pool_size: int, drop: float, drop_path: float, scale: float, *, use_scale: bool
+        self,
+        dim: int,
+        mlp_ratio: float,
+        pool_size: int,
+        drop: float,
+        drop_path: float,
+        scale: float,
+        *,
+        use_scale: bool,
     ) -> None:
         super().__init__(dim, drop_path, scale, channels_last=False, use_scale=use_scale)
         self.pool = nn.AvgPool2d(pool_size, 1, pool_size // 2, count_include_pad=False)
@@ -122,7 +131,15 @@ class Block3D(_Residual):
     """Attention and an MLP, on tokens."""
 
     def __init__(
-        self, dim: int, mlp_ratio: float, drop: float, drop_path: float, scale: float, *, use_scale: bool, resizable: bool
+        self,
+        dim: int,
+        mlp_ratio: float,
+        drop: float,
+        drop_path: float,
+        scale: float,
+        *,
+        use_scale: bool,
+        resizable: bool,
     ) -> None:
         super().__init__(dim, drop_path, scale, channels_last=True, use_scale=use_scale)
         self.norm1 = nn.LayerNorm(dim)
@@ -207,7 +224,7 @@ class EfficientFormer(Classifier):
         super().__init__()
         check_stages(layers, embed_dims, downsamples)
         if not 0 <= vit_num <= layers[3]:
-            raise ValueError(f"vit_num must lie between 0 and the last stage's {layers[3]} blocks; got {vit_num}")
+            raise ModelError(f"vit_num must lie between 0 and the last stage's {layers[3]} blocks; got {vit_num}")
         self.embed_dims = tuple(embed_dims)
         self.fork_feat = fork_feat
         self.use_checkpoint = use_checkpoint

@@ -28,6 +28,7 @@ from itkit.models.efficientformer.parts import (
     scale_parameter,
     stem,
 )
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,12 +55,13 @@ def _conv_norm(in_channels: int, out_channels: int, kernel: int = 1, stride: int
 
 def _heads(x: Tensor) -> Tensor:
     """Split ``(N, C, Y, X)`` into tokens of every head, ``(N, heads, Y*X, C / heads)``."""
-    return x.flatten(2).unflatten(1, (HEADS, -1)).transpose(2, 3)
+    batch, channels, height, width = x.shape
+    return x.reshape(batch, HEADS, channels // HEADS, height * width).transpose(2, 3)
 
 
 def _joined(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """Undo :func:`_heads` for a map of ``size`` (Y, X)."""
-    return tokens.transpose(2, 3).flatten(1, 2).unflatten(2, size)
+    return tokens.transpose(2, 3).reshape(tokens.shape[0], HEADS * tokens.shape[3], *size)
 
 
 def _projection(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -114,9 +116,7 @@ class DownAttention(BiasedAttention):
 
     def __init__(self, dim: int, out_dim: int, side: int, *, resizable: bool) -> None:
         half = math.ceil(side / 2)
-        super().__init__(
-            offset_index(side, half), side**2, resizable=resizable, unread_keys=(2 * CLASSIFIER_GRID) ** 2
-        )
+        super().__init__(offset_index(side, half), side**2, resizable=resizable, unread_keys=(2 * CLASSIFIER_GRID) ** 2)
         keys, values = HEADS * DOWN_KEY_DIM, HEADS * DOWN_KEY_DIM * ATTENTION_RATIO
         self.q = LocalGlobalQuery(dim, keys)
         self.k = _conv_norm(dim, keys)
@@ -229,8 +229,8 @@ class EfficientFormerV2(Classifier):
         MLP expansion of every block, by stage ``"0"`` to ``"3"``.
     resizable
         With ``fork_feat``: the authors' segmentation encoder, which resizes its attention biases to any image whose
-        sides are multiples of 32 and returns the maps as they are. Otherwise the classifier's own maps, batch-normalised,
-        for images of `resolution` only.
+        sides are multiples of 32 and returns the maps as they are. Otherwise the classifier's own maps,
+        batch-normalised, for images of `resolution` only.
     norm_eval
         Keep batch norms in evaluation mode when training, as the authors' segmentation encoder does; sensible with
         pretrained weights only. By default on for the resizable encoder.
@@ -276,9 +276,9 @@ class EfficientFormerV2(Classifier):
         check_stages(layers, embed_dims, downsamples)
         for stage, depth in enumerate(layers):
             if len(e_ratios.get(str(stage), ())) < depth:
-                raise ValueError(f"e_ratios needs {depth} entries for stage {stage}; got {e_ratios.get(str(stage))}")
+                raise ModelError(f"e_ratios needs {depth} entries for stage {stage}; got {e_ratios.get(str(stage))}")
         if resizable and not fork_feat:
-            raise ValueError("resizable attention biases need fork_feat: a classifier has one resolution")
+            raise ModelError("resizable attention biases need fork_feat: a classifier has one resolution")
         self.embed_dims = tuple(embed_dims)
         self.fork_feat = fork_feat
         self.norm_eval = resizable if norm_eval is None else norm_eval

@@ -22,6 +22,7 @@ from itkit.models.efficientnet.scaling import (
     round_width,
     scaled_stages,
 )
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,7 +167,7 @@ class EfficientNet(nn.Module):
         return functional.silu(self._bn0(self._conv_stem(image)))
 
     def _block(self, block: nn.Module, x: Tensor) -> Tensor:
-        return recompute(block, x) if self.use_checkpoint else block(x)  # type: ignore[no-any-return]
+        return recompute(block, x) if self.use_checkpoint else block(x)
 
     def _head(self, x: Tensor) -> Tensor:
         return functional.silu(self._bn1(self._conv_head(x)))
@@ -214,7 +215,7 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if size is None or isinstance(size, int):
         return None if size is None else (size, size)
     if len(size) != 2:
-        raise ValueError(f"image_size must be one side, (height, width) or None; got {list(size)}")
+        raise ModelError(f"image_size must be one side, (height, width) or None; got {list(size)}")
     return size[0], size[1]
 
 

@@ -9,6 +9,7 @@ from itkit.models.decoders import EncoderDecoder, UNetDecoder
 from itkit.models.efficientnet.classic import EfficientNet
 from itkit.models.efficientnet.scaling import variant as look_up
 from itkit.models.efficientnet.timm_form import TimmEfficientNet
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,9 +52,9 @@ def build(
         follows the input (``image_size=None``) unless given.
     """
     if spatial_dims != 2:
-        raise ValueError(f"spatial_dims must be 2 for EfficientNet; got {spatial_dims}")
+        raise ModelError(f"spatial_dims must be 2 for EfficientNet; got {spatial_dims}")
     if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
+        raise ModelError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
     encoder: EfficientNet | TimmEfficientNet
     if form == "efficientnet_pytorch":
         known = {**_classic_options(variant), "image_size": None, "features_only": True}
@@ -98,7 +99,7 @@ def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
     name = arguments.pop("model_name", "efficientnet-b0")
     found = re.fullmatch(r"efficientnet-(b\d|l2)", name)
     if not found:
-        raise ValueError(f"model_name must be efficientnet-b0 to efficientnet-b8 or efficientnet-l2; got {name!r}")
+        raise ModelError(f"model_name must be efficientnet-b0 to efficientnet-b8 or efficientnet-l2; got {name!r}")
     return EfficientNet(**{**_classic_options(found.group(1)), **arguments})
 
 
@@ -108,8 +109,8 @@ def from_timm_config(config: Mapping[str, Any], official_class: str) -> nn.Modul
     Parameters
     ----------
     config
-        ``model_name`` (``tf_efficientnet_b0``, ``efficientnet_b0``, ...; a tag behind a dot is ignored) and arguments of
-        :class:`TimmEfficientNet`.
+        ``model_name`` (``tf_efficientnet_b0``, ``efficientnet_b0``, ...; a tag behind a dot is ignored) and arguments
+        of :class:`TimmEfficientNet`.
     official_class
         The call, which names the model when ``config`` does not.
 
@@ -122,8 +123,8 @@ def from_timm_config(config: Mapping[str, Any], official_class: str) -> nn.Modul
     quoted = re.search(r"['\"]([^'\"]+)['\"]", official_class)
     name = arguments.pop("model_name", quoted.group(1) if quoted else "")
     if arguments.pop("pretrained", False):
-        raise ValueError("pretrained must be false: weights are loaded with load_pretrained")
+        raise ModelError("pretrained must be false: weights are loaded with load_pretrained")
     found = re.fullmatch(r"(tf_)?efficientnet_(b[0-8]|l2)(\.\w+)?", name)
     if not found:
-        raise ValueError(f"model_name must be (tf_)efficientnet_b0 to b8 or l2; got {name!r}")
+        raise ModelError(f"model_name must be (tf_)efficientnet_b0 to b8 or l2; got {name!r}")
     return TimmEfficientNet(found.group(2), tensorflow=found.group(1) is not None, **arguments)

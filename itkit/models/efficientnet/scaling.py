@@ -10,6 +10,8 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from itkit.models.errors import ModelError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -74,7 +76,7 @@ def variant(name: str) -> Variant:
         When the name is unknown.
     """
     if name not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {name!r}")
+        raise ModelError(f"variant must be one of {', '.join(VARIANTS)}; got {name!r}")
     return VARIANTS[name]
 
 

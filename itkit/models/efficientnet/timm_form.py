@@ -23,6 +23,7 @@ from itkit.models.efficientnet.scaling import (
     scaled_stages,
     variant,
 )
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,13 +163,13 @@ class TimmEfficientNet(nn.Module):
     ) -> None:
         super().__init__()
         if global_pool not in POOLS or (global_pool == "" and num_classes):
-            raise ValueError(f"global_pool must be avg, max, avgmax, or '' with num_classes=0; got {global_pool!r}")
+            raise ModelError(f"global_pool must be avg, max, avgmax, or '' with num_classes=0; got {global_pool!r}")
         width = width_coefficient or variant(size).width
         stages = scaled_stages(width, depth_coefficient or variant(size).depth)
         mapped = map_stages(stages)
         wanted = [index % len(mapped) if -len(mapped) <= index < len(mapped) else -1 for index in out_indices]
         if -1 in wanted or not wanted:
-            raise ValueError(f"out_indices must name maps 0 to {len(mapped) - 1}; got {list(out_indices)}")
+            raise ModelError(f"out_indices must name maps 0 to {len(mapped) - 1}; got {list(out_indices)}")
         self.features_only = features_only
         self.global_pool = global_pool
         self.use_checkpoint = use_checkpoint

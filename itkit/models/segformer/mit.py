@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from itkit.models.blocks.drop_path import DropPath, linear_rates
 from itkit.models.blocks.recompute import recompute
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def variant_options(variant: str) -> Mapping[str, Any]:
         When the variant is not one of b0 to b5.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {variant!r}")
+        raise ModelError(f"variant must be one of {', '.join(VARIANTS)}; got {variant!r}")
     return VARIANTS[variant]
 
 
@@ -147,7 +148,9 @@ class MixFFN(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and MLP with residual connections."""
 
-    def __init__(self, dim: int, hidden: int, attention: Attention, *, drop: float, drop_path: float, eps: float) -> None:
+    def __init__(
+        self, dim: int, hidden: int, attention: Attention, *, drop: float, drop_path: float, eps: float
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = attention
@@ -214,10 +217,10 @@ class MixVisionTransformer(nn.Module):
         lists = {"embed_dims": embed_dims, "num_heads": num_heads, "mlp_ratios": mlp_ratios}
         for name, values in {**lists, "depths": depths, "sr_ratios": sr_ratios}.items():
             if len(values) != STAGES:
-                raise ValueError(f"{name} needs {STAGES} entries, one a stage; got {list(values)}")
+                raise ModelError(f"{name} needs {STAGES} entries, one a stage; got {list(values)}")
         for dim, heads in zip(embed_dims, num_heads, strict=True):
             if dim % heads:
-                raise ValueError(f"embed_dims must be multiples of num_heads; got {dim} channels for {heads} heads")
+                raise ModelError(f"embed_dims must be multiples of num_heads; got {dim} channels for {heads} heads")
         self.embed_dims = tuple(embed_dims)
         self.use_checkpoint = use_checkpoint
         rates = iter(linear_rates(drop_path_rate, sum(depths)))

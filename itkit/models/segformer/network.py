@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
+from itkit.models.errors import ModelError
 from itkit.models.segformer.mit import MixVisionTransformer, to_map, to_tokens, variant_options
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class SegFormerHead(nn.Module):
     ) -> None:
         super().__init__()
         if len(in_channels) != 4:
-            raise ValueError(f"in_channels needs 4 entries, one a feature map; got {list(in_channels)}")
+            raise ModelError(f"in_channels needs 4 entries, one a feature map; got {list(in_channels)}")
         c1, c2, c3, c4 = in_channels
         self.conv_seg = nn.Conv2d(channels, num_classes, 1)
         self.dropout = nn.Dropout2d(dropout_ratio)
@@ -110,7 +111,9 @@ class SegFormer(nn.Module):
         How the logits are resized to the image.
     """
 
-    def __init__(self, backbone: MixVisionTransformer, decode_head: SegFormerHead, *, align_corners: bool = False) -> None:
+    def __init__(
+        self, backbone: MixVisionTransformer, decode_head: SegFormerHead, *, align_corners: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.decode_head = decode_head
@@ -192,7 +195,7 @@ def build_mit(
 
 def _require_two_axes(spatial_dims: int) -> None:
     if spatial_dims != 2:
-        raise ValueError(f"spatial_dims must be 2 for SegFormer; got {spatial_dims}; segformer3d has three axes")
+        raise ModelError(f"spatial_dims must be 2 for SegFormer; got {spatial_dims}; segformer3d has three axes")
 
 
 def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
@@ -240,11 +243,11 @@ def _with_head(
     feature_strides: Sequence[int] = (4, 8, 16, 32),
 ) -> SegFormer:
     if in_channels is not None and tuple(in_channels) != backbone.embed_dims:
-        raise ValueError(f"in_channels must be the encoder's widths {backbone.embed_dims}; got {list(in_channels)}")
+        raise ModelError(f"in_channels must be the encoder's widths {backbone.embed_dims}; got {list(in_channels)}")
     if tuple(in_index) != (0, 1, 2, 3):
-        raise ValueError(f"in_index must be [0, 1, 2, 3]; got {list(in_index)}")
+        raise ModelError(f"in_index must be [0, 1, 2, 3]; got {list(in_index)}")
     if len(feature_strides) != 4 or min(feature_strides) != feature_strides[0]:
-        raise ValueError(f"feature_strides needs 4 entries, the smallest first; got {list(feature_strides)}")
+        raise ModelError(f"feature_strides needs 4 entries, the smallest first; got {list(feature_strides)}")
     width = embed_dim or (decoder_params or {}).get("embed_dim") or default_width
     head = SegFormerHead(backbone.embed_dims, num_classes, width, channels, dropout_ratio)
     return SegFormer(backbone, head, align_corners=align_corners)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from itkit.models.blocks.recompute import recompute
+from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -250,7 +251,7 @@ class SegFormer3D(nn.Module):
     ) -> None:
         super().__init__()
         if attention_scale not in ("num_heads", "head_dim"):
-            raise ValueError(f"attention_scale must be num_heads or head_dim; got {attention_scale!r}")
+            raise ModelError(f"attention_scale must be num_heads or head_dim; got {attention_scale!r}")
         stages: dict[str, Sequence[Any]] = {
             "embed_dims": embed_dims,
             "patch_kernel_size": patch_kernel_size,
@@ -263,10 +264,10 @@ class SegFormer3D(nn.Module):
         }
         for name, values in stages.items():
             if len(values) != STAGES:
-                raise ValueError(f"{name} needs {STAGES} entries, one a stage; got {list(values)}")
+                raise ModelError(f"{name} needs {STAGES} entries, one a stage; got {list(values)}")
         for dim, heads in zip(embed_dims, num_heads, strict=True):
             if dim % heads:
-                raise ValueError(f"embed_dims must be multiples of num_heads; got {dim} channels for {heads} heads")
+                raise ModelError(f"embed_dims must be multiples of num_heads; got {dim} channels for {heads} heads")
         self.segformer_encoder = Encoder(
             in_channels, **stages, attention_scale=attention_scale, use_checkpoint=use_checkpoint
         )
@@ -296,7 +297,7 @@ def _init_weights(module: nn.Module) -> None:
 def build(in_channels: int, num_classes: int, spatial_dims: int = 3, **options: Any) -> SegFormer3D:
     """Build a SegFormer3D; ``options`` are arguments of :class:`SegFormer3D`."""
     if spatial_dims != 3:
-        raise ValueError(f"spatial_dims must be 3 for SegFormer3D; got {spatial_dims}; segformer_b0 has two axes")
+        raise ModelError(f"spatial_dims must be 3 for SegFormer3D; got {spatial_dims}; segformer_b0 has two axes")
     return SegFormer3D(in_channels, num_classes=num_classes, **options)
 
 
