@@ -4,6 +4,7 @@ ItkitError
 ├── ParamsError            a parameter is wrong                     exit 2: nothing ran
 ├── LayoutError            a folder is not what the command needs   exit 2
 ├── MissingExtraError      an optional package is not installed     exit 2
+├── CaseSkipped            one case is left out on purpose          exit 0: named
 └── CaseError              one case failed, the others go on        exit 1
     ├── ReadError          a file can't be read as a volume
     ├── WriteError         a file can't be written
@@ -27,6 +28,10 @@ class LayoutError(ItkitError):
 
 class MissingExtraError(ItkitError):
     """An optional package is needed; the message names the extra that brings it."""
+
+
+class CaseSkipped(ItkitError):  # noqa: N818 - not a failure
+    """One case is left out on purpose; the message says why."""
 
 
 class CaseError(ItkitError):

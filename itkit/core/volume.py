@@ -64,7 +64,8 @@ class Geometry:
         free_rows, free_columns = {0, 1, 2}, {0, 1, 2}
         while free_columns:  # the most aligned axis picks first, so that no letter is taken twice
             column, row = max(
-                ((c, r) for c in sorted(free_columns) for r in sorted(free_rows)), key=lambda cr: abs(columns[cr[0]][cr[1]])
+                ((c, r) for c in sorted(free_columns) for r in sorted(free_rows)),
+                key=lambda cr: abs(columns[cr[0]][cr[1]]),
             )
             letters[column] = _LETTERS[row][0 if columns[column][row] >= 0 else 1]
             free_columns.discard(column)
@@ -157,6 +158,14 @@ class Case:
 
     id: str
     volumes: Mapping[str, Volume]
+    grids: Mapping[str, Geometry] = field(default_factory=dict)
+    """Grids of files of which only the header was read."""
+    problems: tuple[str, ...] = ()
+    """Files that could not be read, for operations that go on without them."""
+
+    def grid(self, name: str) -> Geometry:
+        """Return the grid of a volume, read whole or header alone."""
+        return self.volumes[name].geometry if name in self.volumes else self.grids[name]
 
     def map(self, function: Callable[[Volume], Volume]) -> Case:
         """Return the case with every volume mapped."""

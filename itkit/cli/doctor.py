@@ -1,0 +1,43 @@
+"""What ``itkit doctor`` tells: is everything here that a run needs?"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+import itkit
+from itkit.kernels import backend as kernel_backend
+from itkit.run.resources import available_cores, available_memory, format_bytes
+
+
+def report() -> str:
+    """Return versions, optional packages, cores, memory, codecs and kernels, a line each."""
+    rows = [
+        ("itkit", itkit.__version__),
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("cores", f"{available_cores()} usable"),
+        ("memory", f"{format_bytes(available_memory())} free to this process"),
+        ("kernels", kernel_backend()),
+        ("codecs", "ISA-L (isal)" if find_spec("isal") else "zlib (slow)"),
+    ]
+    lines = [f"{name:<12}{text}" for name, text in rows]
+    lines += ["", "packages (extra: package, version):"]
+    lines += [f"  {extra:<11}{name:<24}{state}" for extra, name, state in optional_packages()]
+    return "\n".join(lines)
+
+
+def optional_packages() -> list[tuple[str, str, str]]:
+    """Return (extra, package, version or 'not installed') from our own metadata."""
+    rows = []
+    for requirement in requires("itkit") or []:
+        name = requirement.split(";")[0]
+        for mark in "<>=!~[ (":
+            name = name.split(mark)[0]
+        extra = requirement.partition("extra == ")[2].strip("\"' ") or "base"
+        try:
+            state = version(name)
+        except PackageNotFoundError:
+            state = "not installed"
+        rows.append((extra, name, state))
+    return sorted(dict.fromkeys(rows), key=lambda row: (row[0] != "base", row))

@@ -1,0 +1,66 @@
+"""Entry points: ``itk_*`` commands, and what they print.
+
+Nothing heavy is imported before it is needed: ``--help`` and ``--version`` read a text that is made from the models
+when the package is built, and a test keeps it true.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HELP_FOLDER = Path(__file__).parent / "help"
+
+
+def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -> int:
+    """Run a command and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "--version" in argv:
+        from itkit import __version__
+
+        print(f"{name} (itkit {__version__})")
+        return 0
+    if "--help" in argv or "-h" in argv or not argv:
+        page = HELP_FOLDER / f"{name}.txt"
+        if not page.exists():
+            from itkit.cli.adapter import help_text
+            from itkit.cli.catalogue import load
+
+            text = help_text(load(name))
+        else:
+            text = page.read_text(encoding="utf-8")
+        print(text if prog is None else text.replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    from itkit.cli.terminal import run_command
+
+    return run_command(name, argv, prog=prog)
+
+
+def itk_check() -> int:
+    """Run ``itk_check``."""
+    return main("itk_check")
+
+
+def itk_resample() -> int:
+    """Run ``itk_resample``."""
+    return main("itk_resample")
+
+
+def itk_orient() -> int:
+    """Run ``itk_orient``."""
+    return main("itk_orient")
+
+
+def itk_patch() -> int:
+    """Run ``itk_patch``."""
+    return main("itk_patch")
+
+
+def itk_aug() -> int:
+    """Run ``itk_aug``."""
+    return main("itk_aug")
+
+
+def itk_extract() -> int:
+    """Run ``itk_extract``."""
+    return main("itk_extract")

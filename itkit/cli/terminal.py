@@ -1,0 +1,138 @@
+"""One run on a terminal: parameters in, progress and summary out, an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from itkit.cli.adapter import parse
+from itkit.cli.catalogue import load
+from itkit.core.errors import ItkitError
+from itkit.core.operation import Operation
+from itkit.core.params import Params
+from itkit.run.options import RunOptions
+from itkit.run.progress import Event, EventSink
+from itkit.run.runner import execute
+
+
+def run_command(name: str, argv: Sequence[str], *, prog: str | None = None) -> int:
+    """Parse a command line, run the operation, and return the exit code."""
+    try:
+        operation = load(name)
+        params, options = parse(operation, argv, prog=prog)
+    except ItkitError as error:
+        print(f"{prog or name}: error: {error}", file=sys.stderr)
+        return 2
+    return run_operation(operation, params, options)
+
+
+def run_operation(operation: Operation[Any], params: Params, options: RunOptions) -> int:
+    """Run an operation as the terminal's user sees it, and return the exit code."""
+    show = JsonLines() if options.progress == "json" else Terminal(options.progress)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = execute(operation, params, options, on_event=show, confirm=_confirm())
+    except ItkitError as error:
+        show.close()
+        print(f"{operation.name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        show.close()
+        print(f"{operation.name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    show.close()
+    return result.exit_code
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _confirm() -> Callable[[str], bool] | None:
+    """Return a question to the user, where there is a terminal to ask on."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(question: str) -> bool:
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return ask
+
+
+class JsonLines:
+    """Events as JSON lines on stdout; the last one is the summary. Text for people goes to stderr."""
+
+    def __call__(self, event: Event) -> None:
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+        if event["event"] == "summary":
+            print(event["text"], file=sys.stderr)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to tidy up."""
+
+
+class Terminal:
+    """A bar while cases run, a line for what went wrong, a summary at the end."""
+
+    def __init__(self, progress: str) -> None:
+        self.wants_bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
+        self.is_quiet = progress == "none"
+        self.bar: Any = None
+        self.dry_run = False
+
+    def __call__(self, event: Event) -> None:
+        handler: EventSink = {"start": self._start, "case": self._case, "summary": self._summary}[event["event"]]
+        handler(event)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _say(self, text: str, *, error: bool = True) -> None:
+        if self.bar is not None:
+            self.bar.clear()
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+    def _start(self, event: Event) -> None:
+        self.dry_run = bool(event["dry_run"])
+        for note in event["notes"]:
+            self._say(f"note: {note}")
+        for item in event["unpaired"]:
+            self._say(f"unpaired: {item['path']} has no {item['lacks']}")
+        if self.wants_bar and not self.dry_run:
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True
+            )
+
+    def _case(self, event: Event) -> None:
+        if self.dry_run:
+            self._say(f"{event['status']}: {event['message']}", error=False)
+            return
+        for warning in event["warnings"]:
+            self._say(f"warning: {event['case']}: {warning}")
+        if event["status"] in ("failed", "crashed", "left") or (event["status"] == "skipped" and event["message"]):
+            self._say(f"{event['status']}: {event['message']}")
+        if self.bar is not None:
+            self.bar.update()
+
+    def _summary(self, event: Event) -> None:
+        self.close()
+        for line in event["lines"]:
+            self._say(line, error=False)
+        self._say(event["text"], error=False)

@@ -1,0 +1,131 @@
+"""``itkit <verb>``: every command under one name, and what belongs to no single command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from itkit.cli.catalogue import CATALOGUE
+
+_VERBS = {name.removeprefix("itk_"): name for name in CATALOGUE}
+_OTHERS = {
+    "list": "list the commands",
+    "doctor": "versions, optional packages, cores, memory, codecs",
+    "rerun": "FILE: run again what a run.json or …_configs.json describes",
+    "demo": "[--data DIR] [--out DIR]: the whole chain on real CT, with a report to look at",
+    "models": "[PATTERN]: list the networks",
+    "completion": "bash|zsh|fish: a script that completes commands and options",
+}
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    width = max(map(len, [*_VERBS, *_OTHERS])) + 2
+    lines = ["usage: itkit <verb> [arguments]", "", "commands (also as itk_<verb>; --help tells more):"]
+    lines += [f"  {verb:<{width}}{CATALOGUE[name][1]}" for verb, name in _VERBS.items()]
+    lines += ["", "and:"]
+    lines += [f"  {verb:<{width}}{text}" for verb, text in _OTHERS.items()]
+    return "\n".join([*lines, "", "example:", "  itkit resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments.pop(0) if arguments else "--help"
+    if verb == "--version":
+        from itkit import __version__
+
+        print(f"itkit {__version__}")
+        return 0
+    if verb in ("--help", "-h", "list"):
+        print(usage())
+        return 0
+    name = _VERBS.get(verb.removeprefix("itk_"))
+    if name is not None:
+        from itkit.cli.main import main as run
+
+        return run(name, arguments, prog=f"itkit {verb}")
+    if verb not in _OTHERS:
+        import difflib
+
+        close = difflib.get_close_matches(verb, [*_VERBS, *_OTHERS], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        print(f"itkit: error: no command {verb!r}{hint} (itkit list shows all)", file=sys.stderr)
+        return 2
+    return _guarded(verb, arguments)
+
+
+def _guarded(verb: str, arguments: list[str]) -> int:
+    from itkit.core.errors import ItkitError
+
+    actions: dict[str, Callable[[list[str]], int]] = {
+        "doctor": _doctor,
+        "rerun": _rerun,
+        "demo": _demo,
+        "models": _models,
+        "completion": _completion,
+    }
+    try:
+        return actions[verb](arguments)
+    except ItkitError as error:
+        print(f"itkit {verb}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"itkit {verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _doctor(arguments: list[str]) -> int:
+    from itkit.cli.doctor import report
+
+    del arguments
+    print(report())
+    return 0
+
+
+def _rerun(arguments: list[str]) -> int:
+    from pathlib import Path
+
+    from itkit.cli.adapter import make_params
+    from itkit.cli.catalogue import load
+    from itkit.cli.terminal import run_operation
+    from itkit.core.errors import ParamsError
+    from itkit.io.meta import read_json
+    from itkit.run.options import RunOptions
+
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        raise ParamsError("give one file: a run.json or …_configs.json that a command wrote")
+    value = read_json(Path(arguments[0]))
+    if not isinstance(value, dict) or value.get("operation") not in CATALOGUE:
+        raise ParamsError(f"{arguments[0]}: no description of a run of ITKIT")
+    operation = load(value["operation"])
+    options = {key: item for key, item in dict(value.get("options", {})).items() if item is not None}
+    return run_operation(
+        operation, make_params(operation.params, value.get("params", {})), make_params(RunOptions, options)
+    )
+
+
+def _demo(arguments: list[str]) -> int:
+    from itkit.cli.demo import main as demo
+
+    return demo(arguments)
+
+
+def _models(arguments: list[str]) -> int:
+    from itkit.models.registry import table
+
+    rows = [(row["name"], row["dims"], row["year"], row["title"]) for row in table(*arguments[:1])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    return 0 if rows else 2
+
+
+def _completion(arguments: list[str]) -> int:
+    from itkit.cli.completion import script
+    from itkit.core.errors import ParamsError
+
+    if len(arguments) != 1 or arguments[0] not in ("bash", "zsh", "fish"):
+        raise ParamsError("give one shell: bash, zsh or fish")
+    print(script(arguments[0], [*_VERBS, *_OTHERS]), end="")
+    return 0

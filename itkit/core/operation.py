@@ -1,0 +1,218 @@
+"""An operation is data plus a pure function; these are the values around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from itkit.core.params import Params
+from itkit.core.volume import Case, Geometry, Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+
+P = TypeVar("P", bound=Params)
+Status = Literal["done", "skipped", "left", "failed", "crashed", "nonconforming", "planned"]
+InputKind = Literal["image", "label", "grid"]
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of a case; of a ``grid`` only the header is read."""
+
+    path: Path
+    kind: InputKind
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where volumes of one name go: ``folder / f"{case id}{suffix}"``."""
+
+    folder: Path
+    suffix: str
+    kind: Kind
+
+    def path(self, case_id: str) -> Path:
+        """Final path of the volume of a case."""
+        return self.folder / f"{case_id}{self.suffix}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to do: what it reads and where its results go."""
+
+    case_id: str
+    inputs: Mapping[str, InputFile]
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    output_ids: tuple[str, ...] | None = None
+    """Ids of the cases it makes, where they are known before: by default its own."""
+
+    def outputs(self) -> list[Path]:
+        """Final paths that are known before the case has run."""
+        ids = (self.case_id,) if self.output_ids is None else self.output_ids
+        return [target.path(case_id) for case_id in ids for target in self.targets.values()]
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """A file that has no partner, and what it lacks."""
+
+    case_id: str
+    path: Path
+    lacks: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Parameters
+    ----------
+    jobs
+        The cases, sorted by id.
+    unpaired
+        Files that no job reads because a partner is missing.
+    dest
+        Folder that gets manifest, sidecars and index; ``None`` for an operation that writes no volume.
+    notes
+        What the user should know about how the source was understood.
+    """
+
+    jobs: tuple[Job, ...]
+    unpaired: tuple[Unpaired, ...] = ()
+    dest: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the runner tells a case's function besides the case: threads it may use, its own random source."""
+
+    threads: int = 1
+    seed: int = 0
+    case_id: str = ""
+
+    def rng(self, *more: int) -> np.random.Generator:
+        """Random source that depends on seed, case id and the given numbers alone."""
+        from zlib import crc32
+
+        import numpy as np
+
+        return np.random.default_rng([self.seed, crc32(self.case_id.encode()), *more])
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an operation makes of one case: new cases (made lazily), facts for JSON, warnings, reasons not to conform."""
+
+    cases: Iterable[Case] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one case: a line of the manifest."""
+
+    case_id: str
+    status: Status
+    message: str = ""
+    key: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Operation(Generic[P]):
+    """A command.
+
+    Parameters
+    ----------
+    name
+        Command name, e.g. ``itk_resample``.
+    params
+        Its parameter model.
+    plan
+        Lists the cases; opens no volume.
+    case
+        What it means for one case: ``(case, params, context) -> Outcome``; pure.
+    collect
+        Writes what describes the whole run (sidecars) or acts on all records.
+    example
+        A command line that runs.
+    memory
+        Bytes a case needs, from its grids and dtypes: ``(bytes of each input, params) -> bytes``.
+    reads
+        ``voxels``, or ``headers`` for an operation that needs grids alone.
+    is_random
+        Whether the seed changes the result.
+    is_tolerant
+        Whether the function wants cases with unreadable files too (`Case.problems` names them).
+    done_word
+        How the summary calls cases that ended well.
+    version
+        Raised when the same parameters give other voxels than before.
+    """
+
+    name: str
+    params: type[P]
+    plan: Callable[[P], Plan]
+    case: Callable[[Case, P, Context], Outcome]
+    collect: Callable[[P, Collected], Report] | None = None
+    example: str = ""
+    memory: Callable[[Mapping[str, CaseInput], P], int] | None = None
+    reads: Literal["voxels", "headers"] | Callable[[P], Literal["voxels", "headers"]] = "voxels"
+    is_random: bool = False
+    is_tolerant: bool = False
+    version: int = 1
+    done_word: str = "done"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `collect` tells the user: lines, and an exit code where it overrules the records'."""
+
+    lines: tuple[str, ...] = ()
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class CaseInput:
+    """What a header tells about an input: its grid, voxel type and bytes in memory."""
+
+    geometry: Geometry
+    dtype: str
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that is known when the last case has ended.
+
+    Parameters
+    ----------
+    dest
+        The destination folder, if there is one.
+    records
+        This run's records, in order of case id.
+    all_records
+        The newest record of every case that stands finished in the destination.
+    plan
+        What was planned.
+    options
+        The run's options, as JSON values.
+    """
+
+    dest: Path | None
+    records: tuple[Record, ...]
+    all_records: Mapping[str, Record]
+    plan: Plan
+    options: Mapping[str, Any]
+    is_dry_run: bool = False
+    confirm: Callable[[str], bool] | None = None

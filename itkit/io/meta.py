@@ -1,0 +1,169 @@
+"""JSON beside volumes: the index ``series_meta.json`` and sidecars, written atomically, believed only while true."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import ReadError, WriteError
+from itkit.io.headers import Header
+from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
+from itkit.io.sitk_toolkit import read_any_header
+
+SERIES_META = "series_meta.json"
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; ``None`` when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: Any, *, compact_depth: int = 2) -> None:
+    """Write JSON whole or not at all: UTF-8, one entry of the upper levels a line.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    write_text(path, dumps(value, compact_depth) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    hidden = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage = path.parent / STATE_FOLDER / "tmp"  # where the next run removes what a killed one leaves
+        descriptor, hidden = tempfile.mkstemp(
+            prefix=f".{os.getpid()}-{path.name}.", dir=stage if stage.is_dir() else path.parent
+        )
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(hidden).chmod(0o666 & ~_umask())
+        Path(hidden).replace(path)
+    except OSError as error:
+        if hidden is not None:
+            Path(hidden).unlink(missing_ok=True)
+        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def dumps(value: Any, compact_depth: int) -> str:
+    """Return JSON whose upper levels are indented and whose lower ones stand on one line."""
+
+    def render(item: Any, depth: int) -> str:
+        if isinstance(item, Mapping) and item and depth < compact_depth:
+            inner = ",\n".join(
+                f"{'  ' * (depth + 1)}{json.dumps(str(key), ensure_ascii=False)}: {render(entry, depth + 1)}"
+                for key, entry in item.items()
+            )
+            return f"{{\n{inner}\n{'  ' * depth}}}"
+        return json.dumps(item, ensure_ascii=False, allow_nan=False)
+
+    return render(value, 0)
+
+
+def file_stamp(path: Path) -> dict[str, int]:
+    """Bytes and modification time of a file: what tells whether it is still the one that was seen."""
+    status = path.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def index_entry(path: Path, header: Header, classes: list[int] | None) -> dict[str, Any]:
+    """Return what the index says of one volume."""
+    grid = header.geometry
+    return {
+        "size": list(grid.size_zyx),
+        "spacing": list(grid.spacing_zyx),
+        "origin_xyz": list(grid.origin_xyz),
+        "direction_xyz": list(grid.direction_xyz),
+        "dtype": header.dtype,
+        "classes": classes,
+        "file": file_stamp(path),
+    }
+
+
+def is_entry(value: Any) -> bool:
+    """Whether a value has the shape of an index entry."""
+    return (
+        isinstance(value, Mapping)
+        and {"size", "spacing", "origin_xyz", "direction_xyz", "dtype", "file"} <= value.keys()
+        and isinstance(value["file"], Mapping)
+    )
+
+
+def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Write ``series_meta.json`` of a folder: an entry for each volume that is there now.
+
+    Parameters
+    ----------
+    folder
+        A dataset root (``image/``, ``label/``) or a folder of volumes; sub-folders are included.
+    known
+        Entries that a run has just made, by relative path; they save reading headers.
+
+    Returns
+    -------
+    dict
+        The index as written. A file whose header can't be read has no entry.
+    """
+    old = read_json(folder / SERIES_META)
+    candidates = {**(old if isinstance(old, dict) else {}), **(known or {})}
+    index: dict[str, Any] = {}
+    for relative in sorted(list_volumes(folder)):
+        path = folder / relative
+        entry = candidates.get(relative)
+        try:
+            if not (is_entry(entry) and entry["file"] == file_stamp(path)):
+                entry = index_entry(path, read_any_header(path), None)
+        except (ReadError, OSError):
+            continue
+        index[relative] = entry
+    write_json(folder / SERIES_META, index, compact_depth=1)
+    return index
+
+
+def list_volumes(folder: Path) -> Iterable[str]:
+    """Relative POSIX paths of all volume files below a folder; hidden names and our state folder left out."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != STATE_FOLDER)
+        prefix = Path(root).relative_to(folder).as_posix()
+        for name in files:
+            if split_extension(name) is not None:
+                yield name if prefix == "." else f"{prefix}/{name}"
+
+
+__all__ = [
+    "IMAGE",
+    "LABEL",
+    "SERIES_META",
+    "dumps",
+    "file_stamp",
+    "index_entry",
+    "list_volumes",
+    "read_json",
+    "refresh_index",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,82 @@
+"""Whole volumes moved about as files: copied, linked, deleted, header and data file together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from itkit.core.errors import ReadError, WriteError
+from itkit.io.headers import UnsupportedHeader, unit_files
+from itkit.io.meta import file_stamp, refresh_index
+from itkit.io.sitk_toolkit import sync_file
+
+
+def _unit(path: Path) -> tuple[Path, ...]:
+    """All files of a volume, data file first; the file alone where its header can't tell."""
+    try:
+        files = unit_files(path)
+    except (ReadError, UnsupportedHeader, OSError):
+        return (path,)
+    return tuple(sorted(files, key=lambda file: file == path))
+
+
+def copy_unit(path: Path, folder: Path) -> list[str]:
+    """Copy a volume's files into a folder, each whole or not at all; return what went wrong.
+
+    A file that is there already with the same bytes and modification time is left; another one of that name too,
+    and named.
+    """
+    for file in _unit(path):
+        final = folder / file.name
+        hidden = folder / f".itkit-{uuid.uuid4().hex}"
+        try:
+            if final.exists() or final.is_symlink():
+                if file_stamp(final) == file_stamp(file):
+                    continue
+                return [f"{final} exists and differs; left alone"]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, hidden)
+            sync_file(hidden)
+            hidden.replace(final)
+        except OSError as error:
+            hidden.unlink(missing_ok=True)
+            return [f"{file}: can't be copied to {folder} ({error.strerror or error})"]
+    return []
+
+
+def link_unit(path: Path, folder: Path) -> list[str]:
+    """Link a volume's files into a folder by relative symbolic links; return what went wrong."""
+    for file in _unit(path):
+        final = folder / file.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if final.is_symlink() and final.resolve() == file.resolve():
+                continue
+            if final.exists() or final.is_symlink():
+                return [f"{final} exists and is no link to {file}; left alone"]
+            final.symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
+        except OSError as error:
+            return [f"{file}: can't be linked in {folder} ({error.strerror or error})"]
+    return []
+
+
+def delete_unit(path: Path) -> list[str]:
+    """Delete a volume's files; return what went wrong."""
+    failures = []
+    for file in reversed(_unit(path)):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            failures.append(f"{file}: can't be deleted ({error.strerror or error})")
+    return failures
+
+
+def refresh_index_if_writable(folder: Path) -> tuple[str, ...]:
+    """Write a folder's index; say so where the folder can't be written, which is no failure."""
+    try:
+        refresh_index(folder)
+    except WriteError as error:
+        return (f"index not written: {error}",)
+    return ()

@@ -1,0 +1,52 @@
+"""What the parameters and sidecars of several operations share."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, Literal
+
+import itkit
+from itkit.core.operation import Collected
+from itkit.core.params import Params
+from itkit.core.volume import Volume
+from itkit.io.meta import write_json
+from itkit.process.geometry import cast
+
+Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+
+
+class OutputParams(Params):
+    """Parameters of operations that write volumes."""
+
+    dtype: Dtype | None = None
+    """Convert images to this voxel type on purpose (rounded, clamped); without it the type is kept."""
+
+
+def converted(volume: Volume, params: OutputParams) -> Volume:
+    """Return an image in the type that was asked for; labels keep theirs."""
+    if params.dtype is None or volume.kind == "label":
+        return volume
+    return volume.with_array(cast(volume.array_zyx, params.dtype))
+
+
+def write_sidecar(name: str, operation: str, params: Params, run: Collected, **more: Any) -> None:
+    """Write a sidecar: what ran, with which parameters, and how many cases ended how.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    if run.dest is None or run.is_dry_run:
+        return
+    counts = Counter(record.status for record in run.records)
+    value = {
+        "operation": operation,
+        "itkit": itkit.__version__,
+        "params": json.loads(params.model_dump_json()),
+        "options": {key: value for key, value in run.options.items() if value not in (None, False)},
+        "counts": {**dict(sorted(counts.items())), "unpaired": len(run.plan.unpaired)},
+        **more,
+    }
+    write_json(run.dest / name, value)

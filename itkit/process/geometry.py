@@ -1,0 +1,181 @@
+"""Grids made from grids, and voxels moved between them: what several operations share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.errors import GeometryMismatchError
+from itkit.core.volume import GRID_TOLERANCE_MM, Case, Geometry, Volume
+from itkit.kernels import reorient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
+
+
+def resampled_grid(
+    grid: Geometry, spacing_zyx: Sequence[float] = (-1, -1, -1), size_zyx: Sequence[int] = (-1, -1, -1)
+) -> Geometry:
+    """Return the grid of a given spacing or size that covers the same box.
+
+    Parameters
+    ----------
+    grid
+        The grid to replace.
+    spacing_zyx
+        Target spacing, mm; -1 leaves an axis. The size becomes ``extent / spacing``, rounded half up, at least 1.
+    size_zyx
+        Target size, voxels; -1 leaves an axis. The spacing becomes ``extent / size``.
+
+    Examples
+    --------
+    >>> resampled_grid(Geometry((64, 10, 10), (0.6, 1.0, 1.0)), spacing_zyx=(0.2, -1, 2.0)).size_zyx
+    (192, 10, 5)
+    """
+    sizes, spacings, shifts = [], [], []
+    for axis in range(3):
+        old_size, old_spacing = grid.size_zyx[axis], grid.spacing_zyx[axis]
+        size, spacing = old_size, old_spacing
+        if spacing_zyx[axis] > 0:
+            spacing = float(spacing_zyx[axis])
+            size = max(1, math.floor(round(old_size * old_spacing / spacing, 6) + 0.5))
+        elif size_zyx[axis] > 0:
+            size = int(size_zyx[axis])
+            spacing = old_spacing if size == old_size else old_size * old_spacing / size
+        sizes.append(size)
+        spacings.append(spacing)
+        shifts.append(0.5 * (old_size - 1) - 0.5 * (size - 1) * spacing / old_spacing)
+    (z, y, x), (dz, dy, dx), (sz, sy, sx) = sizes, spacings, shifts
+    return replace(grid, size_zyx=(z, y, x), spacing_zyx=(dz, dy, dx), origin_xyz=grid.point_xyz((sz, sy, sx)))
+
+
+def orientation_steps(grid: Geometry, code: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Return which old array axis each new array axis is, and whether it is reversed.
+
+    Parameters
+    ----------
+    grid
+        The grid to reorient.
+    code
+        Directions that the new index axes x, y, z point to, e.g. ``"LPI"``.
+    """
+    old = grid.orientation
+    axes_xyz, flips_xyz = [], []
+    for letter in code:
+        kept = letter in old
+        axes_xyz.append(old.index(letter if kept else _OPPOSITE[letter]))
+        flips_xyz.append(not kept)
+    axes_zyx = to_zyx([2 - axis for axis in axes_xyz])
+    return axes_zyx, to_zyx(flips_xyz)
+
+
+def oriented_grid(grid: Geometry, code: str) -> Geometry:
+    """Return a grid whose axes point to the given directions; every voxel keeps its physical point."""
+    axes_zyx, flips_zyx = orientation_steps(grid, code)
+    corner = [0.0, 0.0, 0.0]
+    for axis, flip in zip(axes_zyx, flips_zyx, strict=True):
+        corner[axis] = grid.size_zyx[axis] - 1 if flip else 0
+    columns = [[grid.direction_xyz[3 * row + column] for row in range(3)] for column in range(3)]
+    new_columns = [
+        [-value if flip else value for value in columns[2 - axis]]
+        for axis, flip in zip(to_xyz(axes_zyx), to_xyz(flips_zyx), strict=True)
+    ]
+    z, y, x = corner
+    a, b, c = axes_zyx
+    return Geometry(
+        (grid.size_zyx[a], grid.size_zyx[b], grid.size_zyx[c]),
+        (grid.spacing_zyx[a], grid.spacing_zyx[b], grid.spacing_zyx[c]),
+        grid.point_xyz((z, y, x)),
+        tuple(new_columns[column][row] + 0.0 for row in range(3) for column in range(3)),
+    )
+
+
+def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
+    """Turn a volume's axes to the given directions, exactly: voxels move, values and physical points don't.
+
+    Parameters
+    ----------
+    volume
+        Any volume; an oblique one gets the closest orientation.
+    code
+        Directions that index axes x, y, z are to point to, e.g. ``"LPI"``.
+    threads
+        Threads to use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = Volume(np.arange(6).reshape(1, 2, 3), Geometry((1, 2, 3), (1.0, 1.0, 1.0)))
+    >>> orient(volume, "RPS").array_zyx.tolist()
+    [[[2, 1, 0], [5, 4, 3]]]
+    """
+    axes_zyx, flips_zyx = orientation_steps(volume.geometry, code)
+    if axes_zyx == (0, 1, 2) and not any(flips_zyx):
+        return volume
+    grid = oriented_grid(volume.geometry, code)
+    if volume.array_zyx.ndim == 4:
+        array = volume.array_zyx.transpose(*axes_zyx, 3)
+        return volume.with_array(
+            np.ascontiguousarray(np.flip(array, [i for i, flip in enumerate(flips_zyx) if flip])), grid
+        )
+    return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
+
+
+def cast(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
+    """Convert voxels to a type: rounded to nearest and clamped where it is an integer type."""
+    dtype = np.dtype(dtype)
+    if array.dtype == dtype:
+        return array
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        rounded = np.rint(array) if array.dtype.kind == "f" else array
+        if array.dtype.kind == "f" and dtype.itemsize == 8:
+            safe = np.clip(np.nan_to_num(rounded), float(info.min), np.nextafter(float(info.max), 0))
+            return safe.astype(dtype)
+        if array.dtype.kind == "f":
+            rounded = np.nan_to_num(rounded, copy=False, nan=0.0)
+            return np.clip(rounded, info.min, info.max).astype(dtype)
+        own = np.iinfo(array.dtype)
+        return np.clip(array, max(own.min, info.min), min(own.max, info.max)).astype(dtype)
+    return array.astype(dtype)
+
+
+def require_one_grid(case: Case, first: str = "image", second: str = "label") -> None:
+    """Refuse a case whose two volumes lie on different grids.
+
+    Raises
+    ------
+    GeometryMismatchError
+        When sizes differ, or voxels of equal index lie more than 1e-3 mm apart.
+    """
+    a, b = case.grid(first), case.grid(second)
+    reason = grid_difference(a, b, first, second)
+    if reason:
+        raise GeometryMismatchError(f"{case.id}: {reason}; resample the {second} with itk_resample --target-folder")
+
+
+def grid_difference(a: Geometry, b: Geometry, first: str = "image", second: str = "label") -> str:
+    """Say how two grids differ; empty when they agree within 1e-3 mm."""
+    if a.size_zyx != b.size_zyx:
+        return f"{first} and {second} differ in size: {a.size_zyx} and {b.size_zyx} voxels ZYX"
+    distance = a.grid_distance_mm(b)
+    if distance <= GRID_TOLERANCE_MM:
+        return ""
+    for name, unit in (("spacing_zyx", " mm ZYX"), ("origin_xyz", " mm XYZ"), ("direction_xyz", "")):
+        left, right = getattr(a, name), getattr(b, name)
+        if max(abs(p - q) for p, q in zip(left, right, strict=True)) > 1e-6:
+            values = f"{_short(left)} and {_short(right)}{unit}"
+            return f"{first} and {second} differ in {name.split('_')[0]}: {values} (up to {distance:.3g} mm apart)"
+    return f"{first} and {second} grids lie up to {distance:.3g} mm apart"
+
+
+def _short(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

@@ -1,0 +1,225 @@
+"""``itk_aug``: augmented copies by random rotation, scaling, shift and flip, drawn first, applied second, replayable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from itkit.core.axes import to_xyz
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Unit, VolumeExtension
+from itkit.core.volume import Case, Geometry, Volume
+from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
+from itkit.io.meta import write_json
+from itkit.kernels import affine_linear, affine_nearest, index_affine, min_max
+from itkit.process.common import OutputParams, converted
+from itkit.process.geometry import require_one_grid
+
+
+class AugParams(OutputParams):
+    """Write augmented copies of image and label pairs."""
+
+    img_folder: Annotated[Path, Positional("image_folder")]
+    """Folder of images."""
+    lbl_folder: Annotated[Path, Positional("label_folder")]
+    """Folder of labels."""
+    out_img_folder: Annotated[Path | None, Short("-oimg")] = None
+    """Folder for augmented images."""
+    out_lbl_folder: Annotated[Path | None, Short("-olbl")] = None
+    """Folder for augmented labels."""
+    number: Annotated[int, Short("-n"), Field(ge=1)] = 1
+    """Copies of each case."""
+    random_rot: RangeDegZyx = (0.0, 0.0, 0.0)
+    """Greatest rotation about the physical axes; each angle is drawn evenly from ± this range."""
+    random_scale: Annotated[NonNegativeZyx, Unit("fraction")] = (0.0, 0.0, 0.0)
+    """Greatest change of size along the physical axes, e.g. 0.1 for 90 % to 110 %."""
+    random_shift: Annotated[NonNegativeZyx, Unit("mm")] = (0.0, 0.0, 0.0)
+    """Greatest shift along the physical axes."""
+    random_flip: Annotated[NonNegativeZyx, Unit("probability")] = (0.0, 0.0, 0.0)
+    """Probability of a mirror image along each physical axis."""
+    fill: float | None = None
+    """Image value outside the source (default: the image's minimum; labels 0)."""
+    ext: VolumeExtension = ".mha"
+    """Format of the output files."""
+
+    @model_validator(mode="after")
+    def _writes_something(self) -> Self:
+        if self.out_img_folder is None and self.out_lbl_folder is None:
+            raise ValueError("nothing to write: give -oimg, -olbl or both")
+        if self.out_img_folder is not None and self.out_img_folder == self.out_lbl_folder:
+            raise ValueError("-oimg and -olbl are the same folder; files would overwrite each other")
+        if not any((*self.random_rot, *self.random_scale, *self.random_shift, *self.random_flip)):
+            raise ValueError("nothing to draw: give --random-rot, --random-scale, --random-shift or --random-flip")
+        if any(value >= 1 for value in self.random_scale) or any(value > 1 for value in self.random_flip):
+            raise ValueError("--random-scale takes fractions below 1 and --random-flip probabilities up to 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A drawn transform: output point = M (p - center) + center + shift gives the input point.
+
+    Parameters
+    ----------
+    angles_deg
+        Rotation about the physical axes Z, Y, X.
+    matrix_xyz
+        3x3, row by row: rotation (``Rz Rx Ry``, as ``SimpleITK.Euler3DTransform``) times scales and flips.
+    center_xyz
+        Fixed point, mm: the physical centre of the grid.
+    shift_xyz
+        Added to the input point, mm.
+    """
+
+    angles_deg: tuple[float, float, float]
+    matrix_xyz: tuple[float, ...]
+    center_xyz: tuple[float, float, float]
+    shift_xyz: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def euler_matrix(angles_deg_zyx: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return ``Rz Rx Ry`` (3x3, XYZ) of right-handed rotations about the physical axes Z, Y, X, in degrees."""
+    z, y, x = (math.radians(angle) for angle in angles_deg_zyx)
+    rz = np.array([[math.cos(z), -math.sin(z), 0], [math.sin(z), math.cos(z), 0], [0, 0, 1]])
+    ry = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
+    rx = np.array([[1, 0, 0], [0, math.cos(x), -math.sin(x)], [0, math.sin(x), math.cos(x)]])
+    return np.asarray(rz @ rx @ ry, dtype=np.float64)
+
+
+def sample_augmentation(grid: Geometry, params: AugParams, rng: np.random.Generator) -> Augmentation:
+    """Draw a transform for a grid."""
+    draws = rng.uniform(-1, 1, size=(3, 3))
+    flips = rng.random(3) < np.array(params.random_flip)
+    angles, scales, shifts = (
+        draw * np.array(limit)
+        for draw, limit in zip(draws, (params.random_rot, params.random_scale, params.random_shift), strict=True)
+    )
+    factors = np.array(to_xyz((np.where(flips, -1.0, 1.0) / (1 + scales)).tolist()))
+    matrix = euler_matrix(angles.tolist()) * factors
+    z, y, x = ((size - 1) / 2 for size in grid.size_zyx)
+    a, b, c = (float(value) for value in angles)
+    return Augmentation(
+        (a, b, c), tuple(matrix.ravel().tolist()), grid.point_xyz((z, y, x)), to_xyz((-shifts).tolist())
+    )
+
+
+def augment(volume: Volume, transform: Augmentation, *, fill: float | None = None, threads: int = 1) -> Volume:
+    """Apply a drawn transform to a volume, on its own grid: an image by linear interpolation, a label map by nearest.
+
+    Parameters
+    ----------
+    volume
+        Image or label map.
+    transform
+        What `sample_augmentation` has drawn, or `Augmentation` values from ``aug_meta.json``.
+    fill
+        Value outside the source; default the image's minimum, 0 for labels.
+    threads
+        Threads to use; the result does not depend on it.
+    """
+    grid = volume.geometry
+    matrix, offset = index_affine(grid, grid, transform.matrix_xyz, transform.center_xyz, transform.shift_xyz)
+    if volume.kind == "label":
+        return volume.with_array(
+            affine_nearest(volume.array_zyx, grid.size_zyx, matrix, offset, fill=0, threads=threads)
+        )
+    value = float(min_max(volume.array_zyx)[0]) if fill is None else fill
+    return volume.with_array(
+        affine_linear(volume.array_zyx, grid.size_zyx, matrix, offset, fill=value, threads=threads)
+    )
+
+
+def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
+    """Draw the transforms of all copies of a case, and apply them as the copies are written."""
+    if {IMAGE, LABEL} <= case.volumes.keys():
+        require_one_grid(case)
+    grid = next(iter(case.volumes.values())).geometry
+    transforms = [sample_augmentation(grid, params, context.rng(copy)) for copy in range(params.number)]
+
+    def copies() -> Iterator[Case]:
+        for copy, transform in enumerate(transforms):
+            yield Case(
+                f"{case.id}_{copy}",
+                {
+                    name: converted(augment(volume, transform, fill=params.fill, threads=context.threads), params)
+                    for name, volume in case.volumes.items()
+                },
+            )
+
+    facts = {
+        f"{case.id}_{copy}": {
+            "source": case.id,
+            "copy": copy,
+            "angles_deg": list(transform.angles_deg),
+            "matrix_xyz": list(transform.matrix_xyz),
+            "center_xyz": list(transform.center_xyz),
+            "shift_xyz": list(transform.shift_xyz),
+        }
+        for copy, transform in enumerate(transforms)
+    }
+    return Outcome(copies(), facts)
+
+
+def _outputs(params: AugParams) -> dict[str, Target]:
+    targets = {}
+    if params.out_img_folder is not None:
+        targets[IMAGE] = Target(params.out_img_folder, params.ext, "image")
+    if params.out_lbl_folder is not None:
+        targets[LABEL] = Target(params.out_lbl_folder, params.ext, "label")
+    return targets
+
+
+def plan(params: AugParams) -> Plan:
+    """List the pairs of the two folders; only what is written is read."""
+    pairs = find_pairs(params.img_folder, params.lbl_folder)
+    targets = _outputs(params)
+    for target in targets.values():
+        require_destination(target.folder, params.img_folder, params.lbl_folder)
+    jobs = [
+        Job(
+            case,
+            {name: InputFile(files[name], target.kind) for name, target in targets.items()},
+            targets,
+            tuple(f"{case}_{copy}" for copy in range(params.number)),
+        )
+        for case, files in pairs.pairs.items()
+    ]
+    return Plan(tuple(jobs), pairs.unpaired, next(iter(targets.values())).folder)
+
+
+def collect(params: AugParams, run: Collected) -> Report:
+    """Write ``aug_meta.json`` into every output folder."""
+    for target in _outputs(params).values():
+        meta = {
+            f"{copy}{params.ext}": facts
+            for _, record in sorted(run.all_records.items())
+            for copy, facts in record.facts.items()
+        }
+        write_json(target.folder / "aug_meta.json", meta, compact_depth=1)
+    return Report()
+
+
+def memory(inputs: Mapping[str, CaseInput], params: AugParams) -> int:
+    """Estimate the bytes of a case: each volume and one augmented copy of each."""
+    del params
+    return sum(3 * item.nbytes for item in inputs.values())
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_aug",
+    AugParams,
+    plan,
+    aug_case,
+    collect,
+    example="itk_aug raw/image raw/label -oimg aug/image -olbl aug/label -n 3 --random-rot 15 5 5 --mp",
+    memory=memory,
+    is_random=True,
+)
+__all__ = ["OPERATION", "AugParams", "Augmentation", "augment", "sample_augmentation"]

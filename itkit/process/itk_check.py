@@ -1,0 +1,281 @@
+"""``itk_check``: which samples of a dataset do not conform, and what to do with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, model_validator
+from typing_extensions import Self
+
+from itkit.core.errors import LayoutError
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Record, Report
+from itkit.core.params import Axes, Params, Positional, Short, SizeZyx, SpacingZyx, Unkeyed
+from itkit.core.volume import Case, Geometry, Volume
+from itkit.io.layouts import (
+    IMAGE,
+    LABEL,
+    find_dataset,
+    find_volumes,
+    is_dataset,
+    require_destination,
+    require_folder,
+)
+from itkit.io.report import write_check_report
+from itkit.io.transfer import copy_unit, delete_unit, link_unit, refresh_index_if_writable
+from itkit.kernels import finite_summary, label_counts
+from itkit.process.geometry import grid_difference
+
+_RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
+_SAME_TOLERANCE = 1e-3
+_FLAT = "volume"
+
+AxisName = Literal["X", "Y", "Z"]
+
+
+def _two_axes(pair: tuple[str, str] | None) -> tuple[str, str] | None:
+    if pair is not None and pair[0] == pair[1]:
+        raise ValueError(f"expected two different axes of X, Y, Z; got {pair[0]} twice")
+    return pair
+
+
+AxisPair = Annotated[tuple[AxisName, AxisName] | None, Axes("AB"), AfterValidator(_two_axes)]
+
+
+class CheckParams(Params):
+    """Find samples that can't be read, lack a partner, disagree in grid, or break the given rules."""
+
+    mode: Annotated[Literal["check", "delete", "copy", "symlink"], Positional()]
+    """What to do: report, delete samples that break a rule, or copy or link the valid ones."""
+    sample_folder: Annotated[Path, Positional("sample_folder")]
+    """Dataset (image/ and label/), or a flat folder of volumes."""
+    output: Annotated[Path | None, Short("-o")] = None
+    """Folder for copy and symlink."""
+    min_size: SizeZyx = (-1, -1, -1)
+    """Smallest allowed size; -1 ignores an axis."""
+    max_size: SizeZyx = (-1, -1, -1)
+    """Greatest allowed size; -1 ignores an axis."""
+    min_spacing: SpacingZyx = (-1.0, -1.0, -1.0)
+    """Smallest allowed spacing; -1 ignores an axis."""
+    max_spacing: SpacingZyx = (-1.0, -1.0, -1.0)
+    """Greatest allowed spacing; -1 ignores an axis."""
+    same_spacing: AxisPair = None
+    """Two axes (X, Y or Z) whose spacings must be equal, within 0.1 %."""
+    same_size: AxisPair = None
+    """Two axes (X, Y or Z) whose sizes must be equal."""
+    yes: Annotated[bool, Unkeyed()] = False
+    """Delete without asking."""
+    deep: bool = False
+    """Read all voxels too: truncation, nan and infinite values, constant images, label values."""
+    delete_unreadable: bool = False
+    """delete: unreadable and unpaired samples too."""
+    report: Path | None = None
+    """Write a table of all samples to this .html, .csv or .json file."""
+
+    @model_validator(mode="after")
+    def _rules_are_possible(self) -> Self:
+        for name in ("size", "spacing"):
+            for axis, low, high in zip("ZYX", getattr(self, f"min_{name}"), getattr(self, f"max_{name}"), strict=True):
+                if -1 not in (low, high) and low > high:
+                    raise ValueError(f"--min-{name} {axis} {low:g} is above --max-{name} {axis} {high:g}")
+        if self.mode in ("copy", "symlink") and self.output is None:
+            raise ValueError(f"{self.mode} needs a folder to write: give -o FOLDER")
+        if self.mode in ("check", "delete") and self.output is not None:
+            raise ValueError(f"-o belongs to copy and symlink; {self.mode} writes no samples")
+        if self.mode == "delete" and not self.has_rule and not self.delete_unreadable:
+            raise ValueError("delete needs a rule, e.g. --min-size 32 -1 -1; without one nothing may be deleted")
+        if self.report is not None and self.report.suffix.lower() not in (".html", ".csv", ".json"):
+            raise ValueError(f"--report: expected a .html, .csv or .json file; got {self.report.name}")
+        return self
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether any rule is given."""
+        bounds = (*self.min_size, *self.max_size, *self.min_spacing, *self.max_spacing)
+        return any(value != -1 for value in bounds) or self.same_spacing is not None or self.same_size is not None
+
+
+def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
+    """Return the rules that a grid breaks, a phrase each.
+
+    Examples
+    --------
+    >>> params = CheckParams(mode="check", sample_folder=".", min_size=(33, -1, -1), same_spacing=("Y", "X"))
+    >>> broken_rules(Geometry((32, 64, 64), (1.0, 0.3, 0.5)), params)
+    ['size Z=32 < min 33', 'spacing Y=0.300 and X=0.500 differ']
+    """
+    broken = []
+    for axis, value, low, high in zip("ZYX", grid.size_zyx, params.min_size, params.max_size, strict=True):
+        if low != -1 and value < low:
+            broken.append(f"size {axis}={value} < min {low}")
+        if high != -1 and value > high:
+            broken.append(f"size {axis}={value} > max {high}")
+    for axis, mm, least, most in zip("ZYX", grid.spacing_zyx, params.min_spacing, params.max_spacing, strict=True):
+        if least != -1 and mm < least * (1 - _RELATIVE_TOLERANCE):
+            broken.append(f"spacing {axis}={mm:.3f} < min {least:g}")
+        if most != -1 and mm > most * (1 + _RELATIVE_TOLERANCE):
+            broken.append(f"spacing {axis}={mm:.3f} > max {most:g}")
+    if params.same_size is not None:
+        a, b = (grid.size_zyx["ZYX".index(axis)] for axis in params.same_size)
+        if a != b:
+            broken.append(f"size {params.same_size[0]}={a} and {params.same_size[1]}={b} differ")
+    if params.same_spacing is not None:
+        p, q = (grid.spacing_zyx["ZYX".index(axis)] for axis in params.same_spacing)
+        if not math.isclose(p, q, rel_tol=_SAME_TOLERANCE):
+            broken.append(f"spacing {params.same_spacing[0]}={p:.3f} and {params.same_spacing[1]}={q:.3f} differ")
+    return broken
+
+
+def voxel_findings(volume: Volume, name: str) -> tuple[list[str], dict[str, Any]]:
+    """Return what is wrong with a volume's voxels, and facts about them."""
+    if volume.kind == "label":
+        counts = label_counts(volume.array_zyx)
+        return [], {"classes": {str(value): count for value, count in counts.items()}}
+    low, high, n_nan, n_inf = finite_summary(volume.array_zyx)
+    wrong = [f"{name} holds {count} {what} voxels" for count, what in ((n_nan, "nan"), (n_inf, "infinite")) if count]
+    if low == high and not wrong:
+        wrong.append(f"{name} is constant ({low:g})")
+    return wrong, {"min": float(low), "max": float(high)}
+
+
+def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
+    """Collect every reason why a sample does not conform."""
+    del context
+    names = [*case.volumes, *case.grids]
+    is_flat = _FLAT in names or (case.problems and not {IMAGE, LABEL} & set(names))
+    reasons = list(case.problems)
+    rules: list[str] = []
+    facts: dict[str, Any] = {}
+    first = next((name for name in (IMAGE, _FLAT, LABEL) if name in names), None)
+    if first is not None:
+        grid = case.grid(first)
+        facts |= {"size": list(grid.size_zyx), "spacing": list(grid.spacing_zyx), "orientation": grid.orientation}
+        rules = broken_rules(grid, params)
+    if {IMAGE, LABEL} <= set(names):
+        difference = grid_difference(case.grid(IMAGE), case.grid(LABEL))
+        reasons += [difference] if difference else []
+    elif not is_flat and not case.problems:
+        reasons.append(f"unpaired: no {LABEL if IMAGE in names else IMAGE}")
+    for name, volume in case.volumes.items():
+        wrong, found = voxel_findings(volume, name)
+        reasons += wrong
+        facts[name] = found
+    facts |= {"breaks_rule": bool(rules), "is_unreadable": bool(case.problems), "is_pair": len(names) == 2}
+    return Outcome(facts=facts, reasons=(*rules, *reasons))
+
+
+def plan(params: CheckParams) -> Plan:
+    """List samples: pairs and lone files of a dataset, or the volumes of a flat folder."""
+    folder = require_folder(params.sample_folder, "sample")
+    if params.output is not None:
+        require_destination(params.output, folder)
+    if is_dataset(folder):
+        pairs = find_dataset(folder)
+        files: dict[str, Mapping[str, Path]] = {**pairs.pairs}
+        files |= {item.case_id: {LABEL if item.lacks == IMAGE else IMAGE: item.path} for item in pairs.unpaired}
+        notes: tuple[str, ...] = ()
+    elif (folder / IMAGE).is_dir() or (folder / LABEL).is_dir():
+        there, missing = (IMAGE, LABEL) if (folder / IMAGE).is_dir() else (LABEL, IMAGE)
+        raise LayoutError(
+            f"{folder} holds {there}/ but no {missing}/; give {folder / there} to check it as a flat folder"
+        )
+    else:
+        files = {case: {_FLAT: path} for case, path in find_volumes(folder).items()}
+        notes = (f"{folder} has no image/ and label/: checked as a flat folder of volumes",)
+    if not files:
+        raise LayoutError(f"{folder}: no volume to check was found")
+    jobs = tuple(
+        Job(case, {name: InputFile(path, "label" if name == LABEL else "image") for name, path in parts.items()})
+        for case, parts in sorted(files.items())
+    )
+    return Plan(jobs, (), None, notes)
+
+
+def collect(params: CheckParams, run: Collected) -> Report:
+    """Print every nonconforming sample, then report, delete, copy or link."""
+    by_case = {job.case_id: job for job in run.plan.jobs}
+    bad = [record for record in run.records if record.status != "done"]
+    lines = [f"{record.case_id}: {record.message}" for record in bad]
+    if params.report is not None:
+        write_check_report(params.report, run.records)
+        lines.append(f"report: {params.report}")
+    if params.mode == "check":
+        return Report((*lines, *refresh_index_if_writable(params.sample_folder)))
+    if params.mode == "delete":
+        return _delete(params, run, by_case, lines)
+    good = [by_case[record.case_id] for record in run.records if record.status == "done"]
+    return _transfer(params, good, lines)
+
+
+def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job], lines: Sequence[str]) -> Report:
+    doomed = [record for record in run.records if _is_doomed(record, params)]
+    kept = [
+        line
+        for line, record in zip(lines, (r for r in run.records if r.status != "done"), strict=False)
+        if record not in doomed
+    ]
+    named = [f"{record.case_id}: {record.message}" for record in doomed]
+    if not doomed:
+        return Report((*kept, "no sample breaks a rule; nothing deleted"), 0)
+    if not params.yes:
+        question = "\n".join([*named, f"Delete these {len(doomed)} samples (image and label)?"])
+        if run.confirm is None or not run.confirm(question):
+            return Report((*kept, *named, "nothing deleted: not confirmed (--yes deletes without asking)"), 2)
+    failures = []
+    for record in doomed:
+        for file in by_case[record.case_id].inputs.values():
+            failures += delete_unit(file.path)
+    index = refresh_index_if_writable(params.sample_folder)
+    done = f"deleted {len(doomed)} samples" if not failures else f"{len(failures)} files could not be deleted"
+    return Report((*kept, *named, *failures, done, *index), 1 if failures else 0)
+
+
+def _is_doomed(record: Record, params: CheckParams) -> bool:
+    if record.status not in ("nonconforming", "failed"):
+        return False
+    broken = bool(record.facts.get("breaks_rule"))
+    whole = not record.facts.get("is_unreadable", True) and not record.message.startswith("unpaired")
+    lone = "unpaired: no" in record.message
+    return (broken and whole and not lone) or (params.delete_unreadable and (lone or not whole))
+
+
+def _transfer(params: CheckParams, jobs: Sequence[Job], lines: Sequence[str]) -> Report:
+    assert params.output is not None
+    act = copy_unit if params.mode == "copy" else link_unit
+    problems: list[str] = []
+    for job in jobs:
+        for name, file in job.inputs.items():
+            problems += act(file.path, params.output if name == _FLAT else params.output / name)
+    verb = "copied" if params.mode == "copy" else "linked"
+    index = refresh_index_if_writable(params.output) if params.output.is_dir() else ()
+    return Report(
+        (*lines, *problems, f"{verb} {len(jobs)} valid samples to {params.output}", *index), 1 if problems else 0
+    )
+
+
+def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:
+    """Estimate the bytes of a sample that is read whole."""
+    del params
+    return sum(2 * item.nbytes for item in inputs.values())
+
+
+def what_is_read(params: CheckParams) -> Literal["voxels", "headers"]:
+    """Say whether voxels are read at all."""
+    return "voxels" if params.deep else "headers"
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_check",
+    CheckParams,
+    plan,
+    check_case,
+    collect,
+    example="itk_check check raw --min-size 32 -1 -1 --same-spacing X Y",
+    memory=memory,
+    reads=what_is_read,
+    is_tolerant=True,
+    done_word="conforming",
+)
+__all__ = ["OPERATION", "CheckParams", "broken_rules", "voxel_findings"]

@@ -1,0 +1,167 @@
+"""``itk_extract``: pick and renumber classes of label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import model_validator
+from typing_extensions import Self
+
+from itkit.core.errors import LayoutError
+from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
+from itkit.core.params import Params, Positional, Short, Unkeyed, VolumeExtension
+from itkit.core.volume import Case, Volume
+from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder, single_jobs
+from itkit.io.meta import write_json
+from itkit.io.sitk_toolkit import smallest_integer
+from itkit.kernels import label_counts, remap
+from itkit.process.common import write_sidecar
+
+
+class ExtractParams(Params):
+    """Pick and renumber classes of label maps; unmapped voxels become 0."""
+
+    source_folder: Annotated[Path, Positional("source")]
+    """Folder of label files."""
+    dest_folder: Annotated[Path, Positional("dest")]
+    """Folder to write."""
+    mappings: Annotated[tuple[str, ...], Positional("source:target")]
+    """Classes to pick and their new numbers, e.g. 3:1 7:2; negative and large numbers are fine."""
+    recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
+    """Search sub-folders."""
+    merge: bool = False
+    """Allow several sources for one target."""
+    keep_rest: bool = False
+    """Leave unmapped voxels as they are, instead of 0."""
+    ext: VolumeExtension = ".mha"
+    """Format of the output files."""
+
+    @model_validator(mode="after")
+    def _mapping_is_clear(self) -> Self:
+        targets: list[int] = []
+        sources: list[int] = []
+        for text in self.mappings:
+            source, target = _pair(text)
+            if source in sources:
+                raise ValueError(f"{text}: source class {source} is mapped twice")
+            if target in targets and not self.merge:
+                raise ValueError(f"{text}: target class {target} is given twice; --merge joins classes on purpose")
+            sources.append(source)
+            targets.append(target)
+        if not self.mappings:
+            raise ValueError("give at least one mapping source:target, e.g. 3:1")
+        return self
+
+    @property
+    def mapping(self) -> dict[int, int]:
+        """Target of each source class."""
+        return dict(_pair(text) for text in self.mappings)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    parts = text.split(":")
+    try:
+        source, target = (int(part) for part in parts)
+    except ValueError:
+        raise ValueError(f"expected source:target, two integers such as 3:1; got {text!r}") from None
+    for value in (source, target):
+        if not -(2**63) <= value < 2**64:
+            raise ValueError(f"{text}: {value} fits no integer type")
+    return source, target
+
+
+def remap_labels(
+    volume: Volume, mapping: Mapping[int, int], *, keep_rest: bool = False
+) -> tuple[Volume, dict[int, int]]:
+    """Renumber the classes of a label map.
+
+    Parameters
+    ----------
+    volume
+        The label map.
+    mapping
+        New number of each class; all others become 0.
+    keep_rest
+        Leave unmapped classes as they are.
+
+    Returns
+    -------
+    Volume
+        In the smallest integer type that holds the targets (and what is kept): unsigned unless one is negative.
+    dict of int to int
+        Voxels of each source class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from itkit.core.volume import Geometry
+    >>> label = Volume(np.array([[[0, 3, 3, 7]]], np.int16), Geometry((1, 1, 4), (1.0, 1.0, 1.0)), "label")
+    >>> remap_labels(label, {3: 1, 7: 300})[0].array_zyx.tolist()
+    [[[0, 1, 1, 300]]]
+    """
+    values = [0, *mapping.values()]
+    if keep_rest:
+        values += [value for value in label_counts(volume.array_zyx) if value not in mapping]
+    dtype = smallest_integer(min(values), max(values))
+    array, counts = remap(volume.array_zyx, mapping, dtype=dtype, rest="keep" if keep_rest else 0)
+    return volume.with_array(array), counts
+
+
+def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome:
+    """Renumber one label map."""
+    del context
+    volume = case.volumes["label"]
+    original = label_counts(volume.array_zyx)
+    new, _ = remap_labels(volume, params.mapping, keep_rest=params.keep_rest)
+    extracted = label_counts(new.array_zyx)
+    facts = {
+        "original_labels": list(original),
+        "extracted_labels": list(extracted),
+        "mapping": {str(source): target for source, target in params.mapping.items()},
+        "output_shape": list(new.geometry.size_zyx),
+        "output_dtype": new.dtype.name,
+        "voxels": {str(value): count for value, count in extracted.items()},
+    }
+    return Outcome((Case(case.id, {"label": new}),), facts)
+
+
+def plan(params: ExtractParams) -> Plan:
+    """List the label files of the source."""
+    source, dest = require_folder(params.source_folder), params.dest_folder
+    require_destination(dest, source)
+    volumes = find_volumes(source, recursive=params.recursive)
+    if not volumes and is_dataset(source):
+        raise LayoutError(f"{source} holds image/ and label/; give the label folder itself: {source / 'label'}")
+    return Plan(tuple(single_jobs(volumes, dest, params.ext, "label")), (), dest)
+
+
+def collect(params: ExtractParams, run: Collected) -> Report:
+    """Write ``extract_meta.json`` and ``extract_configs.json``; warn of classes that no file holds."""
+    files = {}
+    for case, record in sorted(run.all_records.items()):
+        name = next((output["path"] for output in record.outputs if "size" in output), case)
+        files[name] = record.facts
+    write_json(params.dest_folder / "extract_meta.json", files)
+    write_sidecar("extract_configs.json", "itk_extract", params, run)
+    seen = {value for record in run.all_records.values() for value in record.facts.get("original_labels", ())}
+    absent = [str(source) for source in params.mapping if source not in seen]
+    return Report((f"warning: source class {', '.join(absent)} was found in no file",) if absent and seen else ())
+
+
+def memory(inputs: Mapping[str, CaseInput], params: ExtractParams) -> int:
+    """Estimate the bytes of a case: the label map in and out."""
+    del params
+    return sum(3 * item.nbytes for item in inputs.values())
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_extract",
+    ExtractParams,
+    plan,
+    extract_case,
+    collect,
+    example="itk_extract raw/label organs 3:1 7:2 --mp",
+    memory=memory,
+)

@@ -1,0 +1,103 @@
+"""``itk_orient``: axes turned to given directions; voxels move, values and physical points don't."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.params import OrientationCode, Positional, VolumeExtension
+from itkit.core.volume import Case
+from itkit.io.layouts import (
+    IMAGE,
+    LABEL,
+    find_dataset,
+    find_volumes,
+    is_dataset,
+    pair_jobs,
+    require_destination,
+    require_folder,
+    split_extension,
+)
+from itkit.process.common import OutputParams, converted, write_sidecar
+from itkit.process.geometry import orient, require_one_grid
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+class OrientParams(OutputParams):
+    """Turn the axes of all volumes of a folder tree to given directions."""
+
+    src_dir: Annotated[Path, Positional("source")]
+    """Folder to read, sub-folders included; a dataset (image/ and label/) keeps its pairs together."""
+    dst_dir: Annotated[Path, Positional("dest")]
+    """Folder to write; the tree is kept."""
+    orient: Annotated[OrientationCode, Positional("orient")]
+    """Directions that axes x, y, z are to point to, e.g. LPI or RAS (48 codes)."""
+    ext: Annotated[Literal["keep"] | VolumeExtension, BeforeValidator(_lower)] = ".mha"
+    """Format of the output files; keep leaves each file's own."""
+
+
+def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
+    """Turn every volume of a case."""
+    if {IMAGE, LABEL} <= case.volumes.keys():
+        require_one_grid(case)
+    before = next(iter(case.volumes.values())).geometry.orientation
+    turned = case.map(lambda volume: converted(orient(volume, params.orient, threads=context.threads), params))
+    return Outcome((turned,), {"from": before, "to": params.orient})
+
+
+def plan(params: OrientParams) -> Plan:
+    """List pairs of a dataset, and every other file of the tree as a case of its own."""
+    source, dest = require_folder(params.src_dir), params.dst_dir
+    require_destination(dest, source)
+    if is_dataset(source):
+        pairs = find_dataset(source, recursive=True)
+        jobs = pair_jobs(pairs, dest, ".mha" if params.ext == "keep" else params.ext)
+        if params.ext == "keep":
+            jobs = [_keeping(job) for job in jobs]
+        others = {
+            case: path
+            for case, path in find_volumes(source, recursive=True).items()
+            if case.split("/")[0] not in (IMAGE, LABEL)
+        }
+        return Plan((*jobs, *_single(others, params)), pairs.unpaired, dest)
+    return Plan(tuple(_single(find_volumes(source, recursive=True), params)), (), dest)
+
+
+def _keeping(job: Job) -> Job:
+    targets = {
+        name: Target(target.folder, (split_extension(job.inputs[name].path.name) or ("", ""))[1].lower(), target.kind)
+        for name, target in job.targets.items()
+    }
+    return Job(job.case_id, job.inputs, targets)
+
+
+def _single(volumes: Mapping[str, Path], params: OrientParams) -> list[Job]:
+    jobs = [
+        Job(case, {IMAGE: InputFile(path, "image")}, {IMAGE: Target(params.dst_dir, str(params.ext), "image")})
+        for case, path in volumes.items()
+    ]
+    return [_keeping(job) for job in jobs] if params.ext == "keep" else jobs
+
+
+def collect(params: OrientParams, run: Collected) -> Report:
+    """Write ``orient_configs.json``."""
+    write_sidecar("orient_configs.json", "itk_orient", params, run)
+    return Report()
+
+
+def memory(inputs: Mapping[str, CaseInput], params: OrientParams) -> int:
+    """Estimate the bytes of a case: voxels twice, and what compression holds."""
+    del params
+    return sum(5 * item.nbytes // 2 for item in inputs.values())
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_orient", OrientParams, plan, orient_case, collect, example="itk_orient raw oriented LPI --mp", memory=memory
+)

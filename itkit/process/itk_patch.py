@@ -1,0 +1,256 @@
+"""``itk_patch``: overlapping patches of volumes; every voxel keeps its physical point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from itkit.core.errors import CaseSkipped
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.params import OrientationCode, PatchZyx, Positional, VolumeExtension
+from itkit.core.volume import Case, Volume
+from itkit.io.layouts import (
+    IMAGE,
+    LABEL,
+    Pairs,
+    find_dataset,
+    find_volumes,
+    is_dataset,
+    require_destination,
+    require_folder,
+)
+from itkit.io.meta import write_json
+from itkit.kernels import min_max, patch_classes, patch_foreground
+from itkit.process.common import OutputParams, converted
+from itkit.process.geometry import orient, require_one_grid
+
+
+class PatchParams(OutputParams):
+    """Cut volumes into patches; every voxel keeps its physical point."""
+
+    src_folder: Annotated[Path, Positional("source")]
+    """Dataset to read: image/ and label/."""
+    dst_folder: Annotated[Path, Positional("dest")]
+    """Folder to write."""
+    patch_size: PatchZyx
+    """Size of a patch; one value stands for all axes."""
+    patch_stride: PatchZyx
+    """Steps between patches; one value stands for all axes. A last patch ends at the volume's end."""
+    minimum_foreground_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Keep a patch only if at least this part of its voxels is labelled (0 to 1)."""
+    keep_empty_label_prob: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Probability to keep a patch without any labelled voxel (0 to 1)."""
+    still_save_when_no_label: bool = False
+    """Cut images that have no label too; all their patches are kept."""
+    pad: bool = False
+    """Pad volumes smaller than the patch at their end (image: its minimum, label: 0); without it they are skipped by name."""
+    layout: Literal["case", "dataset"] = "case"
+    """case: dest/<case>/…_image and …_label; dataset: dest/image and dest/label, a dataset again."""
+    orient: OrientationCode | None = None
+    """Turn axes to these directions first, e.g. LPI."""
+    ext: VolumeExtension = ".mha"
+    """Format of the patch files."""
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Start indices of all patches of a volume, along each axis."""
+
+    starts_zyx: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    patch_zyx: tuple[int, int, int]
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+        """Yield (position in the grid, start index) of each patch, x fastest."""
+        zs, ys, xs = self.starts_zyx
+        for k, z in enumerate(zs):
+            for j, y in enumerate(ys):
+                for i, x in enumerate(xs):
+                    yield (k, j, i), (z, y, x)
+
+    def __len__(self) -> int:
+        zs, ys, xs = self.starts_zyx
+        return len(zs) * len(ys) * len(xs)
+
+
+def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
+    """Return where patches start along an axis: 0, s, 2s, …, and a last one at the end.
+
+    Examples
+    --------
+    >>> patch_starts(10, 4, 3), patch_starts(11, 4, 3), patch_starts(4, 4, 9)
+    ((0, 3, 6), (0, 3, 6, 7), (0,))
+    """
+    last = length - patch
+    starts = list(range(0, last + 1, stride))
+    return tuple(starts if starts[-1] == last else [*starts, last])
+
+
+def patch_grid(size_zyx: Sequence[int], patch_zyx: Sequence[int], stride_zyx: Sequence[int]) -> PatchGrid:
+    """Return the patches that cover a volume of at least the patch's size."""
+    z, y, x = (patch_starts(n, p, s) for n, p, s in zip(size_zyx, patch_zyx, stride_zyx, strict=True))
+    a, b, c = patch_zyx
+    return PatchGrid((z, y, x), (a, b, c))
+
+
+def padded(volume: Volume, size_zyx: Sequence[int]) -> Volume:
+    """Pad a volume at the end of each axis to at least a size: an image with its minimum, a label map with 0."""
+    missing = [max(0, want - have) for want, have in zip(size_zyx, volume.geometry.size_zyx, strict=True)]
+    if not any(missing):
+        return volume
+    value = 0 if volume.kind == "label" else min_max(volume.array_zyx)[0]
+    array = np.pad(volume.array_zyx, [(0, n) for n in missing], constant_values=value)
+    return volume.with_array(array, volume.geometry.crop((0, 0, 0), array.shape))
+
+
+def crop(volume: Volume, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Volume:
+    """Return a sub-box of a volume as a view; every voxel keeps its physical point."""
+    window = tuple(slice(start, start + size) for start, size in zip(start_zyx, size_zyx, strict=True))
+    return volume.with_array(volume.array_zyx[window], volume.geometry.crop(start_zyx, size_zyx))
+
+
+def crop_patches(
+    volume: Volume, patch_zyx: tuple[int, int, int], stride_zyx: tuple[int, int, int]
+) -> Iterator[tuple[tuple[int, int, int], Volume]]:
+    """Yield (start index ZYX, patch) of all patches of a volume.
+
+    Examples
+    --------
+    >>> from itkit.core.volume import Geometry
+    >>> volume = Volume(np.zeros((4, 4, 6), np.int16), Geometry((4, 4, 6), (1.0, 1.0, 0.5)))
+    >>> [(start, patch.geometry.origin_xyz) for start, patch in crop_patches(volume, (4, 4, 4), (4, 4, 4))]
+    [((0, 0, 0), (0.0, 0.0, 0.0)), ((0, 0, 2), (1.0, 0.0, 0.0))]
+    """
+    for _, start in patch_grid(volume.geometry.size_zyx, patch_zyx, stride_zyx):
+        yield start, crop(volume, start, patch_zyx)
+
+
+def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
+    """Cut the volumes of a case into the patches that the parameters keep."""
+    has_label = LABEL in case.volumes
+    if has_label:
+        require_one_grid(case)
+    if params.orient is not None:
+        code = params.orient
+        case = case.map(lambda volume: orient(volume, code, threads=context.threads))
+    size = case.grid(IMAGE).size_zyx
+    if any(have < want for have, want in zip(size, params.patch_size, strict=True)) and not params.pad:
+        raise CaseSkipped(f"volume of {size} voxels ZYX is smaller than the patch {params.patch_size}; --pad pads it")
+    case = case.map(lambda volume: converted(padded(volume, params.patch_size), params))
+    grid = patch_grid(case.grid(IMAGE).size_zyx, params.patch_size, params.patch_stride)
+    kept = _kept_patches(case, grid, params, context)
+    base = case.id.rsplit("/", 1)[-1] if params.layout == "case" else case.id
+    patches = [
+        {"file": f"{base}_z{z}_y{y}_x{x}", "start": [z, y, x], "foreground_ratio": ratio, "classes": classes}
+        for (z, y, x), ratio, classes in kept
+    ]
+
+    def cut() -> Iterator[Case]:
+        for patch in patches:
+            z, y, x = patch["start"]
+            yield Case(patch["file"], case.map(lambda volume, s=(z, y, x): crop(volume, s, params.patch_size)).volumes)  # type: ignore[misc]  # mypy can't infer a lambda with a default
+
+    suffix = f"_image{params.ext}" if params.layout == "case" else params.ext
+    facts = {
+        "shape": list(size),
+        "num_patches": len(patches),
+        "anno_available": has_label,
+        "patches": [{**patch, "file": f"{patch['file']}{suffix}"} for patch in patches],
+    }
+    return Outcome(cut(), facts)
+
+
+def _kept_patches(
+    case: Case, grid: PatchGrid, params: PatchParams, context: Context
+) -> list[tuple[tuple[int, int, int], float | None, list[int] | None]]:
+    """Return (start, foreground ratio, classes) of the patches to keep."""
+    if LABEL not in case.volumes:
+        return [(start, None, None) for _, start in grid]
+    label = case.volumes[LABEL].array_zyx
+    counts = patch_foreground(label, grid.starts_zyx, grid.patch_zyx)
+    classes, present = patch_classes(label, grid.starts_zyx, grid.patch_zyx)
+    draws = context.rng().random(counts.shape)
+    voxels = int(np.prod(grid.patch_zyx))
+    kept: list[tuple[tuple[int, int, int], float | None, list[int] | None]] = []
+    for position, start in grid:
+        count = int(counts[position])
+        if count / voxels >= params.minimum_foreground_ratio and (
+            count or draws[position] < params.keep_empty_label_prob
+        ):
+            kept.append(
+                (
+                    start,
+                    count / voxels,
+                    [value for value, there in zip(classes, present[position], strict=True) if there],
+                )
+            )
+    return kept
+
+
+def plan(params: PatchParams) -> Plan:
+    """List the pairs of the source and, where asked for, images without a label."""
+    source, dest = require_folder(params.src_folder), params.dst_folder
+    require_destination(dest, source)
+    if not is_dataset(source) and params.still_save_when_no_label and (source / IMAGE).is_dir():
+        pairs = Pairs({case: {IMAGE: path} for case, path in find_volumes(source / IMAGE).items()}, ())
+    else:
+        pairs = find_dataset(source)
+        if params.still_save_when_no_label:
+            lone = {item.case_id: {IMAGE: item.path} for item in pairs.unpaired if item.lacks == LABEL}
+            pairs = Pairs({**pairs.pairs, **lone}, tuple(item for item in pairs.unpaired if item.lacks != LABEL))
+    jobs = []
+    for case, files in sorted(pairs.pairs.items()):
+        inputs = {name: InputFile(path, "label" if name == LABEL else "image") for name, path in files.items()}
+        jobs.append(Job(case, inputs, _targets(case, params), output_ids=()))
+    return Plan(tuple(jobs), pairs.unpaired, dest)
+
+
+def _targets(case: str, params: PatchParams) -> dict[str, Target]:
+    dest = params.dst_folder
+    if params.layout == "dataset":
+        return {IMAGE: Target(dest / IMAGE, params.ext, "image"), LABEL: Target(dest / LABEL, params.ext, "label")}
+    folder = dest / case
+    return {
+        IMAGE: Target(folder, f"_image{params.ext}", "image"),
+        LABEL: Target(folder, f"_label{params.ext}", "label"),
+    }
+
+
+def collect(params: PatchParams, run: Collected) -> Report:
+    """Write ``crop_meta.json``: every patch of every case that stands in the destination."""
+    cases = dict(sorted(run.all_records.items()))
+    meta = {
+        "src_folder": os.fspath(params.src_folder),
+        "dst_folder": os.fspath(params.dst_folder),
+        "patch_size": list(params.patch_size),
+        "patch_stride": list(params.patch_stride),
+        "anno_available": [case for case, record in cases.items() if record.facts.get("anno_available")],
+        "patch_meta": {case: record.facts for case, record in cases.items()},
+    }
+    write_json(params.dst_folder / "crop_meta.json", meta)
+    total = sum(record.facts.get("num_patches", 0) for record in cases.values())
+    return Report((f"{total} patches of {len(cases)} cases",))
+
+
+def memory(inputs: Mapping[str, CaseInput], params: PatchParams) -> int:
+    """Estimate the bytes of a case: voxels (twice where they are turned), and the label's summed-area table."""
+    factor = 2 if params.orient or params.pad else 1
+    table = 12 * max((item.nbytes // np.dtype(item.dtype).itemsize for item in inputs.values()), default=0)
+    return sum(factor * item.nbytes for item in inputs.values()) + table // 2
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_patch",
+    PatchParams,
+    plan,
+    patch_case,
+    collect,
+    example="itk_patch resampled patches --patch-size 96 --patch-stride 48 --mp",
+    memory=memory,
+    is_random=True,
+)

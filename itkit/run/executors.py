@@ -1,0 +1,166 @@
+"""Where cases run: in this process, in worker processes, or on a Dask cluster.
+
+An executor takes tasks and yields ``(task, result)`` in any order. It admits a task when its memory fits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from typing import Any, Protocol
+
+from itkit.core.extras import require
+from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
+from itkit.run.worker import Task, TaskResult, run_task
+
+
+class Executor(Protocol):
+    """Runs tasks; closing the iterator early stops what is under way."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
+        """Yield each task with its result."""
+        ...
+
+
+def _too_large(task: Task, budget: int) -> TaskResult:
+    case = task.job.case_id
+    return TaskResult(
+        "failed",
+        f"{case}: needs about {format_bytes(task.nbytes)} of memory; this run may use {format_bytes(budget)}; raise --max-memory",
+    )
+
+
+class SerialExecutor:
+    """One case at a time, in this process, with all its cores."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
+        """Yield each task with its result."""
+        threads = available_cores()
+        for task in tasks:
+            if task.nbytes + BASE_BYTES > self.budget:
+                yield task, _too_large(task, self.budget)
+            else:
+                yield task, run_task(replace(task, threads=threads))
+
+
+class ProcessExecutor:
+    """Several cases at once, each in a process of its own kind: one that dies takes no other case with it."""
+
+    def __init__(self, workers: int, budget: int) -> None:
+        self.workers = workers
+        self.budget = budget
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
+        """Yield each task with its result; a case whose worker dies is tried once more, alone."""
+        from pebble import ProcessExpired, ProcessPool
+
+        waiting = deque(tasks)
+        suspects: deque[Task] = deque()
+        running: dict[Future[TaskResult], Task] = {}
+        workers = max(1, min(self.workers, len(waiting)))
+        pool = ProcessPool(max_workers=workers, context=_context(), initializer=_start_worker, initargs=(os.getpid(),))
+        finished = False
+        try:
+            while waiting or running or suspects:
+                while len(running) < workers:
+                    task = self._next(waiting, running) if waiting else None
+                    if task is None and not running and suspects:
+                        task = suspects.popleft()
+                    if task is None:
+                        break
+                    if task.nbytes + 2 * BASE_BYTES > self.budget:
+                        yield task, _too_large(task, self.budget)
+                        continue
+                    threads = max(1, available_cores() // min(workers, len(waiting) + len(running) + 1))
+                    running[pool.schedule(run_task, args=(replace(task, threads=threads),))] = task
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task = running.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        yield task, future.result()
+                    elif isinstance(error, ProcessExpired) and not task.is_retry:
+                        suspects.append(replace(task, is_retry=True))
+                    else:
+                        yield task, TaskResult("failed", f"{task.job.case_id}: {_death(error)}")
+            finished = True
+        finally:
+            if finished:
+                pool.close()
+            else:
+                pool.stop()
+            with contextlib.suppress(Exception):
+                pool.join(timeout=10)
+
+    def _next(self, waiting: deque[Task], running: dict[Future[TaskResult], Task]) -> Task | None:
+        """Take the first waiting task whose memory fits beside the running ones; any, when nothing runs."""
+        used = sum(task.nbytes + BASE_BYTES for task in running.values()) + BASE_BYTES
+        for task in waiting:
+            if not running or used + task.nbytes + BASE_BYTES <= self.budget:
+                waiting.remove(task)
+                return task
+        return None
+
+
+def _death(error: BaseException) -> str:
+    code = getattr(error, "exitcode", None)
+    if isinstance(code, int) and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        cause = "; most often the system was out of memory" if -code == signal.SIGKILL else ""
+        return f"its worker process was killed twice ({name}{cause})"
+    return f"its worker process died twice ({error})"
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Fork workers from a clean server where that exists (no locks of ours inside), else start them anew."""
+    if sys.platform == "linux":
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["itkit.run.worker", "SimpleITK"])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def _start_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C stops
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    del parent
+
+
+class DaskExecutor:
+    """Cases on a Dask cluster that sees the same file system."""
+
+    def __init__(self, address: str | None, workers: int, budget: int) -> None:
+        self.address = address
+        self.workers = workers
+        self.budget = budget
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
+        """Yield each task with its result."""
+        distributed: Any = require("distributed", extra="dask", why="--executor dask")
+        local = {} if self.address else {"n_workers": self.workers, "threads_per_worker": 1, "dashboard_address": None}
+        with distributed.Client(self.address, set_as_default=False, **local) as client:
+            futures = {client.submit(run_task, task, pure=False): task for task in tasks}
+            try:
+                for future in distributed.as_completed(list(futures)):
+                    task, error = futures[future], future.exception()
+                    if error is None:
+                        yield task, future.result()
+                    else:
+                        yield task, TaskResult("failed", f"{task.job.case_id}: its Dask worker died ({error})")
+            finally:
+                client.cancel(list(futures))

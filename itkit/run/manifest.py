@@ -1,0 +1,115 @@
+"""The manifest of a destination: one JSON line a finished or failed case, appended, never rewritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import LayoutError
+from itkit.core.operation import Record
+from itkit.io.layouts import STATE_FOLDER
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest files of one destination; a shard appends to a file of its own, all are read."""
+
+    dest: Path
+    shard: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """File that this run appends to."""
+        name = "manifest.jsonl" if self.shard is None else f"manifest-{self.shard.replace('/', 'of')}.jsonl"
+        return self.dest / STATE_FOLDER / name
+
+    def latest_done(self, operation: str) -> dict[str, Record]:
+        """Newest finished record of each case of one operation; a torn or foreign line is passed over."""
+        newest: dict[str, Record] = {}
+        for line in self._lines():
+            if line.get("operation") == operation and line.get("status") == "done":
+                try:
+                    newest[line["case"]] = record_of(line)
+                except (KeyError, TypeError):
+                    continue
+        return newest
+
+    def _lines(self) -> Iterator[Mapping[str, Any]]:
+        parsed: list[tuple[float, int, Mapping[str, Any]]] = []
+        for path in sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl")):
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    value = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(value, dict):
+                    when = value.get("time")
+                    parsed.append((when if isinstance(when, (int, float)) else 0.0, len(parsed), value))
+        return (value for _, _, value in sorted(parsed, key=lambda item: item[:2]))
+
+    def append(self, operation: str, record: Record) -> None:
+        """Append the record of a case.
+
+        Raises
+        ------
+        LayoutError
+            When the manifest can't be written.
+        """
+        append_line(self.path, {"operation": operation, "time": time.time(), **line_of(record)})
+
+
+def line_of(record: Record) -> dict[str, Any]:
+    """Return a record as the JSON values of a line."""
+    values = asdict(record)
+    return {"case": values.pop("case_id"), **values}
+
+
+def record_of(line: Mapping[str, Any]) -> Record:
+    """Return the record that a line holds.
+
+    Raises
+    ------
+    KeyError, TypeError
+        When it holds none.
+    """
+    return Record(
+        case_id=line["case"],
+        status=line["status"],
+        message=line.get("message", ""),
+        key=line.get("key", ""),
+        inputs=line.get("inputs", {}),
+        outputs=tuple(line.get("outputs", ())),
+        facts=line.get("facts", {}),
+        warnings=tuple(line.get("warnings", ())),
+        took_s=line.get("took_s", 0.0),
+    )
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one JSON line in one write, on a line of its own even where the last one is torn.
+
+    Raises
+    ------
+    LayoutError
+        When the file can't be written; a part of a line is taken back.
+    """
+    data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            if end:
+                os.lseek(descriptor, end - 1, os.SEEK_SET)
+                data = data if os.read(descriptor, 1) == b"\n" else b"\n" + data
+            if os.write(descriptor, data) != len(data):
+                os.ftruncate(descriptor, end)
+                raise OSError(28, "No space left on device")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LayoutError(f"{path}: can't be written ({error.strerror or error})") from error

@@ -1,0 +1,69 @@
+"""Options that every command has: how a run goes, not what it makes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from typing_extensions import Self
+
+from itkit.core.params import Params, Unit
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?b)?\s*", value.lower())
+        if not match or match[1].count(".") > 1 or match[1] == ".":
+            raise ValueError(f"expected a size such as 8GB or 500MB; got {value!r}")
+        return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+    return value
+
+
+def _shard(value: str) -> str:
+    match = re.fullmatch(r"(\d+)/(\d+)", value)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"expected I/N with 1 <= I <= N, such as 3/10; got {value!r}")
+    return value
+
+
+class RunOptions(Params):
+    """How a run goes."""
+
+    mp: bool = False
+    """Work on several cases at once, as many as the cores this process may use."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Number of cases worked on at once; without --mp and --workers one at a time."""
+    dry_run: bool = False
+    """Print what would happen to which file; touch nothing."""
+    existing: Literal["skip", "redo", "error"] = "skip"
+    """Outputs that exist: skip finished ones, redo all, or refuse to start."""
+    on_error: Literal["continue", "stop"] = "continue"
+    """After a failed case: go on with the others, or stop."""
+    strict: bool = False
+    """Refuse to start when a file has no partner."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random draw; results depend on seed, case and copy alone."""
+    progress: Literal["auto", "bar", "json", "none"] = "auto"
+    """Progress bar on a terminal, JSON lines on stdout, or none."""
+    compression: Literal["none", "fast", "small"] = "fast"
+    """How output volumes are compressed."""
+    max_memory: Annotated[int, BeforeValidator(_size), Field(gt=0), Unit("bytes, or with K, M, G, T")] | None = None
+    """Memory that the run may use (default: 80 % of what is free)."""
+    executor: Literal["serial", "process", "dask"] | None = None
+    """Where cases run (default: process with several workers, else serial)."""
+    dask: str | None = None
+    """Address of a Dask scheduler."""
+    shard: Annotated[str, AfterValidator(_shard)] | None = None
+    """I/N: only every N-th case of the sorted list, from the I-th on (array jobs)."""
+    config: Path | None = None
+    """TOML or JSON file with parameters; options given on the command line win."""
+
+    @model_validator(mode="after")
+    def _one_executor(self) -> Self:
+        if self.executor == "serial" and (self.mp or (self.workers or 1) > 1):
+            raise ValueError("--executor serial works on one case at a time; drop --mp and --workers")
+        if self.dask is not None and self.executor not in (None, "dask"):
+            raise ValueError(f"--dask and --executor {self.executor} contradict each other; keep one of them")
+        return self

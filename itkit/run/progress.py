@@ -1,0 +1,143 @@
+"""Events of a run, and the summary that ends it. Screens, pages and logs read these, nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from itkit.core.operation import Operation, Plan, Record, Report
+
+Event = Mapping[str, Any]
+EventSink = Callable[[Event], None]
+
+_WORDS = {
+    "planned": "would be done",
+    "done": "done",
+    "skipped": "skipped",
+    "left": "left alone",
+    "nonconforming": "nonconforming",
+    "failed": "failed",
+    "crashed": "crashed (a fault of ITKIT; please report it)",
+}
+
+
+def start_event(operation: str, plan: Plan, actions: Sequence[str], *, dry_run: bool) -> Event:
+    """Return the event that opens a run."""
+    return {
+        "event": "start",
+        "operation": operation,
+        "total": len(plan.jobs),
+        "to_do": sum(action == "run" for action in actions),
+        "unpaired": [{"case": item.case_id, "path": str(item.path), "lacks": item.lacks} for item in plan.unpaired],
+        "notes": list(plan.notes),
+        "dest": None if plan.dest is None else str(plan.dest),
+        "dry_run": dry_run,
+    }
+
+
+def case_event(record: Record, number: int, total: int) -> Event:
+    """Return the event of one ended case."""
+    return {
+        "event": "case",
+        "case": record.case_id,
+        "status": record.status,
+        "message": record.message,
+        "warnings": list(record.warnings),
+        "seconds": record.took_s,
+        "number": number,
+        "total": total,
+    }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    operation: str
+    counts: Mapping[str, int]
+    names: Mapping[str, tuple[str, ...]]
+    unpaired: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    manifest: str = ""
+    interrupted: bool = False
+    exit_code: int = 0
+    done_word: str = "done"
+
+    def text(self) -> str:
+        """Return the one line that ends a run."""
+        words = {**_WORDS, "done": self.done_word}
+        parts = [f"{count} {words[status]}{self._named(status)}" for status, count in self.counts.items()]
+        if self.unpaired:
+            parts.append(f"{len(self.unpaired)} unpaired ({_some(self.unpaired)})")
+        line = ", ".join(parts) or "nothing to do"
+        if self.interrupted:
+            line = f"interrupted: {line}; the same command goes on from here"
+        return f"{line}; details: {self.manifest}" if self.manifest else line
+
+    def _named(self, status: str) -> str:
+        return f" ({_some(self.names[status])})" if status in self.names and status != "crashed" else ""
+
+    def event(self) -> Event:
+        """Return the event that closes a run."""
+        return {
+            "event": "summary",
+            "operation": self.operation,
+            "counts": dict(self.counts),
+            "names": {status: list(names) for status, names in self.names.items()},
+            "unpaired": list(self.unpaired),
+            "lines": list(self.lines),
+            "manifest": self.manifest,
+            "interrupted": self.interrupted,
+            "exit_code": self.exit_code,
+            "text": self.text(),
+        }
+
+
+def _some(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def summary_of(
+    operation: Operation[Any],
+    plan: Plan,
+    records: Sequence[Record],
+    report: Report,
+    manifest: str,
+    *,
+    interrupted: bool,
+    is_dry_run: bool,
+) -> Summary:
+    """Count what became of the cases."""
+    found = Counter(record.status for record in records)
+    always = () if is_dry_run else ("done",)
+    counts = {status: found[status] for status in _WORDS if found[status] or status in always}
+    if not is_dry_run and plan.dest is not None:
+        counts = {
+            status: found[status] for status in _WORDS if found[status] or status in ("done", "skipped", "failed")
+        }
+    named = ("failed", "crashed", "left", "nonconforming")
+    names = {
+        status: tuple(record.case_id for record in records if record.status == status)
+        for status in named
+        if found[status]
+    }
+    told = tuple(record.case_id for record in records if record.status == "skipped" and record.message)
+    if told:
+        names["skipped"] = told
+    bad = found["failed"] + found["crashed"] + found["nonconforming"]
+    code = 1 if bad else 0
+    if report.exit_code is not None:
+        code = report.exit_code
+    return Summary(
+        operation.name,
+        counts,
+        names,
+        tuple(item.case_id for item in plan.unpaired),
+        report.lines,
+        manifest,
+        interrupted,
+        130 if interrupted else code,
+        operation.done_word,
+    )

@@ -1,0 +1,60 @@
+"""What this process may use: cores and memory, limits of affinity and control groups included."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+BASE_BYTES = 192 * 2**20
+"""Memory of a Python process with numpy and SimpleITK, before its first voxel."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _read_words("/sys/fs/cgroup/cpu.max")
+    if len(quota) == 2 and quota[0] != "max":
+        cores = min(cores, math.ceil(int(quota[0]) / int(quota[1])))
+    return max(1, cores)
+
+
+def available_memory() -> int:
+    """Bytes of memory that are free to this process."""
+    free = [_meminfo("MemAvailable:")]
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        bound, used = _read_words(limit), _read_words(usage)
+        if bound and used and bound[0].isdigit():
+            free.append(int(bound[0]) - int(used[0]))
+    known = [value for value in free if value is not None and value > 0]
+    return min(known) if known else 4 * 2**30
+
+
+def _read_words(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").split()
+    except OSError:
+        return []
+
+
+def _meminfo(key: str) -> int | None:
+    words = _read_words("/proc/meminfo")
+    return int(words[words.index(key) + 1]) * 1024 if key in words else None
+
+
+def format_bytes(count: float) -> str:
+    """Return a count of bytes as people read it.
+
+    Examples
+    --------
+    >>> format_bytes(3 * 2**30)
+    '3.0 GiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -1,0 +1,413 @@
+"""Plan, execute, report: the one way in which every command runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import itkit
+from itkit.core.errors import ItkitError, LayoutError, ReadError, WriteError
+from itkit.core.operation import Collected, Job, Operation, Plan, Record, Report
+from itkit.core.params import Params
+from itkit.io.headers import UnsupportedHeader, unit_files
+from itkit.io.layouts import STATE_FOLDER, require_destination
+from itkit.io.meta import file_stamp, refresh_index, write_json
+from itkit.io.sitk_toolkit import read_volume
+from itkit.run.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
+from itkit.run.manifest import Manifest
+from itkit.run.options import RunOptions
+from itkit.run.progress import EventSink, Summary, case_event, start_event, summary_of
+from itkit.run.resources import available_cores, available_memory
+from itkit.run.stage import Move, Stage, is_unchanged
+from itkit.run.worker import Task, TaskResult, describe_inputs, reads_of
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run has done.
+
+    Parameters
+    ----------
+    records
+        One record a case, sorted by case id.
+    summary
+        Counts, names and the exit code.
+    """
+
+    records: tuple[Record, ...]
+    summary: Summary
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done or skipped; 1 some case failed or does not conform; 130 interrupted."""
+        return self.summary.exit_code
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What is to happen to a job, and the record that already stands for it."""
+
+    job: Job
+    action: str  # "run", "skipped", "left"
+    message: str = ""
+    before: Record | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def execute(
+    operation: Operation[Any],
+    params: Params,
+    options: RunOptions | None = None,
+    *,
+    on_event: EventSink | None = None,
+    confirm: Callable[[str], bool] | None = None,
+) -> RunResult:
+    """Run an operation over all its cases.
+
+    Parameters
+    ----------
+    operation, params
+        What to do.
+    options
+        How to run it.
+    on_event
+        Called with each progress event.
+    confirm
+        Asked before anything is deleted; without it the answer is no.
+
+    Raises
+    ------
+    ParamsError, LayoutError, MissingExtraError
+        When nothing can run; nothing has been written then.
+    """
+    options = options or RunOptions()
+    emit = on_event or (lambda _: None)
+    plan = _sharded(operation.plan(params), options)
+    _refuse(operation, plan, options)
+    key = params.content_key(
+        operation=operation.name,
+        version=operation.version,
+        compression=options.compression if plan.dest is not None else None,
+        seed=options.seed if operation.is_random else None,
+    )
+    if plan.dest is None or reads_of(operation, params) == "headers":
+        manifest, decisions = None, [_Decision(job, "run") for job in plan.jobs]
+    else:
+        manifest = Manifest(plan.dest, options.shard)
+        decisions = list(_decide(operation, plan, manifest, key, options))
+    emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
+    session = _Session(operation, params, options, plan, key, emit)
+    if options.dry_run:
+        return session.dry_run(decisions)
+    return session.run(decisions, manifest, confirm)
+
+
+def _sharded(plan: Plan, options: RunOptions) -> Plan:
+    if options.shard is None:
+        return plan
+    index, count = (int(part) for part in options.shard.split("/"))
+    return replace(plan, jobs=plan.jobs[index - 1 :: count])
+
+
+def _refuse(operation: Operation[Any], plan: Plan, options: RunOptions) -> None:
+    if options.strict and plan.unpaired:
+        names = ", ".join(f"{item.path.name} (no {item.lacks})" for item in plan.unpaired)
+        raise LayoutError(f"--strict: {len(plan.unpaired)} files have no partner: {names}")
+    if not plan.jobs and not (options.shard and options.shard != "1/1") and plan.dest is not None:
+        lone = f"; {len(plan.unpaired)} files have no partner" if plan.unpaired else ""
+        raise LayoutError(f"{operation.name}: no volume to work on was found in the source{lone}")
+    inputs = {file.path.resolve() for job in plan.jobs for file in job.inputs.values()}
+    for job in plan.jobs:
+        for path in job.outputs():
+            if path.resolve() in inputs:
+                raise LayoutError(f"{path} is an input and would be overwritten; choose another destination")
+    if plan.dest is not None:
+        require_destination(plan.dest)
+
+
+def _decide(
+    operation: Operation[Any], plan: Plan, manifest: Manifest, key: str, options: RunOptions
+) -> Iterator[_Decision]:
+    before = manifest.latest_done(operation.name)
+    if options.existing == "error":
+        standing = [
+            path
+            for job in plan.jobs
+            for path in _expected(job, before.get(job.case_id), manifest.dest)
+            if path.exists()
+        ]
+        if standing:
+            raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
+    for job in plan.jobs:
+        record = before.get(job.case_id)
+        inputs = _fingerprint(job)
+        if options.existing == "redo":
+            yield _Decision(job, "run", before=record, inputs=inputs)
+            continue
+        action, message = _judge(job, record, manifest.dest, key, inputs)
+        yield _Decision(job, action, message, record, inputs)
+
+
+def _fingerprint(job: Job) -> dict[str, Any]:
+    stamps: dict[str, Any] = {}
+    for name, file in job.inputs.items():
+        try:
+            parts = unit_files(file.path) if file.path.suffix.lower() in (".mhd", ".nhdr") else (file.path,)
+            stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
+        except (OSError, ReadError, UnsupportedHeader):
+            stamps[name] = {"file": file.path.name}
+    return stamps
+
+
+def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
+    recorded = [dest / output["path"] for output in record.outputs] if record else []
+    return recorded or job.outputs()
+
+
+def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]) -> tuple[str, str]:
+    ours = {dest / output["path"]: output for output in record.outputs} if record else {}
+    present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
+    foreign = [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
+    whole = [path for path in foreign if _reads_whole(path)]
+    if whole:
+        return (
+            "left",
+            f"{job.case_id}: {whole[0].name} exists and was not written by this command, or was edited since; left alone",
+        )
+    if record is None or foreign or len(present) < len(ours):
+        return "run", ""
+    if record.key != key or record.inputs != inputs:
+        return "run", ""
+    return "skipped", ""
+
+
+def _foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:
+    """Files in the way of a result that we did not write, or that were edited since, and that read whole."""
+    present = [file.final for file in result.files if file.final.exists()]
+    return [path for path in present if not (path in ours and is_unchanged(path, ours[path])) and _reads_whole(path)]
+
+
+def _reads_whole(path: Path) -> bool:
+    if path.suffix.lower() in (".raw", ".zraw"):
+        return False  # its header tells
+    try:
+        read_volume(path)
+    except ItkitError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class _Session:
+    """One run under way."""
+
+    operation: Operation[Any]
+    params: Params
+    options: RunOptions
+    plan: Plan
+    key: str
+    emit: EventSink
+
+    def dry_run(self, decisions: Sequence[_Decision]) -> RunResult:
+        records = []
+        for number, decision in enumerate(decisions, 1):
+            folders = dict.fromkeys(str(target.folder) for target in decision.job.targets.values())
+            outputs = ", ".join([str(path) for path in decision.job.outputs()] or folders)
+            sources = ", ".join(str(file.path) for file in decision.job.inputs.values())
+            status = "planned" if decision.action == "run" else decision.action
+            record = Record(decision.job.case_id, status, decision.message or f"{sources} -> {outputs or 'read only'}")  # type: ignore[arg-type]  # actions are statuses
+            records.append(record)
+            self.emit(case_event(record, number, len(decisions)))
+        return self._end(records, Report(), None, is_dry_run=True)
+
+    def run(
+        self, decisions: Sequence[_Decision], manifest: Manifest | None, confirm: Callable[[str], bool] | None
+    ) -> RunResult:
+        records: list[Record] = []
+        interrupted = False
+        stage = None
+        if manifest is not None and any(decision.action == "run" for decision in decisions):
+            stage = Stage.open(manifest, self.operation.name)
+            write_json(manifest.dest / STATE_FOLDER / RUN_FILE, self.describe())
+        try:
+            for decision in decisions:
+                if decision.action != "run":
+                    self._note(records, Record(decision.job.case_id, decision.action, decision.message), len(decisions))  # type: ignore[arg-type]  # actions are statuses
+            by_case = {decision.job.case_id: decision for decision in decisions if decision.action == "run"}
+            tasks = (self._task(decision, number, stage) for number, decision in enumerate(by_case.values()))
+            results = self._executor().run(tasks if self._is_serial else list(tasks))
+            for task, result in results:
+                decision = by_case[task.job.case_id]
+                record = self._settle(decision, result, stage)
+                self._note(records, record, len(decisions))
+                if record.status in ("failed", "crashed") and self.options.on_error == "stop":
+                    results.close()  # type: ignore[attr-defined]  # executors are generators
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+        try:
+            return self._end(records, self._collect(records, manifest, confirm), manifest, interrupted=interrupted)
+        finally:
+            if stage is not None:
+                stage.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that repeats this run."""
+        return {
+            "itkit": itkit.__version__,
+            "operation": self.operation.name,
+            "params": json.loads(self.params.model_dump_json()),
+            "options": json.loads(self.options.model_dump_json(exclude_defaults=True, exclude={"dry_run", "config"})),
+        }
+
+    @property
+    def _is_serial(self) -> bool:
+        wanted = self.options.executor
+        if reads_of(self.operation, self.params) == "headers":
+            return True  # a header costs less than a message to a worker
+        return wanted == "serial" or (wanted is None and self.options.dask is None and self._workers() == 1)
+
+    def _workers(self) -> int:
+        if self.options.workers is not None:
+            return self.options.workers
+        return available_cores() if self.options.mp or self.options.executor in ("process", "dask") else 1
+
+    def _executor(self) -> Executor:
+        budget = self.options.max_memory or int(0.8 * available_memory())
+        if self._is_serial:
+            return SerialExecutor(budget)
+        if self.options.executor == "dask" or self.options.dask is not None:
+            return DaskExecutor(self.options.dask, self._workers(), budget)
+        return ProcessExecutor(self._workers(), budget)
+
+    def _task(self, decision: _Decision, number: int, stage: Stage | None) -> Task:
+        nbytes = 0
+        if reads_of(self.operation, self.params) == "voxels":
+            inputs = describe_inputs(decision.job)
+            measure = self.operation.memory
+            nbytes = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
+        return Task(
+            self.operation,
+            self.params,
+            decision.job,
+            stage=None if stage is None else stage.folder / str(number),
+            compression=self.options.compression,
+            seed=self.options.seed,
+            nbytes=nbytes,
+        )
+
+    def _settle(self, decision: _Decision, result: TaskResult, stage: Stage | None) -> Record:
+        """Turn a result into a record; move its files into place."""
+        record = Record(
+            decision.job.case_id,
+            result.status,  # type: ignore[arg-type]  # the worker's statuses are a part of ours
+            result.message or "; ".join(result.reasons),
+            key=self.key,
+            inputs=decision.inputs,
+            facts=result.facts,
+            warnings=result.warnings,
+            took_s=round(result.took_s, 3),
+        )
+        if stage is None:
+            return record
+        if record.status != "done":
+            stage.manifest.append(self.operation.name, record)
+            return record
+        dest = stage.manifest.dest
+        outputs = tuple({"path": _relative(file.final, dest), **file.entry} for file in result.files)
+        record = replace(record, outputs=outputs)
+        new = {output["path"] for output in outputs}
+        old = decision.before.outputs if decision.before else ()
+        foreign = (
+            []
+            if self.options.existing == "redo"
+            else _foreign_files(result, {dest / item["path"]: item for item in old})
+        )
+        if foreign:
+            message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
+            return replace(record, status="left", message=message, outputs=())
+        stale = [
+            dest / item["path"] for item in old if item["path"] not in new and is_unchanged(dest / item["path"], item)
+        ]
+        try:
+            stage.commit(record, [Move(file.staged, file.final) for file in result.files], stale)
+        except WriteError as error:
+            return replace(record, status="failed", message=str(error), outputs=())
+        return record
+
+    def _note(self, records: list[Record], record: Record, total: int) -> None:
+        records.append(record)
+        self.emit(case_event(record, len(records), total))
+
+    def _collect(
+        self, records: list[Record], manifest: Manifest | None, confirm: Callable[[str], bool] | None
+    ) -> Report:
+        """Write the index and the operation's sidecars."""
+        report = Report()
+        standing = manifest.latest_done(self.operation.name) if manifest is not None else {}
+        records.sort(key=lambda record: record.case_id)
+        if manifest is not None and standing:
+            for folder in dict.fromkeys(_index_folders(manifest.dest, self.plan)):
+                refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
+        if self.operation.collect is not None:
+            options = json.loads(self.options.model_dump_json())
+            report = self.operation.collect(
+                self.params,
+                Collected(self.plan.dest, tuple(records), standing, self.plan, options, confirm=confirm),
+            )
+        return report
+
+    def _end(
+        self,
+        records: list[Record],
+        report: Report,
+        manifest: Manifest | None,
+        *,
+        interrupted: bool = False,
+        is_dry_run: bool = False,
+    ) -> RunResult:
+        details = str(manifest.path) if manifest is not None else ""
+        summary = summary_of(
+            self.operation, self.plan, records, report, details, interrupted=interrupted, is_dry_run=is_dry_run
+        )
+        self.emit(summary.event())
+        return RunResult(tuple(sorted(records, key=lambda record: record.case_id)), summary)
+
+
+def _relative(path: Path, dest: Path) -> str:
+    """Return a path relative to the destination, with ``..`` where it lies beside it."""
+    import os
+
+    return Path(os.path.relpath(path.absolute(), dest.absolute())).as_posix()
+
+
+def _index_folders(dest: Path, plan: Plan) -> Iterator[Path]:
+    """Yield the destination, and folders of targets that lie outside it."""
+    yield dest
+    for job in plan.jobs:
+        for target in job.targets.values():
+            if dest.absolute() not in (target.folder.absolute(), *target.folder.absolute().parents):
+                yield target.folder
+
+
+def _known_entries(records: Any, dest: Path, folder: Path) -> dict[str, Any]:
+    """Index entries of what runs have written below a folder."""
+    entries = {}
+    for record in records:
+        for output in record.outputs:
+            if "size" in output:
+                names = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes")
+                file = {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
+                entries[_relative(dest / output["path"], folder)] = {
+                    **{name: output[name] for name in names},
+                    "file": file,
+                }
+    return entries
+
+
+__all__ = ["RUN_FILE", "ReadError", "RunResult", "execute"]

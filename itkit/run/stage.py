@@ -1,0 +1,178 @@
+"""Where results lie until they are complete, and how they move to their final names.
+
+A run owns ``<dest>/.itkit/tmp/<run>/``. Workers write there; when all files of a case are on disk, a journal line
+names every move, the files are renamed, and the manifest says *done*. The next run finds what a killed one left:
+cases in the journal are moved to the end, everything else is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from itkit.core.errors import LayoutError, WriteError
+from itkit.core.operation import Record
+from itkit.io.layouts import STATE_FOLDER
+from itkit.io.meta import file_stamp
+from itkit.io.sitk_toolkit import commit_files
+from itkit.run.manifest import Manifest, line_of, record_of
+
+_JOURNAL = "journal.json"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One staged file and its final path."""
+
+    staged: Path
+    final: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The staging folder of a run that is alive."""
+
+    folder: Path
+    manifest: Manifest
+    operation: str
+    lock: IO[bytes]
+
+    @classmethod
+    def open(cls, manifest: Manifest, operation: str) -> Stage:
+        """Finish what dead runs left in the destination, then make a folder for this run.
+
+        Raises
+        ------
+        LayoutError
+            When the destination can't be written.
+        """
+        root = manifest.dest / STATE_FOLDER / "tmp"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            recover(manifest)
+            folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+            folder.mkdir(parents=True)
+            lock = (folder / "lock").open("wb")
+        except OSError as error:
+            raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
+        _try_lock(lock)
+        return cls(folder, manifest, operation, lock)
+
+    def close(self) -> None:
+        """Remove the folder, and its parent where no other run uses it."""
+        self.lock.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
+
+    def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> None:
+        """Give a case's files their final names, remove the stale ones, and note the case as done.
+
+        Raises
+        ------
+        WriteError
+            When the disk refuses; none of the case's files is left then.
+        """
+        line = {
+            "operation": self.operation,
+            "record": line_of(record),
+            "moves": [[move.staged.relative_to(self.folder).as_posix(), str(move.final.absolute())] for move in moves],
+            "stale": [str(path.absolute()) for path in stale],
+        }
+        journal = self.folder / _JOURNAL
+        try:
+            with journal.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False))
+                file.flush()
+                os.fsync(file.fileno())
+            commit_files([(move.staged, move.final) for move in moves])
+            _remove(stale)
+            self.manifest.append(self.operation, record)
+        except (OSError, LayoutError) as error:
+            journal.unlink(missing_ok=True)
+            _remove([move.final for move in moves if not move.staged.exists()])
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise WriteError(f"{record.case_id}: can't be moved into place ({reason or error})") from error
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only when empty
+
+
+def recover(manifest: Manifest) -> None:
+    """Finish the journals of dead runs and remove their files."""
+    root = manifest.dest / STATE_FOLDER / "tmp"
+    for folder in sorted(root.iterdir()):
+        if not folder.is_dir():
+            if not _is_alive(folder.name.lstrip(".").split("-")[0]):
+                folder.unlink(missing_ok=True)
+            continue
+        try:
+            lock = (folder / "lock").open("ab")
+        except OSError:
+            continue  # another run has just removed it
+        with lock:
+            if not _try_lock(lock):
+                continue  # a live run's
+            _finish_journal(folder, manifest)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish_journal(folder: Path, manifest: Manifest) -> None:
+    try:
+        line = json.loads((folder / _JOURNAL).read_text(encoding="utf-8"))
+        record, operation = record_of(line["record"]), line["operation"]
+        moves = [(folder / staged, Path(final)) for staged, final in line["moves"]]
+        stale = [Path(path) for path in line["stale"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none, or torn: nothing had moved yet
+    moved = {str(final) for staged, final in moves if not staged.exists()}
+    outputs = {str((manifest.dest / output["path"]).absolute()): output for output in record.outputs}
+    if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
+        commit_files([(staged, final) for staged, final in moves if staged.exists()])
+        _remove(stale)
+        manifest.append(operation, record)
+
+
+def is_unchanged(path: Path, output: Mapping[str, Any]) -> bool:
+    """Whether a file is still the one that a manifest's output describes."""
+    try:
+        return file_stamp(path) == {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
+    except OSError:
+        return False
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file for this process; ``False`` when another one holds it."""
+    try:
+        import fcntl
+    except ImportError:  # no advisory locks on this system: the process id tells
+        return not _is_alive(Path(file.name).parent.name.split("-")[0])
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
