@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from itkit.kernels.arrays import fill_value, plain, rows_last, to_dtype
-from itkit.kernels.backend import run_slabs
+from itkit.kernels.arrays import fill_value, plain, to_dtype, type_number
+from itkit.kernels.backend import native, numbers, run_slabs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,8 @@ def _lines(size_zyx: Sequence[int], matrix_zyx: ArrayLike, offset_zyx: ArrayLike
     offset = np.asarray(offset_zyx, dtype=np.float64).reshape(3)
     nz, ny, nx = size_zyx
     z, y = np.arange(nz, dtype=np.float64)[:, None, None], np.arange(ny, dtype=np.float64)[None, :, None]
-    start = (matrix[:, 0] * z + matrix[:, 1] * y) + offset
-    span = (start + matrix[:, 2] * float(nx)) - start
+    start = np.ascontiguousarray((matrix[:, 0] * z + matrix[:, 1] * y) + offset)
+    span = np.ascontiguousarray((start + matrix[:, 2] * float(nx)) - start)
     return _Lines(start, span, np.arange(nx) / float(max(nx, 1)))
 
 
@@ -145,20 +146,63 @@ _Task = tuple["NDArray[Any]", "NDArray[Any]", float]
 
 
 def _source(array: NDArray[Any]) -> NDArray[Any]:
-    source = rows_last(plain(array))
+    source = plain(array)
+    if source.strides[2] != source.itemsize:
+        source = np.ascontiguousarray(source)
     if 0 in source.shape:
         raise ValueError(f"no voxels to sample in an array of shape {source.shape}")
     return source
 
 
+class _TaskStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("type", ctypes.c_int64),
+        ("size", ctypes.c_int64),
+        ("source", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("fill", ctypes.c_void_p),
+        ("z_stride", ctypes.c_int64),
+        ("y_stride", ctypes.c_int64),
+    ]
+
+
+class _LinesStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("size_zyx", ctypes.c_int64 * 3),
+        ("start", ctypes.c_void_p),
+        ("span", ctypes.c_void_p),
+        ("part", ctypes.c_void_p),
+        ("shape_zyx", ctypes.c_int64 * 3),
+    ]
+
+
 def _run(lines: _Lines, image: _Task | None, label: _Task | None, threads: int) -> None:
     """Fill the results of an image task, a label task, or both."""
-
-    def work(begin: int, end: int) -> None:
-        for z in range(begin, end):
+    library = native()
+    if library is None:
+        for z in range(lines.shape[0]):
             _slice_numpy(lines, z, image, label)
+        return
+    keep = [_packed(task) for task in (image, label)]
+    structs = [ctypes.byref(struct) for struct, _ in keep]
+    shape = next(task[0].shape for task in (image, label) if task is not None)
+    pointers = (array.ctypes.data for array in (lines.start, lines.span, lines.part))
+    packed = _LinesStruct(numbers(lines.shape), *pointers, numbers(shape))
+    run_slabs(
+        lambda begin, end: library.itkit_affine(ctypes.byref(packed), *structs, begin, end), lines.shape[0], threads
+    )
 
-    run_slabs(work, lines.shape[0], threads)
+
+def _packed(task: _Task | None) -> tuple[_TaskStruct, NDArray[Any] | None]:
+    """Describe a task to the C side; the second value is the memory of its fill value."""
+    if task is None:
+        return _TaskStruct(type=-1), None
+    source, out, fill = task
+    value = np.array([fill_value(fill, out.dtype)], dtype=out.dtype)
+    size = out.dtype.itemsize
+    strides = (source.strides[0] // size, source.strides[1] // size)
+    pointers = (array.ctypes.data for array in (source, out, value))
+    return _TaskStruct(type_number(out.dtype), size, *pointers, *strides), value
 
 
 def _slice_numpy(lines: _Lines, z: int, image: _Task | None, label: _Task | None) -> None:

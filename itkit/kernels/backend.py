@@ -12,11 +12,25 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
 ABI = 1  # changes whenever a C function's arguments change, so that a stale build is never called
+_KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
+_SIGNATURES = {
+    "itkit_abi": "",
+    "itkit_linear": "ippppppp" + "qq",
+    "itkit_nearest": "ippppppp" + "qqqq",
+    "itkit_affine": "ppp" + "qq",
+    "itkit_copy": "ippppp",
+    "itkit_count": "ipqQp",
+    "itkit_remap": "iipqQppp",
+    "itkit_box_counts": "ipppppp" + "p",
+    "itkit_box_masks": "ipppppp" + "Qpp",
+    "itkit_extremes": "ipqp",
+    "itkit_summary": "ipqipp",
+}
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 
@@ -28,10 +42,11 @@ def _load() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(spec.origin)
-        abi = library.itkit_abi()
+        for name, letters in _SIGNATURES.items():
+            getattr(library, name).argtypes = [_KINDS[letter] for letter in letters]
     except (OSError, AttributeError):
         return None
-    return library if abi == ABI else None
+    return library if library.itkit_abi() == ABI else None
 
 
 def native() -> ctypes.CDLL | None:
@@ -70,6 +85,11 @@ def forced_backend(name: Backend) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+def numbers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
+    """Pack integers for the C side (passed as a pointer)."""
+    return (ctypes.c_int64 * len(values))(*values)
 
 
 def run_slabs(work: Callable[[int, int], None], length: int, threads: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from itkit.kernels.arrays import plain
+from itkit.kernels.backend import native
 from itkit.kernels.statistics import min_max
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def label_counts(array_zyx: NDArray[Any]) -> dict[int, int]:
     values = plain(array_zyx, ndim=None)
     if values.size == 0:
         return {}
-    table = _table_range(values)
+    table = table_range(values)
     if table is None:
         classes, counts = np.unique(values, return_counts=True)
         return {_integer(value): count for value, count in zip(classes.tolist(), counts.tolist(), strict=True)}
@@ -88,7 +89,7 @@ def remap(
     """
     values = plain(array_zyx, ndim=None)
     target = np.dtype(dtype)
-    table = _table_range(values) if values.size else None
+    table = table_range(values) if values.size else None
     if table is None:
         return _remap_by_search(values, mapping, target, rest)
     first, length = table
@@ -105,7 +106,7 @@ def remap(
     return result, counts
 
 
-def _table_range(values: NDArray[Any]) -> tuple[int, int] | None:
+def table_range(values: NDArray[Any]) -> tuple[int, int] | None:
     """First value and length of a table over the values; none if it would be too long."""
     if values.dtype.kind == "f":
         return None
@@ -123,12 +124,24 @@ def _places(values: NDArray[Any], first: int) -> NDArray[Any]:
 
 
 def _histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64]:
-    return np.bincount(_places(values, first).ravel().astype(np.int64), minlength=length)
+    library = native()
+    if library is None:
+        return np.bincount(_places(values, first).ravel().astype(np.int64), minlength=length)
+    values, counts = values.ravel(order="K"), np.zeros(length, dtype=np.int64)
+    library.itkit_count(values.itemsize, values.ctypes.data, values.size, first % 2**64, counts.ctypes.data)
+    return counts
 
 
 def _look_up(values: NDArray[Any], lookup: NDArray[Any], first: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    result = np.ascontiguousarray(lookup[_places(values, first)])
-    return result, _histogram(values, first, len(lookup))
+    library = native()
+    if library is None:
+        result = np.ascontiguousarray(lookup[_places(values, first)])
+        return result, _histogram(values, first, len(lookup))
+    values, counts = np.ascontiguousarray(values), np.zeros(len(lookup), dtype=np.int64)
+    result = np.empty(values.shape, dtype=lookup.dtype)
+    pointers = (array.ctypes.data for array in (lookup, result, counts))
+    library.itkit_remap(values.itemsize, result.itemsize, values.ctypes.data, values.size, first % 2**64, *pointers)
+    return result, counts
 
 
 def _named(histogram: NDArray[np.int64], first: int) -> dict[int, int]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.kernels.arrays import plain
+from itkit.kernels.backend import native, numbers, run_slabs
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
@@ -44,5 +46,14 @@ def reorient(
     view = plain(array_zyx).transpose(axes_zyx)
     view = view[tuple(slice(None, None, -1 if flip else 1) for flip in flips_zyx)]
     result = np.empty(view.shape, dtype=view.dtype)
-    np.copyto(result, view)
+    library = native()
+    if library is None:
+        np.copyto(result, view)
+    elif result.size:
+        run_slabs(lambda begin, end: _copy(library, view[begin:end], result[begin:end]), len(view), threads)
     return result.view(np.bool_) if array_zyx.dtype == np.bool_ else result
+
+
+def _copy(library: ctypes.CDLL, view: NDArray[Any], result: NDArray[Any]) -> None:
+    strides, out_strides, shape = numbers(view.strides), numbers(result.strides), numbers(view.shape)
+    library.itkit_copy(view.itemsize, view.ctypes.data, strides, result.ctypes.data, out_strides, shape)

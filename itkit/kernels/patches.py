@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.kernels.arrays import plain
-from itkit.kernels.labels import label_counts
+from itkit.kernels.arrays import plain, type_number
+from itkit.kernels.backend import native, numbers
+from itkit.kernels.labels import label_counts, table_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,6 +126,14 @@ def _box_counts(array: NDArray[Any], cuts: Sequence[NDArray[np.int64]]) -> NDArr
     """Count the non-zero voxels of every box between cuts."""
     z_cuts, y_cuts, x_cuts = cuts
     table = np.zeros(tuple(len(edges) - 1 for edges in cuts), dtype=np.int64)
+    library = native()
+    if library is not None:
+        if array.strides[2] != array.itemsize:
+            array = np.ascontiguousarray(array)
+        strides, n_cuts, pointers = numbers(array.strides), numbers([len(c) for c in cuts]), _pointers(cuts)
+        number = type_number(array.dtype)
+        library.itkit_box_counts(number, array.ctypes.data, strides, n_cuts, *pointers, table.ctypes.data)
+        return table
     window = array[:, y_cuts[0] : y_cuts[-1], x_cuts[0] : x_cuts[-1]]
     for place in range(len(z_cuts) - 1):
         for z in range(z_cuts[place], z_cuts[place + 1]):
@@ -137,6 +146,17 @@ def _box_masks(array: NDArray[Any], cuts: Sequence[NDArray[np.int64]], classes: 
     """Set, for every box between cuts, the bit of each class that it holds."""
     z_cuts, y_cuts, x_cuts = cuts
     table = np.zeros(tuple(len(edges) - 1 for edges in cuts), dtype=np.uint64)
+    library, span = native(), table_range(array)
+    if library is not None and span is not None:
+        if array.strides[2] != array.itemsize:
+            array = np.ascontiguousarray(array)
+        first, length = span
+        bits = np.zeros(length, dtype=np.uint64)
+        bits[[value - first for value in classes]] = np.uint64(1) << np.arange(len(classes), dtype=np.uint64)
+        strides, n_cuts, pointers = numbers(array.strides), numbers([len(c) for c in cuts]), _pointers(cuts)
+        places = (first % 2**64, bits.ctypes.data, table.ctypes.data)
+        library.itkit_box_masks(array.itemsize, array.ctypes.data, strides, n_cuts, *pointers, *places)
+        return table
     window = array[:, y_cuts[0] : y_cuts[-1], x_cuts[0] : x_cuts[-1]]
     known = np.array(classes, dtype=array.dtype)
     bits = np.uint64(1) << np.arange(len(classes), dtype=np.uint64)
@@ -147,6 +167,10 @@ def _box_masks(array: NDArray[Any], cuts: Sequence[NDArray[np.int64]], classes: 
             rows = np.bitwise_or.reduceat(masks, x_cuts[:-1] - x_cuts[0], axis=1)
             table[place] |= np.bitwise_or.reduceat(rows, y_cuts[:-1] - y_cuts[0], axis=0)
     return table
+
+
+def _pointers(arrays: Sequence[NDArray[np.int64]]) -> list[int]:
+    return [array.ctypes.data for array in arrays]
 
 
 def _or_ranges(

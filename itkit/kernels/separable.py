@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from itkit.kernels.arrays import fill_value, plain, rows_last, to_dtype
+from itkit.kernels.arrays import fill_value, plain, rows_last, to_dtype, type_number
+from itkit.kernels.backend import native, numbers, run_slabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,12 +168,50 @@ def _sample(
     return result.view(np.bool_) if array_zyx.dtype == np.bool_ else result
 
 
+class _AxisStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("size", ctypes.c_int64),
+        ("lower", ctypes.c_void_p),
+        ("upper", ctypes.c_void_p),
+        ("weight", ctypes.c_void_p),
+    ]
+
+
 def _linear(source: NDArray[Any], out: NDArray[Any], axes: Sequence[_Axis], threads: int) -> None:
-    _linear_numpy(source, out, axes)
+    library = native()
+    if library is None:
+        _linear_numpy(source, out, axes)
+        return
+    structs = [_AxisStruct(a.size, a.lower.ctypes.data, a.upper.ctypes.data, a.weight.ctypes.data) for a in axes]
+    pointers = [ctypes.byref(struct) for struct in structs]
+    strides, out_strides = numbers(source.strides), numbers(out.strides)
+    number = type_number(source.dtype)
+
+    def work(begin: int, end: int) -> None:
+        failed = library.itkit_linear(
+            number, source.ctypes.data, strides, out.ctypes.data, out_strides, *pointers, begin, end
+        )
+        if failed:
+            raise MemoryError
+
+    run_slabs(work, len(out), threads)
 
 
 def _nearest(source: NDArray[Any], out: NDArray[Any], axes: Sequence[_Axis], threads: int) -> None:
-    _nearest_numpy(source, out, axes)
+    library = native()
+    if library is None:
+        _nearest_numpy(source, out, axes)
+        return
+    indices = [axis.nearest.ctypes.data for axis in axes]
+    strides, out_strides = numbers(source.strides), numbers(out.strides)
+    size = source.dtype.itemsize
+
+    def work(begin: int, end: int) -> None:
+        library.itkit_nearest(
+            size, source.ctypes.data, strides, out.ctypes.data, out_strides, *indices, *out.shape[1:], begin, end
+        )
+
+    run_slabs(work, len(out), threads)
 
 
 def _nearest_numpy(source: NDArray[Any], out: NDArray[Any], axes: Sequence[_Axis]) -> None:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from itkit.kernels.arrays import plain
+from itkit.kernels.arrays import plain, type_number
+from itkit.kernels.backend import native
 
 if TYPE_CHECKING:
+    import ctypes
+
     from numpy.typing import NDArray
 
 
@@ -35,6 +38,14 @@ def min_max(array: NDArray[Any]) -> tuple[int | float, int | float]:
     (-1, 3)
     """
     values = _checked(array)
+    library = native()
+    if values.dtype.kind == "f" and library is not None:
+        low, high, n_nan, _ = _float_summary(library, values, keep_infinite=True)
+        return (low, high) if n_nan < values.size else (float("nan"), float("nan"))
+    if library is not None:
+        values, found = _dense(values), np.empty(2, dtype=values.dtype)
+        library.itkit_extremes(type_number(values.dtype), values.ctypes.data, values.size, found.ctypes.data)
+        return int(found[0]), int(found[1])
     if values.dtype.kind == "f":
         return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
     return int(values.min()), int(values.max())
@@ -57,6 +68,12 @@ def finite_summary(array: NDArray[Any]) -> FiniteSummary:
     if values.dtype.kind != "f":
         low, high = min_max(values)
         return FiniteSummary(low, high, 0, 0)
+    library = native()
+    if library is not None:
+        low, high, n_nan, n_inf = _float_summary(library, values, keep_infinite=False)
+        if n_nan + n_inf == values.size:
+            low = high = float("nan")
+        return FiniteSummary(low, high, n_nan, n_inf)
     finite = np.isfinite(values)
     n_finite = int(np.count_nonzero(finite))
     n_nan = int(np.count_nonzero(np.isnan(values)))
@@ -70,3 +87,16 @@ def _checked(array: NDArray[Any]) -> NDArray[Any]:
     if array.size == 0:
         raise ValueError(f"an array of shape {array.shape} has no extremes")
     return plain(array, ndim=None)
+
+
+def _dense(array: NDArray[Any]) -> NDArray[Any]:
+    """Give the values in memory order; a copy only if they do not lie together."""
+    return array.ravel(order="K")
+
+
+def _float_summary(library: ctypes.CDLL, values: NDArray[Any], *, keep_infinite: bool) -> tuple[float, float, int, int]:
+    values = _dense(values)
+    extremes, special = np.empty(2, dtype=np.float64), np.empty(2, dtype=np.int64)
+    number, pointers = type_number(values.dtype), (extremes.ctypes.data, special.ctypes.data)
+    library.itkit_summary(number, values.ctypes.data, values.size, int(keep_infinite), *pointers)
+    return float(extremes[0]), float(extremes[1]), int(special[0]), int(special[1])

@@ -1,0 +1,222 @@
+/* Resampling under an affine map of indices: image by linear interpolation, label by nearest neighbour, or both. */
+#include "common.h"
+
+enum { CHUNK = 64 }; /* voxels that go through the stages together */
+
+/* A volume to sample: contiguous along x, other strides in voxels. */
+typedef struct {
+    int64_t type; /* number of the voxel type; -1: there is none */
+    int64_t size; /* bytes a voxel */
+    const char *source;
+    char *out;
+    const char *fill;
+    int64_t z_stride, y_stride;
+} Task;
+
+/* Rows of the result: index(x) = start + part[x] * span, triples ZYX. */
+typedef struct {
+    int64_t nz, ny, nx;
+    const double *start, *span, *part;
+    int64_t shape[3]; /* of the source */
+} Lines;
+
+/* Where the samples of a chunk lie. */
+typedef struct {
+    double base[CHUNK];    /* offset of the lower neighbour, in voxels */
+    double weight[3][CHUNK];
+    double nearest[CHUNK]; /* offset of the nearest voxel of the label */
+} Places;
+
+/* Index along one axis; rises or falls with x throughout, as every operation in it is monotone. */
+static inline double at(const Lines *lines, const double *start, const double *span, int axis, int64_t x) {
+    return start[axis] + lines->part[x] * span[axis];
+}
+
+/* The stretch [*begin, *end) of a row where low <= index < high on each axis; found by bisection, so exactly. */
+static void stretch(const Lines *lines, const double *start, const double *span, const double *low, const double *high,
+                    int64_t *begin, int64_t *end) {
+    *begin = 0;
+    *end = lines->nx;
+    for (int axis = 0; axis < 3; axis++) {
+        int falls = span[axis] < 0.0;
+        int64_t bounds[2];
+        for (int k = 0; k < 2; k++) { /* first x past the nearer limit, first x past the farther one */
+            int64_t a = *begin, b = *end;
+            while (a < b) {
+                int64_t middle = a + (b - a) / 2;
+                double c = at(lines, start, span, axis, middle);
+                int before = falls ? (k == 0 ? c >= high[axis] : c >= low[axis]) : (k == 0 ? c < low[axis] : c < high[axis]);
+                if (before)
+                    a = middle + 1;
+                else
+                    b = middle;
+            }
+            bounds[k] = a;
+        }
+        *begin = bounds[0];
+        *end = bounds[1] > bounds[0] ? bounds[1] : bounds[0];
+    }
+}
+
+/* Stage 1, where all eight neighbours exist: indices are not negative, so truncation is floor. */
+CLONES static void find_places(const Lines *lines, const double *start, const double *span, const Task *image,
+                               int64_t x, int n, Places *places) {
+    double sz = (double)image->z_stride, sy = (double)image->y_stride;
+    const double *RESTRICT part = lines->part + x;
+    for (int i = 0; i < n; i++) {
+        double z = start[0] + part[i] * span[0], y = start[1] + part[i] * span[1], x_ = start[2] + part[i] * span[2];
+        double fz = (double)(int32_t)z, fy = (double)(int32_t)y, fx = (double)(int32_t)x_;
+        places->weight[0][i] = z - fz;
+        places->weight[1][i] = y - fy;
+        places->weight[2][i] = x_ - fx;
+        places->base[i] = fz * sz + fy * sy + fx;
+    }
+}
+
+CLONES static void find_nearest(const Lines *lines, const double *start, const double *span, const Task *label,
+                                int64_t x, int n, Places *places) {
+    double sz = (double)label->z_stride, sy = (double)label->y_stride;
+    const double *RESTRICT part = lines->part + x;
+    for (int i = 0; i < n; i++) {
+        double z = (start[0] + part[i] * span[0]) + 0.5, y = (start[1] + part[i] * span[1]) + 0.5;
+        double x_ = (start[2] + part[i] * span[2]) + 0.5;
+        places->nearest[i] = (double)(int32_t)z * sz + (double)(int32_t)y * sy + (double)(int32_t)x_;
+    }
+}
+
+/* Stages 2 and 3: pairs along x of the four rows around each sample, then the interpolation. */
+#define DEFINE_IMAGE(number, name, T, MIX)                                                                             \
+    static void gather_##name(const Task *image, const Places *places, int n, T pairs[4][2 * CHUNK]) {                 \
+        const T *source = (const T *)image->source;                                                                    \
+        int64_t sy = image->y_stride, sz = image->z_stride;                                                            \
+        for (int i = 0; i < n; i++) {                                                                                  \
+            const T *p = source + (int64_t)places->base[i];                                                            \
+            memcpy(&pairs[0][2 * i], p, 2 * sizeof(T));                                                                \
+            memcpy(&pairs[1][2 * i], p + sy, 2 * sizeof(T));                                                           \
+            memcpy(&pairs[2][2 * i], p + sz, 2 * sizeof(T));                                                           \
+            memcpy(&pairs[3][2 * i], p + sz + sy, 2 * sizeof(T));                                                      \
+        }                                                                                                              \
+    }                                                                                                                  \
+    CLONES static void mix_##name(const Places *RESTRICT places, int n, T (*RESTRICT pairs)[2 * CHUNK],                 \
+                                  T *RESTRICT out) {                                                                   \
+        for (int i = 0; i < n; i++) {                                                                                  \
+            double wz = places->weight[0][i], wy = places->weight[1][i], wx = places->weight[2][i], row[4];            \
+            for (int k = 0; k < 4; k++) {                                                                              \
+                double v0 = (double)pairs[k][2 * i], v1 = (double)pairs[k][2 * i + 1];                                 \
+                row[k] = MIX(v0, v1, wx);                                                                              \
+            }                                                                                                          \
+            double below = MIX(row[0], row[1], wy), above = MIX(row[2], row[3], wy);                                   \
+            out[i] = to_##name(MIX(below, above, wz));                                                                 \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void image_##name(const Task *image, const Places *places, int n, int64_t target) {                         \
+        T pairs[4][2 * CHUNK];                                                                                         \
+        gather_##name(image, places, n, pairs);                                                                        \
+        mix_##name(places, n, pairs, (T *)image->out + target);                                                        \
+    }                                                                                                                  \
+    /* One sample near the volume's faces: neighbours outside are the edge voxels. */                                  \
+    static void edge_##name(const Task *image, const int64_t lower[3], const int64_t step[3], const double w[3],       \
+                            int64_t target) {                                                                          \
+        const T *p = (const T *)image->source + lower[0] * image->z_stride + lower[1] * image->y_stride + lower[2];    \
+        double plane[2];                                                                                               \
+        for (int k = 0; k < 2; k++) {                                                                                  \
+            const T *q = p + k * step[0] * image->z_stride, *r = q + step[1] * image->y_stride;                        \
+            double v0 = MIX((double)q[0], (double)q[step[2]], w[2]), v1 = MIX((double)r[0], (double)r[step[2]], w[2]); \
+            plane[k] = MIX(v0, v1, w[1]);                                                                              \
+        }                                                                                                              \
+        ((T *)image->out)[target] = to_##name(MIX(plane[0], plane[1], w[0]));                                          \
+    }
+#define DEFINE_INTEGER_IMAGE(number, name, T) DEFINE_IMAGE(number, name, T, MIX_INTEGER)
+#define DEFINE_FLOAT_IMAGE(number, name, T) DEFINE_IMAGE(number, name, T, MIX_FLOAT)
+FOR_NARROW_INTEGERS(DEFINE_INTEGER_IMAGE)
+DEFINE_INTEGER_IMAGE(5, u32, uint32_t)
+FOR_WIDE_INTEGERS(DEFINE_INTEGER_IMAGE)
+FOR_FLOATS(DEFINE_FLOAT_IMAGE)
+
+#define DEFINE_LABEL(bytes, T)                                                                                         \
+    static void label_##bytes(const Task *label, const Places *places, int n, int64_t target) {                        \
+        const T *source = (const T *)label->source;                                                                    \
+        T *RESTRICT out = (T *)label->out + target;                                                                    \
+        for (int i = 0; i < n; i++) out[i] = source[(int64_t)places->nearest[i]];                                      \
+    }                                                                                                                  \
+    static void fill_##bytes(const Task *task, int64_t begin, int64_t end) {                                           \
+        T value;                                                                                                       \
+        memcpy(&value, task->fill, sizeof(T));                                                                         \
+        for (int64_t i = begin; i < end; i++) ((T *)task->out)[i] = value;                                             \
+    }
+FOR_SIZES(DEFINE_LABEL)
+
+typedef void (*Image)(const Task *, const Places *, int, int64_t);
+typedef void (*Edge)(const Task *, const int64_t *, const int64_t *, const double *, int64_t);
+#define IMAGE_ENTRY(number, name, T) [number] = image_##name,
+#define EDGE_ENTRY(number, name, T) [number] = edge_##name,
+static const Image IMAGES[] = {FOR_TYPES(IMAGE_ENTRY)};
+static const Edge EDGES[] = {FOR_TYPES(EDGE_ENTRY)};
+#define BY_SIZE(name, size) ((size) == 1 ? name##_1 : (size) == 2 ? name##_2 : (size) == 4 ? name##_4 : name##_8)
+
+static void fill_both(const Task *image, const Task *label, int64_t begin, int64_t end) {
+    if (image->type >= 0) BY_SIZE(fill, image->size)(image, begin, end);
+    if (label->type >= 0) BY_SIZE(fill, label->size)(label, begin, end);
+}
+
+static void near_faces(const Lines *lines, const double *start, const double *span, const Task *image,
+                       const Task *label, int64_t row, int64_t begin, int64_t end) {
+    Places places;
+    for (int64_t x = begin; x < end; x++) {
+        int64_t lower[3], step[3], nearest[3];
+        double w[3];
+        for (int axis = 0; axis < 3; axis++) {
+            double c = at(lines, start, span, axis, x), last = (double)(lines->shape[axis] - 1);
+            double near = floor(c + 0.5);
+            nearest[axis] = (int64_t)(near < 0.0 ? 0.0 : near > last ? last : near);
+            c = c < 0.0 ? 0.0 : c > last ? last : c;
+            lower[axis] = (int64_t)c;
+            w[axis] = c - (double)lower[axis];
+            step[axis] = lower[axis] + 1 < lines->shape[axis] ? 1 : 0;
+        }
+        if (image->type >= 0) EDGES[image->type](image, lower, step, w, row + x);
+        if (label->type >= 0) {
+            places.nearest[0] = (double)(nearest[0] * label->z_stride + nearest[1] * label->y_stride + nearest[2]);
+            BY_SIZE(label, label->size)(label, &places, 1, row + x);
+        }
+    }
+}
+
+static void within(const Lines *lines, const double *start, const double *span, const Task *image, const Task *label,
+                   int64_t row, int64_t begin, int64_t end) {
+    Places places;
+    for (int64_t x = begin; x < end; x += CHUNK) {
+        int n = end - x < CHUNK ? (int)(end - x) : CHUNK;
+        if (image->type >= 0) {
+            find_places(lines, start, span, image, x, n, &places);
+            IMAGES[image->type](image, &places, n, row + x);
+        }
+        if (label->type >= 0) {
+            find_nearest(lines, start, span, label, x, n, &places);
+            BY_SIZE(label, label->size)(label, &places, n, row + x);
+        }
+    }
+}
+
+/* Planes [z_begin, z_end) of the results. */
+EXPORT void itkit_affine(const Lines *lines, const Task *image, const Task *label, int64_t z_begin, int64_t z_end) {
+    double inner_low[3], inner_high[3], outer_low[3], outer_high[3];
+    for (int axis = 0; axis < 3; axis++) {
+        inner_low[axis] = 0.0;
+        inner_high[axis] = (double)(lines->shape[axis] - 1);
+        outer_low[axis] = -0.5;
+        outer_high[axis] = (double)lines->shape[axis] - 0.5;
+    }
+    for (int64_t line = z_begin * lines->ny; line < z_end * lines->ny; line++) {
+        const double *start = lines->start + 3 * line, *span = lines->span + 3 * line;
+        int64_t row = line * lines->nx, in_begin, in_end, begin, end;
+        stretch(lines, start, span, outer_low, outer_high, &begin, &end);
+        stretch(lines, start, span, inner_low, inner_high, &in_begin, &in_end);
+        if (in_begin == in_end) in_begin = in_end = begin;
+        fill_both(image, label, row, row + begin);
+        near_faces(lines, start, span, image, label, row, begin, in_begin);
+        within(lines, start, span, image, label, row, in_begin, in_end);
+        near_faces(lines, start, span, image, label, row, in_end, end);
+        fill_both(image, label, row + end, row + lines->nx);
+    }
+}

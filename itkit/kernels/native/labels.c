@@ -1,0 +1,82 @@
+/* Class inventories and lookup tables. Label maps hold long runs of one class: blocks of one value are taken at once.
+ * A value's place in a table is (value - first) modulo the type's range, which is right for signed types as well. */
+#include "common.h"
+
+#define BLOCK(size) (64 / (size))
+
+#define DEFINE_UNIFORM(size, T)                                                                                        \
+    static inline int uniform_##size(const T *values) {                                                                \
+        T differs = 0;                                                                                                 \
+        for (int k = 0; k < BLOCK(size); k++) differs |= (T)(values[k] ^ values[0]);                                   \
+        return differs == 0;                                                                                           \
+    }
+FOR_SIZES(DEFINE_UNIFORM)
+
+#define DEFINE_COUNT(size, T)                                                                                          \
+    CLONES static void count_##size(const char *source, int64_t n, uint64_t first, int64_t *counts) {                  \
+        const T *values = (const T *)source, origin = (T)first;                                                        \
+        int64_t i = 0;                                                                                                 \
+        for (; i + BLOCK(size) <= n; i += BLOCK(size)) {                                                               \
+            if (uniform_##size(values + i)) {                                                                          \
+                counts[(T)(values[i] - origin)] += BLOCK(size);                                                        \
+                continue;                                                                                              \
+            }                                                                                                          \
+            for (int k = 0; k < BLOCK(size); k++) counts[(T)(values[i + k] - origin)]++;                               \
+        }                                                                                                              \
+        for (; i < n; i++) counts[(T)(values[i] - origin)]++;                                                          \
+    }
+FOR_SIZES(DEFINE_COUNT)
+
+EXPORT void itkit_count(int size, const char *source, int64_t n, uint64_t first, int64_t *counts) {
+    (size == 1 ? count_1 : size == 2 ? count_2 : size == 4 ? count_4 : count_8)(source, n, first, counts);
+}
+
+#define DEFINE_REMAP(size, T, out_size, U)                                                                             \
+    CLONES static void remap_##size##_##out_size(const char *RESTRICT source, int64_t n, uint64_t first,               \
+                                                 const char *RESTRICT table, char *RESTRICT out,                       \
+                                                 int64_t *RESTRICT counts) {                                           \
+        const T *values = (const T *)source, origin = (T)first;                                                        \
+        const U *lookup = (const U *)table;                                                                            \
+        U *to = (U *)out;                                                                                              \
+        int64_t i = 0;                                                                                                 \
+        for (; i + BLOCK(size) <= n; i += BLOCK(size)) {                                                               \
+            if (uniform_##size(values + i)) {                                                                          \
+                T place = (T)(values[i] - origin);                                                                     \
+                U value = lookup[place];                                                                               \
+                counts[place] += BLOCK(size);                                                                          \
+                for (int k = 0; k < BLOCK(size); k++) to[i + k] = value;                                               \
+                continue;                                                                                              \
+            }                                                                                                          \
+            for (int k = 0; k < BLOCK(size); k++) {                                                                    \
+                T place = (T)(values[i + k] - origin);                                                                 \
+                counts[place]++;                                                                                       \
+                to[i + k] = lookup[place];                                                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (; i < n; i++) {                                                                                           \
+            T place = (T)(values[i] - origin);                                                                         \
+            counts[place]++;                                                                                           \
+            to[i] = lookup[place];                                                                                     \
+        }                                                                                                              \
+    }
+#define DEFINE_REMAPS(size, T)                                                                                         \
+    DEFINE_REMAP(size, T, 1, uint8_t)                                                                                  \
+    DEFINE_REMAP(size, T, 2, uint16_t)                                                                                 \
+    DEFINE_REMAP(size, T, 4, uint32_t)                                                                                 \
+    DEFINE_REMAP(size, T, 8, uint64_t)
+FOR_SIZES(DEFINE_REMAPS)
+
+typedef void (*Remap)(const char *, int64_t, uint64_t, const char *, char *, int64_t *);
+
+EXPORT void itkit_remap(int size, int out_size, const char *source, int64_t n, uint64_t first, const char *table,
+                        char *out, int64_t *counts) {
+    static const Remap REMAPS[4][4] = {
+        {remap_1_1, remap_1_2, remap_1_4, remap_1_8},
+        {remap_2_1, remap_2_2, remap_2_4, remap_2_8},
+        {remap_4_1, remap_4_2, remap_4_4, remap_4_8},
+        {remap_8_1, remap_8_2, remap_8_4, remap_8_8},
+    };
+    int row = size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3;
+    int column = out_size == 1 ? 0 : out_size == 2 ? 1 : out_size == 4 ? 2 : 3;
+    REMAPS[row][column](source, n, first, table, out, counts);
+}

@@ -1,0 +1,39 @@
+"""Builds the compiled kernels; everything else stands in pyproject.toml.
+
+The extension is optional: without a compiler the installation succeeds, and numpy does the work.
+"""
+
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+NATIVE = Path("itkit/kernels/native")
+FLAGS = {
+    "msvc": ["/O2", "/fp:precise", "/std:c11"],
+    "unix": ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"],
+}
+
+
+class BuildKernels(build_ext):
+    """Choose flags by compiler: none for one processor, and no fused multiply-add, which would change results."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one extension."""
+        ext.extra_compile_args = FLAGS["msvc" if self.compiler.compiler_type == "msvc" else "unix"]
+        super().build_extension(ext)
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "itkit.kernels._native",
+            sources=sorted(str(path) for path in NATIVE.glob("*.c")),
+            depends=[str(NATIVE / "common.h")],
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
