@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Writer = Callable[[BinaryIO], object]
 CHUNK_BYTES = 4 << 20
 """Voxels that are compressed as one piece, about: whole slices, so that the bytes written depend on the shape alone."""
-_BLOCK = 64
+_BLOCK = 16
 
 
 def read_voxels(header: Header, *, threads: int = 1) -> NDArray[Any]:
@@ -289,7 +289,7 @@ def _plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> memoryview:
     out = np.empty(array.shape, little)
     if abs(array.strides[-1]) == min(abs(stride) for stride in array.strides):
         out[...] = array
-    else:  # transposed: in blocks that fit a cache, three times as fast
+    else:  # transposed: in blocks that use whole cache lines, twice as fast
         for y in range(0, array.shape[1], _BLOCK):
             for x in range(0, array.shape[2], _BLOCK):
                 out[:, y : y + _BLOCK, x : x + _BLOCK] = array[:, y : y + _BLOCK, x : x + _BLOCK]

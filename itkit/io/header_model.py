@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Encoding = Literal["raw", "gzip", "zlib", "itk"]
 ByteOrder = Literal["little", "big"]
 ORTHOGONAL_TOLERANCE = 1e-3
+MOST_INFLATED = 1032
+"""DEFLATE gives at most so many bytes for one: a stream shorter than a 1032nd of the voxels is truncated."""
 
 ITEM_BYTES = {
     "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from itkit.core.errors import ReadError
 from itkit.io import metaimage, nifti, nrrd
-from itkit.io.header_model import Header, UnsupportedHeader
+from itkit.io.header_model import MOST_INFLATED, Header, UnsupportedHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ __all__ = ["Header", "UnsupportedHeader", "read_header", "unit_files", "volume_s
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _LARGEST_TEXT_HEADER = 16 << 20
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 DETACHED_SUFFIXES = frozenset({".mhd", ".nhdr"})
@@ -62,26 +63,29 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     suffix = volume_suffix(path)
     if suffix is None:
         raise ReadError(f"{path}: expected a volume file ({', '.join(_SUFFIXES)}); convert it first")
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open costs as much as the read
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(_FIRST_BYTES)
+    descriptor = os.open(path, _READ_FLAGS)  # a file object would cost as much as the parsing
+    try:
+        size = os.fstat(descriptor).st_size
+        head = os.read(descriptor, _FIRST_BYTES)
         if not head:
             raise ReadError(f"{path}: the file is empty; copy or export it again")
         if suffix in (".nii", ".nii.gz"):
-            return _read_nifti(file, head, path, size, compressed=suffix == ".nii.gz" and head[:2] == _GZIP_MAGIC)
+            return _read_nifti(descriptor, head, path, size, compressed=suffix == ".nii.gz" and head[:2] == _GZIP_MAGIC)
         if suffix in (".mha", ".mhd"):
-            text = _whole_header(file, head, path, size, metaimage.header_bytes_needed, to_end=False)
+            text = _whole_header(descriptor, head, path, size, metaimage.header_bytes_needed, to_end=False)
             return metaimage.parse_metaimage(text, path, size)
-        text = _whole_header(file, head, path, size, nrrd.header_bytes_needed, to_end=suffix == ".nhdr")
+        text = _whole_header(descriptor, head, path, size, nrrd.header_bytes_needed, to_end=suffix == ".nhdr")
         return nrrd.parse_nrrd(text, path, size)
+    finally:
+        os.close(descriptor)
 
 
 def _whole_header(
-    file: BinaryIO, head: bytes, path: Path, size: int, length_of: Callable[[bytes], int | None], *, to_end: bool
+    descriptor: int, head: bytes, path: Path, size: int, length_of: Callable[[bytes], int | None], *, to_end: bool
 ) -> bytes:
     """Read on until a text header is complete; with ``to_end`` the end of the file completes it, too."""
     while (length := length_of(head)) is None:
-        more = file.read(max(len(head), _FIRST_BYTES)) if len(head) < _LARGEST_TEXT_HEADER else b""
+        more = os.read(descriptor, max(len(head), _FIRST_BYTES)) if len(head) < _LARGEST_TEXT_HEADER else b""
         if not more:
             if to_end and len(head) == size:
                 return head
@@ -92,31 +96,31 @@ def _whole_header(
     return head[:length]
 
 
-def _read_nifti(file: BinaryIO, head: bytes, path: Path, size: int, *, compressed: bool) -> Header:
+def _read_nifti(descriptor: int, head: bytes, path: Path, size: int, *, compressed: bool) -> Header:
     if head[:2] == _GZIP_MAGIC and not compressed:
         raise UnsupportedHeader(f"{path}: a gzip stream under another extension")
     if not compressed:
         return nifti.parse_nifti(head, path, size)
     try:
-        plain = _inflate(file, head, nifti.HEADER_BYTES)
+        plain = _inflate(descriptor, head, nifti.HEADER_BYTES)
     except zlib.error as error:
         raise ReadError(f"{path}: the compressed stream is corrupt ({error}); copy or export the file again") from error
-    return nifti.parse_nifti(plain, path, None, encoding="gzip")
+    return nifti.parse_nifti(plain, path, size * MOST_INFLATED, encoding="gzip")
 
 
-def _inflate(file: BinaryIO, data: bytes, wanted: int) -> bytes:
+def _inflate(descriptor: int, data: bytes, wanted: int) -> bytes:
     """Inflate the first bytes of a gzip file; its members may be small."""
     plain = b""
     stream = zlib.decompressobj(31)
     while len(plain) < wanted:
         plain += stream.decompress(data, wanted - len(plain))
         if stream.eof:
-            data = stream.unused_data or file.read(_FIRST_BYTES)
+            data = stream.unused_data or os.read(descriptor, _FIRST_BYTES)
             if not data.startswith(_GZIP_MAGIC):
                 break
             stream = zlib.decompressobj(31)
         elif len(plain) < wanted:
-            data = stream.unconsumed_tail or file.read(_FIRST_BYTES)
+            data = stream.unconsumed_tail or os.read(descriptor, _FIRST_BYTES)
             if not data:
                 break
     return plain

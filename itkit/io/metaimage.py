@@ -6,12 +6,21 @@ SimpleITK reports for files that leave it open.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.volume import Geometry
-from itkit.io.header_model import ITEM_BYTES, Header, UnsupportedHeader, is_orthonormal, number_text, product
+from itkit.io.header_model import (
+    ITEM_BYTES,
+    MOST_INFLATED,
+    Header,
+    UnsupportedHeader,
+    is_orthonormal,
+    number_text,
+    product,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,8 +156,8 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
 
 
 def _numbers(text: str, count: int) -> list[float]:
-    values = [float(word) for word in text.split()]
-    if len(values) != count or any(value - value != 0 for value in values):  # inf and nan differ from themselves
+    values = list(map(float, text.split()))
+    if len(values) != count or not math.isfinite(sum(values)):
         raise ValueError(f"expected {count} finite numbers, got {text!r}")
     return values
 
@@ -158,23 +167,22 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
     spacing = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
     origin_text = _first(fields, _ORIGIN)
     origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
-    direction = _IDENTITY
     matrix_text = _first(fields, _MATRIX)
-    if matrix_text is not None:
-        matrix = _numbers(matrix_text, dims * dims)  # its rows are the axes' directions: our columns
-        if dims == 3:
-            direction = tuple(matrix[0::3] + matrix[1::3] + matrix[2::3])
-        else:
-            direction = tuple(
-                matrix[column * dims + row] if row < dims and column < dims else float(row == column)
+    m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # rows: where the axes point
+    if dims != 3:
+        if m is not None:
+            m = [
+                m[axis * dims + row] if row < dims and axis < dims else float(row == axis)
+                for axis in range(3)
                 for row in range(3)
-                for column in range(3)
-            )
+            ]
+        pad = max(0, 3 - dims)
+        sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
+    direction = _IDENTITY if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
     if min(spacing) <= 0 or not is_orthonormal(direction):
         raise UnsupportedHeader(f"{path}: spacing {spacing}, direction {direction}")
-    pad = 3 - dims
-    x, y, z = (origin + [0.0] * pad)[:3]
-    return Geometry(to_zyx((sizes + [1] * pad)[:3]), to_zyx((spacing + [1.0] * pad)[:3]), (x, y, z), direction)
+    x, y, z = origin
+    return Geometry(to_zyx(sizes), to_zyx(spacing), (x, y, z), direction)
 
 
 def _data_place(
@@ -197,9 +205,11 @@ def _data_place(
     if skip < 0:
         offset = available - size_bytes
     expected = int(float(fields.get("CompressedDataSize", 0))) if compressed else size_bytes
-    if offset < 0 or offset + max(expected, 1) > available:
+    if compressed:
+        expected = max(expected, -(-size_bytes // MOST_INFLATED))
+    if offset < 0 or offset + expected > available:
         raise ReadError(
-            f"{data_path}: truncated: expected {max(expected, 1)} bytes of voxels, "
+            f"{data_path}: truncated: expected {expected} bytes of voxels, "
             f"found {max(0, available - max(offset, 0))}; copy or export the file again"
         )
     return data_path, offset

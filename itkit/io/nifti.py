@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
 from itkit.core.axes import to_xyz, to_zyx
@@ -90,7 +91,7 @@ def _fields2(head: bytes, mark: str) -> _Fields:
     )  # fmt: skip
 
 
-def parse_nifti(head: bytes, path: Path, available: int | None, *, encoding: Encoding = "raw") -> Header:
+def parse_nifti(head: bytes, path: Path, available: int, *, encoding: Encoding = "raw") -> Header:
     """Parse the first `HEADER_BYTES` (or, of a tiny file, all) of a single-file NIfTI-1 or NIfTI-2.
 
     The sform counts where its code is set, else the qform; a file without either gets the axes as they are stored
@@ -104,7 +105,7 @@ def parse_nifti(head: bytes, path: Path, available: int | None, *, encoding: Enc
     path
         The file.
     available
-        Bytes in the uncompressed stream, ``None`` if unknown.
+        Bytes in the uncompressed stream, at most.
     encoding
         ``"raw"`` or ``"gzip"``.
 
@@ -136,16 +137,16 @@ def parse_nifti(head: bytes, path: Path, available: int | None, *, encoding: Enc
         raise UnsupportedHeader(f"{path}: datatype {fields.datatype}, intent {fields.intent}")
     components = _RGB.get(fields.datatype, 1)
     size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
-    if available is not None and fields.voxel_offset + size_bytes > available:
+    if fields.voxel_offset + size_bytes > available:
         raise ReadError(
             f"{path}: truncated: expected {size_bytes} bytes of voxels, "
-            f"found {max(0, available - fields.voxel_offset)}; copy or export the file again"
+            f"the file has room for {max(0, available - fields.voxel_offset)}; copy or export the file again"
         )
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     geometry, warnings = _geometry(fields, sizes, path)
     slope, intercept = fields.slope, fields.intercept
-    if slope == 0 or slope - slope != 0 or intercept - intercept != 0:  # zero: none; nan and inf: nonsense
+    if slope == 0 or not math.isfinite(slope + intercept):  # zero: none; nan and inf: nonsense
         slope, intercept = 1.0, 0.0
     texts = zip(_TEXTS, fields.texts, strict=True)
     return Header(
@@ -162,7 +163,9 @@ def parse_nifti(head: bytes, path: Path, available: int | None, *, encoding: Enc
         volumes=product(sizes[3:]),
         slope=slope,
         inter=intercept,
-        metadata={key: text for key, raw in texts if (text := raw.split(b"\0")[0].decode("latin-1").strip())},
+        metadata={
+            key: text for key, raw in texts if raw[0] and (text := raw.split(b"\0")[0].decode("latin-1").strip())
+        },
         warnings=warnings,
     )
 
@@ -179,10 +182,10 @@ def _kind(head: bytes, path: Path) -> tuple[ByteOrder, int]:
 def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, tuple[str, ...]]:
     unit = _MM_PER_UNIT.get(fields.units & 7, 1.0)
     size_zyx = to_zyx([*sizes, 1, 1][:3])
-    steps = [abs(step) * unit if step and step - step == 0 else unit for step in fields.pixdim[1:4]]
+    steps = [abs(step) * unit if step and math.isfinite(step) else unit for step in fields.pixdim[1:4]]
     if fields.sform_code <= 0 and fields.qform_code <= 0:
         return Geometry(size_zyx, to_zyx(steps)), ("neither sform nor qform is set: orientation and origin unknown",)
-    if any(value - value != 0 for value in (fields.srow if fields.sform_code > 0 else fields.quatern)):
+    if not math.isfinite(sum(fields.srow if fields.sform_code > 0 else fields.quatern)):
         raise ReadError(f"{path}: NIfTI orientation holds nan or infinite values; the header is damaged")
     if fields.sform_code <= 0:
         return _from_qform(fields, size_zyx, steps, unit), ()
@@ -207,7 +210,7 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
         warnings.append(
             f"pixdim {to_zyx(steps)} and the sform's spacing {grid.spacing_zyx} (mm, ZYX) differ: sform kept"
         )
-    if fields.qform_code > 0 and not any(value - value != 0 for value in fields.quatern):
+    if fields.qform_code > 0 and math.isfinite(sum(fields.quatern)):
         other = _from_qform(fields, size_zyx, steps, unit)
         far = _distance(grid, other)
         if far > GRID_TOLERANCE_MM + _quaternion_doubt(fields) * sum(grid.extent_zyx):
@@ -217,16 +220,12 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
 
 def _distance(a: Geometry, b: Geometry) -> float:
     """`Geometry.grid_distance_mm`, short where the grids agree (nearly all files)."""
-    terms = [abs(p - q) for p, q in zip(a.origin_xyz, b.origin_xyz, strict=True)]
-    for axis, (size, step, other) in enumerate(
-        zip(to_xyz(a.size_zyx), to_xyz(a.spacing_zyx), to_xyz(b.spacing_zyx), strict=True)
-    ):
-        terms += (
-            (size - 1) * abs(a.direction_xyz[row] * step - b.direction_xyz[row] * other)
-            for row in (axis, axis + 3, axis + 6)
-        )
-    bound = sum(terms)
-    return bound if bound <= GRID_TOLERANCE_MM else a.grid_distance_mm(b)
+    if a.spacing_zyx == b.spacing_zyx:
+        bound: float = sum(map(abs, map(sub, a.origin_xyz, b.origin_xyz)))
+        bound += max(map(abs, map(sub, a.direction_xyz, b.direction_xyz))) * sum(a.extent_zyx) * 3
+        if bound <= GRID_TOLERANCE_MM:
+            return bound
+    return a.grid_distance_mm(b)
 
 
 def _quaternion_doubt(fields: _Fields) -> float:
@@ -278,21 +277,25 @@ def geometry_from_affine(affine: Affine, size_zyx: tuple[int, int, int]) -> Geom
     ValueError
         When an axis has no length, or two are not at right angles (cosine above 1e-3).
     """
-    lps = (tuple(-v for v in affine[0]), tuple(-v for v in affine[1]), affine[2])
-    columns = [(lps[0][axis], lps[1][axis], lps[2][axis]) for axis in range(3)]
-    lengths = [(x * x + y * y + z * z) ** 0.5 for x, y, z in columns]
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = affine
+    n, m, k = lengths = (math.hypot(a, d, g), math.hypot(b, e, h), math.hypot(c, f, i))
     if min(lengths) <= 0:
         raise ValueError(f"axis {'xyz'[lengths.index(min(lengths))]} has length 0")
-    unit = [(x / n, y / n, z / n) for (x, y, z), n in zip(columns, lengths, strict=True)]
-    for first, second in ((0, 1), (0, 2), (1, 2)):
-        cosine = sum(p * q for p, q in zip(unit[first], unit[second], strict=True))
+    for axes, cosine in (
+        ("x and y", (a * b + d * e + g * h) / (n * m)),
+        ("x and z", (a * c + d * f + g * i) / (n * k)),
+        ("y and z", (b * c + e * f + h * i) / (m * k)),
+    ):
         if abs(cosine) > ORTHOGONAL_TOLERANCE:
             raise ValueError(
-                f"the grid is sheared: axes {'xyz'[first]} and {'xyz'[second]} should be at right angles, "
-                f"their cosine is {cosine:.4g}"
+                f"the grid is sheared: axes {axes} should be at right angles, their cosine is {cosine:.4g}"
             )
-    direction = tuple(unit[axis][row] + 0.0 for row in range(3) for axis in range(3))
-    return Geometry(size_zyx, to_zyx(lengths), (lps[0][3] + 0.0, lps[1][3] + 0.0, lps[2][3] + 0.0), direction)
+    direction = (
+        0.0 - a / n, 0.0 - b / m, 0.0 - c / k,
+        0.0 - d / n, 0.0 - e / m, 0.0 - f / k,
+        0.0 + g / n, 0.0 + h / m, 0.0 + i / k,
+    )  # fmt: skip
+    return Geometry(size_zyx, to_zyx(lengths), (0.0 - x, 0.0 - y, 0.0 + z), direction)
 
 
 def nifti_header(

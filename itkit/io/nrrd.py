@@ -5,12 +5,22 @@ After the format's definition (https://teem.sourceforge.net/nrrd/format.html) an
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.volume import Geometry
-from itkit.io.header_model import ITEM_BYTES, Encoding, Header, UnsupportedHeader, is_orthonormal, number_text, product
+from itkit.io.header_model import (
+    ITEM_BYTES,
+    MOST_INFLATED,
+    Encoding,
+    Header,
+    UnsupportedHeader,
+    is_orthonormal,
+    number_text,
+    product,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,7 +165,7 @@ def _vector(text: str, path: Path) -> Vector:
     if text[:1] != "(" or text[-1:] != ")" or len(words) != 3:
         raise ValueError(f"expected (x,y,z), got {text!r}")
     x, y, z = (float(word) for word in words)
-    if x + y + z - (x + y + z) != 0:  # inf and nan differ from themselves
+    if not math.isfinite(x + y + z):
         raise UnsupportedHeader(f"{path}: vector {text!r}")
     return (x, y, z)
 
@@ -228,7 +238,7 @@ def _data_place(
             raise ReadError(f"{path}: its data file {name} is missing; put it beside the header") from error
     start = length if name is None else 0
     offset = available - size_bytes if skip < 0 else start + skip
-    expected = size_bytes if encoding == "raw" else 1
+    expected = size_bytes if encoding == "raw" else -(-size_bytes // MOST_INFLATED)
     if offset < start or offset + expected > available:
         raise ReadError(
             f"{data_path}: truncated: expected {expected} bytes of voxels or more, "
