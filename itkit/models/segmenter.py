@@ -85,8 +85,9 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.spatial_dims = spatial_dims
         self.pad = pad
-        self.image_size = (
-            (image_size,) * spatial_dims if isinstance(image_size, int) else image_size and tuple(image_size)
+        side = image_size
+        self.image_size: tuple[int, ...] | None = (
+            None if side is None else (side,) * spatial_dims if isinstance(side, int) else tuple(side)
         )
         self.deep_supervision = deep_supervision
 
