@@ -1,0 +1,312 @@
+"""DICOM headers: what a file says about its frames, read with pydicom.
+
+The parser's warnings become notes, they never reach the terminal; its errors become a ``ReadError`` naming the file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import ReadError
+from itkit.core.extras import require
+from itkit.core.volume import Triple
+
+#: What pydicom and its decoders raise on damaged files.
+PARSE_ERRORS = (
+    OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError,
+    struct.error, zlib.error,
+)  # fmt: skip
+#: Keywords by which frames of one series differ in contrast or time: these never belong in one volume.
+CONTRASTS = ("echo", "time point", "b-value", "inversion time")
+#: Keywords that may vary within one volume, and tell volumes apart that lie at the same positions.
+VARIANTS = ("acquisition", "image type", "stack", "cardiac phase", "trigger time", "gradient direction")
+_PREAMBLE = 132
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_MISSING = "-"
+
+
+class NotDicomError(ReadError):
+    """A file holds something else than DICOM."""
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a frame's pixels are stored."""
+
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane: a file, or a frame of a multi-frame file.
+
+    Parameters
+    ----------
+    path, index
+        File, and frame in it (from 0).
+    number
+        Instance number, 0 when there is none.
+    size_yx, spacing_yx
+        Rows and columns; distance between them in mm.
+    position_xyz
+        Centre of the first pixel, LPS mm.
+    orientation_xyz
+        Cosines of the direction along a row (three), then along a column (three).
+    thickness_mm
+        Slice thickness, of use when there is one slice only.
+    slope, intercept, rescale_type
+        Modality rescale; ``rescale_type`` is empty when the file has none.
+    contrast, variant
+        Values under `CONTRASTS` and `VARIANTS`.
+    """
+
+    path: Path
+    index: int
+    number: int
+    size_yx: tuple[int, int]
+    pixel: PixelFormat
+    position_xyz: Triple | None
+    orientation_xyz: tuple[float, ...] | None
+    spacing_yx: tuple[float, float] | None
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+    rescale_type: str
+    contrast: tuple[str, ...]
+    variant: tuple[str, ...]
+
+
+def pydicom_module() -> Any:
+    """Import pydicom, or say which extra brings it."""
+    return require("pydicom", extra="dicom", why="Reading and writing DICOM")
+
+
+@contextmanager
+def warnings_as_notes(notes: list[str]) -> Iterator[None]:
+    """Collect warnings as notes; quoted values are left out, since they may hold names."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                text = _QUOTED.sub("'...'", " ".join(str(warning.message).split()))
+                if text not in notes:
+                    notes.append(text)
+
+
+def read_dataset(path: Path, *, keywords: Sequence[str] | None = None, pixels: bool, notes: list[str]) -> Any:
+    """Read one DICOM file, with or without the Part 10 header.
+
+    Parameters
+    ----------
+    path
+        The file.
+    keywords
+        Only these elements; ``None`` for all.
+    pixels
+        Whether pixel data is wanted too.
+    notes
+        Gets the parser's warnings.
+
+    Raises
+    ------
+    NotDicomError
+        When the file is something else.
+    ReadError
+        When it is damaged.
+    """
+    pydicom = pydicom_module()
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PREAMBLE)
+    except OSError as error:
+        raise ReadError(f"{path}: {error.strerror or error}") from error
+    if not start:
+        raise ReadError(f"{path}: the file is empty")
+    bare = start[128:] != b"DICM"
+    if bare and not _looks_like_elements(start):
+        raise NotDicomError(f"{path}: not a DICOM file")
+    try:
+        with warnings_as_notes(notes):
+            dataset = pydicom.dcmread(
+                path,
+                force=bare,
+                stop_before_pixels=not pixels,
+                specific_tags=None if keywords is None else list(keywords),
+            )
+    except PARSE_ERRORS as error:
+        raise ReadError(f"{path}: damaged DICOM file: {short(error)}") from error
+    if keywords is None and not len(dataset):
+        raise ReadError(f"{path}: damaged DICOM file: it ends before any element")
+    if bare:
+        notes.append("file without the Part 10 header; its encoding was guessed")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        uid = pydicom.uid
+        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def short(error: BaseException) -> str:
+    """Return the last useful line of a foreign error, without quoted values."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return _QUOTED.sub("'...'", lines[-1]) if lines else type(error).__name__
+
+
+def text(dataset: Any, keyword: str) -> str:
+    """Return an element as text, empty when it is missing; several values are joined by a backslash."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        return str(value).strip()
+    return "\\".join(str(part) for part in value)
+
+
+def numbers(dataset: Any, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return an element as finite numbers; ``None`` when it is missing, malformed or of another length."""
+    try:
+        value = dataset.get(keyword)
+        values = [value] if isinstance(value, (str, int, float)) else list(value or ())
+        found = tuple(float(part) for part in values)
+    except (ValueError, TypeError):
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def number(dataset: Any, keyword: str) -> float | None:
+    """Return an element as one finite number, or ``None``."""
+    found = numbers(dataset, keyword, 1)
+    return found[0] if found else None
+
+
+def read_frames(dataset: Any, path: Path) -> tuple[Frame, ...]:
+    """Describe every frame of an image file.
+
+    Enhanced multi-frame files say what changes from frame to frame in the functional groups (PS3.3 C.7.6.16).
+    """
+    count = int(number(dataset, "NumberOfFrames") or 1)
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if not groups:
+        first = _frame(dataset, path, 0, _Macros(dataset, None, None))
+        return (first,) if count == 1 else tuple(_without_place(first, index) for index in range(count))
+    if len(groups) != count:
+        raise ReadError(f"{path}: {count} frames, but functional groups for {len(groups)}")
+    return tuple(_frame(dataset, path, index, _Macros(dataset, shared, group)) for index, group in enumerate(groups))
+
+
+@dataclass(frozen=True)
+class _Macros:
+    """Looks an attribute up where it may stand: the frame's groups, the shared ones, the data set itself."""
+
+    dataset: Any
+    shared: Any
+    frame: Any
+
+    def of(self, sequence: str) -> Any:
+        if self.frame is None:
+            return self.dataset
+        for group in (self.frame, self.shared):
+            items = group.get(sequence) if group is not None else None
+            if items:
+                return items[0]
+        return {}
+
+
+def _frame(dataset: Any, path: Path, index: int, macros: _Macros) -> Frame:
+    measures = macros.of("PixelMeasuresSequence")
+    transform = macros.of("PixelValueTransformationSequence")
+    slope, intercept = number(transform, "RescaleSlope"), number(transform, "RescaleIntercept")
+    is_rescaled = slope is not None or intercept is not None
+    position = numbers(macros.of("PlanePositionSequence"), "ImagePositionPatient", 3)
+    spacing = numbers(measures, "PixelSpacing", 2)
+    bits_stored = int(dataset.get("BitsStored") or dataset.BitsAllocated)
+    return Frame(
+        path=path,
+        index=index,
+        number=int(number(dataset, "InstanceNumber") or 0),
+        size_yx=(int(dataset.Rows), int(dataset.Columns)),
+        pixel=PixelFormat(
+            samples=int(dataset.get("SamplesPerPixel") or 1),
+            photometric=text(dataset, "PhotometricInterpretation"),
+            bits_allocated=int(dataset.BitsAllocated),
+            bits_stored=bits_stored,
+            high_bit=int(number(dataset, "HighBit") or bits_stored - 1),
+            is_signed=bool(number(dataset, "PixelRepresentation")),
+        ),
+        position_xyz=(position[0], position[1], position[2]) if position else None,
+        orientation_xyz=numbers(macros.of("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+        spacing_yx=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        thickness_mm=number(measures, "SliceThickness") or number(measures, "SpacingBetweenSlices"),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        rescale_type=(text(transform, "RescaleType") or "unspecified") if is_rescaled else "",
+        contrast=_contrast(macros),
+        variant=_variant(dataset, macros),
+    )
+
+
+def _without_place(frame: Frame, index: int) -> Frame:
+    return Frame(**{**vars(frame), "index": index, "position_xyz": None, "orientation_xyz": None})
+
+
+def _contrast(macros: _Macros) -> tuple[str, ...]:
+    echo = macros.of("MREchoSequence")
+    echo_time = number(echo, "EffectiveEchoTime") or number(echo, "EchoTime")
+    content = macros.of("FrameContentSequence")
+    return (
+        f"{text(echo, 'EchoNumbers') or _MISSING} ({_MISSING if echo_time is None else f'{echo_time:.2f} ms'})",
+        text(content, "TemporalPositionIndex") or text(content, "TemporalPositionIdentifier") or _MISSING,
+        text(macros.of("MRDiffusionSequence"), "DiffusionBValue") or _MISSING,
+        _tidy(macros.of("MRModifierSequence"), "InversionTime"),
+    )
+
+
+def _variant(dataset: Any, macros: _Macros) -> tuple[str, ...]:
+    content, diffusion = macros.of("FrameContentSequence"), macros.of("MRDiffusionSequence")
+    frame_type = text(macros.of("CTImageFrameTypeSequence"), "FrameType")
+    frame_type = frame_type or text(macros.of("MRImageFrameTypeSequence"), "FrameType") or text(dataset, "ImageType")
+    direction = diffusion.get("DiffusionGradientDirectionSequence") if "DiffusionBValue" in diffusion else None
+    return (
+        text(content, "FrameAcquisitionNumber") or text(dataset, "AcquisitionNumber") or _MISSING,
+        frame_type or _MISSING,
+        text(content, "StackID") or _MISSING,
+        text(macros.of("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase") or _MISSING,
+        text(macros.of("CardiacSynchronizationSequence"), "TriggerTime") or _MISSING,
+        text((direction or [diffusion])[0], "DiffusionGradientOrientation") or _MISSING,
+    )
+
+
+def _tidy(item: Any, keyword: str) -> str:
+    """Return a number as text, so that 900 and 900.0 are one value."""
+    value = number(item, keyword)
+    return _MISSING if value is None else f"{value:g}"
+
+
+def _looks_like_elements(start: bytes) -> bool:
+    """Whether a file without preamble begins with an element of group 0002 or 0008, as data sets do."""
+    if len(start) < 8:
+        return False
+    for order in ("<", ">"):
+        group, element = struct.unpack(f"{order}HH", start[:4])
+        (length,) = struct.unpack(f"{order}I", start[4:8])
+        if group in (0x0002, 0x0008) and element <= 0x0100 and (start[4:6].isupper() or length < 256):
+            return True
+    return False
