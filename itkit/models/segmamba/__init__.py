@@ -1,0 +1,1 @@
+"""SegMamba: a U-shaped network whose encoder scans volumes in three directions."""

@@ -1,0 +1,58 @@
+"""Cards of Swin-UMamba."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from itkit.models.registry import ModelCard
+
+_FAMILY = "itkit.models.swin_umamba"
+
+
+def _card(name: str, title: str, builder: str, paper_parameters: int, tiny: dict[str, Any]) -> ModelCard:
+    return ModelCard(
+        name=name,
+        family="swin_umamba",
+        title=title,
+        paper=(
+            "Liu et al., Swin-UMamba: Mamba-based UNet with ImageNet-based pretraining, MICCAI 2024, arXiv:2402.03302"
+        ),
+        year=2024,
+        doi="10.1007/978-3-031-72114-4_59",
+        repository="https://github.com/JiarunLiu/Swin-UMamba",
+        code_licence="Apache-2.0",
+        weights_licence="not stated",
+        weights_origin="encoder: https://github.com/MzeroMiko/VMamba/releases (vmamba_tiny_e292)",
+        spatial_dims=(2,),
+        builder=builder,
+        tiny=tiny,
+        tiny_size=32,
+        divisor=32,
+        minimum_size=32,
+        checkpointing=True,
+        deep_supervision=True,
+        paper_parameters=paper_parameters,
+        notes="Without deep supervision the coarser heads exist, for the authors' weights, but are frozen.",
+    )
+
+
+CARDS = (
+    _card(
+        "swin_umamba",
+        "Swin-UMamba",
+        f"{_FAMILY}.network:build",
+        60_000_000,
+        {"feat_size": [8, 8, 16, 32, 64], "depths": [1, 1, 1, 1]},
+    ),
+    _card(
+        "swin_umamba_d",
+        "SwinUMambaD (Swin-UMamba with Mamba decoder)",
+        f"{_FAMILY}.dagger:build",
+        28_000_000,
+        {"dims": 8, "depths": [1, 1, 1, 1], "d_state": 4},
+    ),
+)
+REFERENCES = {
+    "nnunetv2.nets.SwinUMamba.SwinUMamba": f"{_FAMILY}.network:from_config",
+    "nnunetv2.nets.SwinUMambaD.SwinUMambaD": f"{_FAMILY}.dagger:from_config",
+}

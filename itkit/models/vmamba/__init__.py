@@ -1,0 +1,1 @@
+"""VMamba: a visual backbone of selective scans in four directions."""

@@ -1,0 +1,104 @@
+"""Cards of VMamba."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from itkit.models.registry import ModelCard
+
+_NETWORK = "itkit.models.vmamba.network"
+_SECOND = {
+    "ssm_d_state": 1,
+    "ssm_conv_bias": False,
+    "forward_type": "v05_noz",
+    "norm_layer": "ln2d",
+    "downsample_version": "v3",
+    "patchembed_version": "v2",
+}
+_VANILLA = {"forward_type": "v0", "mlp_ratio": 0.0, "downsample_version": "v1"}
+_TINY = {"depths": [1, 1, 1, 1], "dims": 8}
+_LICENCE = "MIT"
+
+
+def _card(name: str, title: str, options: dict[str, Any], paper_parameters: int | None, **facts: Any) -> ModelCard:
+    return ModelCard(
+        name=name,
+        family="vmamba",
+        title=title,
+        paper="Liu et al., VMamba: Visual State Space Model, NeurIPS 2024, arXiv:2401.10166",
+        year=2024,
+        doi="10.48550/arXiv.2401.10166",
+        repository="https://github.com/MzeroMiko/VMamba",
+        code_licence=_LICENCE,
+        weights_licence="not stated",
+        weights_origin="https://github.com/MzeroMiko/VMamba/releases",
+        options=options,
+        paper_parameters=paper_parameters,
+        checkpointing=True,
+        deep_supervision=True,
+        **facts,
+    )
+
+
+def _second(depth: int, dims: int, ratio: float, drop_path: float) -> dict[str, Any]:
+    return {**_SECOND, "depths": [2, 2, depth, 2], "dims": dims, "ssm_ratio": ratio, "drop_path_rate": drop_path}
+
+
+def _vanilla(depth: int, dims: int, drop_path: float) -> dict[str, Any]:
+    return {**_VANILLA, "depths": [2, 2, depth, 2], "dims": dims, "drop_path_rate": drop_path}
+
+
+_SIZES = {"t": (8, 96, 1.0, 0.2), "s": (15, 96, 2.0, 0.3), "b": (15, 128, 2.0, 0.6)}
+_BACKBONE_PARAMETERS = {"t": 30_000_000, "s": 50_000_000, "b": 89_000_000}
+_UPERNET_PARAMETERS = {"t": 62_000_000, "s": 82_000_000, "b": 122_000_000}
+_VANILLA_SIZES = {"t": (9, 96, 0.2), "s": (27, 96, 0.3), "b": (27, 128, 0.6)}
+_VANILLA_PARAMETERS = {"t": 23_000_000, "s": 44_000_000, "b": 76_000_000}
+_OWN_HEAD = "The paper's count is the classifier's; here its encoder has a U-shaped decoder. "
+
+CARDS = (
+    *(
+        _card(
+            f"vmamba_{size}",
+            f"VMamba-{size.upper()}",
+            _second(*arguments),
+            _BACKBONE_PARAMETERS[size],
+            spatial_dims=(2, 3),
+            builder=f"{_NETWORK}:build",
+            tiny={**_TINY, "decoder_width": 8},
+            notes=f"{_OWN_HEAD}The volumetric form, with 6 or 12 routes (directions), is this toolkit's own.",
+        )
+        for size, arguments in _SIZES.items()
+    ),
+    *(
+        _card(
+            f"vmamba_v0_{size}",
+            f"VMamba-{size.upper()} (first version)",
+            _vanilla(*arguments),
+            _VANILLA_PARAMETERS[size],
+            spatial_dims=(2, 3),
+            builder=f"{_NETWORK}:build",
+            tiny={**_TINY, "ssm_d_state": 4, "decoder_width": 8},
+            divisor=4,
+            notes=f"{_OWN_HEAD}The volumetric form, with 6 or 12 routes (directions), is this toolkit's own.",
+        )
+        for size, arguments in _VANILLA_SIZES.items()
+    ),
+    *(
+        _card(
+            f"vmamba_{size}_upernet",
+            f"VMamba-{size.upper()} with UPerNet",
+            _second(*arguments),
+            _UPERNET_PARAMETERS[size],
+            spatial_dims=(2,),
+            builder=f"{_NETWORK}:build_upernet",
+            tiny={**_TINY, "decode_channels": 16, "auxiliary_channels": 8},
+            notes="The auxiliary head exists with deep supervision only.",
+        )
+        for size, arguments in _SIZES.items()
+    ),
+)
+REFERENCES = {
+    "classification.models.vmamba.VSSM": f"{_NETWORK}:classifier_from_config",
+    "classification.models.vmamba.Backbone_VSSM": f"{_NETWORK}:backbone_from_config",
+    "mmseg EncoderDecoder(MM_VSSM, UPerHead, FCNHead)": f"{_NETWORK}:upernet_from_config",
+}
