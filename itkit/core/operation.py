@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 Status = Literal["done", "skipped", "left", "failed", "crashed", "nonconforming", "planned"]
-InputKind = Literal["image", "label", "grid"]
+InputKind = Literal["image", "label", "grid", "file"]
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a case; of a ``grid`` only the header is read."""
+    """One file of a case; of a ``grid`` only the header is read, a ``file`` is read by the operation itself."""
 
     path: Path
     kind: InputKind
@@ -35,7 +35,7 @@ class Target:
     kind: Kind
 
     def path(self, case_id: str) -> Path:
-        """Final path of the volume of a case."""
+        """Return the final path of the volume of a case."""
         return self.folder / f"{case_id}{self.suffix}"
 
 
@@ -48,9 +48,13 @@ class Job:
     targets: Mapping[str, Target] = field(default_factory=dict)
     output_ids: tuple[str, ...] | None = None
     """Ids of the cases it makes, where they are known before: by default its own."""
+    details: Any = None
+    """What the plan hands to the case's function as `Case.details`; goes to worker processes."""
+    stamp: str = ""
+    """Digest of what else decides the result, files that are no inputs of their own among it."""
 
     def outputs(self) -> list[Path]:
-        """Final paths that are known before the case has run."""
+        """Return the final paths that are known before the case has run."""
         ids = (self.case_id,) if self.output_ids is None else self.output_ids
         return [target.path(case_id) for case_id in ids for target in self.targets.values()]
 
@@ -88,7 +92,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Context:
-    """What the runner tells a case's function besides the case: threads it may use, its own random source."""
+    """What the runner tells a case's function besides the case."""
 
     threads: int = 1
     seed: int = 0
@@ -105,7 +109,7 @@ class Context:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an operation makes of one case: new cases (made lazily), facts for JSON, warnings, reasons not to conform."""
+    """What an operation makes of a case: new cases (made lazily), JSON facts, warnings, reasons not to conform."""
 
     cases: Iterable[Case] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -92,7 +92,8 @@ class Geometry:
         if self.size_zyx != other.size_zyx:
             return float("inf")
         worst = 0.0
-        for corner in product(*((0, size - 1) for size in self.size_zyx)):
+        z, y, x = (size - 1 for size in self.size_zyx)
+        for corner in product((0, z), (0, y), (0, x)):
             a, b = self.point_xyz(corner), other.point_xyz(corner)
             worst = max(worst, sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5)
         return worst
@@ -162,6 +163,8 @@ class Case:
     """Grids of files of which only the header was read."""
     problems: tuple[str, ...] = ()
     """Files that could not be read, for operations that go on without them."""
+    details: Any = None
+    """What the plan knows of the case beyond its files."""
 
     def grid(self, name: str) -> Geometry:
         """Return the grid of a volume, read whole or header alone."""

@@ -161,7 +161,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
             stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
         except (OSError, ReadError, UnsupportedHeader):
             stamps[name] = {"file": file.path.name}
-    return stamps
+    return {**stamps, "stamp": job.stamp} if job.stamp else stamps
 
 
 def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:

@@ -105,6 +105,8 @@ def read_case(task: Task) -> tuple[Case, tuple[str, ...]]:
     warnings: list[str] = []
     problems: list[str] = []
     for name, file in task.job.inputs.items():
+        if file.kind == "file":
+            continue
         kind: Kind = "label" if file.kind == "label" else "image"
         try:
             if headers_only or file.kind == "grid":
@@ -119,7 +121,7 @@ def read_case(task: Task) -> tuple[Case, tuple[str, ...]]:
             problems.append(str(error))
         else:
             warnings += [f"{file.path.name}: {text}" for text in header.warnings]
-    return Case(task.job.case_id, volumes, grids, tuple(problems)), tuple(warnings)
+    return Case(task.job.case_id, volumes, grids, tuple(problems), task.job.details), tuple(warnings)
 
 
 def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
