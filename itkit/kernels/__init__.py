@@ -7,7 +7,7 @@ The compiled part is an optional extension. Set ``ITKIT_NATIVE=0``, or use :func
 """
 
 from itkit.kernels.affine import affine_linear, affine_nearest, affine_pair
-from itkit.kernels.backend import backend, forced_backend
+from itkit.kernels.dispatch import backend, forced_backend
 from itkit.kernels.labels import label_counts, remap
 from itkit.kernels.layout import reorient
 from itkit.kernels.patches import patch_classes, patch_foreground

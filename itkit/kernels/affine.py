@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from itkit.kernels.arrays import fill_value, plain, to_dtype, type_number
-from itkit.kernels.backend import native, numbers, run_slabs
+from itkit.kernels.dispatch import native, numbers, run_slabs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

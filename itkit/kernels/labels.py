@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from itkit.kernels.arrays import plain
-from itkit.kernels.backend import native
+from itkit.kernels.dispatch import native
 from itkit.kernels.statistics import min_max
 
 if TYPE_CHECKING:

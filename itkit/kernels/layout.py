@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.kernels.arrays import plain
-from itkit.kernels.backend import native, numbers, run_slabs
+from itkit.kernels.dispatch import native, numbers, run_slabs
 
 if TYPE_CHECKING:
     import ctypes

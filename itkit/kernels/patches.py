@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.kernels.arrays import plain, type_number
-from itkit.kernels.backend import native, numbers
+from itkit.kernels.dispatch import native, numbers
 from itkit.kernels.labels import label_counts, table_range
 
 if TYPE_CHECKING:

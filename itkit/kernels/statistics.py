@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from itkit.kernels.arrays import plain, type_number
-from itkit.kernels.backend import native
+from itkit.kernels.dispatch import native
 
 if TYPE_CHECKING:
     import ctypes

@@ -1,7 +1,11 @@
 /* Resampling under an affine map of indices: image by linear interpolation, label by nearest neighbour, or both. */
 #include "common.h"
 
-enum { CHUNK = 64 }; /* voxels that go through the stages together */
+enum {
+    CHUNK = 64, /* voxels of a row that go through the stages together */
+    AHEAD = 4,  /* rows between reading ahead and reading */
+    BAND = 32,  /* rows whose chunks are made one below the other, so that their neighbours stay in cache */
+};
 
 /* A volume to sample: contiguous along x, other strides in voxels. */
 typedef struct {
@@ -25,6 +29,7 @@ typedef struct {
     double base[CHUNK];    /* offset of the lower neighbour, in voxels */
     double weight[3][CHUNK];
     double nearest[CHUNK]; /* offset of the nearest voxel of the label */
+    int64_t ahead[2];      /* from here to where a later row will read, in voxels: image, label */
 } Places;
 
 /* Index along one axis; rises or falls with x throughout, as every operation in it is monotone. */
@@ -88,9 +93,13 @@ CLONES static void find_nearest(const Lines *lines, const double *start, const d
 #define DEFINE_IMAGE(number, name, T, MIX)                                                                             \
     static void gather_##name(const Task *image, const Places *places, int n, T pairs[4][2 * CHUNK]) {                 \
         const T *source = (const T *)image->source;                                                                    \
-        int64_t sy = image->y_stride, sz = image->z_stride;                                                            \
+        int64_t sy = image->y_stride, sz = image->z_stride, ahead = places->ahead[0];                                  \
         for (int i = 0; i < n; i++) {                                                                                  \
             const T *p = source + (int64_t)places->base[i];                                                            \
+            if (i % 4 == 0) {                                                                                          \
+                PREFETCH(p + ahead);                                                                                   \
+                PREFETCH(p + ahead + sz);                                                                              \
+            }                                                                                                          \
             memcpy(&pairs[0][2 * i], p, 2 * sizeof(T));                                                                \
             memcpy(&pairs[1][2 * i], p + sy, 2 * sizeof(T));                                                           \
             memcpy(&pairs[2][2 * i], p + sz, 2 * sizeof(T));                                                           \
@@ -137,7 +146,12 @@ FOR_FLOATS(DEFINE_FLOAT_IMAGE)
     static void label_##bytes(const Task *label, const Places *places, int n, int64_t target) {                        \
         const T *source = (const T *)label->source;                                                                    \
         T *RESTRICT out = (T *)label->out + target;                                                                    \
-        for (int i = 0; i < n; i++) out[i] = source[(int64_t)places->nearest[i]];                                      \
+        int64_t ahead = places->ahead[1];                                                                              \
+        for (int i = 0; i < n; i++) {                                                                                  \
+            const T *p = source + (int64_t)places->nearest[i];                                                         \
+            if (i % 4 == 0) PREFETCH(p + ahead);                                                                       \
+            out[i] = *p;                                                                                               \
+        }                                                                                                              \
     }                                                                                                                  \
     static void fill_##bytes(const Task *task, int64_t begin, int64_t end) {                                           \
         T value;                                                                                                       \
@@ -161,7 +175,7 @@ static void fill_both(const Task *image, const Task *label, int64_t begin, int64
 
 static void near_faces(const Lines *lines, const double *start, const double *span, const Task *image,
                        const Task *label, int64_t row, int64_t begin, int64_t end) {
-    Places places;
+    Places places = {.ahead = {0, 0}};
     for (int64_t x = begin; x < end; x++) {
         int64_t lower[3], step[3], nearest[3];
         double w[3];
@@ -182,19 +196,25 @@ static void near_faces(const Lines *lines, const double *start, const double *sp
     }
 }
 
-static void within(const Lines *lines, const double *start, const double *span, const Task *image, const Task *label,
-                   int64_t row, int64_t begin, int64_t end) {
+static void within(const Lines *lines, int64_t line, const Task *image, const Task *label, int64_t begin, int64_t end) {
     Places places;
-    for (int64_t x = begin; x < end; x += CHUNK) {
-        int n = end - x < CHUNK ? (int)(end - x) : CHUNK;
-        if (image->type >= 0) {
-            find_places(lines, start, span, image, x, n, &places);
-            IMAGES[image->type](image, &places, n, row + x);
+    const double *start = lines->start + 3 * line, *span = lines->span + 3 * line;
+    int64_t row = line * lines->nx, shift[3] = {0, 0, 0};
+    if (line + AHEAD < lines->nz * lines->ny)
+        for (int axis = 0; axis < 3; axis++) {
+            double d = start[axis + 3 * AHEAD] - start[axis];
+            if (fabs(d) < (double)lines->shape[axis]) shift[axis] = (int64_t)d;
         }
-        if (label->type >= 0) {
-            find_nearest(lines, start, span, label, x, n, &places);
-            BY_SIZE(label, label->size)(label, &places, n, row + x);
-        }
+    places.ahead[0] = shift[0] * image->z_stride + shift[1] * image->y_stride + shift[2];
+    places.ahead[1] = shift[0] * label->z_stride + shift[1] * label->y_stride + shift[2];
+    int n = (int)(end - begin);
+    if (image->type >= 0) {
+        find_places(lines, start, span, image, begin, n, &places);
+        IMAGES[image->type](image, &places, n, row + begin);
+    }
+    if (label->type >= 0) {
+        find_nearest(lines, start, span, label, begin, n, &places);
+        BY_SIZE(label, label->size)(label, &places, n, row + begin);
     }
 }
 
@@ -207,16 +227,29 @@ EXPORT void itkit_affine(const Lines *lines, const Task *image, const Task *labe
         outer_low[axis] = -0.5;
         outer_high[axis] = (double)lines->shape[axis] - 0.5;
     }
-    for (int64_t line = z_begin * lines->ny; line < z_end * lines->ny; line++) {
-        const double *start = lines->start + 3 * line, *span = lines->span + 3 * line;
-        int64_t row = line * lines->nx, in_begin, in_end, begin, end;
-        stretch(lines, start, span, outer_low, outer_high, &begin, &end);
-        stretch(lines, start, span, inner_low, inner_high, &in_begin, &in_end);
-        if (in_begin == in_end) in_begin = in_end = begin;
-        fill_both(image, label, row, row + begin);
-        near_faces(lines, start, span, image, label, row, begin, in_begin);
-        within(lines, start, span, image, label, row, in_begin, in_end);
-        near_faces(lines, start, span, image, label, row, in_end, end);
-        fill_both(image, label, row + end, row + lines->nx);
+    for (int64_t first = z_begin * lines->ny; first < z_end * lines->ny; first += BAND) {
+        int64_t last = first + BAND < z_end * lines->ny ? first + BAND : z_end * lines->ny;
+        int64_t in_begin[BAND], in_end[BAND], far_begin = lines->nx, far_end = 0;
+        for (int64_t line = first; line < last; line++) {
+            const double *start = lines->start + 3 * line, *span = lines->span + 3 * line;
+            int64_t row = line * lines->nx, begin, end, k = line - first;
+            stretch(lines, start, span, outer_low, outer_high, &begin, &end);
+            stretch(lines, start, span, inner_low, inner_high, &in_begin[k], &in_end[k]);
+            if (in_begin[k] == in_end[k]) in_begin[k] = in_end[k] = begin;
+            fill_both(image, label, row, row + begin);
+            near_faces(lines, start, span, image, label, row, begin, in_begin[k]);
+            near_faces(lines, start, span, image, label, row, in_end[k], end);
+            fill_both(image, label, row + end, row + lines->nx);
+            if (in_begin[k] == in_end[k]) continue;
+            far_begin = in_begin[k] < far_begin ? in_begin[k] : far_begin;
+            far_end = in_end[k] > far_end ? in_end[k] : far_end;
+        }
+        for (int64_t x = far_begin / CHUNK * CHUNK; x < far_end; x += CHUNK)
+            for (int64_t line = first; line < last; line++) {
+                int64_t begin = in_begin[line - first] > x ? in_begin[line - first] : x;
+                int64_t end = in_end[line - first] < x + CHUNK ? in_end[line - first] : x + CHUNK;
+                if (begin < end)
+                    within(lines, line, image, label, begin, end);
+            }
     }
 }

@@ -33,6 +33,12 @@
 #define CLONES
 #endif
 
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
 /* Hand-written AVX2 where the compiler finds none; guarded at run time by has_avx2(). */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAVE_AVX2_CODE 1
