@@ -37,15 +37,13 @@ _LABEL_RATIO = 8
 
 def inflated_pieces(file: BinaryIO) -> Iterator[bytes]:
     """Give a stream's bytes piece by piece; ``EOFError`` when it ends before its checksum."""
-    data = file.read(_READ_BYTES)
+    data = _read_two_or_more(file, b"")
     is_gzip = data[:2] == _GZIP_MAGIC  # MetaIO takes gzip streams in .zraw files, too
     stream = isal_zlib.decompressobj(31 if is_gzip else 15)
     while True:
         yield stream.decompress(data, _INFLATE_BYTES)
         if stream.eof:
-            data = stream.unused_data or file.read(_READ_BYTES)
-            if len(data) == 1:
-                data += file.read(_READ_BYTES)
+            data = _read_two_or_more(file, stream.unused_data)
             if not is_gzip or not data.startswith(_GZIP_MAGIC):  # what follows the last member is padding
                 return
             stream = isal_zlib.decompressobj(31)
@@ -55,6 +53,13 @@ def inflated_pieces(file: BinaryIO) -> Iterator[bytes]:
             data = file.read(_READ_BYTES)
             if not data:
                 raise EOFError("it ends before its checksum")
+
+
+def _read_two_or_more(file: BinaryIO, data: bytes) -> bytes:
+    """Read on where there is too little to tell a gzip member by."""
+    while len(data) < len(_GZIP_MAGIC) and (more := file.read(_READ_BYTES)):
+        data += more
+    return data
 
 
 class _Deflated(NamedTuple):

@@ -199,8 +199,10 @@ def _data_place(
     if not local:
         try:
             available = data_path.stat().st_size
-        except FileNotFoundError as error:
-            raise ReadError(f"{path}: its data file {name} is missing; put it beside the header") from error
+        except OSError as error:
+            raise ReadError(
+                f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
+            ) from error
     offset = length if local else skip
     if skip < 0:
         offset = available - size_bytes

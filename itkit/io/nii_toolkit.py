@@ -48,7 +48,7 @@ def apply_scaling(stored: NDArray[Any], header: Header, kind: Kind, *, where: st
             "read it as an image"
         )
     lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
-    return labels.astype(np.promote_types(np.min_scalar_type(lowest), np.min_scalar_type(highest)))
+    return labels.astype(np.min_scalar_type(highest if lowest >= 0 else min(lowest, -highest - 1)))
 
 
 def split_volumes(stored: NDArray[Any], header: Header, kind: Kind = "image") -> Iterator[Volume]:

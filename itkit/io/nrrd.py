@@ -234,8 +234,10 @@ def _data_place(
     if name is not None:
         try:
             available = data_path.stat().st_size
-        except FileNotFoundError as error:
-            raise ReadError(f"{path}: its data file {name} is missing; put it beside the header") from error
+        except OSError as error:
+            raise ReadError(
+                f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
+            ) from error
     start = length if name is None else 0
     offset = available - size_bytes if skip < 0 else start + skip
     expected = size_bytes if encoding == "raw" else -(-size_bytes // MOST_INFLATED)
