@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    before = [(norm, norm.momentum, torch.clone(norm.num_batches_tracked)) for norm in norms]  # type: ignore[arg-type]
     for norm in norms:
         norm.momentum = 0.0
     try:

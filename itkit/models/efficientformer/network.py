@@ -6,7 +6,8 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from itkit.models.decoders import EncoderDecoder, UNetDecoder
+from itkit.models.blocks.released import ReleasedEncoderDecoder
+from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientformer.v1 import EfficientFormer
 from itkit.models.efficientformer.v2 import RATIOS_L, EfficientFormerV2
 from itkit.models.errors import ModelError
@@ -79,7 +80,7 @@ def build(
     decoder_width: int = 64,
     deep_supervision: bool = False,
     **options: Any,
-) -> EncoderDecoder:
+) -> ReleasedEncoderDecoder:
     """Build a segmentation encoder of EfficientFormer with a U-Net decoder.
 
     Parameters
@@ -110,7 +111,7 @@ def build(
     decoder = UNetDecoder(
         encoder.embed_dims, num_classes, spatial_dims, width=decoder_width, deep_supervision=deep_supervision
     )
-    return EncoderDecoder(encoder, decoder)
+    return ReleasedEncoderDecoder(encoder, decoder)
 
 
 def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:

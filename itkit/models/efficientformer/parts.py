@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from itkit.models.blocks.recompute import recompute
+from itkit.models.efficientformer.released import adapted
 from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 HEADS = 8
 ATTENTION_RATIO = 4
@@ -175,6 +176,13 @@ class Classifier(nn.Module):
             return self.head(mean)  # type: ignore[no-any-return]  # calling a module gives Any
         both: tuple[Tensor, Tensor] = (self.head(mean), self.dist_head(mean))
         return both if self.training else (both[0] + both[1]) / 2
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights of the authors' classifiers and segmentation networks, or timm's, to this network's names.
+
+        Heads and last norms that this network lacks are left out; index tables that the file lacks are added.
+        """
+        return adapted(state, self.state_dict())
 
 
 def run(blocks: nn.Module, x: Tensor, *, use_checkpoint: bool) -> Tensor:

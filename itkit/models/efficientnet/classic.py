@@ -14,6 +14,7 @@ from torch.nn import functional
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.blocks.recompute import recompute
 from itkit.models.efficientnet.layers import SameConv2d, squeeze_excite
+from itkit.models.efficientnet.released import to_classic
 from itkit.models.efficientnet.scaling import (
     HEAD_WIDTH,
     SQUEEZE_RATIO,
@@ -25,7 +26,7 @@ from itkit.models.efficientnet.scaling import (
 from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class MBConvBlock(nn.Module):
@@ -156,6 +157,7 @@ class EfficientNet(nn.Module):
             ends.append(len(self._blocks) - 1)
         self._map_blocks = tuple(ends[index] for index in map_stages(stages))
         self.channels = tuple(stages[index].out_channels for index in map_stages(stages))
+        self.repeats = tuple(stage.repeats for stage in stages)
         if not features_only:
             self._conv_head = nn.Conv2d(stages[-1].out_channels, rounded(HEAD_WIDTH), 1, bias=False)
             self._bn1 = norm(rounded(HEAD_WIDTH))
@@ -209,6 +211,15 @@ class EfficientNet(nn.Module):
             return self.extract_maps(image)
         pooled = functional.adaptive_avg_pool2d(self.extract_features(image), 1)
         return self._fc(self._dropout(torch.flatten(pooled, 1))) if self.include_top else pooled
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give weights under timm's or MONAI's names this network's names; parts behind the last stage may be absent.
+
+        Of timm's files only those called ``tf_efficientnet_*`` are meant for this network's padding and epsilon.
+        """
+        spare = ("_conv_head.", "_bn1.", "_fc.") if self.features_only else () if self.include_top else ("_fc.",)
+        named = to_classic(state, self.repeats)
+        return {key: value for key, value in named.items() if not key.startswith(spare)}
 
 
 def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from itkit.models.decoders import EncoderDecoder, UNetDecoder
+from itkit.models.blocks.released import ReleasedEncoderDecoder
+from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientnet.classic import EfficientNet
 from itkit.models.efficientnet.scaling import variant as look_up
 from itkit.models.efficientnet.timm_form import TimmEfficientNet
@@ -29,7 +30,7 @@ def build(
     decoder_width: int = 64,
     deep_supervision: bool = False,
     **options: Any,
-) -> EncoderDecoder:
+) -> ReleasedEncoderDecoder:
     """Build an EfficientNet encoder with a U-Net decoder.
 
     Parameters
@@ -66,7 +67,7 @@ def build(
     decoder = UNetDecoder(
         encoder.channels, num_classes, spatial_dims, width=decoder_width, deep_supervision=deep_supervision
     )
-    return EncoderDecoder(encoder, decoder)
+    return ReleasedEncoderDecoder(encoder, decoder)
 
 
 def _classic_options(variant: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.blocks.recompute import recompute
 from itkit.models.efficientnet.layers import SameConv2d, squeeze_excite
+from itkit.models.efficientnet.released import to_timm
 from itkit.models.efficientnet.scaling import (
     HEAD_WIDTH,
     SQUEEZE_RATIO,
@@ -26,7 +27,7 @@ from itkit.models.efficientnet.scaling import (
 from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 POOLS = ("avg", "max", "avgmax", "")
 
@@ -196,6 +197,7 @@ class TimmEfficientNet(nn.Module):
             self.blocks.append(blocks)
         self.map_stages = tuple(mapped[index] for index in sorted(wanted))
         self.channels = tuple(stages[index].out_channels for index in self.map_stages)
+        self.repeats = tuple(stage.repeats for stage in stages)
         if not features_only:
             self.conv_head = nn.Conv2d(stages[-1].out_channels, head, 1, bias=False)
             self.bn2 = norm(head)
@@ -215,6 +217,12 @@ class TimmEfficientNet(nn.Module):
             return maps
         x = functional.silu(self.bn2(self.conv_head(x)))
         return self.classifier(self.dropout(self._pool(x)))  # type: ignore[no-any-return]
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give weights of efficientnet_pytorch or MONAI timm's names; parts behind the last stage may be absent."""
+        spare = ("conv_head.", "bn2.", "classifier.") if self.features_only else ()
+        named = to_timm(state, self.repeats)
+        return {key: value for key, value in named.items() if not key.startswith(spare)}
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.global_pool == "avg":

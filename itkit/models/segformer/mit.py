@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from itkit.models.blocks.drop_path import DropPath, linear_rates
 from itkit.models.blocks.recompute import recompute
+from itkit.models.blocks.released import under
 from itkit.models.errors import ModelError
+from itkit.models.segformer.released import from_transformers, is_transformers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -261,6 +263,11 @@ class MixVisionTransformer(nn.Module):
             x = to_map(getattr(self, f"norm{stage}")(tokens), size)
             maps.append(x)
         return maps
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights of a classifier, of a whole SegFormer or of transformers to the encoder's names."""
+        authors = from_transformers(state) if is_transformers(state) else state
+        return {key: value for key, value in under(authors, "backbone.").items() if not key.startswith("head.")}
 
 
 def init_weights(module: nn.Module) -> None:

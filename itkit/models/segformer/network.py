@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from itkit.models.decoders import EncoderDecoder, UNetDecoder
+from itkit.models.blocks.released import ReleasedEncoderDecoder
+from itkit.models.decoders import UNetDecoder
 from itkit.models.errors import ModelError
 from itkit.models.segformer.mit import MixVisionTransformer, to_map, to_tokens, variant_options
+from itkit.models.segformer.released import from_transformers, is_transformers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,6 +126,13 @@ class SegFormer(nn.Module):
         logits = self.decode_head(self.backbone(image))
         return functional.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=self.align_corners)
 
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights of the encoder alone or of the transformers library to this network's names."""
+        authors = from_transformers(state) if is_transformers(state) else dict(state)
+        encoder = {f"backbone.{key}": value for key, value in self.backbone.adapt_state_dict(authors).items()}
+        alone = not any(key.startswith("backbone.") for key in authors)
+        return encoder if alone and any(key in self.state_dict() for key in encoder) else authors
+
 
 def build(
     in_channels: int,
@@ -167,7 +176,7 @@ def build_mit(
     decoder_width: int = 64,
     deep_supervision: bool = False,
     **options: Any,
-) -> EncoderDecoder:
+) -> ReleasedEncoderDecoder:
     """Build a Mix Transformer with a U-Net decoder.
 
     Parameters
@@ -190,7 +199,7 @@ def build_mit(
     decoder = UNetDecoder(
         encoder.embed_dims, num_classes, spatial_dims, width=decoder_width, deep_supervision=deep_supervision
     )
-    return EncoderDecoder(encoder, decoder)
+    return ReleasedEncoderDecoder(encoder, decoder)
 
 
 def _require_two_axes(spatial_dims: int) -> None:
