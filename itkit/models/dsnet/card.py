@@ -7,7 +7,7 @@ from itkit.models.registry import ModelCard
 _TINY = {"planes": 8, "m": 1, "n": 1}
 
 
-def _card(name: str, title: str, parameters: int | None, /, **options: int | str) -> ModelCard:
+def _card(name: str, title: str, parameters: int | None, **options: int | str) -> ModelCard:
     return ModelCard(
         name=name,
         family="dsnet",
@@ -20,7 +20,7 @@ def _card(name: str, title: str, parameters: int | None, /, **options: int | str
         doi="10.1109/TCSVT.2024.3509504",
         repository="https://github.com/takaniwa/DSNet",
         code_licence="MIT",
-        weights_licence="MIT",
+        weights_licence="none stated apart from the code's",
         weights_origin="links in the authors' repository (ImageNet, Cityscapes, ADE20K, CamVid, BDD)",
         spatial_dims=(2,),
         builder="itkit.models.dsnet.network:build",
@@ -37,9 +37,9 @@ def _card(name: str, title: str, parameters: int | None, /, **options: int | str
 
 
 CARDS = (
-    _card("dsnet_head64", "DSNet, head 64", None, name="s64", planes=32, m=2, n=2),
-    _card("dsnet_head128", "DSNet, head 128", 6_800_000, name="s128", planes=32, m=2, n=2),
-    _card("dsnet_head256", "DSNet, head 256", None, name="s256", planes=32, m=2, n=2),
-    _card("dsnet_base", "DSNet-Base", 37_500_000, name="m", planes=64, m=2, n=3),
+    _card("dsnet_head64", "DSNet, head 64", None, variant="s64", planes=32, m=2, n=2),
+    _card("dsnet_head128", "DSNet, head 128", 6_800_000, variant="s128", planes=32, m=2, n=2),
+    _card("dsnet_head256", "DSNet, head 256", None, variant="s256", planes=32, m=2, n=2),
+    _card("dsnet_base", "DSNet-Base", 37_500_000, variant="m", planes=64, m=2, n=3),
 )
 REFERENCES = {"models.dsnet.DSNet": "itkit.models.dsnet.network:reference"}

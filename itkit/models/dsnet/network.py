@@ -173,7 +173,13 @@ def reference(config: Mapping[str, Any], official_class: str) -> DSNet:
 
 
 def build(
-    *, in_channels: int, num_classes: int, spatial_dims: int = 2, deep_supervision: bool = False, **options: Any
+    *,
+    in_channels: int,
+    num_classes: int,
+    spatial_dims: int = 2,
+    variant: str = "s128",
+    deep_supervision: bool = False,
+    **options: Any,
 ) -> DSNet:
     """Build a segmentation network.
 
@@ -183,11 +189,13 @@ def build(
         Channels of input and output.
     spatial_dims
         2; anything else raises ``ValueError``.
+    variant
+        The ``name`` of ``DSNet``.
     deep_supervision
         Whether the auxiliary heads exist (``augment``).
     **options
-        ``m``, ``n``, ``planes``, ``name`` and ``use_checkpoint`` of ``DSNet``.
+        ``m``, ``n``, ``planes`` and ``use_checkpoint`` of ``DSNet``.
     """
     if spatial_dims != 2:
         raise ValueError(f"spatial_dims: DSNet has 2 only; got {spatial_dims}")
-    return DSNet(num_classes=num_classes, in_channels=in_channels, augment=deep_supervision, **options)
+    return DSNet(num_classes=num_classes, in_channels=in_channels, name=variant, augment=deep_supervision, **options)

@@ -1,0 +1,1 @@
+"""MoCo pre-training in plain PyTorch: card, ResNet encoder, momentum contrast."""

@@ -1,0 +1,34 @@
+"""Card of the encoder that MoCo pre-trains."""
+
+from __future__ import annotations
+
+from itkit.models.registry import ModelCard
+
+CARDS = (
+    ModelCard(
+        name="moco_resnet50",
+        family="moco",
+        title="ResNet-50 pre-trained by MoCo, with a U-Net decoder",
+        paper="He et al., Momentum Contrast for Unsupervised Visual Representation Learning, CVPR 2020",
+        year=2020,
+        doi="10.1109/CVPR42600.2020.00975",
+        repository="https://github.com/facebookresearch/moco",
+        code_licence="MIT",
+        weights_licence="none stated apart from the code's",
+        weights_origin="links in the authors' repository (ImageNet, v1 and v2)",
+        spatial_dims=(2, 3),
+        builder="itkit.models.moco.network:build",
+        options={"depth": "resnet50"},
+        tiny={"depth": "resnet18", "width": 8, "decoder_width": 8},
+        tiny_size=32,
+        divisor=32,
+        minimum_size=32,
+        checkpointing=True,
+        deep_supervision=True,
+        notes=(
+            "Pre-training: itkit.models.moco.moco.MoCo, for any network by itkit.models.moco.encoders.zoo_encoder; "
+            "encoder_weights brings the result back. The authors' files need encoder_weights(file, prefix='encoder.')."
+        ),
+    ),
+)
+REFERENCES = {"moco.builder.MoCo": "itkit.models.moco.network:reference"}

@@ -1,0 +1,159 @@
+"""Encoders for momentum contrast out of any registered network, and their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from itkit.models.registry import create_model
+
+
+class _LayerReached(Exception):  # noqa: N818  # it ends a forward pass early; nothing is wrong
+    pass
+
+
+class LayerOutput(nn.Module):
+    """The part of a network up to the output of one of its layers; what lies behind is not computed."""
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.network = network
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Any:
+        """Give the layer's output for an image."""
+        caught: list[Any] = []
+
+        def catch(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            caught.append(output)
+            raise _LayerReached
+
+        handle = self.network.get_submodule(self.layer).register_forward_hook(catch)
+        try:
+            self.network(x)
+        except _LayerReached:
+            return caught[0]
+        finally:
+            handle.remove()
+        raise ValueError(f"layer: the network does not call {self.layer!r}")
+
+
+class PooledEncoder(nn.Module):
+    """Encoder, global mean of its deepest feature map, linear layer ``fc``.
+
+    Parameters
+    ----------
+    encoder
+        Gives a map ``(N, C, *spatial)`` or several, the deepest last.
+    channels
+        Channels of that map.
+    num_classes
+        Outputs of ``fc``.
+    """
+
+    def __init__(self, encoder: nn.Module, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map an image to ``(N, num_classes)``."""
+        out: Tensor = self.fc(_deepest(self.encoder(x)).flatten(2).mean(2))
+        return out
+
+
+def _deepest(output: Any) -> Tensor:
+    while not isinstance(output, Tensor):
+        output = list(output.values())[-1] if isinstance(output, Mapping) else output[-1]
+    if output.ndim < 4:
+        raise ValueError(f"encoder: expected a map (N, C, *spatial); got shape {tuple(output.shape)}")
+    return output
+
+
+def zoo_encoder(
+    name: str, *, in_channels: int = 1, spatial_dims: int | None = None, layer: str | None = None, **options: Any
+) -> Callable[..., PooledEncoder]:
+    """Make the ``base_encoder`` of a registered network.
+
+    Parameters
+    ----------
+    name
+        Name of the network's card.
+    in_channels, spatial_dims, **options
+        As for ``itkit.models.create_model``.
+    layer
+        Name of the layer whose output is pooled, for networks whose encoder is no part of its own. By default the
+        network's ``encoder``. Parameters on which that output doesn't depend are frozen.
+
+    Returns
+    -------
+    callable
+        ``base_encoder(num_classes=...)``.
+
+    Raises
+    ------
+    ValueError
+        When the network has no such part, or it gives no feature map.
+    """
+
+    def base_encoder(*, num_classes: int) -> PooledEncoder:
+        segmenter = create_model(name, in_channels=in_channels, spatial_dims=spatial_dims, **options)
+        encoder = _part(segmenter.network, layer)
+        if encoder is None:
+            raise ValueError(f"{name}: has no part {layer or 'encoder'!r}; name the layer to pool with layer=...")
+        image = torch.zeros(1, in_channels, *segmenter.input_size((1,) * segmenter.spatial_dims))
+        deepest = _deepest(encoder.eval()(image))
+        trainable = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+        gradients = torch.autograd.grad(deepest.sum(), trainable, allow_unused=True)
+        for parameter, gradient in zip(trainable, gradients, strict=True):
+            parameter.requires_grad = gradient is not None
+        return PooledEncoder(encoder.train(), deepest.shape[1], num_classes)
+
+    return base_encoder
+
+
+def _part(network: nn.Module, layer: str | None) -> nn.Module | None:
+    if layer is None:
+        return dict(network.named_children()).get("encoder")
+    return LayerOutput(network, layer) if layer in dict(network.named_modules()) else None
+
+
+def encoder_weights(source: nn.Module | Mapping[str, Any], *, prefix: str = "") -> dict[str, Tensor]:
+    """Take the trained encoder out of a pre-training, under the names of the network it came from.
+
+    Parameters
+    ----------
+    source
+        A ``MoCo`` (also inside ``DistributedDataParallel``), its ``state_dict``, or a checkpoint that has one under
+        ``state_dict``.
+    prefix
+        Put before each name: ``"encoder."`` brings a plain ResNet into a network that keeps it there.
+
+    Returns
+    -------
+    dict
+        The query encoder's tensors without its last layer ``fc``. Those of ``zoo_encoder`` fit the registered network
+        as they are: ``itkit.models.load_pretrained`` or ``load_state_dict(..., strict=False)``.
+
+    Raises
+    ------
+    ValueError
+        When there is no query encoder.
+    """
+    state = source.state_dict() if isinstance(source, nn.Module) else source
+    state = state.get("state_dict", state)
+    weights = {
+        key.removeprefix("module.").removeprefix("encoder_q."): value
+        for key, value in state.items()
+        if key.removeprefix("module.").startswith("encoder_q.")
+    }
+    if not weights:
+        raise ValueError("no key starts with 'encoder_q.'; expected the weights of a MoCo pre-training")
+    return {
+        prefix + key.removeprefix("encoder.network."): value
+        for key, value in weights.items()
+        if not key.startswith("fc.")
+    }
