@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from itkit.core.volume import Volume as Volume
     from itkit.io.sitk_toolkit import read_volume as read
     from itkit.io.sitk_toolkit import write_volume as write
+    from itkit.process.geometry import orient as orient
     from itkit.process.itk_aug import augment as augment
     from itkit.process.itk_extract import remap_labels as remap_labels
-    from itkit.process.itk_orient import orient as orient
     from itkit.process.itk_patch import crop_patches as crop_patches
     from itkit.process.itk_resample import resample as resample
     from itkit.run.api import run as run
@@ -35,11 +35,11 @@ _HOMES = {
     "Volume": "itkit.core.volume:Volume",
     "augment": "itkit.process.itk_aug:augment",
     "crop_patches": "itkit.process.itk_patch:crop_patches",
-    "orient": "itkit.process.itk_orient:orient",
+    "orient": "itkit.process.geometry:orient",
     "read": "itkit.io.sitk_toolkit:read_volume",
     "remap_labels": "itkit.process.itk_extract:remap_labels",
     "resample": "itkit.process.itk_resample:resample",
-    "run": "itkit.run.api:run",
+    "run": "itkit.run",
     "write": "itkit.io.sitk_toolkit:write_volume",
 }
 __all__ = [
@@ -61,7 +61,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'itkit' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(module), attribute)
+    home = import_module(module)
+    return getattr(home, attribute) if attribute else home
 
 
 def __dir__() -> list[str]:

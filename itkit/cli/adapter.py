@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import textwrap
 import types
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -24,6 +26,7 @@ from itkit.core.params import Axes, Params, Positional, Short, Unit, marker
 from itkit.run.options import RunOptions
 
 WIDTH = 100
+_SEPARATOR = "\x1f"  # values may hold blanks
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan|infinity)", re.IGNORECASE)
 _EXIT_CODES = (
     "exit codes: 0 every case done or skipped; 1 some case failed or does not conform; "
@@ -48,12 +51,12 @@ def option_name(name: str) -> str:
 
 
 def _base(annotation: Any) -> Any:
-    """Return an annotation without ``None``, ``Annotated`` and ``Literal`` alternatives of a plain type."""
+    """Return an annotation without ``None`` and ``Annotated``; text where several types are left."""
     if get_origin(annotation) in (Union, types.UnionType):
         kept = [part for part in get_args(annotation) if part is not type(None)]
         return _base(kept[0]) if len(kept) == 1 else str
-    if hasattr(annotation, "__metadata__"):
-        return _base(annotation.__origin__)
+    if get_origin(annotation) is Annotated:
+        return _base(get_args(annotation)[0])
     return annotation
 
 
@@ -75,7 +78,7 @@ def _find(field: FieldInfo, kind: type[Any]) -> Any:
         annotation = pending.pop()
         found = next((item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, kind)), None)
         pending += list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
-        pending += [annotation.__origin__] if hasattr(annotation, "__metadata__") else []
+        pending += [get_args(annotation)[0]] if get_origin(annotation) is Annotated else []
     return found
 
 
@@ -116,6 +119,10 @@ def _flags(name: str, field: FieldInfo) -> list[str]:
     return [*([short.flag] if short else []), option_name(name)]
 
 
+def _split(text: str) -> list[str]:
+    return text.split(_SEPARATOR)
+
+
 def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of an operation; every value stays text, for the model to check."""
     parser = _Parser(
@@ -129,7 +136,7 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
             elif _base(field.annotation) is bool:
                 parser.add_argument(*_flags(name, field), dest=name, action="store_true")
             elif _is_many(field):
-                parser.add_argument(*_flags(name, field), dest=name, type=str.split)
+                parser.add_argument(*_flags(name, field), dest=name, type=_split)
             else:
                 parser.add_argument(*_flags(name, field), dest=name)
     return parser
@@ -163,7 +170,8 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
             wanted = f"numbers in the order {' '.join(order.order)}" if numeric else "values"
             got = f"; got {tokens[0]!r}" if tokens else ""
             raise ParamsError(f"{token}: expected {wanted}{got}")
-        joined.append(f"{token}={' '.join(values)}" if token.startswith("--") else f"{token}{' '.join(values)}")
+        text = _SEPARATOR.join(values)
+        joined.append(f"{token}={text}" if token.startswith("--") else f"{token}{text}")
     return joined
 
 
@@ -232,10 +240,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() == ".json":
-            values = json.loads(text)
-        else:
-            values = _toml().loads(text)
+        values = json.loads(text) if path.suffix.lower() == ".json" else _toml().loads(text)
     except OSError as error:
         raise ParamsError(f"--config {path}: can't be read ({error.strerror or error})") from error
     except ValueError as error:
@@ -246,11 +251,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _toml() -> Any:
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef]
-    return tomllib
+    return import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
 def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:

@@ -10,7 +10,7 @@ from itkit.cli.catalogue import CATALOGUE, load
 
 def options_of(name: str) -> list[str]:
     """Return all options of a command."""
-    flags = [flag for action in build_parser(load(name))._actions for flag in action.option_strings]  # noqa: SLF001 - argparse lists them nowhere else
+    flags = [flag for action in build_parser(load(name))._actions for flag in action.option_strings]
     return [*flags, "--help", "--version"]
 
 

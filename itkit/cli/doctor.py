@@ -1,4 +1,4 @@
-"""What ``itkit doctor`` tells: is everything here that a run needs?"""
+"""Tell what this machine gives a run: the text of ``itkit doctor``."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ class JsonLines:
     """Events as JSON lines on stdout; the last one is the summary. Text for people goes to stderr."""
 
     def __call__(self, event: Event) -> None:
+        """Print an event."""
         print(json.dumps(event, ensure_ascii=False), flush=True)
         if event["event"] == "summary":
             print(event["text"], file=sys.stderr)
@@ -93,6 +94,7 @@ class Terminal:
         self.dry_run = False
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         handler: EventSink = {"start": self._start, "case": self._case, "summary": self._summary}[event["event"]]
         handler(event)
 

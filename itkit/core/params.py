@@ -23,6 +23,7 @@ class _Marker:
     schema_key: ClassVar[str]
 
     def schema_value(self) -> Any:
+        """Return what the JSON schema shows."""
         return True
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class Unit(_Marker):
     schema_key: ClassVar[str] = "x-unit"
 
     def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
         return self.name
 
 
@@ -51,6 +53,7 @@ class Axes(_Marker):
     schema_key: ClassVar[str] = "x-axes"
 
     def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
         return self.order
 
 
@@ -70,6 +73,7 @@ class Short(_Marker):
     schema_key: ClassVar[str] = "x-short"
 
     def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
         return self.flag
 
 

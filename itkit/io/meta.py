@@ -135,7 +135,7 @@ def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = 
         path = folder / relative
         entry = candidates.get(relative)
         try:
-            if not (is_entry(entry) and entry["file"] == file_stamp(path)):
+            if entry is None or not is_entry(entry) or entry["file"] != file_stamp(path):
                 entry = index_entry(path, read_any_header(path), None)
         except (ReadError, OSError):
             continue

@@ -40,13 +40,13 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
     """
     if run.dest is None or run.is_dry_run:
         return
-    counts = Counter(record.status for record in run.records)
+    counts: Counter[str] = Counter(record.status for record in run.records)
     value = {
         "operation": operation,
         "itkit": itkit.__version__,
         "params": json.loads(params.model_dump_json()),
         "options": {key: value for key, value in run.options.items() if value not in (None, False)},
-        "counts": {**dict(sorted(counts.items())), "unpaired": len(run.plan.unpaired)},
+        "counts": {**counts, "unpaired": len(run.plan.unpaired)},
         **more,
     }
     write_json(run.dest / name, value)

@@ -124,28 +124,27 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     if volume.array_zyx.ndim == 4:
         array = volume.array_zyx.transpose(*axes_zyx, 3)
         return volume.with_array(
-            np.ascontiguousarray(np.flip(array, [i for i, flip in enumerate(flips_zyx) if flip])), grid
+            np.ascontiguousarray(np.flip(array, tuple(i for i, flip in enumerate(flips_zyx) if flip))), grid
         )
     return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
 
 
 def cast(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
-    """Convert voxels to a type: rounded to nearest and clamped where it is an integer type."""
+    """Convert voxels to a type: rounded to nearest and clamped where it is an integer type; nan becomes 0 there."""
     dtype = np.dtype(dtype)
-    if array.dtype == dtype:
-        return array
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        rounded = np.rint(array) if array.dtype.kind == "f" else array
-        if array.dtype.kind == "f" and dtype.itemsize == 8:
-            safe = np.clip(np.nan_to_num(rounded), float(info.min), np.nextafter(float(info.max), 0))
-            return safe.astype(dtype)
-        if array.dtype.kind == "f":
-            rounded = np.nan_to_num(rounded, copy=False, nan=0.0)
-            return np.clip(rounded, info.min, info.max).astype(dtype)
+    if array.dtype == dtype or dtype.kind not in "iu":
+        return array.astype(dtype, copy=False)
+    info = np.iinfo(dtype)
+    if array.dtype.kind != "f":
         own = np.iinfo(array.dtype)
-        return np.clip(array, max(own.min, info.min), min(own.max, info.max)).astype(dtype)
-    return array.astype(dtype)
+        return np.asarray(np.clip(array, max(own.min, info.min), min(own.max, info.max)).astype(dtype))
+    highest = float(info.max)
+    if int(highest) > info.max:  # 64-bit limits have no exact double: take the next one below
+        highest = float(np.nextafter(highest, 0))
+    rounded = np.nan_to_num(
+        np.rint(array.astype(np.float64, copy=False)), nan=0.0, posinf=highest, neginf=float(info.min)
+    )
+    return np.asarray(np.clip(rounded, float(info.min), highest).astype(dtype))
 
 
 def require_one_grid(case: Case, first: str = "image", second: str = "label") -> None:

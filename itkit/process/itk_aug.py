@@ -1,4 +1,4 @@
-"""``itk_aug``: augmented copies by random rotation, scaling, shift and flip, drawn first, applied second, replayable."""
+"""``itk_aug``: augmented copies by random rotation, scale, shift and flip: drawn first, applied second, replayable."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,7 +50,7 @@ class PatchParams(OutputParams):
     still_save_when_no_label: bool = False
     """Cut images that have no label too; all their patches are kept."""
     pad: bool = False
-    """Pad volumes smaller than the patch at their end (image: its minimum, label: 0); without it they are skipped by name."""
+    """Pad smaller volumes at their end (image: its minimum, label: 0); without it they are skipped by name."""
     layout: Literal["case", "dataset"] = "case"
     """case: dest/<case>/…_image and …_label; dataset: dest/image and dest/label, a dataset again."""
     orient: OrientationCode | None = None
@@ -143,52 +144,60 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
         raise CaseSkipped(f"volume of {size} voxels ZYX is smaller than the patch {params.patch_size}; --pad pads it")
     case = case.map(lambda volume: converted(padded(volume, params.patch_size), params))
     grid = patch_grid(case.grid(IMAGE).size_zyx, params.patch_size, params.patch_stride)
-    kept = _kept_patches(case, grid, params, context)
     base = case.id.rsplit("/", 1)[-1] if params.layout == "case" else case.id
     patches = [
-        {"file": f"{base}_z{z}_y{y}_x{x}", "start": [z, y, x], "foreground_ratio": ratio, "classes": classes}
-        for (z, y, x), ratio, classes in kept
+        replace(patch, name=f"{base}_z{patch.start_zyx[0]}_y{patch.start_zyx[1]}_x{patch.start_zyx[2]}")
+        for patch in _kept_patches(case, grid, params, context)
     ]
-
-    def cut() -> Iterator[Case]:
-        for patch in patches:
-            z, y, x = patch["start"]
-            yield Case(patch["file"], case.map(lambda volume, s=(z, y, x): crop(volume, s, params.patch_size)).volumes)  # type: ignore[misc]  # mypy can't infer a lambda with a default
-
     suffix = f"_image{params.ext}" if params.layout == "case" else params.ext
     facts = {
         "shape": list(size),
         "num_patches": len(patches),
         "anno_available": has_label,
-        "patches": [{**patch, "file": f"{patch['file']}{suffix}"} for patch in patches],
+        "patches": [patch.entry(suffix) for patch in patches],
     }
-    return Outcome(cut(), facts)
+    return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts)
 
 
-def _kept_patches(
-    case: Case, grid: PatchGrid, params: PatchParams, context: Context
-) -> list[tuple[tuple[int, int, int], float | None, list[int] | None]]:
-    """Return (start, foreground ratio, classes) of the patches to keep."""
+@dataclass(frozen=True)
+class _Patch:
+    """A patch to keep; ratio and classes are ``None`` where there is no label."""
+
+    start_zyx: tuple[int, int, int]
+    foreground_ratio: float | None = None
+    classes: list[int] | None = None
+    name: str = ""
+
+    def entry(self, suffix: str) -> dict[str, Any]:
+        """Return what ``crop_meta.json`` says of it."""
+        return {
+            "file": f"{self.name}{suffix}",
+            "start": list(self.start_zyx),
+            "foreground_ratio": self.foreground_ratio,
+            "classes": self.classes,
+        }
+
+
+def _cut(case: Case, patch: _Patch, size_zyx: tuple[int, int, int]) -> Case:
+    return Case(patch.name, case.map(lambda volume: crop(volume, patch.start_zyx, size_zyx)).volumes)
+
+
+def _kept_patches(case: Case, grid: PatchGrid, params: PatchParams, context: Context) -> list[_Patch]:
+    """Return the patches to keep, in order of position."""
     if LABEL not in case.volumes:
-        return [(start, None, None) for _, start in grid]
+        return [_Patch(start) for _, start in grid]
     label = case.volumes[LABEL].array_zyx
     counts = patch_foreground(label, grid.starts_zyx, grid.patch_zyx)
     classes, present = patch_classes(label, grid.starts_zyx, grid.patch_zyx)
     draws = context.rng().random(counts.shape)
-    voxels = int(np.prod(grid.patch_zyx))
-    kept: list[tuple[tuple[int, int, int], float | None, list[int] | None]] = []
+    voxels = math.prod(grid.patch_zyx)
+    kept = []
     for position, start in grid:
         count = int(counts[position])
-        if count / voxels >= params.minimum_foreground_ratio and (
-            count or draws[position] < params.keep_empty_label_prob
-        ):
-            kept.append(
-                (
-                    start,
-                    count / voxels,
-                    [value for value, there in zip(classes, present[position], strict=True) if there],
-                )
-            )
+        is_wanted = count > 0 or draws[position] < params.keep_empty_label_prob
+        if is_wanted and count / voxels >= params.minimum_foreground_ratio:
+            there = [value for value, is_there in zip(classes, present[position], strict=True) if is_there]
+            kept.append(_Patch(start, count / voxels, there))
     return kept
 
 

@@ -229,7 +229,7 @@ def plan(params: ResampleParams) -> Plan:
 
 
 def _references(folder: Path, *, recursive: bool) -> dict[str, Path]:
-    """Reference volumes by case id; of a dataset, its images."""
+    """Return reference volumes by case id; of a dataset, its images."""
     require_folder(folder, "target")
     images = folder / "image"
     return find_volumes(images if images.is_dir() else folder, recursive=recursive)

@@ -33,7 +33,8 @@ def _too_large(task: Task, budget: int) -> TaskResult:
     case = task.job.case_id
     return TaskResult(
         "failed",
-        f"{case}: needs about {format_bytes(task.nbytes)} of memory; this run may use {format_bytes(budget)}; raise --max-memory",
+        f"{case}: needs about {format_bytes(task.nbytes + 2 * BASE_BYTES)} of memory; "
+        f"this run may use {format_bytes(budget)}; raise --max-memory",
     )
 
 
@@ -68,7 +69,9 @@ class ProcessExecutor:
         suspects: deque[Task] = deque()
         running: dict[Future[TaskResult], Task] = {}
         workers = max(1, min(self.workers, len(waiting)))
-        pool = ProcessPool(max_workers=workers, context=_context(), initializer=_start_worker, initargs=(os.getpid(),))
+        pool: Any = ProcessPool(
+            max_workers=workers, context=_context(), initializer=_start_worker, initargs=(os.getpid(),)
+        )
         finished = False
         try:
             while waiting or running or suspects:

@@ -110,7 +110,7 @@ def summary_of(
     is_dry_run: bool,
 ) -> Summary:
     """Count what became of the cases."""
-    found = Counter(record.status for record in records)
+    found: Counter[str] = Counter(record.status for record in records)
     always = () if is_dry_run else ("done",)
     counts = {status: found[status] for status in _WORDS if found[status] or status in always}
     if not is_dry_run and plan.dest is not None:

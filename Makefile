@@ -1,0 +1,52 @@
+# make demo  installs and runs the whole chain on real CT
+# make test  runs every test, as CI does
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints-cpu.txt
+THREADS := OMP_NUM_THREADS=1
+
+.PHONY: setup demo check test test-quick test-slow test-models docs help-pages bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml setup.py constraints-cpu.txt | $(BIN)/python
+	$(PIP) -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[demo,dev,dicom,train,onnx]'
+	touch $@
+
+setup: $(VENV)/.dev
+
+demo: $(VENV)/.base
+	$(BIN)/itkit demo --out demo-out
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+test-quick: $(VENV)/.dev
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion
+
+test-models: $(VENV)/.dev
+	$(THREADS) $(BIN)/python -m pytest -n 2 tests/models tests/criterion
+
+test-slow: $(VENV)/.dev
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow --ignore tests/models --ignore tests/criterion
+
+test: check test-quick test-slow test-models
+
+help-pages: $(VENV)/.base
+	$(BIN)/python -m itkit.cli.help_pages
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) demo-out build dist *.egg-info
