@@ -11,7 +11,7 @@ import statistics
 import time
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the field's name for it
 
 from itkit import kernels
 from itkit.core.axes import to_xyz
@@ -21,8 +21,10 @@ from itkit.core.volume import Geometry
 def phantom(size_zyx):
     """A CT-like volume: a body with organs and noise, and a label of the organs."""
     rng = np.random.default_rng(7)
-    z, y, x = (np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if a == i else 1 for a in range(3)])
-               for i, n in enumerate(size_zyx))
+    z, y, x = (
+        np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if a == i else 1 for a in range(3)])
+        for i, n in enumerate(size_zyx)
+    )
     image = np.where((y / 0.7) ** 2 + (x / 0.9) ** 2 < 1, 40, -1000).astype(np.int16) + np.zeros(size_zyx, np.int16)
     label = np.zeros(size_zyx, np.uint8)
     for value in range(1, 15):
@@ -34,8 +36,10 @@ def phantom(size_zyx):
 
 def resized(grid, spacing_zyx):
     size = tuple(int(n * a / b + 0.5) for n, a, b in zip(grid.size_zyx, grid.spacing_zyx, spacing_zyx))
-    start = tuple(((n * a) - (m * b)) / 2 / a - 0.5 + b / a / 2
-                  for n, m, a, b in zip(grid.size_zyx, size, grid.spacing_zyx, spacing_zyx))
+    start = tuple(
+        ((n * a) - (m * b)) / 2 / a - 0.5 + b / a / 2
+        for n, m, a, b in zip(grid.size_zyx, size, grid.spacing_zyx, spacing_zyx)
+    )
     return Geometry(size, spacing_zyx, grid.point_xyz(start), grid.direction_xyz)
 
 
@@ -48,8 +52,16 @@ def as_itk(array, grid):
 
 
 def itk_resample(image, grid, interpolator, transform=None):
-    return sitk.Resample(image, to_xyz(grid.size_zyx), transform or sitk.Transform(), interpolator, grid.origin_xyz,
-                         to_xyz(grid.spacing_zyx), grid.direction_xyz, -1024 if interpolator == sitk.sitkLinear else 0)
+    return sitk.Resample(
+        image,
+        to_xyz(grid.size_zyx),
+        transform or sitk.Transform(),
+        interpolator,
+        grid.origin_xyz,
+        to_xyz(grid.spacing_zyx),
+        grid.direction_xyz,
+        -1024 if interpolator == sitk.sitkLinear else 0,
+    )
 
 
 def contests(size_zyx):
@@ -60,21 +72,34 @@ def contests(size_zyx):
     for spacing in (1.5, 1.0):
         target = resized(grid, (spacing,) * 3)
         indices = kernels.axis_aligned_indices(grid, target)
-        yield (f"linear to {spacing} mm / SimpleITK", lambda i=indices: kernels.sample_linear(image, i),
-               lambda t=target: itk_resample(itk_image, t, sitk.sitkLinear))
-        yield (f"nearest to {spacing} mm / SimpleITK", lambda i=indices: kernels.sample_nearest(label, i),
-               lambda t=target: itk_resample(itk_label, t, sitk.sitkNearestNeighbor))
+        yield (
+            f"linear to {spacing} mm / SimpleITK",
+            lambda i=indices: kernels.sample_linear(image, i),
+            lambda t=target: itk_resample(itk_image, t, sitk.sitkLinear),
+        )
+        yield (
+            f"nearest to {spacing} mm / SimpleITK",
+            lambda i=indices: kernels.sample_nearest(label, i),
+            lambda t=target: itk_resample(itk_label, t, sitk.sitkNearestNeighbor),
+        )
     turn = sitk.Euler3DTransform()
     turn.SetRotation(0.1, -0.07, 0.2)
     center = grid.point_xyz(tuple((n - 1) / 2 for n in size_zyx))
     turn.SetCenter(center)
     matrix, offset = kernels.index_affine(grid, grid, turn.GetMatrix(), center)
-    yield ("rotation of a pair / SimpleITK",
-           lambda: kernels.affine_pair(image, label, size_zyx, matrix, offset, fill=-1024),
-           lambda: (itk_resample(itk_image, grid, sitk.sitkLinear, turn),
-                    itk_resample(itk_label, grid, sitk.sitkNearestNeighbor, turn)))
-    for name, axes, flips in (("flip", (0, 1, 2), (True, True, True)), ("XYZ->YZX", (1, 0, 2), (False, True, False)),
-                              ("transposition", (2, 1, 0), (True, False, False))):
+    yield (
+        "rotation of a pair / SimpleITK",
+        lambda: kernels.affine_pair(image, label, size_zyx, matrix, offset, fill=-1024),
+        lambda: (
+            itk_resample(itk_image, grid, sitk.sitkLinear, turn),
+            itk_resample(itk_label, grid, sitk.sitkNearestNeighbor, turn),
+        ),
+    )
+    for name, axes, flips in (
+        ("flip", (0, 1, 2), (True, True, True)),
+        ("XYZ->YZX", (1, 0, 2), (False, True, False)),
+        ("transposition", (2, 1, 0), (True, False, False)),
+    ):
         yield (f"reorient, {name} / copy", lambda a=axes, f=flips: kernels.reorient(image, a, f), image.copy)
     mapping = {value: 15 - value for value in range(1, 15)}
     table = np.array([mapping.get(value, 0) for value in range(256)], dtype=np.uint8)

@@ -93,10 +93,11 @@ def remap(
     if table is None:
         return _remap_by_search(values, mapping, target, rest)
     first, length = table
-    lookup = np.zeros(length, dtype=target)
-    if rest == "keep":
-        lookup[...] = np.arange(first, first + length).astype(target)
     limits = np.iinfo(target)
+    lookup = np.zeros(length, dtype=target)
+    low, high = max(first, limits.min), min(first + length, limits.max + 1)
+    if rest == "keep" and low < high:
+        lookup[low - first : high - first] = np.arange(high - low).astype(target) + target.type(low)
     for old, new in mapping.items():
         if first <= old < first + length and limits.min <= new <= limits.max:
             lookup[old - first] = new
