@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from itkit.core.errors import LayoutError, ReadError
 from itkit.io.dicom_header import (
-    PARSE_ERRORS,
     Frame,
     number,
+    parse_errors,
     pydicom_module,
     read_dataset,
     read_frames,
@@ -185,12 +185,14 @@ def _read_file(path: Path) -> _File:
     dataset = read_dataset(path, keywords=HEADER_KEYWORDS, pixels=False, notes=notes)
     try:
         with warnings_as_notes(notes):
-            return _describe(dataset, path, notes)
-    except PARSE_ERRORS as error:
+            file = _describe(dataset, path)
+    except parse_errors() as error:
         raise ReadError(f"{path}: damaged DICOM header: {short(error)}") from error
+    facts = {**file.series.facts, **({"warnings": "; ".join(notes)} if notes else {})}
+    return replace(file, series=replace(file.series, facts=facts))
 
 
-def _describe(dataset: Any, path: Path, notes: list[str]) -> _File:
+def _describe(dataset: Any, path: Path) -> _File:
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _DICOMDIR:
         raise ReadError(f"{path}: an index of files (DICOMDIR), no image")
@@ -202,7 +204,6 @@ def _describe(dataset: Any, path: Path, notes: list[str]) -> _File:
     kind = _kind(sop_class, has_pixels)
     series_number = number(dataset, "SeriesNumber")
     frames = read_frames(dataset, path) if kind == "image" else ()
-    facts = _facts(dataset)
     series = Series(
         uid=text(dataset, "SeriesInstanceUID"),
         modality=text(dataset, "Modality"),
@@ -213,7 +214,7 @@ def _describe(dataset: Any, path: Path, notes: list[str]) -> _File:
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         kind=kind,
         files=(path,),
-        facts=facts | {"warnings": "; ".join(notes)} if notes else facts,
+        facts=_facts(dataset),
         frames=frames,
     )
     return _File(text(dataset, "SOPInstanceUID"), series)

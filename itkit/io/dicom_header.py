@@ -5,6 +5,7 @@ The parser's warnings become notes, they never reach the terminal; its errors be
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -20,8 +21,7 @@ from itkit.core.errors import ReadError
 from itkit.core.extras import require
 from itkit.core.volume import Triple
 
-#: What pydicom and its decoders raise on damaged files.
-PARSE_ERRORS = (
+_PARSE_ERRORS = (
     OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError,
     struct.error, zlib.error,
 )  # fmt: skip
@@ -97,12 +97,16 @@ def pydicom_module() -> Any:
 
 @contextmanager
 def warnings_as_notes(notes: list[str]) -> Iterator[None]:
-    """Collect warnings as notes; quoted values are left out, since they may hold names."""
+    """Collect warnings as notes; quoted values are left out, since they may hold names, and pydicom's log is quiet."""
+    log = logging.getLogger("pydicom")
+    level = log.level
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        log.setLevel(logging.ERROR)
         try:
             yield
         finally:
+            log.setLevel(level)
             for warning in caught:
                 text = _QUOTED.sub("'...'", " ".join(str(warning.message).split()))
                 if text not in notes:
@@ -149,18 +153,29 @@ def read_dataset(path: Path, *, keywords: Sequence[str] | None = None, pixels: b
                 stop_before_pixels=not pixels,
                 specific_tags=None if keywords is None else list(keywords),
             )
-    except PARSE_ERRORS as error:
+            _complete_meta(dataset)
+    except parse_errors() as error:
         raise ReadError(f"{path}: damaged DICOM file: {short(error)}") from error
     if keywords is None and not len(dataset):
         raise ReadError(f"{path}: damaged DICOM file: it ends before any element")
     if bare:
         notes.append("file without the Part 10 header; its encoding was guessed")
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    return dataset
+
+
+def _complete_meta(dataset: Any) -> None:
+    """Note the transfer syntax in which a file without it was read."""
+    uid = pydicom_module().uid
+    if not isinstance(dataset.file_meta.get("TransferSyntaxUID"), uid.UID):
         implicit, little = dataset.original_encoding
-        uid = pydicom.uid
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-    return dataset
+
+
+def parse_errors() -> tuple[type[Exception], ...]:
+    """Name what pydicom and its decoders raise on damaged files."""
+    errors = pydicom_module().errors
+    return (*_PARSE_ERRORS, errors.InvalidDicomError, errors.BytesLengthException)
 
 
 def short(error: BaseException) -> str:
@@ -207,9 +222,10 @@ def read_frames(dataset: Any, path: Path) -> tuple[Frame, ...]:
     if not groups:
         first = _frame(dataset, path, 0, _Macros(dataset, None, None))
         return (first,) if count == 1 else tuple(_without_place(first, index) for index in range(count))
-    if len(groups) != count:
+    if len(groups) < count or (len(groups) > count and "NumberOfFrames" in dataset):
         raise ReadError(f"{path}: {count} frames, but functional groups for {len(groups)}")
-    return tuple(_frame(dataset, path, index, _Macros(dataset, shared, group)) for index, group in enumerate(groups))
+    macros = (_Macros(dataset, shared, group) for group in groups[:count])
+    return tuple(_frame(dataset, path, index, macro) for index, macro in enumerate(macros))
 
 
 @dataclass(frozen=True)

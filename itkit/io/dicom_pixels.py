@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
 from itkit.io.dicom_header import (
-    PARSE_ERRORS,
     Frame,
     PixelFormat,
+    number,
+    parse_errors,
     pydicom_module,
     read_dataset,
     short,
@@ -65,9 +66,13 @@ def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iter
     dataset = read_dataset(path, pixels=True, notes=notes)
     if "ModalityLUTSequence" in dataset:
         raise UndecodableError(f"{path}: its values go through a modality table, which has no linear rescale")
-    is_raw = not dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise UndecodableError(f"{path}: unknown transfer syntax {syntax}")
+    is_raw = not syntax.is_encapsulated
     if is_raw:
-        _check_length(dataset, path)
+        with warnings_as_notes(notes):
+            _check_length(dataset, path, frames[0])
     for frame, array in zip(frames, decoded(dataset, path, [frame.index for frame in frames], notes), strict=True):
         if array.shape != frame.size_yx:
             raise UndecodableError(f"{path}: decoded to {array.shape} pixels YX, the header says {frame.size_yx}")
@@ -85,10 +90,13 @@ def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) 
     pydicom = pydicom_module()
     try:
         with warnings_as_notes(notes):
+            if dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+                yield from _unpacked(dataset, path, indices)
+                return
             yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), raw=True)
-    except PARSE_ERRORS as error:
+    except parse_errors() as error:
         syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_encapsulated and int(dataset.get("NumberOfFrames") or 1) == 1:
+        if syntax.is_encapsulated and (number(dataset, "NumberOfFrames") or 1) == 1:
             found = _decode_with_gdcm(path, dataset)
             if found is not None:
                 yield found
@@ -110,16 +118,34 @@ def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
     return extended
 
 
-def _check_length(dataset: Any, path: Path) -> None:
+def _unpacked(dataset: Any, path: Path, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Unpack one-bit frames, which follow one another without filling up bytes (PS3.5 section 8.1.1)."""
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    data = np.frombuffer(dataset.PixelData, np.uint8)
+    is_swapped = dataset["PixelData"].VR == "OW" and not dataset.file_meta.TransferSyntaxUID.is_little_endian
+    if is_swapped:
+        data = data[: len(data) // 2 * 2].view(np.uint16).byteswap().view(np.uint8)
+    for index in indices:
+        start, stop = index * rows * columns, (index + 1) * rows * columns
+        if stop > 8 * len(data):
+            raise UndecodableError(f"{path}: truncated: {len(data)} bytes of pixels end within frame {index + 1}")
+        bits = np.unpackbits(data[start // 8 : -(-stop // 8)], bitorder="little")
+        yield bits[start % 8 :][: rows * columns].reshape(rows, columns)
+
+
+def _check_length(dataset: Any, path: Path, frame: Frame) -> None:
     """Refuse uncompressed pixel data that ends early."""
     names = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-    element = next((dataset[name] for name in names if name in dataset), None)
+    try:
+        element = next((dataset[name] for name in names if name in dataset), None)
+    except parse_errors() as error:
+        raise UndecodableError(f"{path}: damaged pixel data: {short(error)}") from error
     if element is None:
         raise UndecodableError(f"{path}: truncated: no pixel data")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    bits = dataset.Rows * dataset.Columns * dataset.BitsAllocated * int(dataset.get("SamplesPerPixel") or 1) * frames
-    if len(element.value) < bits // 8:
-        raise UndecodableError(f"{path}: truncated: {len(element.value)} of {bits // 8} bytes of pixels")
+    pixels = frame.size_yx[0] * frame.size_yx[1] * int(number(dataset, "NumberOfFrames") or 1)
+    expected = pixels * frame.pixel.bits_allocated // 8
+    if len(element.value) < expected:
+        raise UndecodableError(f"{path}: truncated: {len(element.value)} of {expected} bytes of pixels")
 
 
 def _decode_with_gdcm(path: Path, dataset: Any) -> NDArray[Any] | None:
@@ -132,7 +158,7 @@ def _decode_with_gdcm(path: Path, dataset: Any) -> NDArray[Any] | None:
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
     if array.ndim != 3 or len(array) != 1:
         return None
-    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    slope, intercept = number(dataset, "RescaleSlope") or 1.0, number(dataset, "RescaleIntercept") or 0.0
     sign = "i" if dataset.get("PixelRepresentation") else "u"
     stored: NDArray[Any] = np.rint((array[0] - intercept) / slope).astype(f"{sign}{dataset.BitsAllocated // 8}")
     return stored

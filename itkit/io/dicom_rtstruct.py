@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
 from itkit.core.volume import Geometry, Volume
-from itkit.io.dicom_header import PARSE_ERRORS, number, numbers, read_dataset, short, text, warnings_as_notes
+from itkit.io.dicom_header import number, numbers, parse_errors, read_dataset, short, text, warnings_as_notes
 from itkit.io.dicom_labels import LabelMap, Overlap, Painter, Region, numbered
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -77,13 +77,13 @@ def read_rtstruct(
     try:
         with warnings_as_notes(notes):
             rois = _read_rois(dataset, path, frame_of_reference_uid, skipped)
-    except PARSE_ERRORS as error:
+    except parse_errors() as error:
         raise ReadError(f"{path}: damaged structure set: {short(error)}") from error
     painter = Painter(str(path), geometry, [roi.region for roi in rois], overlap)
     for roi in rois:
         for index_zyx in rasterise(roi.contours_xyz, geometry, skipped):
             painter.paint(roi.region.number, index_zyx)
-    facts = {name: str(count) for name, count in skipped.items()}
+    facts = {name: str(count) for name, count in skipped.items() if count}
     if notes:
         facts["warnings"] = "; ".join(notes)
     return painter.result(facts)

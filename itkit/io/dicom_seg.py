@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from itkit.core.errors import GeometryMismatchError, ReadError
 from itkit.core.volume import Geometry
 from itkit.io.dicom_header import (
-    PARSE_ERRORS,
     Frame,
     number,
     numbers,
+    parse_errors,
     read_dataset,
     read_frames,
     short,
@@ -70,9 +71,10 @@ def read_seg(
     dataset = read_dataset(path, pixels=True, notes=notes)
     try:
         with warnings_as_notes(notes):
-            return _read(dataset, path, reference, overlap, threshold, notes)
-    except PARSE_ERRORS as error:
+            found = _read(dataset, path, reference, overlap, threshold, notes)
+    except parse_errors() as error:
         raise ReadError(f"{path}: damaged segmentation: {short(error)}") from error
+    return replace(found, facts={**found.facts, "warnings": "; ".join(notes)}) if notes else found
 
 
 def cielab_to_rgb(lab: Sequence[float]) -> Colour:
@@ -127,12 +129,13 @@ def _read(
     if lost and not met:
         raise GeometryMismatchError(f"{path}: no segmented voxel is inside the grid; give the grid of its image")
     facts = {"type": kind.lower()}
+    described = len(dataset.get("PerFrameFunctionalGroupsSequence") or frames)
+    if described > len(frames):
+        facts["frames"] = f"{len(frames)}, though the file describes {described}"
     if own_grid is not geometry:
         facts["grid"] = "the segmentation's own grid is another; each voxel took the nearest value"
     if lost:
         facts["off_grid"] = f"{lost} segmented voxels (on another grid: segments) are outside the reference grid"
-    if notes:
-        facts["warnings"] = "; ".join(notes)
     return painter.result(facts)
 
 

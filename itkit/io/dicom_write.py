@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from itkit.core.errors import WriteError
 from itkit.core.volume import Geometry, Volume
 from itkit.io.dicom_find import Series
-from itkit.io.dicom_header import PARSE_ERRORS, pydicom_module, read_dataset, short, warnings_as_notes
+from itkit.io.dicom_header import parse_errors, pydicom_module, read_dataset, short, warnings_as_notes
 
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _CLASSES = {"CT": _CT, "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
@@ -102,7 +102,7 @@ def write_series(
         partial.rename(folder)
     except OSError as error:
         raise WriteError(f"{folder}: {error.strerror or error}") from error
-    except PARSE_ERRORS as error:
+    except parse_errors() as error:
         raise WriteError(f"{folder}: the template has values that can't be written: {short(error)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
