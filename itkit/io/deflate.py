@@ -25,8 +25,8 @@ Compression = Literal["none", "fast", "small"]
 Container = Literal["gzip", "zlib"]
 Chunk = Callable[[], memoryview]
 CorruptStreamError: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # its stub says Exception()
-_READ_BYTES = 1 << 18
-_INFLATE_BYTES = 8 << 20
+_READ_BYTES = 1 << 17
+_INFLATE_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\x01"}
 """gzip: no name, time 0 (the same voxels give the same bytes), no word on the system."""

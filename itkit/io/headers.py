@@ -6,6 +6,7 @@ Of 2,000 headers this takes about a fortieth of the time of SimpleITK's ``ReadIm
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +23,12 @@ __all__ = ["Header", "UnsupportedHeader", "read_header", "unit_files", "volume_s
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-_LARGEST_TEXT_HEADER = 16 << 20
+_LARGEST_TEXT_HEADER = 4 << 20
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
-DETACHED_SUFFIXES = frozenset({".mhd", ".nhdr"})
+_DATA_FILE = {
+    ".mhd": re.compile(rb"^\s*ElementDataFile\s*=[ \t]*(.*?)\s*$", re.MULTILINE),
+    ".nhdr": re.compile(rb"^data ?file:[ \t]*(.*?)\s*$", re.MULTILINE | re.IGNORECASE),
+}
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str | None:
@@ -127,13 +131,13 @@ def _inflate(descriptor: int, data: bytes, wanted: int) -> bytes:
 
 
 def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return all files that make up a volume: the header (or only) file first.
+    """Return the existing files that make up a volume, the header (or only) file first; also where it is truncated.
 
     Raises
     ------
     ReadError
-        When a header does not say which its data file is, or names one outside its own folder: such a pair can't be
-        copied, linked or deleted as a unit.
+        When a header names several data files, or one outside its own folder: such a volume can't be copied, linked
+        or deleted as a unit.
 
     Examples
     --------
@@ -141,14 +145,17 @@ def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     ['scan.nii.gz']
     """
     path = Path(path)
-    if volume_suffix(path) not in DETACHED_SUFFIXES:
+    pattern = _DATA_FILE.get(volume_suffix(path) or "")
+    if pattern is None:
         return (path,)
-    try:
-        data_path = read_header(path).data_path
-    except UnsupportedHeader as error:
-        raise ReadError(f"{path}: can't tell which files belong to it ({error}); convert it to .mha first") from error
-    if data_path == path:
+    with path.open("rb") as file:
+        match = pattern.search(file.read(_LARGEST_TEXT_HEADER))
+    name = os.fsdecode(match[1]) if match else "LOCAL"
+    if name in ("", "LOCAL", "Local", "local"):
         return (path,)
+    if name.startswith("LIST") or "%" in name:
+        raise ReadError(f"{path}: its voxels lie in several files ({name}); convert it to .mha first")
+    data_path = path.parent / name
     if data_path.parent.resolve() != path.parent.resolve():
         raise ReadError(f"{path}: its data file {data_path} lies in another folder; move it beside the header")
-    return (path, data_path)
+    return (path, data_path) if os.path.lexists(data_path) else (path,)

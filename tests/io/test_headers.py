@@ -389,6 +389,24 @@ def test_unit_files_name_header_and_data(tmp_path: Path) -> None:
     assert unit_files(tmp_path / "x.nii.gz") == (tmp_path / "x.nii.gz",)
 
 
+def test_unit_files_are_found_of_damaged_volumes_too(tmp_path: Path) -> None:
+    for name, data in (("a.MHD", "a.zraw"), ("b.nhdr", "b.raw.gz")):
+        sitk.WriteImage(to_image(voxels((5, 7, 9), "int16"), OBLIQUE), str(tmp_path / name.lower()), True)
+        (tmp_path / name.lower()).rename(tmp_path / name)
+        (tmp_path / data).write_bytes(b"")
+        with pytest.raises(ReadError):
+            read_header(tmp_path / name)
+        assert unit_files(tmp_path / name) == (tmp_path / name, tmp_path / data)
+        (tmp_path / data).unlink()
+        assert unit_files(tmp_path / name) == (tmp_path / name,)
+    assert unit_files(mha(tmp_path / "local.mhd")) == (tmp_path / "local.mhd",)
+
+
+def test_unit_files_refuse_several_data_files(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="several files"):
+        unit_files(nrrd(tmp_path / "a.nhdr", "data file: LIST\na.raw\n"))
+
+
 def test_unit_files_refuse_data_outside_the_folder(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.raw").write_bytes(bytes(48))
