@@ -34,6 +34,7 @@ setup(
             optional=True,
         )
     ],
+    exclude_package_data={"": ["*.c", "*.h"]},  # in the source distribution, not in wheels
     cmdclass={"build_ext": BuildKernels},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -35,10 +35,10 @@ def phantom(size_zyx):
 
 
 def resized(grid, spacing_zyx):
-    size = tuple(int(n * a / b + 0.5) for n, a, b in zip(grid.size_zyx, grid.spacing_zyx, spacing_zyx))
+    size = tuple(int(n * a / b + 0.5) for n, a, b in zip(grid.size_zyx, grid.spacing_zyx, spacing_zyx, strict=True))
     start = tuple(
         ((n * a) - (m * b)) / 2 / a - 0.5 + b / a / 2
-        for n, m, a, b in zip(grid.size_zyx, size, grid.spacing_zyx, spacing_zyx)
+        for n, m, a, b in zip(grid.size_zyx, size, grid.spacing_zyx, spacing_zyx, strict=True)
     )
     return Geometry(size, spacing_zyx, grid.point_xyz(start), grid.direction_xyz)
 
@@ -133,7 +133,7 @@ def main():
             continue
         cpu_ms(kernel), cpu_ms(reference)
         pairs = [(cpu_ms(kernel), cpu_ms(reference)) for _ in range(options.rounds)]
-        ours, theirs = (statistics.median(values) for values in zip(*pairs))
+        ours, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
         print(f"{name:40} {ours:9.1f} {theirs:9.1f}   ratio {ratio:.3f}")
 
