@@ -103,15 +103,7 @@ def resolve(path: str) -> Callable[..., Any]:
 
 
 def _card_modules() -> list[Any]:
-    modules = []
-    for family in FAMILIES:
-        name = f"itkit.models.{family}.card"
-        try:
-            modules.append(import_module(name))
-        except ModuleNotFoundError as error:
-            if error.name not in {name, name.rpartition(".")[0]}:
-                raise
-    return modules
+    return [import_module(f"itkit.models.{family}.card") for family in FAMILIES]
 
 
 @cache
@@ -205,9 +197,7 @@ def create_model(
         if value < 1:
             raise ModelError(f"{name}: {key} must be at least 1; got {value}")
     for key, flag in (("use_checkpoint", card.checkpointing), ("deep_supervision", card.deep_supervision)):
-        if not flag and key in options and not options.pop(key):
-            continue
-        if not flag and key in options:
+        if not flag and options.pop(key, False):
             raise ModelError(f"{name}: {key} is not available in this network")
     arguments = {**card.options, **options}
     network = resolve(card.builder)(in_channels=in_channels, num_classes=num_classes, spatial_dims=dims, **arguments)
