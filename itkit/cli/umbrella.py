@@ -9,6 +9,7 @@ from itkit.cli.catalogue import CATALOGUE
 
 _VERBS = {name.removeprefix("itk_"): name for name in CATALOGUE}
 _OTHERS = {
+    "convert-dataset": "NAME SOURCE DEST: an official release to image/ + label/ (--list shows the names)",
     "list": "list the commands",
     "doctor": "versions, optional packages, cores, memory, codecs",
     "rerun": "FILE: run again what a run.json or …_configs.json describes",
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from itkit.cli.main import main as run
 
         return run(name, arguments, prog=f"itkit {verb}")
+    if verb == "convert-dataset":
+        from itkit.cli.datasets import main as convert
+
+        return convert(arguments)
     if verb not in _OTHERS:
         import difflib
 

@@ -82,12 +82,15 @@ class Plan:
         Folder that gets manifest, sidecars and index; ``None`` for an operation that writes no volume.
     notes
         What the user should know about how the source was understood.
+    details
+        What the plan hands to `collect`.
     """
 
     jobs: tuple[Job, ...]
     unpaired: tuple[Unpaired, ...] = ()
     dest: Path | None = None
     notes: tuple[str, ...] = ()
+    details: Any = None
 
 
 @dataclass(frozen=True)

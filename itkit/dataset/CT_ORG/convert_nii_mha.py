@@ -1,0 +1,11 @@
+"""Convert CT-ORG: ``python -m itkit.dataset.CT_ORG.convert_nii_mha SOURCE DEST --mp``."""
+
+from itkit.dataset.CT_ORG.meta import SPEC
+from itkit.dataset.engine import dataset_operation
+
+OPERATION = dataset_operation(SPEC)
+
+if __name__ == "__main__":
+    from itkit.cli.datasets import run
+
+    raise SystemExit(run(OPERATION, prog="CT_ORG.convert_nii_mha"))

@@ -1,0 +1,11 @@
+"""Convert KiTS23: ``python -m itkit.dataset.KiTS23.convert_nii_mha SOURCE DEST --mp``."""
+
+from itkit.dataset.engine import dataset_operation
+from itkit.dataset.KiTS23.meta import SPEC
+
+OPERATION = dataset_operation(SPEC)
+
+if __name__ == "__main__":
+    from itkit.cli.datasets import run
+
+    raise SystemExit(run(OPERATION, prog="KiTS23.convert_nii_mha"))

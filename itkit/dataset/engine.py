@@ -1,0 +1,206 @@
+"""Any dataset's converter as an operation: plan, one case, what describes the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.volume import Case, Geometry, Volume
+from itkit.dataset.find import choose_variant, find_by_patterns, selected
+from itkit.dataset.index import write_index
+from itkit.dataset.labels import select
+from itkit.dataset.load import Loaded, load_files
+from itkit.dataset.params import ConvertDatasetParams
+from itkit.dataset.spec import DatasetSpec, FoundCase
+from itkit.io.layouts import IMAGE, LABEL, require_destination, require_folder
+from itkit.process.common import converted
+from itkit.process.geometry import orient, oriented_grid, resampled_grid
+from itkit.process.itk_resample import resample
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+
+
+def dataset_operation(spec: DatasetSpec) -> Operation[Any]:
+    """Return the converter of a dataset.
+
+    Examples
+    --------
+    >>> from itkit.dataset.KiTS23.meta import SPEC
+    >>> dataset_operation(SPEC).name
+    'convert_kits23'
+    """
+    return Operation(
+        f"convert_{spec.name}",
+        ConvertDatasetParams,
+        partial(plan_dataset, spec),
+        partial(convert_case, spec),
+        partial(collect_dataset, spec),
+        example=f"itkit convert-dataset {spec.name} release converted --mp",
+        memory=memory,
+    )
+
+
+def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
+    """List the cases of a release.
+
+    Raises
+    ------
+    LayoutError
+        When the source holds no such release, a case is there twice, or the destination is unusable.
+    ParamsError
+        When a class or variant is unknown.
+    """
+    source, dest = require_folder(params.source), params.dest
+    require_destination(dest, source)
+    spec = choose_variant(spec, source, params.variant)
+    select(spec.labels, params, is_complete=len(spec.labels) > 1)
+    finding = (spec.find or find_by_patterns)(spec, source, params)
+    if spec.enrich is not None:
+        finding = spec.enrich(source, finding)
+    finding = selected(finding, params)
+    jobs = tuple(sorted((_job(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
+    return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding))
+
+
+def channel_names(spec: DatasetSpec, found: FoundCase) -> tuple[str, ...]:
+    """Return the channels of a case, in order."""
+    return found.channels or spec.channels
+
+
+def targets(
+    params: ConvertDatasetParams, channels: tuple[str, ...], layout: str, *, has_label: bool, group: str = ""
+) -> dict[str, Target]:
+    """Return where the volumes of a case go.
+
+    Examples
+    --------
+    >>> params = ConvertDatasetParams(source="a", dest="b")
+    >>> found = targets(params, ("t1n", "t1c"), "files", has_label=True)
+    >>> [target.path("case").as_posix() for target in found.values()]
+    ['b/image/case_t1n.mha', 'b/image/case_t1c.mha', 'b/label/case.mha']
+    """
+    root = params.dest / group if group else params.dest
+    if len(channels) == 1 or layout == "vector":
+        found = {IMAGE: Target(root / IMAGE, params.ext, "image")}
+    else:
+        found = {f"{IMAGE}_{name}": Target(root / IMAGE, f"_{safe(name)}{params.ext}", "image") for name in channels}
+    return {**found, LABEL: Target(root / LABEL, params.ext, "label")} if has_label else found
+
+
+def safe(name: str) -> str:
+    """Return a channel name as a part of a file name.
+
+    Examples
+    --------
+    >>> safe("T1 w/ contrast")
+    'T1-w-contrast'
+    """
+    return _UNSAFE.sub("-", name).strip("-")
+
+
+def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> Job:
+    layout = params.channels or spec.channel_layout
+    inputs = {f"{IMAGE}{number or ''}": InputFile(path, "file") for number, path in enumerate(found.images)}
+    if found.label is not None:
+        inputs[LABEL] = InputFile(found.label, "file")
+    job_id = f"{found.group}/{found.case_id}" if found.group else found.case_id
+    where = targets(params, channel_names(spec, found), layout, has_label=found.has_label, group=found.group)
+    return Job(job_id, inputs, where, output_ids=(found.case_id,), details=(spec, found), stamp=_stamp(spec, found))
+
+
+def _stamp(spec: DatasetSpec, found: FoundCase) -> str:
+    """Digest of all that the release says of a case besides its image and label file."""
+    labels = spec.labels if found.labels is None else found.labels
+    said = [found.stamp, found.split, found.patient, dict(labels), channel_names(spec, found), dict(found.facts)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def convert_case(spec: DatasetSpec, case: Case, params: ConvertDatasetParams, context: Context) -> Outcome:
+    """Convert one case; channels are read one after the other, when they are written."""
+    spec, found = case.details  # the release that was found, not the family
+    if spec.case is not None:
+        return spec.case(spec, case, params, context)
+    loaded = (spec.load or load_files)(spec, found, params, context)
+    return outcome_of(spec, found, loaded, params, context)
+
+
+def outcome_of(
+    spec: DatasetSpec, found: FoundCase, loaded: Loaded, params: ConvertDatasetParams, context: Context
+) -> Outcome:
+    """Turn a loaded case into what is written: on the grid, in the type and channel layout that were asked for."""
+    grid = target_grid(loaded.grid, params)
+    layout = params.channels or spec.channel_layout
+    facts: dict[str, Any] = {"group": found.group, "split": found.split, "patient": found.patient, **found.facts}
+    facts |= {**loaded.facts, "has_label": loaded.label is not None, "id": found.case_id}
+    if found.labels is not None:
+        facts["labels"] = {str(value): name for value, name in loaded.names.items()}
+    if len(loaded.channels) > 1 or found.channels:
+        facts["channels"] = list(loaded.channels)
+    facts = {name: value for name, value in facts.items() if value not in ("", None)}
+
+    def volumes() -> Iterator[Case]:
+        if loaded.label is not None:
+            yield Case(found.case_id, {LABEL: on_grid(loaded.label, grid, params, context)})
+        finish = partial(_finished, source=loaded.grid, grid=grid, params=params, context=context)
+        images = {name: partial(finish, read) for name, read in loaded.channels.items()}
+        if len(images) == 1:
+            yield Case(found.case_id, {IMAGE: next(iter(images.values()))()})
+        elif layout == "vector":
+            stack = np.stack([read().array_zyx for read in images.values()], axis=-1)
+            yield Case(found.case_id, {IMAGE: Volume(stack, grid)})
+        else:
+            for name, read in images.items():
+                yield Case(found.case_id, {f"{IMAGE}_{name}": read()})
+
+    return Outcome(volumes(), facts, (*found.warnings, *loaded.warnings))
+
+
+def _finished(
+    read: Callable[[], Volume], *, source: Geometry, grid: Geometry, params: ConvertDatasetParams, context: Context
+) -> Volume:
+    volume = read()
+    return converted(on_grid(volume.with_array(volume.array_zyx, source), grid, params, context), params)
+
+
+def target_grid(grid: Geometry, params: ConvertDatasetParams) -> Geometry:
+    """Return the grid that orientation, spacing and size ask for."""
+    turned = grid if params.orient is None else oriented_grid(grid, params.orient)
+    return resampled_grid(turned, params.spacing, params.size)
+
+
+def on_grid(volume: Volume, grid: Geometry, params: ConvertDatasetParams, context: Context) -> Volume:
+    """Turn and resample a volume, channel by channel where it has several."""
+    if volume.geometry == grid:
+        return volume
+    if volume.array_zyx.ndim == 4:
+        parts = [replace(volume, array_zyx=volume.array_zyx[..., c]) for c in range(volume.array_zyx.shape[3])]
+        arrays = [on_grid(part, grid, params, context).array_zyx for part in parts]
+        return volume.with_array(np.stack(arrays, axis=-1), grid)
+    if params.orient is not None:
+        volume = orient(volume, params.orient, threads=context.threads)
+    return resample(volume, grid, threads=context.threads)
+
+
+def collect_dataset(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
+    """Write ``dataset.json`` and the indices of sub-datasets."""
+    return write_index(spec, params, run)
+
+
+def memory(inputs: Mapping[str, CaseInput], params: ConvertDatasetParams) -> int:
+    """Estimate the bytes of a case: the largest channel read and written, its label and a mask."""
+    largest = max((item.nbytes for item in inputs.values()), default=0)
+    total = sum(item.nbytes for item in inputs.values())
+    voxels = max((int(np.prod(item.geometry.size_zyx, dtype=np.int64)) for item in inputs.values()), default=0)
+    grids = [target_grid(item.geometry, params).size_zyx for item in inputs.values()]
+    new = max((int(np.prod(size, dtype=np.int64)) for size in grids), default=0)
+    grown = largest * max(1.0, new / voxels) if voxels else 0
+    stacked = total if params.channels == "vector" else 0
+    return int(largest + 1.5 * grown + 4 * voxels + stacked)

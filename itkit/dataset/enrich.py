@@ -1,0 +1,169 @@
+"""What further files of a release, or its numbering, say of cases: splits, modalities, points."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import LayoutError
+from itkit.dataset.find import some, walk_files
+from itkit.dataset.spec import Finding, FoundCase
+
+
+def find_file(source: Path, name: str) -> Path | None:
+    """Return a file of the release by name, wherever it lies; ``None`` when it is not there."""
+    if (source / name).is_file():
+        return source / name
+    return next((source / path for path in walk_files(source) if path.rsplit("/", 1)[-1] == name), None)
+
+
+def read_table(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file as text by column; a byte order mark is passed over.
+
+    Raises
+    ------
+    LayoutError
+        When it can't be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, delimiter=delimiter):
+                yield {
+                    str(name).strip(): (value or "").strip() for name, value in row.items() if isinstance(value, str)
+                }
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LayoutError(f"{path}: can't be read ({error})") from error
+
+
+def split_by_label(source: Path, finding: Finding) -> Finding:
+    """Call cases with label ``train`` and those without ``unlabeled``."""
+    del source
+    return finding.with_cases(lambda case: replace(case, split="train" if case.has_label else "unlabeled"))
+
+
+def _number(case: FoundCase) -> int:
+    digits = re.findall(r"\d+", case.case_id)
+    return int(digits[-1]) if digits else -1
+
+
+@dataclass(frozen=True)
+class SplitByNumber:
+    """Splits by the number in the case id: ``(first, last, name)`` each."""
+
+    ranges: tuple[tuple[int, int, str], ...]
+
+    def __call__(self, source: Path, finding: Finding) -> Finding:
+        """Give every case its split."""
+        del source
+        return finding.with_cases(lambda case: replace(case, split=self._split(_number(case))))
+
+    def _split(self, number: int) -> str:
+        return next((name for first, last, name in self.ranges if first <= number <= last), "")
+
+
+@dataclass(frozen=True)
+class ModalityByNumber:
+    """Modality by the number in the case id: up to ``last`` the first one."""
+
+    last: int
+    first_modality: str
+    second_modality: str
+
+    def __call__(self, source: Path, finding: Finding) -> Finding:
+        """Note every case's modality."""
+        del source
+
+        def one(case: FoundCase) -> FoundCase:
+            name = self.first_modality if _number(case) <= self.last else self.second_modality
+            return replace(case, facts={**case.facts, "modality": name})
+
+        return finding.with_cases(one)
+
+
+@dataclass(frozen=True)
+class SplitBlocks:
+    """Splits from a text file: a line with a block's name, then a line for each case."""
+
+    file: str
+    blocks: Mapping[str, str]
+
+    def __call__(self, source: Path, finding: Finding) -> Finding:
+        """Give every case its split."""
+        path = find_file(source, self.file)
+        if path is None:
+            return replace(finding, notes=(*finding.notes, f"{self.file} is not there: no splits"))
+        members: dict[str, str] = {}
+        block = ""
+        for line in path.read_text(encoding="utf-8", errors="replace").split():
+            name = line.rstrip(":")
+            if name in self.blocks:
+                block = self.blocks[name]
+            else:
+                members[re.sub(r"(?i)\.nii(\.gz)?$", "", name)] = block
+        return finding.with_cases(lambda case: replace(case, split=members.get(case.case_id, case.split)))
+
+
+@dataclass(frozen=True)
+class SplitFromTable:
+    """Splits, and other facts of a case, from a column of a table."""
+
+    file: str
+    case: str
+    split: str
+    delimiter: str = ","
+    names: Mapping[str, str] | None = None
+
+    def __call__(self, source: Path, finding: Finding) -> Finding:
+        """Give every case its split."""
+        path = find_file(source, self.file)
+        if path is None:
+            return replace(finding, notes=(*finding.notes, f"{self.file} is not there: no splits"))
+        found = {row.get(self.case, ""): row.get(self.split, "") for row in read_table(path, delimiter=self.delimiter)}
+        names = self.names or {}
+
+        def one(case: FoundCase) -> FoundCase:
+            said = found.get(case.case_id, case.split)
+            return replace(case, split=names.get(said, said))
+
+        return finding.with_cases(one)
+
+
+@dataclass(frozen=True)
+class PointsFromCsv:
+    """Points of each case from a table; physical coordinates (LPS, mm)."""
+
+    file: str
+    case: str
+    point: Sequence[str]
+    more: Sequence[str] = ()
+
+    def __call__(self, source: Path, finding: Finding) -> Finding:
+        """Note every case's points."""
+        path = find_file(source, self.file)
+        if path is None:
+            return replace(finding, notes=(*finding.notes, f"{self.file} is not there: no points"))
+        points: dict[str, list[dict[str, Any]]] = {}
+        broken: list[str] = []
+        for row in read_table(path):
+            try:
+                entry: dict[str, Any] = {"point_xyz": [float(row[name]) for name in self.point]}
+                entry |= {name: float(row[name]) for name in self.more}
+            except (KeyError, ValueError):
+                broken.append(row.get(self.case, "?"))
+                continue
+            points.setdefault(row[self.case], []).append(entry)
+        known = {case.case_id for case in finding.cases}
+        strange = sorted(points.keys() - known)
+        notes = list(finding.notes)
+        if broken:
+            notes.append(f"{self.file}: {len(broken)} rows without numbers left out: {some(broken)}")
+        if strange:
+            notes.append(f"{self.file}: points of {len(strange)} scans that are not in the source")
+        finding = replace(finding, notes=tuple(notes))
+        return finding.with_cases(
+            lambda case: replace(case, facts={**case.facts, "points": points.get(case.case_id, [])})
+        )

@@ -1,0 +1,252 @@
+"""Files of a release, by name: which cases they make, what lacks a partner, what is left out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.operation import Unpaired
+from itkit.dataset.labels import key_of
+from itkit.dataset.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
+from itkit.io.meta import file_stamp
+
+if TYPE_CHECKING:
+    from itkit.dataset.params import ConvertDatasetParams
+
+
+@dataclass
+class _Files:
+    """Files of one case, gathered."""
+
+    pattern: Pattern
+    groups: Mapping[str, str]
+    images: dict[str, Path] = field(default_factory=dict)
+    labels: dict[str, Path] = field(default_factory=dict)
+    parts: dict[str, Path] = field(default_factory=dict)
+    split: str = ""
+
+
+def walk_files(folder: Path) -> Iterator[str]:
+    """Yield the relative POSIX path of every file, sorted folder by folder; names that start with a dot are ignored.
+
+    Raises
+    ------
+    LayoutError
+        When a folder can't be listed.
+    """
+    pending, seen = [""], {os.path.realpath(folder)}
+    while pending:
+        prefix = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder / prefix), key=lambda entry: entry.name)
+        except OSError as error:
+            raise LayoutError(f"{folder / prefix}: can't be listed ({error.strerror})") from error
+        below = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                yield f"{prefix}{entry.name}"
+            elif (real := os.path.realpath(entry.path)) not in seen:
+                seen.add(real)
+                below.append(f"{prefix}{entry.name}/")
+        pending += reversed(below)
+
+
+def find_by_patterns(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Finding:
+    """Make cases of the files that a spec's patterns match.
+
+    Raises
+    ------
+    LayoutError
+        When a case has two files for one role, or no image matches at all.
+    """
+    del params
+    return cases_of(spec, source, walk_files(source))
+
+
+def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
+    """Make cases of relative paths; see `find_by_patterns`."""
+    compiled = [(pattern, re.compile(pattern.regex)) for pattern in spec.patterns]
+    gathered: dict[tuple[str, str], _Files] = {}
+    ignored: dict[str, list[str]] = {}
+    notes: list[str] = []
+    corrected: dict[tuple[str, str], str] = {}
+    for path in paths:
+        found = next(((p, m) for p, regex in compiled if (m := regex.fullmatch(path)) is not None), None)
+        if found is None:
+            continue
+        pattern, match = found
+        groups = {name: value or "" for name, value in match.groupdict().items()}
+        if pattern.role == "ignored":
+            ignored.setdefault(pattern.why, []).append(path)
+            continue
+        case_id = pattern.case.format(**groups)
+        key = (groups.get("group", ""), case_id)
+        files = gathered.setdefault(key, _Files(pattern, groups))
+        if pattern.role == "image":
+            files.pattern, files.groups = pattern, groups
+            files.split = spec.splits.get(groups.get("split", ""), pattern.split)
+            _put(files.images, groups.get("channel", ""), source / path, case_id)
+        elif pattern.role == "part":
+            _put(files.parts, groups["part"], source / path, case_id)
+        elif pattern.role == "correction":
+            corrected[key] = pattern.why
+            _put(files.labels, "correction", source / path, case_id)
+        else:
+            _put(files.labels, "label", source / path, case_id)
+    cases, unpaired = _assemble(spec, gathered)
+    if corrected:
+        names = [name for _, name in sorted(corrected)]
+        notes.append(
+            f"{len(names)} labels were replaced by corrections ({next(iter(corrected.values()))}): {some(names)}"
+        )
+    unlabelled = [case.case_id for case in cases if not case.has_label]
+    if unlabelled and len(unlabelled) < len(cases):
+        notes.append(f"{counted(unlabelled, 'case')} without label, image only: {some(unlabelled)}")
+    skipped = [Skipped(names[0], why, len(names)) for why, names in ignored.items()]
+    notes += [f"left out ({item.why}): {counted(item.count, 'file')}, the first is {item.path}" for item in skipped]
+    return Finding(tuple(cases), tuple(unpaired), tuple(skipped), tuple(notes))
+
+
+def _put(table: dict[str, Path], key: str, path: Path, case_id: str) -> None:
+    if key in table:
+        raise LayoutError(f"case {case_id} is there twice: {table[key]} and {path}; keep one of them")
+    table[key] = path
+
+
+def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> tuple[list[FoundCase], list[Unpaired]]:
+    values = {key_of(name): value for value, name in spec.labels.items()}
+    cases: list[FoundCase] = []
+    unpaired: list[Unpaired] = []
+    for (group, case_id), files in sorted(gathered.items()):
+        label = files.labels.get("correction", files.labels.get("label"))
+        if not files.images:
+            orphan = label or next(iter(files.parts.values()))
+            unpaired.append(Unpaired(case_id, orphan, "image"))
+            continue
+        wanted = spec.channels if len(spec.channels) > 1 else tuple(files.images)[:1]
+        missing = [name for name in wanted if name not in files.images]
+        if missing and "" not in files.images:
+            unpaired.append(Unpaired(case_id, next(iter(files.images.values())), f"image {' and '.join(missing)}"))
+            continue
+        parts = sorted((values[key_of(name)], path) for name, path in files.parts.items() if key_of(name) in values)
+        strange = sorted(name for name in files.parts if key_of(name) not in values)
+        warnings = [f"no class of this name is known, left out: {some(strange)}"] if strange else []
+        if "correction" in files.labels:
+            warnings.append(f"label replaced by the correction {files.labels['correction'].name} ({_why(spec)})")
+        cases.append(
+            FoundCase(
+                case_id,
+                tuple(files.images.values()) if "" in files.images else tuple(files.images[name] for name in wanted),
+                label,
+                tuple(parts),
+                split=files.split,
+                patient=files.groups.get("patient", ""),
+                group=group,
+                warnings=tuple(warnings),
+                stamp=stamp_of([path for _, path in parts]) if parts else "",
+            )
+        )
+    return cases, unpaired
+
+
+def _why(spec: DatasetSpec) -> str:
+    """Return what the spec says of its corrections."""
+    return next((pattern.why for pattern in spec.patterns if pattern.role == "correction"), "")
+
+
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Return a digest of names, sizes and times of files: changed where one of them changed."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stamp = file_stamp(path)
+        except OSError:  # a link to nowhere: reading it will say so
+            stamp = {"bytes": -1, "mtime_ns": -1}
+        digest.update(f"{path.name}\0{stamp['bytes']}\0{stamp['mtime_ns']}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Join the first few names."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def counted(items: int | Sized, noun: str) -> str:
+    """Say how many there are.
+
+    Examples
+    --------
+    >>> counted(["a"], "case"), counted(2, "file")
+    ('1 case', '2 files')
+    """
+    count = items if isinstance(items, int) else len(items)
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def choose_variant(spec: DatasetSpec, source: Path, variant: str) -> DatasetSpec:
+    """Return the release of a family that the files fit.
+
+    A release fits when it has images, and knows every class that the files name; among several, the one whose classes
+    are all there.
+
+    Raises
+    ------
+    ParamsError
+        When ``variant`` names none of the family.
+    LayoutError
+        When no release fits, or several do.
+    """
+    family = {one.name: one for one in spec.variants} or {spec.name: spec}
+    if variant != "auto":
+        names = {**{name.removeprefix(f"{spec.name}_"): one for name, one in family.items()}, **family}
+        if variant not in names:
+            raise ParamsError(f"--variant: expected auto or one of {', '.join(sorted(names))}; got {variant!r}")
+        return names[variant]
+    if len(family) == 1:
+        return next(iter(family.values()))
+    paths = list(walk_files(source))
+    fits = {name: share for name, one in family.items() if (share := _share(one, paths)) > 0}
+    best = [name for name, share in fits.items() if share == 1] if len(fits) > 1 else list(fits)
+    if len(best) != 1:
+        found = f"it could be {', '.join(fits)}" if fits else "no known release has these files"
+        raise LayoutError(f"{source}: can't tell which release of {spec.title} this is: {found}; give --variant")
+    return family[best[0]]
+
+
+def _share(spec: DatasetSpec, paths: Iterable[str]) -> float:
+    """Part of a release's classes that the files name; 0 where it does not fit, 1 where files name no classes."""
+    images = [re.compile(pattern.regex) for pattern in spec.patterns if pattern.role == "image"]
+    parts = [re.compile(pattern.regex) for pattern in spec.patterns if pattern.role == "part"]
+    has_image = False
+    named: set[str] = set()
+    for path in paths:
+        has_image = has_image or any(regex.fullmatch(path) for regex in images)
+        named |= {key_of(match["part"]) for regex in parts if (match := regex.fullmatch(path)) is not None}
+    known = {key_of(name) for value, name in spec.labels.items() if value}
+    if not has_image or not named <= known:
+        return 0.0
+    return len(named) / len(known) if parts else 1.0
+
+
+def selected(finding: Finding, params: ConvertDatasetParams) -> Finding:
+    """Keep the cases that ``--only`` and ``--require-label`` ask for, and name what the latter leaves out."""
+    cases = list(finding.cases)
+    if params.only:
+        cases = [case for case in cases if any(fnmatchcase(case.case_id, pattern) for pattern in params.only)]
+    notes = list(finding.notes)
+    if params.require_label:
+        without = [case.case_id for case in cases if not case.has_label]
+        cases = [case for case in cases if case.has_label]
+        if without:
+            notes.append(f"left out: {counted(without, 'case')} without label: {some(without)}")
+    return replace(finding, cases=tuple(cases), notes=tuple(notes))

@@ -1,0 +1,144 @@
+"""``dataset.json``: names, labels, licence, splits, and what became of every case."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import itkit
+from itkit.core.operation import Collected, Record, Report
+from itkit.dataset.find import counted, some
+from itkit.dataset.labels import select
+from itkit.io.meta import SERIES_META, read_json, refresh_index, write_json
+
+if TYPE_CHECKING:
+    from itkit.dataset.params import ConvertDatasetParams
+    from itkit.dataset.spec import DatasetSpec, Finding
+
+DATASET_META = "dataset.json"
+_FIELDS = ("title", "version", "homepage", "licence", "citation", "label_note")
+
+
+def write_index(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
+    """Write ``dataset.json`` of the destination, or of each sub-dataset; say what overlapped.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    if run.dest is None or run.is_dry_run:
+        return Report()
+    if run.plan.details is not None:
+        spec, finding = run.plan.details
+    else:
+        finding = None
+    standing = {name: record for name, record in run.all_records.items() if _exists(record, run.dest)}
+    groups: dict[str, dict[str, Record]] = {}
+    for name, record in sorted(standing.items()):
+        groups.setdefault(str(record.facts.get("group", "")), {})[name] = record
+    for group, records in groups.items():
+        root = run.dest / group if group else run.dest
+        write_json(root / DATASET_META, describe(spec, params, run, records, finding, group))
+        if group:
+            _write_series_meta(run.dest, group)
+    return Report(tuple(_lines(standing)), exit_code(standing, run))
+
+
+def exit_code(standing: Mapping[str, Record], run: Collected) -> int | None:
+    """Return 1 where a job of many cases stands with some of them failed, else leave it to the records."""
+    del run
+    return 1 if any(record.facts.get("failed") for record in standing.values()) else None
+
+
+def _exists(record: Record, dest: Path) -> bool:
+    return all((dest / output["path"]).exists() for output in record.outputs[:1])
+
+
+def _write_series_meta(dest: Path, group: str) -> None:
+    """Write a sub-dataset's index from the entries that the destination's index has of it."""
+    whole = read_json(dest / SERIES_META)
+    entries = whole if isinstance(whole, dict) else {}
+    known = {name.removeprefix(f"{group}/"): entry for name, entry in entries.items() if name.startswith(f"{group}/")}
+    refresh_index(dest / group, known)
+
+
+def _lines(standing: Mapping[str, Record]) -> Iterator[str]:
+    overlapping = {name: record.facts["overlap_voxels"] for name, record in standing.items()
+                   if record.facts.get("overlap_voxels")}  # fmt: skip
+    if overlapping:
+        where = f"{counted(overlapping, 'case')}: {some(overlapping)}"
+        yield f"{sum(overlapping.values())} voxels are in several classes, in {where}"
+
+
+def describe(
+    spec: DatasetSpec,
+    params: ConvertDatasetParams,
+    run: Collected,
+    records: Mapping[str, Record],
+    finding: Finding | None,
+    group: str,
+) -> dict[str, Any]:
+    """Return what ``dataset.json`` says; the same for the same files, however they were converted."""
+    about = dict(finding.about.get(group, {})) if finding is not None else {}
+    table = {int(value): name for value, name in about.pop("labels", spec.labels).items()}
+    channels = about.pop("channels", spec.channels)
+    names = select(table, params, is_complete=False).names
+    cases = dict(_cases(records))
+    splits: dict[str, list[str]] = {}
+    for name, facts in cases.items():
+        splits.setdefault(facts.get("split", ""), []).append(name)
+    splits.pop("", None)
+    settings = json.loads(params.model_dump_json(exclude_defaults=True, exclude={"source", "dest", "only"}))
+    return {
+        "name": spec.name,
+        **{field: getattr(spec, field) for field in _FIELDS if getattr(spec, field)},
+        "modality": list(spec.modality),
+        "channels": list(channels),
+        "labels": {"0": "background", **{str(number): name for number, name in sorted(names.items())}},
+        **about,
+        "itkit": itkit.__version__,
+        "params": settings,
+        "counts": {
+            "cases": len(cases),
+            "with_label": sum(bool(facts.get("has_label")) for facts in cases.values()),
+            **dict(sorted(Counter({split: len(members) for split, members in splits.items()}).items())),
+        },
+        "splits": dict(sorted(splits.items())),
+        "cases": cases,
+        "unpaired": {
+            item.case_id: {"file": _relative(item.path, params.source), "lacks": item.lacks}
+            for item in run.plan.unpaired
+        },
+        "skipped": [] if finding is None else [[item.path, item.why, item.count] for item in finding.skipped],
+        "failed": {
+            record.case_id: record.message.splitlines()[-1]
+            for record in run.records
+            if record.status in ("failed", "crashed")
+        },
+        "warnings": {name: list(record.warnings) for name, record in sorted(records.items()) if record.warnings},
+        "notes": list(run.plan.notes),
+    }
+
+
+def _cases(records: Mapping[str, Record]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Facts of every case; a job of many cases has them under ``members``."""
+    for name, record in records.items():
+        facts = {key: value for key, value in record.facts.items() if key not in ("group", "id", "members", "failed")}
+        members = record.facts.get("members")
+        if members is None:
+            label = next((output for output in record.outputs if output.get("name") == "label"), None)
+            classes = [value for value in (label or {}).get("classes") or () if value]
+            yield str(record.facts.get("id", name)), {**facts, **({"classes": classes} if label else {})}
+        else:
+            yield from members.items()
+
+
+def _relative(path: Path, source: Path) -> str:
+    try:
+        return path.relative_to(source).as_posix()
+    except ValueError:
+        return path.as_posix()

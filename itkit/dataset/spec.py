@@ -1,0 +1,208 @@
+"""What a public dataset is: one frozen value that converters, ``--list`` and documentation pages are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from itkit.core.operation import Context, Outcome, Unpaired
+    from itkit.core.volume import Case
+    from itkit.dataset.load import Loaded
+    from itkit.dataset.params import ConvertDatasetParams
+
+Role = Literal["image", "label", "correction", "part", "ignored"]
+OverlapRule = Literal["error", "first", "last", "multi"]
+ChannelLayout = Literal["files", "vector"]
+
+VOLUME = r"(?i:\.nii\.gz|\.nii|\.mha|\.mhd|\.nrrd|\.nhdr)"
+"""Regular expression of a volume file's extension, in any letter case."""
+ANYWHERE = r"(?:.+/)?"
+"""Regular expression of any folders above."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How the files of one role are called.
+
+    Parameters
+    ----------
+    role
+        ``image``; ``label`` (an integer volume); ``correction`` (a label that replaces the one of its case); ``part``
+        (binary file of the class in group ``part``); ``ignored``.
+    regex
+        For the whole path below the source, POSIX separators. Groups: ``case``, ``channel``, ``part``, ``split``,
+        ``patient``, ``group`` (sub-dataset).
+    example
+        A path that it matches.
+    case
+        Template of the case id, with the regex' groups.
+    split
+        Split of these cases, where the path decides it.
+    why
+        What to say of ignored files and corrections.
+    """
+
+    role: Role
+    regex: str
+    example: str
+    case: str = "{case}"
+    split: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """An oddity of a release, and what the converter does about it."""
+
+    fact: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Files of the release that no case is made of, and why."""
+
+    path: str
+    why: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class FoundCase:
+    """A case of a release, before any of its voxels is read.
+
+    Parameters
+    ----------
+    case_id
+        Name of its output files.
+    images
+        File of each channel, in the order of the channels; a single file may hold them all.
+    label
+        Integer label volume.
+    parts
+        Class value and binary file, in the order in which they are painted.
+    split, patient
+        Where the release says them.
+    labels
+        Name of each label value where the case has a table of its own.
+    channels
+        Channel names where the case has its own.
+    group
+        Sub-dataset: a folder below the destination with an index of its own.
+    facts
+        What ``dataset.json`` is to say of the case.
+    warnings
+        What the user is to be told when it is converted.
+    payload
+        What the loader of this dataset needs besides.
+    stamp
+        Digest of files that are neither image nor label.
+    """
+
+    case_id: str
+    images: tuple[Path, ...] = ()
+    label: Path | None = None
+    parts: tuple[tuple[int, Path], ...] = ()
+    split: str = ""
+    patient: str = ""
+    labels: Mapping[int, str] | None = None
+    channels: tuple[str, ...] | None = None
+    group: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    payload: Any = None
+    stamp: str = ""
+
+    @property
+    def has_label(self) -> bool:
+        """Whether the release holds a label of this case."""
+        return self.label is not None or bool(self.parts) or bool(self.facts.get("has_label"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a release holds: cases, files without a partner, files left out, notes; and what its own index says."""
+
+    cases: tuple[FoundCase, ...]
+    unpaired: tuple[Unpaired, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By group: what replaces fields of ``dataset.json``, e.g. the labels of a task."""
+
+    def with_cases(self, function: Callable[[FoundCase], FoundCase]) -> Finding:
+        """Return the finding with every case mapped."""
+        return replace(self, cases=tuple(map(function, self.cases)))
+
+
+Finder = Callable[["DatasetSpec", Path, "ConvertDatasetParams"], Finding]
+Loader = Callable[["DatasetSpec", FoundCase, "ConvertDatasetParams", "Context"], "Loaded"]
+Enrich = Callable[[Path, Finding], Finding]
+CaseFunction = Callable[["DatasetSpec", "Case", "ConvertDatasetParams", "Context"], "Outcome"]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A public dataset.
+
+    Parameters
+    ----------
+    name
+        As on the command line.
+    title, modality, homepage, licence, citation
+        What ``dataset.json`` and the documentation say.
+    patterns
+        How its files are called.
+    labels
+        Name of each label value; 0 is background.
+    channels
+        Names in order; one channel needs none.
+    channel_layout
+        How several channels are written unless asked otherwise.
+    splits
+        Name of each value of the patterns' group ``split``.
+    overlap
+        Which class keeps a voxel that two parts claim: with ``last`` the one of the higher value.
+    version
+        Release that the facts are about.
+    variants
+        Other releases of the same family; the first that fits the files is taken.
+    quirks, sources, unverified
+        Oddities and what is done about them; where the facts are from; what could not be checked.
+    is_integral
+        Store floating-point images of whole numbers as int16.
+    warns_unit_spacing
+        Whether a spacing of 1, 1, 1 means that the spacing was lost.
+    enrich
+        Adds what further files of the release say (splits, points).
+    find, load, case
+        Replace how files become cases, how a case is read, how it is converted.
+    """
+
+    name: str
+    title: str
+    patterns: tuple[Pattern, ...]
+    labels: Mapping[int, str]
+    modality: tuple[str, ...] = ("CT",)
+    homepage: str = ""
+    licence: str = ""
+    citation: str = ""
+    version: str = ""
+    channels: tuple[str, ...] = ("image",)
+    channel_layout: ChannelLayout = "files"
+    splits: Mapping[str, str] = field(default_factory=dict)
+    overlap: OverlapRule = "last"
+    variants: tuple[DatasetSpec, ...] = ()
+    quirks: tuple[Quirk, ...] = ()
+    sources: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    label_note: str = ""
+    is_integral: bool = False
+    warns_unit_spacing: bool = False
+    enrich: Enrich | None = None
+    find: Finder | None = None
+    load: Loader | None = None
+    case: CaseFunction | None = None
