@@ -46,8 +46,8 @@ def from_reference(spec: Mapping[str, Any] | str | Path) -> nn.Module:
     Parameters
     ----------
     spec
-        A mapping (or a path to a JSON file) with ``official_class`` and ``config``, the arguments of that class. An
-        optional ``commit`` names the release when key names depend on it.
+        A mapping (or a path to a JSON file) with ``official_class`` and ``config``, the arguments of that class. Other
+        entries are passed on to builders that ask for them by name, as ``commit`` where key names depend on a release.
 
     Returns
     -------
@@ -61,5 +61,6 @@ def from_reference(spec: Mapping[str, Any] | str | Path) -> nn.Module:
     """
     facts = json.loads(Path(spec).read_text(encoding="utf-8")) if isinstance(spec, str | Path) else spec
     build = resolve(builder_path(facts["official_class"]))
-    extra = {"commit": facts.get("commit") or ""} if "commit" in inspect.signature(build).parameters else {}
+    takes = inspect.signature(build).parameters
+    extra = {key: value for key, value in facts.items() if key in takes and key not in {"config", "official_class"}}
     return build(facts.get("config") or {}, facts["official_class"], **extra)  # type: ignore[no-any-return]

@@ -202,11 +202,11 @@ def layout_of(release: str) -> str:
     return LAYOUTS[max(0, sum(first <= version for first in firsts) - 1)]
 
 
-def from_config(config: Mapping[str, Any], official_class: str, commit: str = "") -> UNETR:
+def from_config(config: Mapping[str, Any], official_class: str, commit: str | None = None) -> UNETR:
     """Build MONAI's class from its own arguments; ``commit`` names the release, for its key layout and defaults."""
     del official_class
     arguments = dict(config)
-    layout = arguments.setdefault("layout", layout_of(commit))
+    layout = arguments.setdefault("layout", layout_of(commit or ""))
     if "pos_embed" in arguments:
         arguments.setdefault("proj_type", arguments.pop("pos_embed"))
     if layout == "0.6":
