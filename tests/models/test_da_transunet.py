@@ -8,7 +8,7 @@ import torch
 from itkit.models import create_model, from_reference, model_card
 from itkit.models.da_transunet.google import load_google_weights
 from itkit.models.da_transunet.hybrid import HybridStem, StandardConv
-from itkit.models.da_transunet.network import DATransUNet
+from itkit.models.da_transunet.network import DATransUNet, build
 from tests.models.parity import fill
 
 PARITY = Path(__file__).parent / "parity"
@@ -59,8 +59,15 @@ def test_only_unused_parameters_get_no_gradient():
         assert parameter.requires_grad == (parameter.grad is not None), name
     block = network.network.decoder.blocks
     assert block[0].da3.conv8[1].weight.requires_grad
+    assert block[1].da2.conv8[1].weight.requires_grad
     assert not block[0].da2.conv8[1].weight.requires_grad
     assert not block[1].da3.conv8[1].weight.requires_grad
+
+
+def test_other_widths_freeze_what_they_leave_unused():
+    network = build(in_channels=1, num_classes=2, **{**TINY, "decoder_channels": (16, 16, 8, 8)})
+    assert network.decoder.blocks[0].da3.conv8[1].weight.requires_grad
+    assert not network.decoder.blocks[1].da2.conv8[1].weight.requires_grad
 
 
 @pytest.mark.parametrize("n_skip", [0, 1, 2, 3])

@@ -30,14 +30,20 @@ CARDS = (
             "width_factor": 0.25,
             "norm_groups": 16,
             "head_channels": 128,
-            "decoder_channels": (16, 16, 8, 8),
+            "decoder_channels": (64, 16, 8, 8),
             "skip_channels": (128, 64, 16, 0),
-            "attention_channels": (64, 96, 128),
+            "attention_channels": (32, 64, 128),
+            "attention_reduction": 8,
         },
         tiny_size=32,
         divisor=16,
         fixed_size=True,
-        unused=(r"\.conv[67]\.",),
+        unused=(
+            r"\.conv[67]\.",
+            r"decoder\.blocks\.\d\.da\.",
+            r"decoder\.blocks\.[023]\.da2\.",
+            r"decoder\.blocks\.[123]\.da3\.",
+        ),
         checkpointing=True,
         notes=(
             "Decoder blocks hold attention that no forward pass uses, as in the authors' files; it is frozen. The stem "

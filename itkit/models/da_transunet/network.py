@@ -51,14 +51,14 @@ _WITHOUT_EFFECT = frozenset(
 
 
 class DualAttentionBlock(nn.Module):
-    """DA block: position and channel attention on a sixteenth of the channels; replaces its input.
+    """DA block: position and channel attention on a part of the channels; replaces its input.
 
     ``conv6`` and ``conv7`` belong to the authors' files but take no part.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
-        inner = channels // 16
+        inner = channels // reduction
         self.conv5a = _attention_conv(channels, inner)
         self.conv5c = _attention_conv(channels, inner)
         self.sa = PositionAttention(inner)
@@ -100,10 +100,11 @@ class Embeddings(nn.Module):
         grid: tuple[int, int],
         patch: tuple[int, int],
         dropout: float,
+        reduction: int,
     ) -> None:
         super().__init__()
         self.position_embeddings = nn.Parameter(torch.zeros(1, grid[0] * grid[1], channels))
-        self.DAblock1 = DualAttentionBlock(channels)
+        self.DAblock1 = DualAttentionBlock(channels, reduction)
         self.hybrid_model = stem
         self.patch_embeddings = nn.Conv2d(stem_channels, channels, patch, patch)
         self.dropout = nn.Dropout(dropout)
@@ -176,11 +177,13 @@ class TransformerLayer(nn.Module):
 class DecoderBlock(nn.Module):
     """Doubling, optional skip through the DA block that fits the width, two convolutions."""
 
-    def __init__(self, in_channels: int, skip: int, out_channels: int, attention_channels: Sequence[int]) -> None:
+    def __init__(
+        self, in_channels: int, skip: int, out_channels: int, attention_channels: Sequence[int], reduction: int
+    ) -> None:
         super().__init__()
         self.conv1 = _conv_bn_relu(in_channels + skip, out_channels)
         self.conv2 = _conv_bn_relu(out_channels, out_channels)
-        self.da, self.da2, self.da3 = (DualAttentionBlock(channels) for channels in attention_channels)
+        self.da, self.da2, self.da3 = (DualAttentionBlock(channels, reduction) for channels in attention_channels)
         names = dict(zip(attention_channels, ("da", "da2", "da3"), strict=True))
         self.has_skip = skip > 0
         self.attention = names.get(in_channels) if skip else None
@@ -227,11 +230,12 @@ class Decoder(nn.Module):
         skips: Sequence[int],
         widths: Sequence[int],
         attention_channels: Sequence[int],
+        reduction: int,
     ) -> None:
         super().__init__()
         self.conv_more = _conv_bn_relu(hidden_size, head_channels)
         self.blocks = nn.ModuleList(
-            DecoderBlock(before, skip, after, attention_channels)
+            DecoderBlock(before, skip, after, attention_channels, reduction)
             for before, skip, after in zip([head_channels, *widths[:-1]], skips, widths, strict=True)
         )
 
@@ -256,6 +260,8 @@ class DATransUNet(nn.Module):
     attention_channels
         Widths of the three DA blocks ``da``, ``da2`` and ``da3`` that every decoder block has. The one whose width is
         that of the block's input refines the skip; the others stay unused, as in the authors' files.
+    attention_reduction
+        By how much DA blocks reduce their channels.
     grid
         Patches along Y and X; by default ``image_size / 16``.
     use_checkpoint
@@ -282,6 +288,7 @@ class DATransUNet(nn.Module):
         n_skip: int = 3,
         head_channels: int = 512,
         attention_channels: Sequence[int] = (64, 256, 512),
+        attention_reduction: int = 16,
         grid: Sequence[int] | None = None,
         use_checkpoint: bool = False,
     ) -> None:
@@ -308,10 +315,13 @@ class DATransUNet(nn.Module):
             for _ in range(num_layers)
         ]
         self.transformer = Transformer(
-            Embeddings(stem, 16 * width, hidden_size, self.grid, patch, dropout_rate), Encoder(layers, hidden_size)
+            Embeddings(stem, 16 * width, hidden_size, self.grid, patch, dropout_rate, attention_reduction),
+            Encoder(layers, hidden_size),
         )
         skips = [channels if level < n_skip else 0 for level, channels in enumerate(skip_channels)]
-        self.decoder = Decoder(hidden_size, head_channels, skips, decoder_channels, attention_channels)
+        self.decoder = Decoder(
+            hidden_size, head_channels, skips, decoder_channels, attention_channels, attention_reduction
+        )
         self.segmentation_head = nn.Sequential(nn.Conv2d(decoder_channels[-1], num_classes, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def _card(name: str, title: str, parameters: int | None, **options: int | str) -
         builder="itkit.models.dsnet.network:build",
         options=options,
         tiny=_TINY,
-        tiny_size=64,
+        tiny_size=32,
         divisor=8,
         minimum_size=16,
         checkpointing=True,
