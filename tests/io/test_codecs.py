@@ -122,6 +122,14 @@ def test_bytes_do_not_depend_on_threads_or_memory_order(
     np.testing.assert_array_equal(read_voxels(read_header(tmp_path / "0" / f"a{suffix}")), array, strict=True)
 
 
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2)])
+def test_transposed_views_are_written_block_by_block(tmp_path: Path, order: tuple[int, int, int]) -> None:
+    view = voxels((20, 37, 51), "int16").transpose(order)[:, ::-1]
+    geometry = Geometry(view.shape, (1, 1, 1))
+    write_volume_file(tmp_path / "a.mha", view, geometry)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.mha"))), view)
+
+
 def test_many_chunks_make_one_stream(tmp_path: Path, small_chunks: None) -> None:
     array = voxels((5, 7, 9), "float32")
     write_volume_file(tmp_path / "a.nii.gz", array, OBLIQUE, threads=2)
