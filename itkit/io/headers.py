@@ -1,6 +1,6 @@
 """Headers of volume files, read without numpy and without SimpleITK: a few KB of each file and some arithmetic.
 
-Of 2,000 headers this takes about a fortieth of the time of SimpleITK's ``ReadImageInformation``.
+Against SimpleITK's ``ReadImageInformation`` that is a fortieth of the time for ``.nii.gz``, a tenth for the others.
 """
 
 from __future__ import annotations
