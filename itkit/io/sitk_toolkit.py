@@ -32,7 +32,7 @@ _ITK = "read by SimpleITK"
 
 def sitk_module() -> Any:
     """Import SimpleITK, with the messages that ITK prints by itself turned off."""
-    import SimpleITK as sitk  # noqa: N813 - the field's name for it
+    import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     return sitk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -316,7 +317,8 @@ class _Session:
         if stage is None:
             return record
         if record.status != "done":
-            stage.manifest.append(self.operation.name, record)
+            with contextlib.suppress(LayoutError):  # on a full disk the summary alone can say it
+                stage.manifest.append(self.operation.name, record)
             return record
         dest = stage.manifest.dest
         outputs = tuple({"path": _relative(file.final, dest), **file.entry} for file in result.files)
@@ -347,20 +349,20 @@ class _Session:
     def _collect(
         self, records: list[Record], manifest: Manifest | None, confirm: Callable[[str], bool] | None
     ) -> Report:
-        """Write the index and the operation's sidecars."""
-        report = Report()
-        standing = manifest.latest_done(self.operation.name) if manifest is not None else {}
+        """Write the index and the operation's sidecars; where that fails, the volumes stand and the report says so."""
         records.sort(key=lambda record: record.case_id)
-        if manifest is not None and standing:
-            for folder in dict.fromkeys(_index_folders(manifest.dest, self.plan)):
-                refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
-        if self.operation.collect is not None:
+        try:
+            standing = manifest.latest_done(self.operation.name) if manifest is not None else {}
+            if manifest is not None and standing:
+                for folder in dict.fromkeys(_index_folders(manifest.dest, self.plan)):
+                    refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
+            if self.operation.collect is None:
+                return Report()
             options = json.loads(self.options.model_dump_json())
-            report = self.operation.collect(
-                self.params,
-                Collected(self.plan.dest, tuple(records), standing, self.plan, options, confirm=confirm),
-            )
-        return report
+            everything = Collected(self.plan.dest, tuple(records), standing, self.plan, options, confirm=confirm)
+            return self.operation.collect(self.params, everything)
+        except WriteError as error:
+            return Report((f"error: {error}",), exit_code=1)
 
     def _end(
         self,

@@ -1,0 +1,185 @@
+"""Which samples do not conform, and what becomes of them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import itkit
+from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.volume import Geometry, Volume
+from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.testing import phantoms
+
+GRID = Geometry((32, 8, 8), (1.0, 0.3, 0.5))
+
+
+def write_pair(root, case, grid=GRID, suffix=".nii.gz", label_grid=None):
+    write_volume(phantoms.noise(grid), root / "image" / f"{case}{suffix}")
+    write_volume(phantoms.l_shape(label_grid or grid), root / "label" / f"{case}.mha")
+
+
+def check(root, **values):
+    return itkit.run("itk_check", **{"mode": "check", "sample_folder": root, **values})
+
+
+def test_prints_every_reason_of_every_sample(tmp_path):
+    write_pair(tmp_path, "case_07")
+    write_pair(tmp_path, "good", Geometry((40, 8, 8), (1.0, 0.5, 0.5)))
+    result = check(tmp_path, min_size=(33, -1, -1), same_spacing=("Y", "X"))
+    assert result.exit_code == 1
+    assert result.summary.lines == ("case_07: size Z=32 < min 33; spacing Y=0.300 and X=0.500 differ",)
+    assert result.summary.text() == "1 conforming, 1 nonconforming (case_07)"
+
+
+def test_tolerates_single_precision_headers(tmp_path):
+    write_pair(tmp_path, "a", Geometry((8, 8, 8), (0.69999999, 1.0, 1.0005)))
+    assert check(tmp_path, min_spacing=(0.7, -1, -1), same_spacing=("X", "Y")).exit_code == 0
+    assert check(tmp_path, min_spacing=(0.701, -1, -1)).exit_code == 1
+    assert check(tmp_path, max_spacing=(-1, 1.0, 0.99)).exit_code == 1
+
+
+def test_finds_grids_that_differ_unpaired_and_unreadable(tmp_path):
+    write_pair(tmp_path, "moved", label_grid=Geometry((32, 8, 8), (1.0, 0.3, 0.5), (0.0, 0.002, 0.0)))
+    write_pair(tmp_path, "nearly", label_grid=Geometry((32, 8, 8), (1.0, 0.3, 0.5), (0.0, 0.0005, 0.0)))
+    write_volume(phantoms.noise(GRID), tmp_path / "image" / "alone.mha")
+    write_pair(tmp_path, "broken")
+    (tmp_path / "image" / "broken.nii.gz").write_bytes(b"no volume")
+    result = check(tmp_path)
+    lines = dict(line.split(": ", 1) for line in result.summary.lines)
+    assert set(lines) == {"moved", "alone", "broken"}
+    assert "image and label differ in origin" in lines["moved"]
+    assert lines["alone"] == "unpaired: no label"
+    assert "broken.nii.gz" in lines["broken"]
+
+
+def test_deep_finds_what_headers_hide(tmp_path):
+    grid = Geometry((4, 8, 8), (1.0, 1.0, 1.0))
+    write_pair(tmp_path, "cut", grid)
+    path = tmp_path / "image" / "cut.nii.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    for case, value in (("holes", np.nan), ("flat", 3.0)):
+        array = np.full((4, 8, 8), 3.0, np.float32)
+        array[1, 2, 3] = value
+        write_volume(Volume(array, grid), tmp_path / "image" / f"{case}.nii.gz")
+        write_volume(phantoms.l_shape(grid), tmp_path / "label" / f"{case}.nii.gz")
+    assert check(tmp_path).exit_code == 0
+    result = check(tmp_path, deep=True, workers=2)
+    lines = dict(line.split(": ", 1) for line in result.summary.lines)
+    assert set(lines) == {"cut", "holes", "flat"}
+    assert "1 nan" in lines["holes"]
+    assert "constant" in lines["flat"]
+    assert result.records[1].facts["label"]["classes"].keys() == {"0", "1", "2", "3"}
+
+
+def test_flat_folder_is_said_and_half_a_dataset_refused(tmp_path):
+    write_volume(phantoms.noise(GRID), tmp_path / "flat" / "a.nrrd")
+    events = []
+    assert check(tmp_path / "flat", on_event=events.append).exit_code == 0
+    assert "flat folder" in events[0]["notes"][0]
+    write_volume(phantoms.noise(GRID), tmp_path / "half" / "image" / "a.nrrd")
+    with pytest.raises(LayoutError, match="no label/"):
+        check(tmp_path / "half")
+
+
+def test_writes_the_index_and_believes_no_stale_one(tmp_path):
+    write_pair(tmp_path, "a")
+    check(tmp_path)
+    index = tmp_path / "series_meta.json"
+    assert list(json.loads(index.read_text())) == ["image/a.nii.gz", "label/a.mha"]
+    other = Geometry((5, 6, 7), (1.0, 2.0, 3.0))
+    write_pair(tmp_path, "a", other)
+    check(tmp_path)
+    assert json.loads(index.read_text())["image/a.nii.gz"]["size"] == [5, 6, 7]
+    index.write_text("{broken")
+    (tmp_path / "image" / "a.nii.gz").rename(tmp_path / "image" / "b.nii.gz")
+    check(tmp_path)
+    assert list(json.loads(index.read_text())) == ["image/b.nii.gz", "label/a.mha"]
+
+
+def names(folder):
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"
+    )
+
+
+def test_delete_removes_rule_breakers_alone_and_whole_units(tmp_path):
+    write_pair(tmp_path, "small", Geometry((4, 8, 8), (1.0, 1.0, 1.0)), ".mhd")
+    write_pair(tmp_path, "large", Geometry((9, 8, 8), (1.0, 1.0, 1.0)))
+    write_pair(tmp_path, "broken", Geometry((4, 8, 8), (1.0, 1.0, 1.0)))
+    (tmp_path / "image" / "broken.nii.gz").write_bytes(b"")
+    write_volume(phantoms.noise(Geometry((2, 2, 2), (1, 1, 1))), tmp_path / "image" / "lone.nii")
+    before = names(tmp_path)
+    refused = check(tmp_path, mode="delete", min_size=(5, -1, -1))
+    assert (refused.exit_code, names(tmp_path)) == (2, before)
+    result = check(tmp_path, mode="delete", min_size=(5, -1, -1), yes=True)
+    assert result.exit_code == 0
+    gone = {"image/small.mhd", "image/small.zraw", "label/small.mha"}
+    assert names(tmp_path) == sorted(set(before) - gone)
+    result = check(tmp_path, mode="delete", min_size=(5, -1, -1), yes=True, delete_unreadable=True)
+    assert names(tmp_path) == ["image/large.nii.gz", "label/large.mha"]
+
+
+@pytest.mark.parametrize("mode", ["copy", "symlink"])
+def test_copy_and_link_valid_pairs_repeatably(tmp_path, mode, monkeypatch):
+    root = tmp_path / "raw"
+    write_pair(root, "a b", suffix=".mhd")
+    write_pair(root, "bad", label_grid=Geometry((3, 3, 3), (1, 1, 1)))
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        result = check("raw", mode=mode, output="elsewhere/out")
+        assert result.exit_code == 0
+        assert names(tmp_path / "elsewhere" / "out") == ["image/a b.mhd", "image/a b.zraw", "label/a b.mha"]
+    monkeypatch.chdir("/")
+    copy = read_volume(tmp_path / "elsewhere" / "out" / "image" / "a b.mhd")
+    assert copy.geometry.size_zyx == GRID.size_zyx
+    link = tmp_path / "elsewhere" / "out" / "image" / "a b.zraw"
+    assert link.is_symlink() == (mode == "symlink")
+    if mode == "symlink":
+        assert not link.readlink().is_absolute()
+        (tmp_path / "elsewhere").rename(tmp_path / "moved")  # relative: still right beside the source
+        assert (tmp_path / "moved" / "out" / "image" / "a b.zraw").exists()
+
+
+def test_copy_never_overwrites_another_file(tmp_path):
+    write_pair(tmp_path / "raw", "a")
+    foreign = tmp_path / "out" / "image" / "a.nii.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    result = check(tmp_path / "raw", mode="copy", output=tmp_path / "out")
+    assert result.exit_code == 1
+    assert "left alone" in result.summary.lines[0]
+    assert foreign.read_text() == "mine"
+
+
+def test_reports(tmp_path):
+    write_pair(tmp_path / "raw", "a<b")
+    for suffix in (".html", ".csv", ".json"):
+        check(tmp_path / "raw", report=tmp_path / f"r{suffix}", min_size=(99, -1, -1))
+    page = (tmp_path / "r.html").read_text()
+    assert "a&lt;b" in page
+    assert "size Z=32 &lt; min 99" in page
+    rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
+    assert rows[0]["size ZYX (voxels)"] == "32 8 8"
+    assert json.loads((tmp_path / "r.json").read_text())["a<b"]["status"] == "nonconforming"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_size": (0, 1, 1)}, "Z: expected >= 1"),
+        ({"min_spacing": (0, 1, 1)}, "Z: expected > 0"),
+        ({"min_size": (9, 1, 1), "max_size": (8, 1, 1)}, "above --max-size"),
+        ({"same_size": ("X", "X")}, "two different axes"),
+        ({"same_spacing": ("X", "Q")}, "--same-spacing"),
+        ({"mode": "delete"}, "delete needs a rule"),
+        ({"mode": "copy"}, "give -o"),
+        ({"output": "x"}, "-o belongs to"),
+        ({"report": "r.txt"}, "expected a .html, .csv or .json"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path, values, message):
+    write_pair(tmp_path, "a")
+    with pytest.raises(ParamsError, match=message):
+        check(tmp_path, **values)

@@ -1,0 +1,240 @@
+"""Plan, resume, failure policy, seeds and memory: what every command gets from the runner."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tree
+
+import itkit
+from itkit.core.errors import LayoutError
+from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
+from itkit.core.params import Params
+from itkit.io.layouts import find_volumes
+from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.run.options import RunOptions
+from itkit.run.runner import execute
+from itkit.testing import phantoms
+
+GRID = phantoms.GRIDS["plain"]
+
+
+class CopyParams(Params):
+    """Copy volumes, with accidents on demand."""
+
+    source: Path
+    dest: Path
+    add: int = 0
+    die: str = ""
+    marks: Path | None = None
+
+
+def plan(params):
+    jobs = tuple(
+        Job(case, {"image": InputFile(path, "image")}, {"image": Target(params.dest, ".mha", "image")})
+        for case, path in find_volumes(params.source).items()
+    )
+    return Plan(jobs, (), params.dest)
+
+
+def copy_case(case, params, context):
+    if params.marks is not None:
+        with (params.marks / case.id).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+    if case.id in params.die.split(","):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if case.id == "crash":
+        raise ZeroDivisionError("our own fault")
+    volume = case.volumes["image"]
+    return Outcome(
+        (case.map(lambda v: v.with_array(v.array_zyx + np.int16(params.add))),),
+        {"mean": float(volume.array_zyx.mean())},
+    )
+
+
+COPY = Operation("test_copy", CopyParams, plan, copy_case)
+
+
+def run(tmp_path, params=None, **options):
+    values = {"source": tmp_path / "in", "dest": tmp_path / "out", **(params or {})}
+    return execute(COPY, CopyParams(**values), RunOptions(**options))
+
+
+def write_cases(folder, names):
+    for number, name in enumerate(names):
+        write_volume(phantoms.noise(GRID, number), folder / f"{name}.nii.gz")
+
+
+def statuses(result):
+    return {record.case_id: record.status for record in result.records}
+
+
+def test_second_run_skips_and_a_changed_parameter_does_not(tmp_path):
+    write_cases(tmp_path / "in", "abc")
+    assert set(statuses(run(tmp_path)).values()) == {"done"}
+    before = tree(tmp_path / "out")
+    assert set(statuses(run(tmp_path, workers=2)).values()) == {"skipped"}
+    assert tree(tmp_path / "out") == before
+    assert set(statuses(run(tmp_path, {"add": 5})).values()) == {"done"}
+    image = read_volume(tmp_path / "in" / "a.nii.gz").array_zyx
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.mha").array_zyx, image + 5)
+
+
+def test_a_changed_input_is_made_again(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    run(tmp_path)
+    write_volume(phantoms.noise(GRID, 77), tmp_path / "in" / "a.nii.gz")
+    assert statuses(run(tmp_path)) == {"a": "done", "b": "skipped"}
+
+
+def test_missing_and_half_written_outputs_are_made_again(tmp_path):
+    write_cases(tmp_path / "in", "abc")
+    run(tmp_path)
+    whole = tree(tmp_path / "out")
+    (tmp_path / "out" / "a.mha").unlink()
+    half = tmp_path / "out" / "b.mha"
+    half.write_bytes(half.read_bytes()[:200])
+    assert statuses(run(tmp_path)) == {"a": "done", "b": "done", "c": "skipped"}
+    assert {n: d for n, d in tree(tmp_path / "out").items() if n.endswith("mha")} == {
+        n: d for n, d in whole.items() if n.endswith("mha")
+    }
+
+
+def test_edited_and_foreign_files_are_left_alone_and_named(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    run(tmp_path)
+    edited = phantoms.noise(GRID, 99)
+    write_volume(edited, tmp_path / "out" / "a.mha")
+    write_cases(tmp_path / "in", "abc")
+    write_volume(edited, tmp_path / "out" / "c.mha")
+    result = run(tmp_path, {"add": 1})
+    assert statuses(result) == {"a": "left", "b": "done", "c": "left"}
+    assert "2 left alone (a, c)" in result.summary.text()
+    for name in "ac":
+        np.testing.assert_array_equal(read_volume(tmp_path / "out" / f"{name}.mha").array_zyx, edited.array_zyx)
+    assert set(statuses(run(tmp_path, {"add": 1}, existing="redo")).values()) == {"done"}
+
+
+def test_existing_error_refuses_before_anything_runs(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    run(tmp_path)
+    (tmp_path / "out" / "a.mha").unlink()
+    with pytest.raises(LayoutError, match="1 outputs exist already"):
+        run(tmp_path, existing="error")
+    assert not (tmp_path / "out" / "a.mha").exists()
+
+
+def test_a_broken_manifest_is_never_believed(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    run(tmp_path)
+    manifest = tmp_path / "out" / ".itkit" / "manifest.jsonl"
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("garbage\n[1]\n" + lines[0][:50] + "\n" + lines[1])  # torn, and without a last newline
+    result = run(tmp_path, existing="redo")
+    assert set(statuses(result).values()) == {"done"}
+    assert set(statuses(run(tmp_path)).values()) == {"skipped"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_our_own_fault_is_crashed_and_shown(tmp_path, workers):
+    write_cases(tmp_path / "in", ["a", "crash", "z"])
+    result = run(tmp_path, workers=workers)
+    assert statuses(result) == {"a": "done", "crash": "crashed", "z": "done"}
+    assert result.exit_code == 1
+    assert "ZeroDivisionError: our own fault" in result.records[1].message
+    assert "1 crashed" in result.summary.text()
+
+
+def test_a_killed_worker_costs_its_own_case_alone(tmp_path):
+    write_cases(tmp_path / "in", "abcdef")
+    (tmp_path / "marks").mkdir()
+    result = run(tmp_path, {"die": "c", "marks": tmp_path / "marks"}, workers=2)
+    assert statuses(result) == {**dict.fromkeys("abdef", "done"), "c": "failed"}
+    assert "SIGKILL" in result.records[2].message
+    attempts = {path.name: path.read_text().split() for path in (tmp_path / "marks").iterdir()}
+    assert len(attempts["c"]) == 2  # once more, alone
+    assert all(len(pids) == 1 for name, pids in attempts.items() if name != "c")
+
+
+def test_on_error_stop_leaves_the_rest_undone(tmp_path):
+    write_cases(tmp_path / "in", ["a", "b", "c"])
+    (tmp_path / "in" / "a.nii.gz").write_bytes(b"")
+    result = run(tmp_path, on_error="stop")
+    assert statuses(result) == {"a": "failed"}
+    assert not list((tmp_path / "out").glob("*.mha"))
+
+
+def test_shards_make_up_the_whole(tmp_path):
+    write_cases(tmp_path / "in", "abcde")
+    assert list(statuses(run(tmp_path, shard="1/2"))) == ["a", "c", "e"]
+    assert list(statuses(run(tmp_path, shard="2/2"))) == ["b", "d"]
+    meta = json.loads((tmp_path / "out" / "series_meta.json").read_text())
+    assert list(meta) == [f"{name}.mha" for name in "abcde"]
+    assert set(statuses(run(tmp_path)).values()) == {"skipped"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_case_that_can_not_fit_is_a_named_failure(tmp_path, workers):
+    write_cases(tmp_path / "in", "ab")
+    result = run(tmp_path, workers=workers, max_memory="100MB")
+    assert set(statuses(result).values()) == {"failed"}
+    assert "--max-memory" in result.records[0].message
+
+
+def test_manifest_has_a_line_a_case(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    run(tmp_path, workers=2)
+    lines = [json.loads(line) for line in (tmp_path / "out" / ".itkit" / "manifest.jsonl").read_text().splitlines()]
+    assert sorted(line["case"] for line in lines) == ["a", "b"]
+    for line in lines:
+        assert line["status"] == "done"
+        assert line["inputs"]["image"]["file"] == f"{line['case']}.nii.gz"
+        assert line["outputs"][0]["path"] == f"{line['case']}.mha"
+        assert line["outputs"][0]["bytes"] == (tmp_path / "out" / f"{line['case']}.mha").stat().st_size
+        assert line["took_s"] >= 0
+
+
+def test_dead_runs_are_cleaned_and_live_ones_are_not(tmp_path):
+    write_cases(tmp_path / "in", "a")
+    run(tmp_path)
+    dead = tmp_path / "out" / ".itkit" / "tmp" / "999999999-dead"
+    dead.mkdir(parents=True)
+    (dead / "lock").touch()
+    (dead / "half.mha").write_bytes(b"half")
+    live = tmp_path / "out" / ".itkit" / "tmp" / f"{os.getpid()}-live"
+    live.mkdir()
+    import fcntl
+
+    with (live / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(tmp_path, existing="redo")
+        assert not dead.exists()
+        assert live.exists()
+
+
+def test_events_end_with_the_summary(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    events = []
+    execute(COPY, CopyParams(source=tmp_path / "in", dest=tmp_path / "out"), on_event=events.append)
+    assert [event["event"] for event in events] == ["start", "case", "case", "summary"]
+    json.dumps(events)
+    assert events[-1]["exit_code"] == 0
+    assert events[-1]["text"].startswith("2 done, 0 skipped, 0 failed; details: ")
+
+
+def test_python_api_takes_names_and_refuses_unknown_ones(tmp_path):
+    with pytest.raises(itkit.core.errors.ParamsError, match="unknown parameter 'spacings'"):
+        itkit.run("itk_resample", mode="image", source_folder=tmp_path, dest_folder=tmp_path, spacings=(1, 1, 1))
+
+
+def test_time_is_not_wasted_on_finished_cases(tmp_path):
+    write_cases(tmp_path / "in", "abc")
+    run(tmp_path)
+    stamp = (tmp_path / "out" / "a.mha").stat().st_mtime_ns
+    time.sleep(0.01)
+    run(tmp_path)
+    assert (tmp_path / "out" / "a.mha").stat().st_mtime_ns == stamp
