@@ -25,7 +25,6 @@ _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 #: Contours are flat, and in the plane of a slice, when their points deviate by less than this part of a voxel.
 _FLAT = 0.05
 _PLANE_MERGE = 0.02
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -144,37 +143,58 @@ def fill_even_odd(polygons: Iterable[NDArray[np.float64]], size: tuple[int, int]
     >>> fill_even_odd([square], (4, 5)).astype(int).tolist()
     [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
     """
-    rows, columns = size
-    toggles = np.zeros((rows, columns + 1), np.int64)
+    polygons = list(polygons)
+    inside = np.zeros(size, bool)
+    if not polygons:
+        return inside
+    corners = np.array([(*polygon.min(0), *polygon.max(0)) for polygon in polygons])
+    top, left = (int(max(0, np.ceil(corners[:, axis].min()))) for axis in (0, 1))
+    bottom, right = (int(min(size[axis], np.floor(corners[:, axis + 2].max()) + 1)) for axis in (0, 1))
+    if bottom <= top or right <= left:
+        return inside
+    rows, width = bottom - top, right - left + 1
+    toggles = np.zeros(rows * width, np.int64)
     for polygon in polygons:
-        start, stop = polygon, np.roll(polygon, -1, axis=0)
-        lower = np.where((start[:, 0] <= stop[:, 0])[:, None], start, stop)
-        upper = np.where((start[:, 0] <= stop[:, 0])[:, None], stop, start)
+        lower, upper = _upward_edges(polygon - (top, left))
         first = np.clip(np.ceil(lower[:, 0]), 0, rows).astype(int)
         last = np.clip(np.ceil(upper[:, 0]), 0, rows).astype(int)  # rows first..last-1: lower end in, upper end out
-        counts = np.maximum(last - first, 0)
-        edge = np.repeat(np.arange(len(polygon)), counts)
-        row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
+        edge, row = _ranges(first, last)
         part = (row - lower[edge, 0]) / (upper[edge, 0] - lower[edge, 0])
         crossing = np.round(lower[edge, 1] + part * (upper[edge, 1] - lower[edge, 1]), 6)
-        np.add.at(toggles, (row, np.clip(np.ceil(crossing), 0, columns).astype(int)), 1)
-    inside: NDArray[np.bool_] = np.cumsum(toggles, axis=1)[:, :columns] % 2 == 1
+        column = np.clip(np.ceil(crossing), 0, width - 1).astype(int)
+        toggles += np.bincount(row * width + column, minlength=len(toggles))
+    inside[top:bottom, left:right] = np.cumsum(toggles.reshape(rows, width), axis=1)[:, :-1] % 2 == 1
     return inside
 
 
 def points_inside(polygons: Iterable[NDArray[np.float64]], points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell which points ``(M, 2)`` are inside an odd number of polygons ``(N, 2)``."""
-    inside = np.zeros(len(points), bool)
+    order = np.argsort(points[:, 0], kind="stable")
+    v, u = points[order].T
+    crossings = np.zeros(len(points), np.int64)
     for polygon in polygons:
-        within = np.flatnonzero(np.all((points >= polygon.min(0)) & (points <= polygon.max(0)), axis=1))
-        start, stop = polygon, np.roll(polygon, -1, axis=0)
-        for part in np.array_split(within, max(1, len(within) * len(polygon) // _CHUNK)):
-            v, u = points[part, 0, None], points[part, 1, None]
-            crosses = (start[:, 0] <= v) != (stop[:, 0] <= v)
-            rise = np.where(stop[:, 0] == start[:, 0], 1.0, stop[:, 0] - start[:, 0])
-            at = start[:, 1] + (v - start[:, 0]) / rise * (stop[:, 1] - start[:, 1])
-            inside[part] ^= np.count_nonzero(crosses & (at <= u), axis=1) % 2 == 1
+        lower, upper = _upward_edges(polygon)
+        edge, point = _ranges(np.searchsorted(v, lower[:, 0]), np.searchsorted(v, upper[:, 0]))
+        part = (v[point] - lower[edge, 0]) / (upper[edge, 0] - lower[edge, 0])
+        at = lower[edge, 1] + part * (upper[edge, 1] - lower[edge, 1])
+        crossings += np.bincount(point[at <= u[point]], minlength=len(points))
+    inside = np.zeros(len(points), bool)
+    inside[order] = crossings % 2 == 1
     return inside
+
+
+def _upward_edges(polygon: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and the upper end of every edge, by the first coordinate."""
+    start, stop = polygon, np.roll(polygon, -1, axis=0)
+    is_up = (start[:, 0] <= stop[:, 0])[:, None]
+    return np.where(is_up, start, stop), np.where(is_up, stop, start)
+
+
+def _ranges(first: NDArray[Any], last: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return every integer of the ranges ``first`` to ``last - 1``, and the place of the range it is from."""
+    counts = np.maximum(last - first, 0)
+    place = np.repeat(np.arange(len(counts)), counts)
+    return place, first[place] + np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _read_rois(dataset: Any, path: Path, frame_of_reference_uid: str, skipped: Counter[str]) -> list[_Roi]:
@@ -199,7 +219,7 @@ def _read_rois(dataset: Any, path: Path, frame_of_reference_uid: str, skipped: C
 def _closed_contours(item: Any, path: Path, region: Region, skipped: Counter[str]) -> Iterator[NDArray[np.float64]]:
     for contour in (item.get("ContourSequence") or []) if item is not None else []:
         kind = text(contour, "ContourGeometricType")
-        values = np.array(contour.get("ContourData") or [], float)
+        values = _coordinates(contour)
         stated = number(contour, "NumberOfContourPoints")
         if len(values) % 3 or (stated is not None and int(stated) * 3 != len(values)):
             raise ReadError(f"{path}: a contour of region {region.name!r} has {len(values)} coordinates, "
@@ -210,6 +230,15 @@ def _closed_contours(item: Any, path: Path, region: Region, skipped: Counter[str
             skipped["contours of less than three points"] += 1
         else:
             yield values.reshape(-1, 3)
+
+
+def _coordinates(contour: Any) -> NDArray[np.float64]:
+    """Parse ContourData at once; pydicom makes an object of every number, which takes ten times as long."""
+    element = contour.get_item("ContourData")
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        value = value.strip(b" \0").split(b"\\") if value.strip(b" \0") else None
+    return np.array([] if value is None else value).astype(np.float64)
 
 
 def _to_index(points_xyz: NDArray[np.float64], grid: Geometry) -> NDArray[np.float64]:
@@ -274,9 +303,11 @@ def _fill_oblique(
     planes = _planes(flat, np.array([contour[:, 0].mean() for contour in flat]), _PLANE_MERGE * thinnest)
     heights = np.array([height for height, _ in planes])
     reach = _reach(heights, normal, grid)
-    y, x = np.indices(grid.size_zyx[1:])
-    for z in range(grid.size_zyx[0]):
-        points = _slice_points(grid, z) @ frame.T
+    box = _index_box(contours, reach, normal, grid)
+    rows, columns = np.meshgrid(np.arange(*box[1]), np.arange(*box[2]), indexing="ij")
+    y, x = rows.ravel(), columns.ravel()
+    for z in range(*box[0]):
+        points = _points(grid, z, y, x) @ frame.T
         place = _nearest(heights, points[:, 0])
         is_near = np.abs(points[:, 0] - heights[place]) <= reach
         hit = np.zeros(len(points), bool)
@@ -284,7 +315,7 @@ def _fill_oblique(
             at = np.flatnonzero(is_near & (place == plane))
             hit[at] = points_inside([contour[:, 1:] for contour in planes[plane][1]], points[at, 1:])
         inside = np.flatnonzero(hit)
-        yield np.full(len(inside), z), y.ravel()[inside], x.ravel()[inside]
+        yield np.full(len(inside), z), y[inside], x[inside]
 
 
 def _reach(heights: NDArray[np.float64], normal: NDArray[np.float64], grid: Geometry) -> float:
@@ -301,12 +332,22 @@ def _nearest(heights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
     return np.searchsorted(middles, values)
 
 
-def _slice_points(grid: Geometry, z: int) -> NDArray[np.float64]:
-    """Voxel centres of one slice ``(Y * X, 3)``, mm."""
+def _index_box(
+    contours: list[NDArray[np.float64]], reach: float, normal: NDArray[np.float64], grid: Geometry
+) -> list[tuple[int, int]]:
+    """Return start and stop of the voxels near contours, for each index axis."""
+    points = np.concatenate(contours)
+    index = np.concatenate([_to_index(points + side * reach * normal, grid) for side in (-1, 1)])
+    low = np.clip(np.floor(index.min(0)), 0, grid.size_zyx).astype(int)
+    high = np.clip(np.ceil(index.max(0)) + 1, 0, grid.size_zyx).astype(int)
+    return [(int(start), int(stop)) for start, stop in zip(low, high, strict=True)]
+
+
+def _points(grid: Geometry, z: int, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.float64]:
+    """Voxel centres ``(N, 3)`` in one slice, mm."""
     corner = np.array(grid.point_xyz((z, 0, 0)))
     down, right = (np.array(grid.point_xyz(step)) - corner for step in ((z, 1, 0), (z, 0, 1)))
-    y, x = np.indices(grid.size_zyx[1:])
-    points: NDArray[np.float64] = corner + y.ravel()[:, None] * down + x.ravel()[:, None] * right
+    points: NDArray[np.float64] = corner + y[:, None] * down + x[:, None] * right
     return points
 
 

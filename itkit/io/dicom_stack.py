@@ -18,7 +18,7 @@ from itkit.core.volume import Geometry
 from itkit.io.dicom_header import CONTRASTS, VARIANTS, Frame
 
 FaultCode = Literal[
-    "geometry", "orientation", "size", "spacing", "pixel-format", "rescale", "echo", "time-point", "b-value",
+    "geometry", "mosaic", "orientation", "size", "spacing", "pixel-format", "rescale", "echo", "time-point", "b-value",
     "inversion-time", "acquisition", "image-type", "stack", "cardiac-phase", "trigger-time", "gradient-direction",
     "duplicate", "missing", "uneven", "tilt", "shift",
 ]  # fmt: skip
@@ -73,15 +73,18 @@ def stack_frames(frames: Sequence[Frame], *, spacing_tolerance: float) -> tuple[
     -------
     tuple
         Stacks, in the order of their lowest instance number, and the faults. Without a fault there is one stack. Frames
-        that no regular stack can hold (no position, tilted gantry) are in none.
+        that no regular stack can hold (no position, mosaic, tilted gantry) are in none.
     """
     faults: list[Fault] = []
     placed = [frame for frame in frames if frame.position_xyz and _has_axes(frame) and frame.spacing_yx]
     if len(placed) < len(frames):
         lost = len(frames) - len(placed)
         faults.append(Fault("geometry", f"{lost} of {len(frames)} images lack position, orientation or pixel spacing"))
+    whole = [frame for frame in placed if "MOSAIC" not in frame.variant[VARIANTS.index("image type")].split("\\")]
+    if len(whole) < len(placed):
+        faults.append(Fault("mosaic", f"{len(placed) - len(whole)} images are mosaics of several slices"))
     stacks: list[Stack] = []
-    for group in _alike(placed, faults):
+    for group in _alike(whole, faults):
         for copies in _single_positions(group, faults):
             stacks += _regular_runs(copies, spacing_tolerance, faults)
     stacks.sort(key=lambda stack: min((frame.number, str(frame.path), frame.index) for frame in stack.frames))

@@ -30,9 +30,9 @@ SAMPLES = Path(pydicom.data.__file__).parent / "test_files"
 CT_SMALL, MR_SMALL = SAMPLES / "CT_small.dcm", SAMPLES / "MR_small.dcm"
 DICOMDIR_TREE = SAMPLES / "dicomdirtests"
 GREY_WITH_PLACE = (
-    "CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "MR_small_expb.dcm",
-    "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm",
-    "MR_small_padded.dcm", "examples_overlay.dcm",
+    "CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "MR_small.dcm", "MR_small_RLE.dcm",
+    "MR_small_expb.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm", "MR_small_padded.dcm", "examples_overlay.dcm",
 )  # fmt: skip
 
 
@@ -354,6 +354,11 @@ def test_a_slice_shifted_sideways_is_refused(tmp_path):
     folder = save_all(shifted, tmp_path)
     assert refused(folder) == ("shift",)
     assert read_series(only(folder), on_irregular="largest").geometry.size_zyx == (4, 5, 7)
+
+
+def test_mosaics_of_slices_are_refused(tmp_path):
+    folder = save_all(slices([0, 2], sop_class=MR, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), tmp_path)
+    assert refused(folder) == ("mosaic",)
 
 
 def test_images_without_position_are_refused(tmp_path):
