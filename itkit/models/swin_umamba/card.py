@@ -20,9 +20,9 @@ def _card(name: str, title: str, builder: str, paper_parameters: int, tiny: dict
         year=2024,
         doi="10.1007/978-3-031-72114-4_59",
         repository="https://github.com/JiarunLiu/Swin-UMamba",
-        code_licence="Apache-2.0",
+        code_licence="not stated",
         weights_licence="not stated",
-        weights_origin="encoder: https://github.com/MzeroMiko/VMamba/releases (vmamba_tiny_e292)",
+        weights_origin="https://github.com/JiarunLiu/Swin-UMamba (linked there); encoder: VMamba's vmamba_tiny_e292",
         spatial_dims=(2,),
         builder=builder,
         tiny=tiny,
@@ -49,7 +49,7 @@ CARDS = (
         "SwinUMambaD (Swin-UMamba with Mamba decoder)",
         f"{_FAMILY}.dagger:build",
         28_000_000,
-        {"dims": 8, "depths": [1, 1, 1, 1], "d_state": 4},
+        {"dims": 8, "depths": [1, 1, 1, 1], "d_state": 4, "drop_path_rate": 0.0},
     ),
 )
 REFERENCES = {

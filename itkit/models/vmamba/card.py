@@ -16,7 +16,8 @@ _SECOND = {
     "patchembed_version": "v2",
 }
 _VANILLA = {"forward_type": "v0", "mlp_ratio": 0.0, "downsample_version": "v1"}
-_TINY = {"depths": [1, 1, 1, 1], "dims": 8}
+_TINY = {"depths": [1, 1, 1, 1], "dims": 8, "drop_path_rate": 0.0}
+_TINIER = {"depths": [1, 1], "dims": 8, "out_indices": [0, 1], "drop_path_rate": 0.0}
 _LICENCE = "MIT"
 
 
@@ -64,7 +65,7 @@ CARDS = (
             _BACKBONE_PARAMETERS[size],
             spatial_dims=(2, 3),
             builder=f"{_NETWORK}:build",
-            tiny={**_TINY, "decoder_width": 8},
+            tiny={**(_TINY if size == "t" else _TINIER), "decoder_width": 8},
             notes=f"{_OWN_HEAD}The volumetric form, with 6 or 12 routes (directions), is this toolkit's own.",
         )
         for size, arguments in _SIZES.items()
@@ -77,7 +78,7 @@ CARDS = (
             _VANILLA_PARAMETERS[size],
             spatial_dims=(2, 3),
             builder=f"{_NETWORK}:build",
-            tiny={**_TINY, "ssm_d_state": 4, "decoder_width": 8},
+            tiny={**(_TINY if size == "t" else _TINIER), "ssm_d_state": 4, "decoder_width": 8},
             divisor=4,
             notes=f"{_OWN_HEAD}The volumetric form, with 6 or 12 routes (directions), is this toolkit's own.",
         )
