@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,20 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from itkit.core.errors import ParamsError
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.volume import Case, Geometry, Volume
 from itkit.dataset.find import choose_variant, find_by_patterns, selected
 from itkit.dataset.index import write_index
-from itkit.dataset.labels import select
+from itkit.dataset.labels import file_part, select
 from itkit.dataset.load import Loaded, load_files
 from itkit.dataset.params import ConvertDatasetParams
-from itkit.dataset.spec import DatasetSpec, FoundCase
+from itkit.dataset.spec import DatasetSpec, Finding, FoundCase
 from itkit.io.layouts import IMAGE, LABEL, require_destination, require_folder
 from itkit.process.common import converted
 from itkit.process.geometry import orient, oriented_grid, resampled_grid
 from itkit.process.itk_resample import resample
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+_LEAST = 32 << 20
+"""Bytes that a case takes whose files tell nothing of their size."""
 
 
 def dataset_operation(spec: DatasetSpec) -> Operation[Any]:
@@ -61,13 +62,34 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     spec = choose_variant(spec, source, params.variant)
-    select(spec.labels, params, is_complete=len(spec.labels) > 1)
     finding = (spec.find or find_by_patterns)(spec, source, params)
     if spec.enrich is not None:
         finding = spec.enrich(source, finding)
-    finding = selected(finding, params)
+    finding = selected(finding, params) if spec.case is None else finding
+    require_known(spec, finding, params)
     jobs = tuple(sorted((_job(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
     return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding))
+
+
+def require_known(spec: DatasetSpec, finding: Finding, params: ConvertDatasetParams) -> None:
+    """Refuse class names that are in no label table.
+
+    Raises
+    ------
+    ParamsError
+        Naming the classes that there are.
+    """
+    tables = [spec.labels, *(case.labels for case in finding.cases if case.labels is not None)]
+    error: ParamsError | None = None
+    for table in {tuple(table.items()): table for table in tables if len(table) > 1}.values():
+        try:
+            select(table, params)
+        except ParamsError as reason:
+            error = reason
+        else:
+            return
+    if error is not None:
+        raise error
 
 
 def channel_names(spec: DatasetSpec, found: FoundCase) -> tuple[str, ...]:
@@ -91,19 +113,10 @@ def targets(
     if len(channels) == 1 or layout == "vector":
         found = {IMAGE: Target(root / IMAGE, params.ext, "image")}
     else:
-        found = {f"{IMAGE}_{name}": Target(root / IMAGE, f"_{safe(name)}{params.ext}", "image") for name in channels}
+        found = {
+            f"{IMAGE}_{name}": Target(root / IMAGE, f"_{file_part(name)}{params.ext}", "image") for name in channels
+        }
     return {**found, LABEL: Target(root / LABEL, params.ext, "label")} if has_label else found
-
-
-def safe(name: str) -> str:
-    """Return a channel name as a part of a file name.
-
-    Examples
-    --------
-    >>> safe("T1 w/ contrast")
-    'T1-w-contrast'
-    """
-    return _UNSAFE.sub("-", name).strip("-")
 
 
 def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> Job:
@@ -203,4 +216,4 @@ def memory(inputs: Mapping[str, CaseInput], params: ConvertDatasetParams) -> int
     new = max((int(np.prod(size, dtype=np.int64)) for size in grids), default=0)
     grown = largest * max(1.0, new / voxels) if voxels else 0
     stacked = total if params.channels == "vector" else 0
-    return int(largest + 1.5 * grown + 4 * voxels + stacked)
+    return int(_LEAST + largest + 1.5 * grown + 4 * voxels + stacked)

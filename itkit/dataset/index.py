@@ -45,13 +45,7 @@ def write_index(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected)
         write_json(root / DATASET_META, describe(spec, params, run, records, finding, group))
         if group:
             _write_series_meta(run.dest, group)
-    return Report(tuple(_lines(standing)), exit_code(standing, run))
-
-
-def exit_code(standing: Mapping[str, Record], run: Collected) -> int | None:
-    """Return 1 where a job of many cases stands with some of them failed, else leave it to the records."""
-    del run
-    return 1 if any(record.facts.get("failed") for record in standing.values()) else None
+    return Report(tuple(_lines(standing)), 1 if _failed(standing) else None)
 
 
 def _exists(record: Record, dest: Path) -> bool:
@@ -72,6 +66,14 @@ def _lines(standing: Mapping[str, Record]) -> Iterator[str]:
     if overlapping:
         where = f"{counted(overlapping, 'case')}: {some(overlapping)}"
         yield f"{sum(overlapping.values())} voxels are in several classes, in {where}"
+    failed = _failed(standing)
+    if failed:
+        yield f"{counted(failed, 'case')} failed: {some(f'{name} ({why})' for name, why in failed.items())}"
+
+
+def _failed(standing: Mapping[str, Record]) -> dict[str, str]:
+    """Cases that failed in jobs of many cases, and why."""
+    return {name: why for record in standing.values() for name, why in record.facts.get("failed", {}).items()}
 
 
 def describe(
@@ -87,7 +89,11 @@ def describe(
     table = {int(value): name for value, name in about.pop("labels", spec.labels).items()}
     channels = about.pop("channels", spec.channels)
     names = select(table, params, is_complete=False).names
-    cases = dict(_cases(records))
+    common = {"labels": {str(value): name for value, name in names.items()}, "channels": list(channels)}
+    cases = {
+        name: {key: value for key, value in facts.items() if common.get(key) != value}
+        for name, facts in _cases(records)
+    }
     splits: dict[str, list[str]] = {}
     for name, facts in cases.items():
         splits.setdefault(facts.get("split", ""), []).append(name)
@@ -115,9 +121,12 @@ def describe(
         },
         "skipped": [] if finding is None else [[item.path, item.why, item.count] for item in finding.skipped],
         "failed": {
-            record.case_id: record.message.splitlines()[-1]
-            for record in run.records
-            if record.status in ("failed", "crashed")
+            **_failed(records),
+            **{
+                record.case_id: record.message.splitlines()[-1]
+                for record in run.records
+                if record.status in ("failed", "crashed")
+            },
         },
         "warnings": {name: list(record.warnings) for name, record in sorted(records.items()) if record.warnings},
         "notes": list(run.plan.notes),

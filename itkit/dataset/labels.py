@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,17 @@ def key_of(name: str) -> str:
     True
     """
     return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def file_part(name: str) -> str:
+    """Return a channel's or class' name as a part of a file name.
+
+    Examples
+    --------
+    >>> file_part("T1 w/ contrast")
+    'T1-w-contrast'
+    """
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name).strip("-")
 
 
 def select(table: Mapping[int, str], params: ConvertDatasetParams, *, is_complete: bool = True) -> Selection:

@@ -119,7 +119,7 @@ def load_files(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams
         warnings.append("spacing is 1 1 1 mm: it was lost in the release; correct it from the original source")
     channels = _channels(found, names, [header for header, _ in headers], is_integral=spec.is_integral, context=context)
     table = spec.labels if found.labels is None else found.labels
-    selection = select(table, params)
+    selection = select(table, params, is_complete=False)
     facts: dict[str, Any] = {}
     label = None
     if found.label is not None:

@@ -1,0 +1,232 @@
+"""Slices of SA-Med2D-20M: the index is streamed, a job is a thousand of its members, no folder is ever listed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
+from itkit.core.operation import Context, Outcome
+from itkit.core.volume import Case, Geometry, Volume
+from itkit.dataset.engine import on_grid, target_grid
+from itkit.dataset.labels import Merged, merge_masks, select
+from itkit.dataset.params import ConvertDatasetParams
+from itkit.dataset.spec import DatasetSpec, Finding, FoundCase
+from itkit.dataset.stream import Member, stream_members
+from itkit.io.meta import read_json
+from itkit.io.sitk_toolkit import itk_threads, last_line
+from itkit.process.common import converted
+
+INDEX = "SAMed2D_v1.json"
+CLASSES = "SAMed2D_v1_class_mapping_id.json"
+PART = 1000
+"""Members of the index in one job."""
+_MASK = re.compile(r".*--(?P<class_id>\d{4})_(?P<instance>\d{3})\.png", re.IGNORECASE)
+_DOUBTFUL = {
+    "ichallenge_adam_task2": "its masks are said to be inverted",
+    "Brain_PTM": "its images are said to be binary",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some members of the index: where they stand in it, and the class tables of their sources."""
+
+    index: Path
+    begin: int
+    end: int
+    only: tuple[str, ...]
+    classes: Mapping[str, Mapping[int, str]]
+
+
+def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Finding:
+    """Cut the index into parts; with ``--only``, parts without a match are left out.
+
+    Raises
+    ------
+    LayoutError
+        When the index or the class table is missing or broken.
+    """
+    del spec
+    index, classes = find_file_at(source, INDEX), find_file_at(source, CLASSES)
+    table = read_json(classes)
+    try:
+        tables = {
+            str(name): {int(number) + 1: str(label) for label, number in labels.items()}
+            for name, labels in table.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LayoutError(f"{classes}: not understood ({error})") from error
+    cases: list[FoundCase] = []
+    sources: set[str] = set()
+    count = 0
+    begin = end = 0
+    used: set[str] = set()
+
+    def part() -> FoundCase:
+        suffix = f"@{'+'.join(params.only)}" if params.only else ""
+        payload = Part(index, begin, end, params.only, {name: tables.get(name, {}) for name in sorted(used)})
+        name = re.sub(r"[^A-Za-z0-9@+*.-]", "-", f"part-{len(cases):06d}{suffix}")
+        return FoundCase(name, (index,), facts={"has_label": True, "bytes": [begin, end]}, payload=payload)
+
+    try:
+        for number, member in enumerate(stream_members(index)):
+            if number % PART == 0 and number and used:
+                cases.append(part())
+                used = set()
+            if not _wanted(member, params.only):
+                continue
+            begin, end = (begin if used else member.begin), member.end
+            used.add(source_of(member.key))
+            sources |= used
+            count += 1
+    except ReadError as error:
+        raise LayoutError(str(error)) from error
+    if used:
+        cases.append(part())
+    notes = [f"{name}: {why}; converted as it is" for name, why in _DOUBTFUL.items() if name in sources]
+    by_source = {
+        name: {str(value): label for value, label in sorted(tables.get(name, {}).items())} for name in sorted(sources)
+    }
+    about = {"labels_by_source": by_source, "spacing_note": "2-D images without spacing: one-slice volumes, 1 mm"}
+    notes.insert(0, f"{count} images in {len(cases)} jobs")
+    return Finding(tuple(cases), notes=tuple(notes), about={"": about})
+
+
+def find_file_at(source: Path, name: str) -> Path:
+    """Return a file in the source or one folder below; the folders of images are not listed.
+
+    Raises
+    ------
+    LayoutError
+        When it is not there.
+    """
+    places = [source / name, *sorted(source.glob(f"*/{name}"))]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise LayoutError(f"{source}: no {name} in it or one folder below")
+    return found
+
+
+def case_of(key: str) -> str:
+    """Return the case of an image.
+
+    Examples
+    --------
+    >>> case_of("images/mr_00--ACDC--patient001--x_0006.png"), source_of("images/mr_00--ACDC--patient001--x_0006.png")
+    ('mr_00--ACDC--patient001--x_0006', 'ACDC')
+    """
+    return key.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def source_of(key: str) -> str:
+    """Return the source dataset of an image; empty where the name says none."""
+    parts = case_of(key).split("--")
+    return parts[1] if len(parts) > 2 else ""
+
+
+def _wanted(member: Member, only: tuple[str, ...]) -> bool:
+    return not only or any(fnmatchcase(case_of(member.key), pattern) for pattern in only)
+
+
+def convert_part(spec: DatasetSpec, case: Case, params: ConvertDatasetParams, context: Context) -> Outcome:
+    """Convert the images of a part one by one; one that fails is left out and named, the others go on."""
+    part: Part = case.details[1].payload
+    members: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    facts: dict[str, Any] = {"members": members, "failed": failed, "overlap_voxels": 0}
+
+    def volumes() -> Iterator[Case]:
+        for member in stream_members(part.index, start=part.begin, stop=part.end):
+            if not _wanted(member, part.only):
+                continue
+            try:
+                made, said = _convert(spec, member, part, params, context)
+            except CaseError as error:
+                failed[case_of(member.key)] = str(error)
+                continue
+            members[made.id] = said
+            facts["overlap_voxels"] += said.get("overlap_voxels", 0)
+            yield made
+
+    return Outcome(volumes(), facts)
+
+
+def _convert(
+    spec: DatasetSpec, member: Member, part: Part, params: ConvertDatasetParams, context: Context
+) -> tuple[Case, dict[str, Any]]:
+    root, name = part.index.parent, case_of(member.key)
+    array = read_png(root / member.key, context)
+    size_zyx = (1, array.shape[1], array.shape[2])
+    grid = Geometry(size_zyx, (1.0, 1.0, 1.0))
+    if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., c]) for c in range(1, array.shape[3])):
+        array = array[..., 0]
+    selection = select(part.classes.get(source_of(member.key), {}), params, is_complete=False)
+    instances: list[list[int]] = []
+
+    def masks() -> Iterator[tuple[int, NDArray[Any]]]:
+        for value, instance, path in _masks(member, root):
+            new = value if selection.mapping is None else selection.mapping.get(value, 0)
+            mask = read_png(path, context)
+            mask = mask.max(axis=-1) if mask.ndim == 4 else mask
+            if mask.shape != size_zyx:
+                raise LabelError(f"{path.name}: {mask.shape[1:]} pixels YX, the image has {size_zyx[1:]}")
+            instances.append([value, instance, int(np.count_nonzero(mask))])
+            if new:
+                yield new, mask
+
+    values = [value for value, _, _ in _masks(member, root)]
+    if selection.mapping is not None:
+        values = [selection.mapping[value] for value in values if value in selection.mapping]
+    merged: Merged = merge_masks(masks(), grid, values or [0], params.overlap or spec.overlap)
+    new_grid = target_grid(grid, params)
+    image = converted(on_grid(Volume(array, grid), new_grid, params, context), params)
+    label = on_grid(merged.label, new_grid, params, context)
+    facts: dict[str, Any] = {"source": source_of(member.key), "modality": name.split("--")[0], "has_label": True}
+    facts["instances"] = instances
+    if merged.overlap_voxels:
+        facts["overlap_voxels"] = merged.overlap_voxels
+    return Case(name, {"image": image, "label": label}), facts
+
+
+def _masks(member: Member, root: Path) -> list[tuple[int, int, Path]]:
+    """Value (class id + 1), instance and file of each mask, in the order of painting.
+
+    Raises
+    ------
+    LabelError
+        When a name does not say its class.
+    """
+    found = []
+    for name in member.value:
+        match = _MASK.fullmatch(str(name))
+        if match is None:
+            raise LabelError(f"{name}: expected a mask called <image>--CCCC_III.png")
+        found.append((int(match["class_id"]) + 1, int(match["instance"]), root / str(name)))
+    return sorted(found)
+
+
+def read_png(path: Path, context: Context) -> NDArray[Any]:
+    """Read a PNG as a one-slice volume: ``(1, Y, X)``, or ``(1, Y, X, C)`` for colours.
+
+    Raises
+    ------
+    ReadError
+        When it can't be read.
+    """
+    with itk_threads(context.threads) as sitk:
+        try:
+            image = sitk.ReadImage(str(path))
+        except RuntimeError as error:
+            raise ReadError(f"{path.name}: not readable as an image ({last_line(error)})") from error
+        array = np.asarray(sitk.GetArrayFromImage(image))
+    if image.GetDimension() != 2:
+        raise ReadError(f"{path.name}: expected a 2-D image; the file is {image.GetDimension()}-D")
+    return array[None]

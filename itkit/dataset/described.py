@@ -1,0 +1,140 @@
+"""Releases that a ``dataset.json`` describes: the Decathlon's tasks, nnU-Net's raw data; one or several in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import LayoutError
+from itkit.dataset.find import cases_of, counted, some, walk_files
+from itkit.dataset.spec import DatasetSpec, Finding, FoundCase
+from itkit.io.meta import read_json
+
+DESCRIPTION = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a ``dataset.json`` says.
+
+    Parameters
+    ----------
+    labels
+        Name of each value.
+    channels
+        Names in order.
+    about
+        Fields for the converted dataset's own ``dataset.json``.
+    listed
+        Files that it lists, relative to its folder.
+    """
+
+    labels: Mapping[int, str]
+    channels: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    listed: tuple[str, ...] = ()
+
+
+Reader = Callable[[Mapping[str, Any], Path], Description]
+Assembler = Callable[[DatasetSpec, Path, list[str], Mapping[str, Any]], Finding]
+
+
+def described_roots(source: Path) -> dict[str, list[str]]:
+    """Map each folder that holds a ``dataset.json`` (``""``: the source itself) to the files below it.
+
+    Raises
+    ------
+    LayoutError
+        When there is none.
+    """
+    paths = list(walk_files(source))
+    roots = sorted(path[: -len(DESCRIPTION)] for path in paths if f"/{path}".endswith(f"/{DESCRIPTION}"))
+    if not roots:
+        raise LayoutError(f"{source}: no {DESCRIPTION} in it or below; give a folder of the release as unpacked")
+    if "" in roots:
+        return {"": paths}
+    return {root: [path.removeprefix(root) for path in paths if path.startswith(root)] for root in roots}
+
+
+def find_described(spec: DatasetSpec, source: Path, read: Reader, assemble: Assembler | None = None) -> Finding:
+    """Make cases of all described folders; several become sub-datasets named like their folders.
+
+    Raises
+    ------
+    LayoutError
+        When a description is broken or missing.
+    """
+    roots = described_roots(source)
+    findings = []
+    for root, paths in roots.items():
+        group = root.rstrip("/").rsplit("/", 1)[-1] if len(roots) > 1 else ""
+        findings.append(_find_one(spec, source / root, group, paths, read, assemble or _by_patterns))
+    return Finding(
+        tuple(case for finding in findings for case in finding.cases),
+        tuple(item for finding in findings for item in finding.unpaired),
+        tuple(item for finding in findings for item in finding.skipped),
+        tuple(note for finding in findings for note in finding.notes),
+        {name: about for finding in findings for name, about in finding.about.items()},
+    )
+
+
+def _by_patterns(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, Any]) -> Finding:
+    del raw
+    return cases_of(spec, root, paths)
+
+
+def _find_one(
+    spec: DatasetSpec, root: Path, group: str, paths: list[str], read: Reader, assemble: Assembler
+) -> Finding:
+    raw = read_json(root / DESCRIPTION)
+    if not isinstance(raw, dict):
+        raise LayoutError(f"{root / DESCRIPTION}: holds no JSON object")
+    try:
+        found = read(raw, root)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LayoutError(f"{root / DESCRIPTION}: not understood ({type(error).__name__}: {error})") from error
+    own = replace(spec, labels=found.labels, channels=found.channels)
+    finding = assemble(own, root, paths, raw)
+    there = set(paths)
+    missing = [name for name in found.listed if name not in there]
+    where = f"{group}: " if group else ""
+    notes = [f"{where}{note}" for note in finding.notes]
+    if missing:
+        notes.append(f"{where}{DESCRIPTION} lists {counted(missing, 'file')} that are not there: {some(missing)}")
+    about = {"labels": found.labels, "channels": list(found.channels), **found.about}
+
+    def one(case: FoundCase) -> FoundCase:
+        return replace(case, group=group, labels=found.labels, channels=found.channels)
+
+    return replace(finding.with_cases(one), notes=tuple(notes), about={group: about})
+
+
+def modality_of(channels: tuple[str, ...]) -> list[str]:
+    """Say CT or MR after the names of channels.
+
+    Examples
+    --------
+    >>> modality_of(("FLAIR", "T1w")), modality_of(("CT",))
+    (['MR'], ['CT'])
+    """
+    return ["CT"] if all(name.upper() == "CT" for name in channels) else ["MR"]
+
+
+def numbered_names(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of ``{"0": name, "1": name}`` in order.
+
+    Raises
+    ------
+    ValueError
+        When a key is no number.
+    """
+    return tuple(str(name) for _, name in sorted((int(number), name) for number, name in table.items()))
+
+
+def listed_files(entries: Any) -> Iterator[str]:
+    """Yield the files of a Decathlon list: texts, or mappings with ``image`` and ``label``."""
+    for entry in entries if isinstance(entries, list) else ():
+        for path in entry.values() if isinstance(entry, dict) else (entry,):
+            yield str(path).removeprefix("./")

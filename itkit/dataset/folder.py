@@ -1,0 +1,350 @@
+"""A converted dataset as Python objects: volumes, slices and patches, as numpy arrays, for any framework.
+
+Nothing here imports a training framework: each class has ``__len__`` and ``__getitem__``, which is all that a data
+loader asks for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.volume import Geometry
+from itkit.dataset.labels import file_part, key_of
+from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
+from itkit.io.meta import read_json
+from itkit.io.sitk_toolkit import read_any_header, read_volume, smallest_integer
+from itkit.kernels import label_counts, remap
+
+DATASET_META = "dataset.json"
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Files of one case: a file a channel, or one for all; its label where it has one."""
+
+    case_id: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What an index gives.
+
+    Parameters
+    ----------
+    case_id
+        The case.
+    image
+        ``(C, Z, Y, X)``; of a slice ``(C, Y, X)``.
+    label
+        ``(Z, Y, X)``; of a slice ``(Y, X)``; ``None`` for a case without label.
+    geometry
+        Grid of the volume or patch; of a slice, of its volume.
+    start_zyx
+        Index of the first voxel in the volume.
+    """
+
+    case_id: str
+    image: NDArray[Any]
+    label: NDArray[Any] | None
+    geometry: Geometry
+    start_zyx: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetFolder:
+    """A folder with ``image/``, ``label/`` and, from a converter, ``dataset.json``.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    split
+        Only the cases of this split.
+    split_file
+        JSON ``{"train": [case, …], …}`` (or a list of such folds, see ``fold``) instead of the splits of
+        ``dataset.json``.
+    fold
+        Which fold of a list to take.
+    classes
+        Only these classes, by name; they become 1, 2, … in this order, all else 0.
+    labelled_only
+        Leave out cases without label.
+
+    Examples
+    --------
+    >>> from itkit.dataset.folder import DatasetFolder
+    >>> train = DatasetFolder("converted/kits23", split="train", classes=("kidney", "tumor"))  # doctest: +SKIP
+    >>> train.volumes()[0].image.shape  # doctest: +SKIP
+    (1, 128, 256, 256)
+    """
+
+    root: Path
+    split: str | None = None
+    split_file: Path | None = None
+    fold: int = 0
+    classes: Sequence[str] = ()
+    labelled_only: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+        require_folder(self.root / IMAGE, "image")
+
+    @cached_property
+    def meta(self) -> Mapping[str, Any]:
+        """What ``dataset.json`` says; empty without one."""
+        value = read_json(self.root / DATASET_META)
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Name of each label value in the files."""
+        return {int(value): str(name) for value, name in self.meta.get("labels", {}).items()}
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names in order."""
+        return tuple(self.meta.get("channels", (IMAGE,)))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes 1, 2, … of the samples; without ``classes``, of the values in the files."""
+        return tuple(self.classes) or tuple(name for value, name in sorted(self.labels.items()) if value)
+
+    @cached_property
+    def mapping(self) -> dict[int, int] | None:
+        """New value of each value in the files; ``None`` when all classes are kept.
+
+        Raises
+        ------
+        ParamsError
+            When a class is unknown.
+        """
+        if not self.classes:
+            return None
+        values = {key_of(name): value for value, name in self.labels.items()}
+        unknown = [name for name in self.classes if key_of(name) not in values]
+        if unknown:
+            known = ", ".join(name for value, name in self.labels.items() if value)
+            raise ParamsError(f"no class {unknown[0]!r} in {self.root}; there are: {known}")
+        return {values[key_of(name)]: number for number, name in enumerate(self.classes, 1)}
+
+    @cached_property
+    def cases(self) -> tuple[CaseFiles, ...]:
+        """The cases, sorted by id.
+
+        Raises
+        ------
+        LayoutError
+            When a split names a case that is not there, or no case is left.
+        """
+        found = self._all_cases()
+        wanted = self._split_members()
+        if wanted is not None:
+            missing = sorted(set(wanted) - found.keys())
+            if missing:
+                raise LayoutError(f"{self.root}: split {self.split!r} names {missing[0]!r}, which is not there")
+            found = {name: found[name] for name in sorted(wanted)}
+        cases = tuple(case for case in found.values() if case.label is not None or not self.labelled_only)
+        if not cases:
+            raise LayoutError(f"{self.root}: no case is left")
+        return cases
+
+    def _all_cases(self) -> dict[str, CaseFiles]:
+        images = find_volumes(self.root / IMAGE, recursive=True)
+        labels = find_volumes(self.root / LABEL, recursive=True) if (self.root / LABEL).is_dir() else {}
+        if len(self.channels) == 1:
+            return {name: CaseFiles(name, (path,), labels.get(name)) for name, path in images.items()}
+        endings = [f"_{file_part(channel)}" for channel in self.channels]
+        found = {}
+        for name, path in images.items():
+            if name.endswith(endings[0]) and all(name.removesuffix(endings[0]) + end in images for end in endings):
+                case = name.removesuffix(endings[0])
+                found[case] = CaseFiles(case, tuple(images[case + end] for end in endings), labels.get(case))
+            elif not any(name.endswith(end) for end in endings):  # one file of vectors
+                found[name] = CaseFiles(name, (path,), labels.get(name))
+        return dict(sorted(found.items()))
+
+    def _split_members(self) -> list[str] | None:
+        if self.split is None:
+            return None
+        splits: Any = self.meta.get("splits", {})
+        if self.split_file is not None:
+            try:
+                splits = json.loads(Path(self.split_file).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise LayoutError(f"{self.split_file}: can't be read ({error})") from error
+            splits = splits[self.fold] if isinstance(splits, list) else splits
+        if self.split not in splits:
+            raise LayoutError(f"{self.root}: no split {self.split!r}; there are: {', '.join(splits) or 'none'}")
+        return list(splits[self.split])
+
+    def load(self, case: CaseFiles) -> Sample:
+        """Read a case whole.
+
+        Raises
+        ------
+        CaseError
+            When a file can't be read.
+        """
+        channels, label, geometry = self.arrays(case)
+        return Sample(case.case_id, np.stack(channels), label, geometry)
+
+    def arrays(self, case: CaseFiles) -> tuple[list[NDArray[Any]], NDArray[Any] | None, Geometry]:
+        """Return a case's channels, label map and grid; of uncompressed files, only what is touched is read.
+
+        Raises
+        ------
+        CaseError
+            When a file can't be read.
+        """
+        channels: list[NDArray[Any]] = []
+        volumes = [read_volume(path, channels=True) for path in case.images]
+        for volume in volumes:
+            array = volume.array_zyx
+            channels += [array] if array.ndim == 3 else [array[..., c] for c in range(array.shape[3])]
+        label = None
+        if case.label is not None:
+            label = self.mapped(read_volume(case.label, "label", channels=True).array_zyx)
+        return channels, label, volumes[0].geometry
+
+    def mapped(self, label: NDArray[Any]) -> NDArray[Any]:
+        """Give a label map the classes that were asked for."""
+        if self.mapping is None:
+            return label
+        return remap(label, self.mapping, dtype=smallest_integer(0, len(self.classes)))[0]
+
+    def volumes(self) -> Volumes:
+        """Return the cases as whole volumes."""
+        return Volumes(self)
+
+    def slices(self, *, axis: int = 0, foreground_only: bool = False) -> Slices:
+        """Return every slice across an array axis (0: Z, 1: Y, 2: X), of all cases or where there is foreground."""
+        return Slices(self, axis, foreground_only=foreground_only)
+
+    def patches(
+        self, size_zyx: tuple[int, int, int], *, per_case: int = 1, foreground: float = 0.5, seed: int = 0
+    ) -> Patches:
+        """Return random patches; a part of them is centred on foreground."""
+        return Patches(self, size_zyx, per_case, foreground, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Volumes(Sequence[Sample]):
+    """One sample a case."""
+
+    folder: DatasetFolder
+
+    def __len__(self) -> int:
+        return len(self.folder.cases)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return self.folder.load(self.folder.cases[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Slices(Sequence[Sample]):
+    """One sample a slice; the last case stays in memory, so that going through in order reads each once."""
+
+    folder: DatasetFolder
+    axis: int = 0
+    foreground_only: bool = False
+
+    @cached_property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Case number and slice index of each sample."""
+        return tuple(self._find())
+
+    def _find(self) -> Iterator[tuple[int, int]]:
+        others = tuple(axis for axis in range(3) if axis != self.axis)
+        for number, case in enumerate(self.folder.cases):
+            if self.foreground_only:
+                if case.label is not None:
+                    label = self.folder.mapped(read_volume(case.label, "label").array_zyx)
+                    yield from ((number, int(index)) for index in np.flatnonzero((label != 0).any(axis=others)))
+            else:
+                size = read_any_header(case.images[0]).geometry.size_zyx
+                yield from ((number, index) for index in range(size[self.axis]))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @cached_property
+    def _load(self) -> Callable[[int], Sample]:
+        return lru_cache(maxsize=1)(lambda number: self.folder.load(self.folder.cases[number]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_load"}  # its cache can't be sent
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number, place = self.places[index]
+        whole = self._load(number)
+        start = [0, 0, 0]
+        start[self.axis] = place
+        label = None if whole.label is None else np.take(whole.label, place, self.axis)
+        z, y, x = start
+        return Sample(whole.case_id, np.take(whole.image, place, self.axis + 1), label, whole.geometry, (z, y, x))
+
+
+@dataclass(frozen=True, eq=False)
+class Patches(Sequence[Sample]):
+    """Random patches; sample *i* is the same in every run and worker with the same seed.
+
+    A volume smaller than the patch is padded with its minimum, its label with 0.
+    """
+
+    folder: DatasetFolder
+    size_zyx: tuple[int, int, int]
+    per_case: int = 1
+    foreground: float = 0.5
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.folder.cases) * self.per_case
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        case = self.folder.cases[number // self.per_case]
+        channels, label, geometry = self.folder.arrays(case)
+        rng = np.random.default_rng([self.seed, number])
+        start = self._start(geometry.size_zyx, label, rng)
+        z, y, x = (slice(begin, begin + size) for begin, size in zip(start, self.size_zyx, strict=True))
+        pads = [(0, max(0, size - n)) for size, n in zip(self.size_zyx, geometry.size_zyx, strict=True)]
+        is_padded = any(after for _, after in pads)
+        cut = [channel[z, y, x] for channel in channels]
+        if is_padded:
+            cut = [np.pad(part, pads, constant_values=part.min()) for part in cut]
+        patch = None if label is None else np.pad(label[z, y, x], pads) if is_padded else label[z, y, x].copy()
+        return Sample(case.case_id, np.stack(cut), patch, geometry.crop(start, self.size_zyx), start)
+
+    def _start(
+        self, whole_zyx: tuple[int, int, int], label: NDArray[Any] | None, rng: np.random.Generator
+    ) -> tuple[int, int, int]:
+        room = [max(0, n - size) for n, size in zip(whole_zyx, self.size_zyx, strict=True)]
+        z, y, x = (int(rng.integers(0, most + 1)) for most in room)
+        if label is not None and rng.random() < self.foreground:
+            classes = [value for value in label_counts(label) if value]
+            if classes:
+                places = np.flatnonzero(label == classes[rng.integers(len(classes))])
+                centre = np.unravel_index(places[rng.integers(len(places))], label.shape)
+                z, y, x = (
+                    min(max(0, int(c) - size // 2), most)
+                    for c, size, most in zip(centre, self.size_zyx, room, strict=True)
+                )
+        return (z, y, x)

@@ -1,0 +1,148 @@
+"""Write a converted dataset as nnU-Net v2 raw data: ``itkit convert-dataset to_nnunet SOURCE DEST``.
+
+The format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from itkit.core.errors import LayoutError
+from itkit.core.operation import Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.params import Positional, VolumeExtension
+from itkit.core.volume import Case
+from itkit.dataset.folder import DatasetFolder
+from itkit.io.meta import write_json
+from itkit.io.sitk_toolkit import read_volume
+from itkit.process.common import OutputParams, converted
+from itkit.process.geometry import require_one_grid
+from itkit.process.itk_extract import remap_labels
+
+_FOLDER = re.compile(r"Dataset\d{3}_.+")
+
+
+class ToNnunetParams(OutputParams):
+    """Write a converted dataset as nnU-Net v2 raw data; classes are numbered without gaps, as nnU-Net needs them."""
+
+    source: Annotated[Path, Positional("source")]
+    """Folder with image/, label/ and dataset.json."""
+    dest: Annotated[Path, Positional("dest")]
+    """Folder to write; nnU-Net wants it called DatasetNNN_Name."""
+    ext: VolumeExtension = ".nii.gz"
+    """Format of the output files."""
+
+
+@dataclass(frozen=True)
+class _Details:
+    """Files and numbers of one case."""
+
+    images: tuple[Path, ...]
+    label: Path | None
+    mapping: Mapping[int, int]
+
+
+def plan(params: ToNnunetParams) -> Plan:
+    """List the cases of the dataset: with label to ``imagesTr``, without to ``imagesTs``.
+
+    Raises
+    ------
+    LayoutError
+        When the source is no converted dataset, or classes are regions.
+    """
+    from itkit.io.layouts import require_destination, require_folder
+
+    source = DatasetFolder(require_folder(params.source))
+    require_destination(params.dest, params.source)
+    if not source.labels:
+        raise LayoutError(f"{params.source}: its dataset.json names no labels; nnU-Net needs them")
+    ignore = source.meta.get("ignore")
+    values = sorted(value for value in source.labels if value != ignore) + ([ignore] if ignore is not None else [])
+    mapping = {value: number for number, value in enumerate(values)}
+    jobs = []
+    for case in source.cases:
+        where = "Tr" if case.label is not None else "Ts"
+        numbers = range(len(source.channels))
+        targets = {
+            f"image{number}": Target(params.dest / f"images{where}", f"_{number:04d}{params.ext}", "image")
+            for number in numbers
+        }
+        inputs = {f"image{number}": InputFile(path, "file") for number, path in enumerate(case.images)}
+        if case.label is not None:
+            targets["label"] = Target(params.dest / "labelsTr", params.ext, "label")
+            inputs["label"] = InputFile(case.label, "file")
+        details = _Details(case.images, case.label, mapping)
+        jobs.append(Job(case.case_id, inputs, targets, (case.case_id.replace("/", "_"),), details, str(mapping)))
+    notes = (
+        []
+        if _FOLDER.fullmatch(params.dest.name)
+        else [f"nnU-Net finds folders called DatasetNNN_Name, not {params.dest.name}"]
+    )
+    return Plan(tuple(jobs), (), params.dest, tuple(notes), (source, mapping))
+
+
+def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome:
+    """Write the channels and the renumbered label of one case."""
+    details: _Details = case.details
+    case_id = case.id.replace("/", "_")
+
+    def volumes() -> Iterator[Case]:
+        number = 0
+        for path in details.images:
+            volume = read_volume(path, threads=context.threads, channels=True)
+            stack = volume.array_zyx[..., None] if volume.array_zyx.ndim == 3 else volume.array_zyx
+            for channel in range(stack.shape[3]):
+                one = volume.with_array(stack[..., channel])
+                yield Case(case_id, {f"image{number}": converted(one, params)})
+                number += 1
+        if details.label is not None:
+            label = read_volume(details.label, "label", threads=context.threads)
+            require_one_grid(Case(case.id, {"image": volume, "label": label}))
+            yield Case(case_id, {"label": remap_labels(label, details.mapping)[0]})
+
+    return Outcome(volumes(), {"has_label": details.label is not None})
+
+
+def collect(params: ToNnunetParams, run: Collected) -> Report:
+    """Write nnU-Net's ``dataset.json``, with what the source's own says of licence and labels."""
+    if run.dest is None or run.is_dry_run or run.plan.details is None:
+        return Report()
+    source, mapping = run.plan.details
+    regions = {name: [mapping[value] for value in values] for name, values in source.meta.get("regions", {}).items()}
+    made_up = {f"value {value} ({name})" for name, values in source.meta.get("regions", {}).items() for value in values}
+    labels: dict[str, Any] = {"background": 0, **regions}
+    labels |= {name: mapping[value] for value, name in sorted(source.labels.items()) if value and name not in made_up}
+    order = [mapping[value] for value in source.meta.get("regions_class_order", ())]
+    kept = {key: source.meta[key] for key in ("licence", "citation", "homepage") if source.meta.get(key)}
+    write_json(
+        run.dest / "dataset.json",
+        {
+            "channel_names": {str(number): name for number, name in enumerate(source.channels)},
+            "labels": labels,
+            **({"regions_class_order": order} if regions else {}),
+            "numTraining": sum(bool(record.facts.get("has_label")) for record in run.all_records.values()),
+            "file_ending": params.ext,
+            "name": source.meta.get("title", run.dest.name),
+            **kept,
+            "original_values": {name: value for value, name in source.labels.items()},
+        },
+    )
+    return Report()
+
+
+OPERATION: Operation[Any] = Operation(
+    "convert_to_nnunet",
+    ToNnunetParams,
+    plan,
+    export_case,
+    collect,
+    example="itkit convert-dataset to_nnunet converted nnUNet_raw/Dataset001_Kidney --mp",
+)
+
+if __name__ == "__main__":
+    from itkit.cli.datasets import run
+
+    raise SystemExit(run(OPERATION, prog="nnUNet.export_nnunet"))

@@ -1,0 +1,117 @@
+"""A JSON object too large for memory, member by member; each knows its bytes, so that reading can start there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from itkit.core.errors import ReadError
+
+_CHUNK = 1 << 20
+_DECODER = json.JSONDecoder()
+_BLANK = " \t\r\n,"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a JSON object: its key, its value, and its first and last byte + 1 in the file."""
+
+    key: str
+    value: Any
+    begin: int
+    end: int
+
+
+def stream_members(path: Path, *, start: int = 0, stop: int | None = None) -> Iterator[Member]:
+    """Yield the members of the object that a JSON file holds.
+
+    Parameters
+    ----------
+    path
+        The file, UTF-8.
+    start
+        ``begin`` of a member to start from; 0: from the first.
+    stop
+        Byte at which to end; ``None``: at the end of the object.
+
+    Raises
+    ------
+    ReadError
+        When the file can't be read, is no object, or ends too early.
+
+    Notes
+    -----
+    Bytes are looked at as Latin-1 text, in which every byte is a character: places in the text are places in the file.
+    The grammar needs ASCII alone; a member with other characters is decoded anew, as UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            yield from _Scanner(path, file, start).members(stop)
+    except OSError as error:
+        raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
+
+
+class _Scanner:
+    """Text that grows as it is needed, and forgets what has been read."""
+
+    def __init__(self, path: Path, file: IO[bytes], start: int) -> None:
+        self.path, self.file = path, file
+        self.text, self.base, self.at = "", start, 0
+        self.is_at_start = start == 0
+
+    def members(self, stop: int | None) -> Iterator[Member]:
+        """Yield members until a byte, or the end of the object."""
+        if self.is_at_start:
+            if self.text == "" and not self._grow():
+                raise ReadError(f"{self.path}: the file is empty")
+            if self.text.startswith("\xef\xbb\xbf"):
+                self.at = 3
+            if self._next_character() != "{":
+                raise ReadError(f"{self.path}: expected a JSON object")
+            self.at += 1
+        while (character := self._next_character()) != "}":
+            begin = self.base + self.at
+            if stop is not None and begin >= stop:
+                return
+            if character != '"':
+                raise ReadError(f"{self.path}: expected a name at byte {begin}, found {character!r}")
+            key = self._value()
+            if self._next_character(_BLANK[:-1]) != ":":
+                raise ReadError(f"{self.path}: expected a colon at byte {self.base + self.at}")
+            self.at += 1
+            self._next_character()
+            value = self._value()
+            yield Member(key, value, begin, self.base + self.at)
+
+    def _grow(self) -> bool:
+        data = self.file.read(_CHUNK)
+        self.base += self.at
+        self.text, self.at = self.text[self.at :] + data.decode("latin-1"), 0
+        return bool(data)
+
+    def _next_character(self, blank: str = _BLANK) -> str:
+        while True:
+            while self.at < len(self.text):
+                if self.text[self.at] not in blank:
+                    return self.text[self.at]
+                self.at += 1
+            if not self._grow():
+                raise ReadError(f"{self.path}: the file ends too early, at byte {self.base + self.at}; copy it again")
+
+    def _value(self) -> Any:
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.at)
+            except ValueError as error:
+                if not self._grow():
+                    raise ReadError(f"{self.path}: broken at byte {self.base + self.at}: {error}") from error
+                continue
+            if end == len(self.text) and self._grow():
+                continue  # a number may go on
+            raw = self.text[self.at : end]
+            self.at = end
+            return value if raw.isascii() else json.loads(raw.encode("latin-1").decode("utf-8"))
