@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from itkit.models import create_model, from_reference
+from itkit.models import create_model, from_reference, load_pretrained
+from itkit.models.blocks.resnet import Depth, ResNet
 from itkit.models.dconnnet.connectivity import (
     NEIGHBOURS,
     bilateral_voting,
@@ -100,6 +101,16 @@ def test_all_but_the_unused_parameters_get_a_gradient(classes):
         assert parameter.requires_grad == (parameter.grad is not None), name
     frozen = {name.rsplit(".", 1)[0] for name, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"backbone.fc", "fb5.conv_3x3.conv", "fb5.conv_3x3.bn", "cls_pred_conv"}
+
+
+def test_backbone_takes_a_classifiers_weights(tmp_path):
+    classifier = ResNet(Depth(blocks=(1, 1, 1, 1), bottleneck=False), width=8)
+    torch.save(classifier.state_dict(), tmp_path / "resnet.pth")
+    network = create_model("dconnnet", in_channels=3, **TINY)
+    report = load_pretrained(network, tmp_path / "resnet.pth")
+    assert report.added == "backbone."
+    assert not report.unexpected
+    assert torch.equal(network.network.backbone.layer3[0].bn2.weight, classifier.layer3[0].bn2.weight)
 
 
 def test_logits_come_from_the_fine_map():

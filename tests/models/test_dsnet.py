@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from itkit.models import create_model, from_reference, model_card
+from itkit.models import create_model, from_reference, load_pretrained, model_card
 from itkit.models.dsnet.blocks import ScaleFusion, basic_layer
 from itkit.models.dsnet.network import DSNet
 from tests.models.parity import fill
@@ -67,6 +67,18 @@ def test_main_map_comes_first_for_users_and_second_for_the_authors():
     raw = [torch.full((1, 2, 8, 8), float(i)) for i in range(3)]
     assert [float(o.mean()) for o in network.network.to_logits(raw, (8, 8))] == [1, 0, 2]
     assert float(network.eval().network.to_logits(raw, (8, 8)).mean()) == 1
+
+
+def test_training_files_load_completely(tmp_path):
+    options = {"planes": 8, "m": 1, "n": 1}
+    trained = fill.fill_state_dict(DSNet(name="s64", num_classes=3, in_channels=2, **options)).eval()
+    state = {f"model.{key}": value for key, value in trained.state_dict().items()}
+    state |= {"sem_loss.criterion.weight": torch.ones(3), "ce_loss.criterion.weight": torch.ones(3)}
+    torch.save({"state_dict": state}, tmp_path / "dsnet.pth.tar")
+    network = create_model("dsnet_head64", in_channels=2, num_classes=3, **options).eval()
+    assert load_pretrained(network, tmp_path / "dsnet.pth.tar").complete
+    image = fill.make_input((1, 2, 32, 32))
+    torch.testing.assert_close(network(image), trained(image)[1])
 
 
 def test_last_of_several_blocks_has_no_rectifier():

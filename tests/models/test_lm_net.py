@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from itkit.models import create_model, from_reference
+from itkit.models import create_model, from_reference, load_pretrained
 from itkit.models.lm_net.blocks import NeighbourhoodAttention
 from itkit.models.lm_net.network import LMNet, structural_reparam
 from tests.models.parity import fill
@@ -15,10 +15,7 @@ WIDTHS = (12, 12, 24, 24, 36)
 
 
 def spec_of(arch):
-    """The fixture's facts, with the two switches that the authors turn outside the constructor."""
-    spec = json.loads((PARITY / f"{arch}.json").read_text())
-    switches = {"rel_pos_bias": "no_rpb" not in arch, "deploy": "deploy" in arch}
-    return {**spec, "config": {**spec["config"], **switches}}
+    return json.loads((PARITY / f"{arch}.json").read_text())
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -85,6 +82,24 @@ def test_no_position_bias_equals_a_zero_one():
             getattr(with_bias, f"natt{number}").att1.rpb.zero_()
     image = fill.make_input((1, 1, 32, 16))
     torch.testing.assert_close(with_bias(image), network(image))
+
+
+@pytest.mark.parametrize(
+    ("natten", "has_bias"),
+    [("0.14.6, built for CPU", True), ("0.14.6 with bias=False", False), ("0.17.5", False), ("", True)],
+)
+def test_position_bias_follows_the_natten_release(natten, has_bias):
+    spec = {**spec_of("lm_net_mini"), "natten": natten}
+    assert ("natt1.att1.rpb" in from_reference(spec).state_dict()) == has_bias
+
+
+def test_files_without_position_bias_load_as_if_it_were_zero(tmp_path):
+    source = fill.fill_state_dict(LMNet(1, 2, WIDTHS, rel_pos_bias=False)).eval()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "weights.pth")
+    network = create_model("lm_net", filters=WIDTHS).eval()
+    assert load_pretrained(network, tmp_path / "weights.pth").complete
+    image = fill.make_input((1, 1, 32, 16))
+    torch.testing.assert_close(network(image), source(image))
 
 
 def test_every_parameter_gets_a_gradient():

@@ -9,7 +9,7 @@ from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from itkit.models import create_model, from_reference
+from itkit.models import create_model, from_reference, load_pretrained
 from itkit.models.blocks.resnet import DEPTHS, ResNet
 from itkit.models.moco.encoders import PooledEncoder, encoder_weights, zoo_encoder
 from itkit.models.moco.moco import VERSIONS, MoCo, TwoViews
@@ -160,6 +160,26 @@ def test_trained_encoder_goes_back_into_its_network(spatial_dims):
     assert all(key.startswith("decoder.") for key in report.missing_keys)
     moco.eval()
     torch.testing.assert_close(network.network.encoder(image)[-1], moco.encoder_q.encoder(image)[-1])
+
+
+def test_a_checkpoint_of_the_pretraining_loads_directly(tmp_path):
+    moco = MoCo(partial(small_resnet, in_channels=3), dim=8, K=4, **VERSIONS["v2"])
+    saved = {"epoch": 200, "arch": "resnet18", "state_dict": {f"module.{k}": v for k, v in moco.state_dict().items()}}
+    torch.save(saved, tmp_path / "moco.pth.tar")
+    network = create_model("moco_resnet50", in_channels=3, depth="resnet18", width=8, decoder_width=8)
+    report = load_pretrained(network, tmp_path / "moco.pth.tar")
+    assert all(key.startswith("decoder.") for key in report.missing)
+    assert torch.equal(network.network.encoder.layer4[1].conv2.weight, moco.encoder_q.layer4[1].conv2.weight)
+
+
+def test_two_dimensional_pretraining_inflates_into_volumes(tmp_path):
+    moco = MoCo(small_resnet, dim=8, K=4)
+    torch.save(encoder_weights(moco), tmp_path / "encoder.pth")
+    network = create_model("moco_resnet50", depth="resnet18", width=8, decoder_width=8, spatial_dims=3)
+    report = load_pretrained(network, tmp_path / "encoder.pth")
+    assert all(key.startswith("decoder.") for key in report.missing)
+    assert "encoder.conv1.weight" in {item.key for item in report.adapted}
+    torch.testing.assert_close(network.network.encoder.conv1.weight.sum(2), moco.encoder_q.conv1.weight)
 
 
 def test_released_names_fit_the_segmentation_network():

@@ -155,6 +155,15 @@ class DSNet(nn.Module):
             return main
         return [resize(self.seghead_p(first), size), main, resize(self.seghead_d(second), size)]
 
+    def adapt_state_dict(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Take from a training file what is not the network: class weights of losses, and heads that are not built."""
+        heads: tuple[str, ...] = () if self.augment else ("seghead_p.", "seghead_d.")
+        return {
+            key: value
+            for key, value in weights.items()
+            if not key.endswith("_loss.criterion.weight") and not key.removeprefix("model.").startswith(heads)
+        }
+
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = recompute(module, x) if self.use_checkpoint else module(x)
         return out

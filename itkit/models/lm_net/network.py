@@ -6,6 +6,7 @@ Biology and Medicine 168 (2024), arXiv:2501.03838; repository Asunatan/LM-Net.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -100,6 +101,16 @@ class LMNet(nn.Module):
         out: Tensor = self.output_layer(y)
         return out
 
+    def adapt_state_dict(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Complete weights saved without position bias, as newer NATTEN releases do: none is a bias of zero."""
+        own = dict(self.named_parameters())
+        absent = {
+            key: torch.zeros_like(value, device="cpu")
+            for key, value in own.items()
+            if key.endswith(".rpb") and key not in weights and key.replace(".rpb", ".qkv.weight") in weights
+        }
+        return {**weights, **absent}
+
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = recompute(module, x) if self.use_checkpoint else module(x)
         return out
@@ -129,9 +140,23 @@ def structural_reparam(network: nn.Module) -> nn.Module:
     return network
 
 
-def reference(config: Mapping[str, Any], official_class: str) -> LMNet:
-    """Build ``LMNet`` from the arguments of the authors' constructor; ``rel_pos_bias`` and ``deploy`` are known too."""
-    return LMNet(**config)
+def reference(config: Mapping[str, Any], official_class: str, natten: str = "", arch: str = "") -> LMNet:
+    """Build ``LMNet`` from the arguments of the authors' constructor, or ours.
+
+    Parameters
+    ----------
+    config, official_class
+        Arguments, and the name of the authors' class.
+    natten
+        NATTEN release that the authors' network runs with, such as ``"0.14.6"``, perhaps with ``bias=False`` behind it:
+        from 0.17 on, local attention has no position bias by default.
+    arch
+        Name of the described state; one that ends in ``_deploy`` is that after ``structural_reparam``.
+    """
+    release = re.match(r"(\d+)\.(\d+)", natten)
+    without_bias = "bias=False" in natten or (release is not None and (int(release[1]), int(release[2])) >= (0, 17))
+    state = {"rel_pos_bias": not without_bias, "deploy": arch.endswith("_deploy")}
+    return LMNet(**{**state, **config})
 
 
 def build(*, in_channels: int, num_classes: int, spatial_dims: int = 2, **options: Any) -> LMNet:
