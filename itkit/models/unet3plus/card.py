@@ -15,7 +15,7 @@ _SHARED: dict[str, Any] = {
     "code_licence": "none stated; written anew here from the description",
     "spatial_dims": (2, 3),
     "builder": "itkit.models.unet3plus.network:build",
-    "tiny": {"widths": (4, 8, 8, 8, 16)},
+    "tiny": {"widths": (2, 4, 6, 6, 8)},
     "tiny_size": 32,
     "divisor": 16,
     "checkpointing": True,
