@@ -11,7 +11,7 @@ import statistics
 import time
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 
 from itkit import kernels
 from itkit.core.axes import to_xyz

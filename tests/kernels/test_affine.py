@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
