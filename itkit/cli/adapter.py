@@ -183,7 +183,7 @@ def parse(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = 
     ParamsError
         With one line that names the option, what was expected and what was given.
     """
-    given = vars(build_parser(operation, prog=prog).parse_args(_join_values(argv, operation)))
+    given = vars(build_parser(operation, prog=prog).parse_intermixed_args(_join_values(argv, operation)))
     given = {name: value for name, value in given.items() if value not in ([], None)}
     if "config" in given:
         given = {**read_config(Path(given["config"])), **given}

@@ -15,6 +15,7 @@ CATALOGUE = {
     "itk_patch": ("itkit.process.itk_patch:OPERATION", "cut overlapping patches that keep their physical place"),
     "itk_aug": ("itkit.process.itk_aug:OPERATION", "augmented copies by random rotation, scale, shift, flip"),
     "itk_extract": ("itkit.process.itk_extract:OPERATION", "pick and renumber classes of label maps"),
+    "itk_convert": ("itkit.process.itk_convert:OPERATION", "DICOM trees to datasets; volume files to other formats"),
 }
 
 

@@ -64,3 +64,8 @@ def itk_aug() -> int:
 def itk_extract() -> int:
     """Run ``itk_extract``."""
     return main("itk_extract")
+
+
+def itk_convert() -> int:
+    """Run ``itk_convert``."""
+    return main("itk_convert")

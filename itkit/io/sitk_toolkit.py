@@ -22,12 +22,12 @@ from itkit.core.volume import Geometry, Kind, Volume
 from itkit.io.codecs import read_voxels, write_volume_file
 from itkit.io.headers import Header, UnsupportedHeader, read_header, unit_files
 from itkit.io.layouts import split_extension
+from itkit.io.nii_toolkit import apply_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Compression = Literal["none", "fast", "small"]
-_ITK = "read by SimpleITK"
 
 
 def sitk_module() -> Any:
@@ -109,8 +109,8 @@ def _read_itk_header(path: Path) -> Header:
         size_bytes=int(np.prod(size, dtype=np.int64)) * components * dtype.itemsize,
         data_path=path,
         data_offset=0,
-        encoding="raw",
-        file_format=_ITK,
+        encoding="itk",
+        file_format="read by SimpleITK",
     )
 
 
@@ -177,12 +177,13 @@ def read_with_header(
     header = read_any_header(path)
     require_single_volume(header, path, channels=channels)
     try:
-        array = _read_with_itk(path, threads) if header.file_format == _ITK else read_voxels(header, threads=threads)
+        array = _read_with_itk(path, threads) if header.encoding == "itk" else read_voxels(header, threads=threads)
     except OSError as error:
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise ReadError(f"{path.name}: {header.size_bytes / 2**20:.0f} MiB of voxels don't fit in memory") from error
-    array = _rescaled(array, header)
+    if header.encoding != "itk":  # SimpleITK has scaled its own
+        array = apply_scaling(array, header, kind)
     if kind == "label":
         array = as_labels(array, path.name)
     return Volume(array, header.geometry, kind, header.metadata), header
@@ -197,13 +198,6 @@ def _read_with_itk(path: Path, threads: int) -> NDArray[Any]:
         if image.GetDimension() == 4:
             image = image[:, :, :, 0]
         return np.asarray(sitk.GetArrayFromImage(image))
-
-
-def _rescaled(array: NDArray[Any], header: Header) -> NDArray[Any]:
-    """Apply NIfTI scaling, in double precision."""
-    if not header.is_scaled or header.file_format == _ITK:  # ITK has scaled its own
-        return array
-    return (array.astype(np.float64) * header.slope + header.inter).astype(header.value_dtype)
 
 
 def as_labels(array: NDArray[Any], where: str) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
 from itkit.run.progress import EventSink, Summary, case_event, start_event, summary_of
 from itkit.run.resources import available_cores, available_memory
-from itkit.run.stage import Move, Stage, is_unchanged
+from itkit.run.stage import Move, Stage, is_unchanged, recover
 from itkit.run.worker import Task, TaskResult, describe_inputs, reads_of
 
 RUN_FILE = "run.json"
@@ -100,6 +100,8 @@ def execute(
         manifest, decisions = None, [_Decision(job, "run") for job in plan.jobs]
     else:
         manifest = Manifest(plan.dest, options.shard)
+        if not options.dry_run:
+            recover(manifest)
         decisions = list(_decide(operation, plan, manifest, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
     session = _Session(operation, params, options, plan, key, emit)
@@ -178,7 +180,7 @@ def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mappin
     if whole:
         return (
             "left",
-            f"{job.case_id}: {whole[0].name} exists and was not written by this command, or was edited since; left alone",
+            f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
         )
     if record is None or foreign or len(present) < len(ours):
         return "run", ""

@@ -46,7 +46,7 @@ class Stage:
 
     @classmethod
     def open(cls, manifest: Manifest, operation: str) -> Stage:
-        """Finish what dead runs left in the destination, then make a folder for this run.
+        """Make a folder for this run.
 
         Raises
         ------
@@ -55,8 +55,6 @@ class Stage:
         """
         root = manifest.dest / STATE_FOLDER / "tmp"
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            recover(manifest)
             folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
             folder.mkdir(parents=True)
             lock = (folder / "lock").open("wb")
@@ -69,8 +67,7 @@ class Stage:
         """Remove the folder, and its parent where no other run uses it."""
         self.lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.folder.parent.rmdir()
+        _remove_if_empty(self.folder.parent)
 
     def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> None:
         """Give a case's files their final names, remove the stale ones, and note the case as done.
@@ -106,13 +103,19 @@ def _remove(paths: Sequence[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
     for folder in {path.parent for path in paths}:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only when empty
+        _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def recover(manifest: Manifest) -> None:
-    """Finish the journals of dead runs and remove their files."""
+    """Finish the journals of dead runs and remove their files: done before anything is planned upon them."""
     root = manifest.dest / STATE_FOLDER / "tmp"
+    if not root.is_dir():
+        return
     for folder in sorted(root.iterdir()):
         if not folder.is_dir():
             if not _is_alive(folder.name.lstrip(".").split("-")[0]):
@@ -127,6 +130,7 @@ def recover(manifest: Manifest) -> None:
                 continue  # a live run's
             _finish_journal(folder, manifest)
             shutil.rmtree(folder, ignore_errors=True)
+    _remove_if_empty(root)
 
 
 def _finish_journal(folder: Path, manifest: Manifest) -> None:

@@ -1,0 +1,153 @@
+"""Parameter models and command lines are two forms of one thing."""
+
+import json
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from itkit.cli.adapter import help_text, make_params, parse, to_argv
+from itkit.cli.catalogue import CATALOGUE, load
+from itkit.cli.main import HELP_FOLDER
+from itkit.cli.umbrella import main as umbrella
+from itkit.core.errors import ParamsError
+from itkit.core.params import Axes, Unit
+from itkit.run.options import RunOptions
+
+spacing = st.one_of(st.just(-1.0), st.floats(1e-3, 1e3))
+size = st.one_of(st.just(-1), st.integers(1, 5000))
+text = st.from_regex(r"[A-Za-z0-9_./ äß日-]{1,12}", fullmatch=True).filter(
+    lambda t: not t.startswith("-") and t.strip()
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sp=st.tuples(spacing, spacing, spacing),
+    sz=st.tuples(size, size, size),
+    source=text,
+    recursive=st.booleans(),
+    fill=st.none() | st.floats(-1e4, 1e4),
+    workers=st.none() | st.integers(1, 64),
+    seed=st.integers(0, 2**40),
+)
+def test_argv_and_back_is_the_identity(sp, sz, source, recursive, fill, workers, seed):
+    sz = tuple(-1 if a != -1 else b for a, b in zip(sp, sz, strict=True))
+    if set(sp) == {-1.0} and set(sz) == {-1}:
+        sz = (5, -1, -1)
+    operation = load("itk_resample")
+    values = {"mode": "image", "source_folder": source, "dest_folder": "out", "spacing": sp, "size": sz}
+    params = make_params(operation.params, {**values, "recursive": recursive, "ext": ".nii.gz"})
+    options = RunOptions(workers=workers, seed=seed, existing="redo", max_memory="3GB")
+    assert parse(operation, to_argv(params, options)) == (params, options)
+    assert fill is None or parse(
+        load("itk_aug"), ["i", "l", "-oimg", "o", "--random-rot", "1", "2", "3", "--fill", str(fill)]
+    )[0].fill == pytest.approx(fill)
+
+
+def test_values_never_swallow_positional_arguments():
+    operation = load("itk_resample")
+    for argv in (
+        ["--spacing", "1", "-1", "2", "image", "in", "out"],
+        ["image", "--spacing", "1", "-1", "2", "in", "out"],
+        ["image", "in", "out", "--spacing", "1", "-1", "2"],
+    ):
+        params, _ = parse(operation, argv)
+        assert (params.mode, str(params.source_folder), params.spacing) == ("image", "in", (1.0, -1.0, 2.0))
+
+
+def test_negative_mappings_are_no_options():
+    params, _ = parse(load("itk_extract"), ["in", "out", "-1:5", "3:-70000"])
+    assert params.mapping == {-1: 5, 3: -70000}
+
+
+def test_explicit_beats_file_beats_default(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text('spacing = [2, 2, 2]\n"dest-folder" = "there"\nworkers = 3\n')
+    argv = ["image", "in", "--config", str(config), "--workers", "5"]
+    params, options = parse(load("itk_resample"), argv)
+    assert (params.spacing, str(params.dest_folder), options.workers) == ((2.0, 2.0, 2.0), "there", 5)
+    config.write_text("spacin = 1")
+    with pytest.raises(ParamsError, match="unknown parameter 'spacin'"):
+        parse(load("itk_resample"), argv)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_help_shows_order_unit_default_and_a_command_that_parses(name):
+    operation = load(name)
+    text = help_text(operation)
+    for field in operation.params.model_fields.values():
+        for item in field.metadata:
+            if isinstance(item, Axes) and set(item.order) == set("ZYX"):
+                assert "Z Y X" in text or "Z [Y X]" in text
+            if isinstance(item, Unit):
+                assert item.name in text
+    program, *argv = operation.example.split()
+    assert program == name
+    parse(operation, argv)
+    assert (HELP_FOLDER / f"{name}.txt").read_text(encoding="utf-8") == text, "run: make help-pages"
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_parameter_is_documented_and_has_a_schema(name):
+    model = load(name).params
+    assert all(field.description for field in model.model_fields.values())
+    schema = json.dumps(model.model_json_schema())
+    if name == "itk_resample":
+        assert '"x-axes": "ZYX"' in schema
+        assert '"x-unit": "mm"' in schema
+
+
+def test_umbrella_runs_verbs_and_hints_at_typos(capsys, tmp_path):
+    assert umbrella(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name.removeprefix("itk_") in listed for name in CATALOGUE)
+    assert umbrella(["resampel"]) == 2
+    assert "did you mean 'resample'" in capsys.readouterr().err
+    assert umbrella(["resample", "image", str(tmp_path / "none"), str(tmp_path / "o"), "--size", "4", "4", "4"]) == 2
+    assert umbrella(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "SimpleITK" in out
+    assert "kernels" in out
+
+
+def test_rerun_repeats_a_run(tmp_path, command):
+    from itkit.testing import phantoms
+
+    phantoms.write_dataset(tmp_path / "raw", 2)
+    code, _, _ = command("itk_orient", "raw", "out", "LPI", "--mp", cwd=tmp_path)
+    assert code == 0
+    (tmp_path / "out" / "image" / "case_00.mha").unlink()
+    for file in ("out/.itkit/run.json", "out/orient_configs.json"):
+        code, _, stderr = command("itkit", "rerun", file, cwd=tmp_path)
+        assert code == 0, stderr
+    assert (tmp_path / "out" / "image" / "case_00.mha").exists()
+    assert command("itkit", "rerun", "raw", cwd=tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_commands_and_options(shell, command):
+    code, stdout, _ = command("itkit", "completion", shell)
+    assert code == 0
+    assert "spacing" in stdout
+    assert "itk_resample" in stdout
+
+
+def test_bash_completion_works(tmp_path, command):
+    script = tmp_path / "complete.sh"
+    script.write_text(command("itkit", "completion", "bash")[1])
+    probe = 'COMP_WORDS=(itk_resample --spa); COMP_CWORD=1; _itkit_complete; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", f"source {script}; {probe}"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "--spacing"
+
+
+def test_json_progress_is_json_alone(tmp_path, command):
+    from itkit.testing import phantoms
+
+    phantoms.write_dataset(tmp_path / "raw", 2)
+    code, stdout, stderr = command("itk_orient", "raw", "out", "LPI", "--progress", "json", cwd=tmp_path)
+    events = [json.loads(line) for line in stdout.splitlines()]
+    assert code == 0
+    assert [event["event"] for event in events] == ["start", "case", "case", "summary"]
+    assert "2 done" in stderr
