@@ -250,6 +250,7 @@ def test_files_of_the_segmentation_networks_load():
         ("1", {"fork_feat": True}, ValueError, "fork_feat"),
         ("1 feat", {"fork_feat": False}, ValueError, "fork_feat"),
         ("1", {"resolution": 7}, TypeError, "resolution"),
+        ("1", {"pretrained": "file.pth"}, ValueError, "load_pretrained"),
         ("2", {"e_ratios": {"0": (1,)}}, ValueError, "e_ratios"),
         ("2", {"drop_path_rate": 1.5}, ValueError, "drop path rate"),
         ("2", {"window": 7}, TypeError, "window"),

@@ -102,6 +102,30 @@ def test_names_of_the_variants_give_their_arguments():
     assert whole.decode_head.linear_pred.weight.shape == (19, 768, 1, 1)
 
 
+def test_configurations_of_mmseg_are_understood():
+    head = {
+        "type": "SegFormerHead",
+        "in_channels": [32, 64, 160, 256],
+        "in_index": [0, 1, 2, 3],
+        "feature_strides": [4, 8, 16, 32],
+        "channels": 128,
+        "dropout_ratio": 0.3,
+        "num_classes": 19,
+        "norm_cfg": {"type": "SyncBN", "requires_grad": True},
+        "align_corners": True,
+        "decoder_params": {"embed_dim": 24},
+        "loss_decode": {"type": "CrossEntropyLoss"},
+    }
+    config = {"backbone": {"type": "mit_b0", "style": "pytorch"}, "decode_head": head}
+    network = from_reference({"official_class": "mmseg EncoderDecoder(mit_b0, SegFormerHead)", "config": config}).eval()
+    assert network.decode_head.linear_pred.in_channels == 24
+    assert network.decode_head.dropout.p == 0.3
+    image = torch.randn(1, 3, 64, 64)
+    coarse = network.decode_head(network.backbone(image))
+    corners = network(image)[..., ::63, ::63]
+    torch.testing.assert_close(corners, coarse[..., ::15, ::15])
+
+
 def test_defaults_of_the_base_class():
     encoder = from_reference(
         {"official_class": "mmseg.models.backbones.mix_transformer.MixVisionTransformer", "config": {"depths": [1] * 4}}
@@ -203,6 +227,7 @@ def test_the_unused_layer_is_frozen_and_everything_else_learns():
         ({"decode_head": {"num_classes": 2, "feature_strides": [8, 4]}}, ValueError, "feature_strides"),
         ({"decode_head": {"num_classes": 2, "pool": 1}}, TypeError, "pool"),
         ({"decode_head": {}}, TypeError, "num_classes"),
+        ({"decode_head": {"num_classes": 2, "norm_cfg": {"type": "GN"}}}, ValueError, "norm_cfg"),
         ({"neck": {}}, TypeError, "neck"),
     ],
 )

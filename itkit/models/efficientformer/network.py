@@ -132,6 +132,9 @@ def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
     named = re.search(r"efficientformer(?:_(l\d)|(v2_(?:s\d|l)))(_feat)?$", official_class)
     defaults = variant_options(named.group(1) or named.group(2)) if named else {}
     arguments = {**defaults, **config}
+    for key in ("init_cfg", "pretrained"):
+        if arguments.pop(key, None):
+            raise ModelError(f"{key} must be empty: weights are loaded with load_pretrained")
     encoder = official_class.startswith("segmentation.")
     if encoder and not arguments.setdefault("fork_feat", True):
         raise ModelError(f"fork_feat must be true for {official_class}; the classifiers are in models.efficientformer*")

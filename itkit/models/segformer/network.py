@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 HEAD_WIDTHS = {"b0": 256, "b1": 256, "b2": 768, "b3": 768, "b4": 768, "b5": 768}
 """Width of the published heads."""
 
+_FRAMEWORK_KEYS = {
+    "type",
+    "style",
+    "pretrained",
+    "init_cfg",
+    "loss_decode",
+    "ignore_index",
+    "sampler",
+    "input_transform",
+}
+"""Entries of mmseg's configurations that say nothing about the network itself."""
+
 
 class Projection(nn.Module):
     """Linear layer on the channels of a map."""
@@ -214,7 +226,7 @@ def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
     ----------
     config
         ``backbone`` holds the arguments of the encoder, ``decode_head`` those of the head; an encoder alone may have
-        its arguments at the top.
+        its arguments at the top. Entries of mmseg for losses, sampling and weight files are passed over.
     official_class
         The authors' class; a name ``mit_b<n>`` in it gives the defaults of that variant.
 
@@ -231,10 +243,16 @@ def from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
         unknown = set(config) - {"backbone", "decode_head"}
         if unknown:
             raise TypeError(f"{official_class} takes backbone and decode_head; got {', '.join(sorted(unknown))}")
-    backbone = MixVisionTransformer(**{**defaults, **(config.get("backbone") or ({} if whole else config))})
+    encoder = _network_arguments(config.get("backbone") or ({} if whole else config))
+    backbone = MixVisionTransformer(**{**defaults, **encoder})
     if not whole:
         return backbone
-    return _with_head(backbone, HEAD_WIDTHS.get(variant or "", 256), **(config.get("decode_head") or {}))
+    head = _network_arguments(config.get("decode_head") or {})
+    return _with_head(backbone, HEAD_WIDTHS.get(variant or "", 256), **head)
+
+
+def _network_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _FRAMEWORK_KEYS}
 
 
 def _with_head(
@@ -250,7 +268,10 @@ def _with_head(
     in_channels: Sequence[int] | None = None,
     in_index: Sequence[int] = (0, 1, 2, 3),
     feature_strides: Sequence[int] = (4, 8, 16, 32),
+    norm_cfg: Mapping[str, Any] | None = None,
 ) -> SegFormer:
+    if norm_cfg is not None and norm_cfg.get("type") not in {"BN", "SyncBN"}:
+        raise ModelError(f"norm_cfg must be BN or SyncBN, which are the same network; got {norm_cfg}")
     if in_channels is not None and tuple(in_channels) != backbone.embed_dims:
         raise ModelError(f"in_channels must be the encoder's widths {backbone.embed_dims}; got {list(in_channels)}")
     if tuple(in_index) != (0, 1, 2, 3):
