@@ -90,10 +90,12 @@ def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) 
     pydicom = pydicom_module()
     try:
         with warnings_as_notes(notes):
-            if dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            is_encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+            if dataset.BitsAllocated == 1 and not is_encapsulated:
                 yield from _unpacked(dataset, path, indices)
                 return
-            yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), raw=True)
+            options = {"raw": True, "correct_unused_bits": is_encapsulated}  # elsewhere HighBit has a say: see below
+            yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), **options)
     except parse_errors() as error:
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax.is_encapsulated and (number(dataset, "NumberOfFrames") or 1) == 1:
@@ -108,6 +110,7 @@ def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
     """Keep the stored bits and extend their sign; older files have overlays in the others (PS3.5 section 8.1.1)."""
     if array.dtype.kind not in "iu" or pixel.bits_stored >= pixel.bits_allocated:
         return array
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     shift = pixel.high_bit + 1 - pixel.bits_stored
     unsigned = np.dtype(f"u{array.dtype.itemsize}").type
     values: NDArray[Any] = (array.view(unsigned) >> unsigned(shift)) & unsigned((1 << pixel.bits_stored) - 1)

@@ -224,6 +224,8 @@ def _closed_contours(item: Any, path: Path, region: Region, skipped: Counter[str
         if len(values) % 3 or (stated is not None and int(stated) * 3 != len(values)):
             raise ReadError(f"{path}: a contour of region {region.name!r} has {len(values)} coordinates, "
                             f"{'a multiple of 3' if stated is None else int(stated) * 3} expected")  # fmt: skip
+        if not np.isfinite(values).all():
+            raise ReadError(f"{path}: a contour of region {region.name!r} has coordinates that are no numbers")
         if kind not in _CLOSED:
             skipped[f"{kind or 'untyped'} contours"] += 1
         elif len(values) < 9:

@@ -6,11 +6,18 @@ import numpy as np
 import pydicom
 import pydicom.data
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 from dicom_factory import AXIAL, MR, OBLIQUE, image, normal_of, save, save_all, slices
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from itkit.core.errors import LayoutError, MissingExtraError, ParamsError, ReadError
 from itkit.io import dicom_pixels
@@ -398,12 +405,16 @@ def test_result_type_holds_the_rescaled_values(tmp_path, stored, rescale, dtype,
 
 
 @pytest.mark.parametrize("is_signed", [True, False])
-def test_stored_bits_are_cut_out_and_their_sign_extended(tmp_path, is_signed):
-    wanted = np.array([[-2048, -1, 0, 5, 2047]] if is_signed else [[0, 1, 7, 2048, 4095]])
-    stored = ((wanted & 0xFFF) | np.array([[0x1000, 0xF000, 0x7000, 0x2000, 0]])).astype(np.uint16)  # overlays on top
-    one = image(stored, (0, 0, 0), BitsStored=12, HighBit=11)
+@pytest.mark.parametrize(("high_bit", "overlay"), [(11, (0x1000, 0xF000, 0x7000, 0x2000, 0)), (15, (1, 15, 7, 2, 0))])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_stored_bits_are_cut_out_and_their_sign_extended(tmp_path, is_signed, high_bit, overlay, syntax):
+    wanted = np.array([[-2048, -1, 0, 5, 2047, 7]] if is_signed else [[0, 1, 7, 2048, 4095, 9]])
+    stored = (((wanted & 0xFFF) << (high_bit - 11)) | np.array([[*overlay, 0]])).astype(np.uint16)
+    one = image(stored, (0, 0, 0), BitsStored=12, HighBit=high_bit)
     one.PixelRepresentation = int(is_signed)
-    assert read_series(series_of(save(one, tmp_path / "x"))).array_zyx[0].tolist() == wanted.tolist()
+    one.PixelData = stored.astype("<u2" if syntax.is_little_endian else ">u2").tobytes()
+    path = save(one, tmp_path / "x", syntax)
+    assert read_series(series_of(path)).array_zyx[0].tolist() == wanted.tolist()
 
 
 def test_metadata_says_how_but_not_whom(tmp_path):

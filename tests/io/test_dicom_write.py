@@ -3,7 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 from dicom_factory import OBLIQUE, normal_of, save_all, slices
 
 from itkit.core.errors import WriteError
