@@ -47,7 +47,8 @@ def write_text(path: Path, text: str) -> None:
     hidden = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stage = path.parent / STATE_FOLDER / "tmp"  # where the next run removes what a killed one leaves
+        state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
+        stage = state / "tmp"  # where the next run removes what a killed one leaves
         descriptor, hidden = tempfile.mkstemp(
             prefix=f".{os.getpid()}-{path.name}.", dir=stage if stage.is_dir() else path.parent
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,12 +169,17 @@ def _fingerprint(job: Job) -> dict[str, Any]:
 
 
 def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
-    recorded = [dest / output["path"] for output in record.outputs] if record else []
-    return recorded or job.outputs()
+    recorded = [_place(dest / output["path"]) for output in record.outputs] if record else []
+    return recorded or [_place(path) for path in job.outputs()]
+
+
+def _place(path: Path) -> Path:
+    """Return a path in the one form in which paths are compared: absolute, without ``..``; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
 def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]) -> tuple[str, str]:
-    ours = {dest / output["path"]: output for output in record.outputs} if record else {}
+    ours = {_place(dest / output["path"]): output for output in record.outputs} if record else {}
     present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
     foreign = [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
     whole = [path for path in foreign if _reads_whole(path)]
@@ -191,7 +197,7 @@ def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mappin
 
 def _foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:
     """Files in the way of a result that we did not write, or that were edited since, and that read whole."""
-    present = [file.final for file in result.files if file.final.exists()]
+    present = [_place(file.final) for file in result.files if file.final.exists()]
     return [path for path in present if not (path in ours and is_unchanged(path, ours[path])) and _reads_whole(path)]
 
 
@@ -330,7 +336,7 @@ class _Session:
         foreign = (
             []
             if self.options.existing == "redo"
-            else _foreign_files(result, {dest / item["path"]: item for item in old})
+            else _foreign_files(result, {_place(dest / item["path"]): item for item in old})
         )
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
@@ -385,8 +391,6 @@ class _Session:
 
 def _relative(path: Path, dest: Path) -> str:
     """Return a path relative to the destination, with ``..`` where it lies beside it."""
-    import os
-
     return Path(os.path.relpath(path.absolute(), dest.absolute())).as_posix()
 
 

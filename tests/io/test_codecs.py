@@ -13,7 +13,7 @@ import nibabel
 import nrrd
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from volume_cases import DTYPES, OBLIQUE, SUFFIXES, assert_same_geometry, dtypes, geometries, to_image, voxels

@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 import slicerio
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 from hypothesis import given
 from volume_cases import OBLIQUE, assert_same_geometry, geometries, voxels
 

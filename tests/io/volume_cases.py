@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the field's name for it
+import SimpleITK as sitk
 from hypothesis import strategies as st
 
 from itkit.core.axes import to_xyz, to_zyx
