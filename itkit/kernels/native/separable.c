@@ -9,6 +9,7 @@ typedef struct {
     const double *weight;
 } Axis;
 
+enum { ROWS_AHEAD = 4 }; /* rows between reading ahead and reading */
 enum { TILE_ROWS = 32 }; /* rows of the result made together for all z, so that two planes of them stay in cache */
 
 #define DEFINE_LOAD(number, name, T)                                                                                   \
@@ -80,9 +81,10 @@ typedef struct {
 } Windows;
 
 #ifdef HAVE_AVX2_CODE
-AVX2 static void pass_x_windows(const Windows *windows, const char *source, int size, double *out) {
+AVX2 static void pass_x_windows(const Windows *windows, const char *source, int size, int64_t ahead, double *out) {
     const __m128i shift = _mm_cvtsi32_si128(windows->shift);
     for (int64_t b = 0; b < windows->blocks; b++) {
+        if (b % 4 == 0) PREFETCH((const char *)((uintptr_t)source + (uintptr_t)(windows->base[b] * size + ahead)));
         __m128i window = _mm_loadu_si128((const __m128i *)(source + (int64_t)windows->base[b] * size));
         __m128i lower = _mm_shuffle_epi8(window, _mm_loadu_si128((const __m128i *)(windows->masks + 32 * b)));
         __m128i upper = _mm_shuffle_epi8(window, _mm_loadu_si128((const __m128i *)(windows->masks + 32 * b + 16)));
@@ -151,7 +153,7 @@ static const double *row_after_x(Rows *rows, int64_t z, int64_t y, int64_t keep)
     const char *source = rows->source + z * strides[0] + y * strides[1] + rows->x_first * strides[2];
 #ifdef HAVE_AVX2_CODE
     if (rows->windows.blocks) {
-        pass_x_windows(&rows->windows, source, rows->type < 2 ? 1 : 2, rows->passed[slot]);
+        pass_x_windows(&rows->windows, source, rows->type < 2 ? 1 : 2, ROWS_AHEAD * strides[1], rows->passed[slot]);
         rows->held[slot] = y;
         return rows->passed[slot];
     }
