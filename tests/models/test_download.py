@@ -111,7 +111,7 @@ def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(server, tmp_path
 
 def test_nobody_listening_is_told_with_the_url(tmp_path, monkeypatch):
     monkeypatch.setattr(download.time, "sleep", lambda _seconds: None)
-    with pytest.raises(WeightsError, match="http://127.0.0.1:9/x"):
+    with pytest.raises(WeightsError, match=r"http://127\.0\.0\.1:9/x"):
         download.fetch("http://127.0.0.1:9/x", cache_dir=tmp_path, attempts=2)
 
 

@@ -67,7 +67,7 @@ def test_an_entry_can_be_named(tmp_path):
     path = save({"model": small().state_dict(), "ema": {"shadow": source.state_dict()}}, tmp_path)
     load_pretrained(target, path, entry="ema.shadow")
     torch.testing.assert_close(target.stem.weight, source.stem.weight)
-    with pytest.raises(WeightsError, match="'teacher'.*'model', 'ema'"):
+    with pytest.raises(WeightsError, match=r"'teacher'.*'model', 'ema'"):
         load_pretrained(target, path, entry="teacher")
 
 
