@@ -9,9 +9,9 @@ from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from itkit.models import create_model, from_reference, load_pretrained
+from itkit.models import create_model, from_reference, list_models, load_pretrained, model_card
 from itkit.models.blocks.resnet import DEPTHS, ResNet
-from itkit.models.moco.encoders import PooledEncoder, encoder_weights, zoo_encoder
+from itkit.models.moco.encoders import encoder_weights, zoo_encoder
 from itkit.models.moco.moco import VERSIONS, MoCo, TwoViews
 from itkit.models.moco.symmetric import contrastive_loss, momentum_at, symmetric_loss
 from tests.models.parity import fill
@@ -192,21 +192,40 @@ def test_released_names_fit_the_segmentation_network():
         encoder_weights(network)
 
 
-def test_any_layer_of_any_network_can_be_pretrained():
+def test_any_layer_can_be_pretrained():
     options = {"planes": 8, "m": 1, "n": 1}
     moco = MoCo(zoo_encoder("dsnet_head64", layer="layer4", **options), dim=8, K=4)
     image = torch.randn(2, 1, 32, 32)
     functional.cross_entropy(*moco(image, image)).backward()
-    assert isinstance(moco.encoder_q, PooledEncoder)
     for name, parameter in moco.encoder_q.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None), name
-    assert moco.encoder_q.encoder.network.layer4[0].process1[0].weight.requires_grad
-    assert not moco.encoder_q.encoder.network.spp.process1[0].weight.requires_grad
-    network = create_model("dsnet_head64", **options)
-    network.load_state_dict(encoder_weights(moco))
-    for name in ("encoder", "layer7"):
-        with pytest.raises(ValueError, match=name):
-            zoo_encoder("dsnet_head64", layer=None if name == "encoder" else name, **options)(num_classes=2)
+    trained = dict(moco.encoder_q.encoder.tapped.named_parameters())
+    assert trained["layer4.0.process1.0.weight"].requires_grad
+    assert not trained["spp.process1.0.weight"].requires_grad
+    with pytest.raises(ValueError, match="layer7"):
+        zoo_encoder("dsnet_head64", layer="layer7", **options)(num_classes=2)
+
+
+def one_of_each_builder():
+    return list({model_card(name).builder: name for name in list_models()}.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", one_of_each_builder())
+def test_every_network_has_an_encoder_to_pretrain(name):
+    card = model_card(name)
+    moco = MoCo(zoo_encoder(name, **card.tiny), dim=8, K=4).train()
+    size = card.tiny_size if isinstance(card.tiny_size, tuple) else (card.tiny_size,) * card.spatial_dims[0]
+    image = torch.randn(2, 1, *size)
+    functional.cross_entropy(*moco(image, image)).backward()
+    for key, parameter in moco.encoder_q.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), key
+    assert any(p.requires_grad for p in moco.encoder_q.encoder.parameters())
+    network = create_model(name, **card.tiny)
+    weights = encoder_weights(moco)
+    assert not network.load_state_dict(weights, strict=False).unexpected_keys
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in weights.items())
 
 
 class Centre(nn.Module):

@@ -10,6 +10,21 @@ from torch import Tensor, nn
 
 from itkit.models.registry import create_model
 
+ENCODER_LAYERS: Mapping[str, str] = {
+    "da_transunet": "transformer.encoder.encoder_norm",
+    "dconnnet": "sde_module",
+    "dsnet": "aff3",
+    "ege_unet": "encoder6",
+    "lm_net": "gft",
+    "mednext": "bottleneck",
+    "segformer3d": "segformer_encoder",
+    "segmamba": "vit",
+    "swin_umamba": "vssm_encoder",
+    "unet3plus": "conv5",
+    "unetr": "vit.norm",
+}
+"""By family, the layer that ends the encoder of networks without a module called ``encoder`` or ``backbone``."""
+
 
 class _LayerReached(Exception):  # noqa: N818  # it ends a forward pass early; nothing is wrong
     pass
@@ -20,7 +35,7 @@ class LayerOutput(nn.Module):
 
     def __init__(self, network: nn.Module, layer: str) -> None:
         super().__init__()
-        self.network = network
+        self.tapped = network
         self.layer = layer
 
     def forward(self, x: Tensor) -> Any:
@@ -31,9 +46,9 @@ class LayerOutput(nn.Module):
             caught.append(output)
             raise _LayerReached
 
-        handle = self.network.get_submodule(self.layer).register_forward_hook(catch)
+        handle = self.tapped.get_submodule(self.layer).register_forward_hook(catch)
         try:
-            self.network(x)
+            self.tapped(x)
         except _LayerReached:
             return caught[0]
         finally:
@@ -47,9 +62,9 @@ class PooledEncoder(nn.Module):
     Parameters
     ----------
     encoder
-        Gives a map ``(N, C, *spatial)`` or several, the deepest last.
+        Gives a map ``(N, C, *spatial)`` or tokens ``(N, T, C)``, or several, the deepest last.
     channels
-        Channels of that map.
+        Channels of the deepest.
     num_classes
         Outputs of ``fc``.
     """
@@ -61,16 +76,16 @@ class PooledEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map an image to ``(N, num_classes)``."""
-        out: Tensor = self.fc(_deepest(self.encoder(x)).flatten(2).mean(2))
+        out: Tensor = self.fc(_pooled(self.encoder(x)))
         return out
 
 
-def _deepest(output: Any) -> Tensor:
+def _pooled(output: Any) -> Tensor:
     while not isinstance(output, Tensor):
-        output = list(output.values())[-1] if isinstance(output, Mapping) else output[-1]
-    if output.ndim < 4:
-        raise ValueError(f"encoder: expected a map (N, C, *spatial); got shape {tuple(output.shape)}")
-    return output
+        output = output[-1]
+    if output.ndim < 3:
+        raise ValueError(f"encoder: expected (N, C, *spatial) or (N, T, C); got shape {tuple(output.shape)}")
+    return output.mean(1) if output.ndim == 3 else output.flatten(2).mean(2)
 
 
 def zoo_encoder(
@@ -85,8 +100,8 @@ def zoo_encoder(
     in_channels, spatial_dims, **options
         As for ``itkit.models.create_model``.
     layer
-        Name of the layer whose output is pooled, for networks whose encoder is no part of its own. By default the
-        network's ``encoder``. Parameters on which that output doesn't depend are frozen.
+        Name of the layer whose output is pooled. By default the network's ``encoder``, or the layer that ends its
+        encoder (``ENCODER_LAYERS``). Parameters on which that output doesn't depend are frozen.
 
     Returns
     -------
@@ -101,24 +116,26 @@ def zoo_encoder(
 
     def base_encoder(*, num_classes: int) -> PooledEncoder:
         segmenter = create_model(name, in_channels=in_channels, spatial_dims=spatial_dims, **options)
-        encoder = _part(segmenter.network, layer)
+        encoder = _part(segmenter.network, segmenter.card.family, layer)
         if encoder is None:
             raise ValueError(f"{name}: has no part {layer or 'encoder'!r}; name the layer to pool with layer=...")
         image = torch.zeros(1, in_channels, *segmenter.input_size((1,) * segmenter.spatial_dims))
-        deepest = _deepest(encoder.eval()(image))
+        pooled = _pooled(encoder.eval()(image))
         trainable = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-        gradients = torch.autograd.grad(deepest.sum(), trainable, allow_unused=True)
+        gradients = torch.autograd.grad(pooled.sum(), trainable, allow_unused=True)
         for parameter, gradient in zip(trainable, gradients, strict=True):
             parameter.requires_grad = gradient is not None
-        return PooledEncoder(encoder.train(), deepest.shape[1], num_classes)
+        return PooledEncoder(encoder.train(), pooled.shape[1], num_classes)
 
     return base_encoder
 
 
-def _part(network: nn.Module, layer: str | None) -> nn.Module | None:
-    if layer is None:
-        return dict(network.named_children()).get("encoder")
-    return LayerOutput(network, layer) if layer in dict(network.named_modules()) else None
+def _part(network: nn.Module, family: str, layer: str | None) -> nn.Module | None:
+    children = dict(network.named_children())
+    if layer is None and "encoder" in children:
+        return children["encoder"]
+    wanted = layer or ENCODER_LAYERS.get(family, "backbone")
+    return LayerOutput(network, wanted) if wanted in dict(network.named_modules()) else None
 
 
 def encoder_weights(source: nn.Module | Mapping[str, Any], *, prefix: str = "") -> dict[str, Tensor]:
@@ -153,7 +170,7 @@ def encoder_weights(source: nn.Module | Mapping[str, Any], *, prefix: str = "") 
     if not weights:
         raise ValueError("no key starts with 'encoder_q.'; expected the weights of a MoCo pre-training")
     return {
-        prefix + key.removeprefix("encoder.network."): value
+        prefix + key.removeprefix("encoder.tapped."): value
         for key, value in weights.items()
         if not key.startswith("fc.")
     }
