@@ -29,8 +29,8 @@ _LEAST = 32 << 20
 """Bytes that a case takes whose files tell nothing of their size."""
 
 
-def dataset_operation(spec: DatasetSpec) -> Operation[Any]:
-    """Return the converter of a dataset.
+def dataset_operation(spec: DatasetSpec, params: type[ConvertDatasetParams] = ConvertDatasetParams) -> Operation[Any]:
+    """Return the converter of a dataset; ``params`` may add parameters of its own.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def dataset_operation(spec: DatasetSpec) -> Operation[Any]:
     """
     return Operation(
         f"convert_{spec.name}",
-        ConvertDatasetParams,
+        params,
         partial(plan_dataset, spec),
         partial(convert_case, spec),
         partial(collect_dataset, spec),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -15,7 +14,7 @@ from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.operation import Unpaired
 from itkit.dataset.labels import key_of
 from itkit.dataset.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
-from itkit.io.meta import file_stamp
+from itkit.process.common import stamp_of
 
 if TYPE_CHECKING:
     from itkit.dataset.params import ConvertDatasetParams
@@ -161,18 +160,6 @@ def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> 
 def _why(spec: DatasetSpec) -> str:
     """Return what the spec says of its corrections."""
     return next((pattern.why for pattern in spec.patterns if pattern.role == "correction"), "")
-
-
-def stamp_of(paths: Iterable[Path]) -> str:
-    """Return a digest of names, sizes and times of files: changed where one of them changed."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            stamp = file_stamp(path)
-        except OSError:  # a link to nowhere: reading it will say so
-            stamp = {"bytes": -1, "mtime_ns": -1}
-        digest.update(f"{path.name}\0{stamp['bytes']}\0{stamp['mtime_ns']}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def some(names: Iterable[str], most: int = 10) -> str:

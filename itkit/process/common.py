@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 import itkit
 from itkit.core.operation import Collected
 from itkit.core.params import Params
 from itkit.core.volume import Volume
-from itkit.io.meta import write_json
+from itkit.io.meta import file_stamp, write_json
 from itkit.process.geometry import cast
 
 Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
@@ -50,3 +53,15 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
         **more,
     }
     write_json(run.dest / name, value)
+
+
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Return a digest of names, sizes and times of files: another one when any of them has changed."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stamp = file_stamp(path)
+        except OSError:  # a link to nowhere: reading it will say so
+            stamp = {"bytes": -1, "mtime_ns": -1}
+        digest.update(f"{path.name}\0{stamp['bytes']}\0{stamp['mtime_ns']}\n".encode())
+    return digest.hexdigest()[:16]

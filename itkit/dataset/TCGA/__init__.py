@@ -1,0 +1,1 @@
+"""Collections of The Cancer Imaging Archive."""

@@ -1,0 +1,266 @@
+"""``itk_convert``: DICOM trees to datasets, volume files to other formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from itkit.core.errors import CaseError, LayoutError, ReadError
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.params import OrientationCode, Positional, Unkeyed, VolumeExtension
+from itkit.core.volume import Case, Volume
+from itkit.io.layouts import (
+    IMAGE,
+    LABEL,
+    find_dataset,
+    find_volumes,
+    is_dataset,
+    pair_jobs,
+    require_destination,
+    require_folder,
+    single_jobs,
+)
+from itkit.io.meta import write_json, write_text
+from itkit.process.common import OutputParams, converted, stamp_of, write_sidecar
+from itkit.process.geometry import orient, require_one_grid
+
+REPORT = "dicom_report.csv"
+LABELS = "label_names.json"
+_COLUMNS = ("case", "status", "modality", "slices", "size_zyx", "spacing_zyx", "label", "reason")
+_UID = re.compile(r"[0-2](?:\.\d+){5,}")
+
+
+class ConvertParams(OutputParams):
+    """Make a dataset of a DICOM tree, or write volume files in another format."""
+
+    mode: Annotated[Literal["dicom", "format"], Positional()]
+    """dicom: a tree of DICOM files, one case a series; format: volume files, the tree is kept."""
+    source_folder: Annotated[Path, Positional("source")]
+    """Folder to read."""
+    dest_folder: Annotated[Path, Positional("dest")]
+    """Folder to write."""
+    ext: VolumeExtension = ".mha"
+    """Format of the output files."""
+    orient: OrientationCode | None = None
+    """Turn axes to these directions, e.g. LPI."""
+    name: str = "{PatientID}_{SeriesNumber}"
+    """dicom: template of case names; fields as in DICOM, identifiers are replaced by pseudonyms."""
+    keep_ids: bool = False
+    """dicom: keep identifiers in names as they are."""
+    key: Annotated[str, Field(min_length=1)] = "itkit"
+    """dicom: key of the pseudonyms; give a secret of your own where somebody could guess identifiers."""
+    modality: tuple[str, ...] = ()
+    """dicom: take these modalities alone, e.g. CT (default: all)."""
+    least_slices: Annotated[int, Field(ge=1)] = 4
+    """dicom: series of fewer slices (localizers) are left out and named."""
+    on_irregular: Literal["error", "largest", "split"] = "error"
+    """dicom: a series that is no regular volume fails, gives its largest regular stack, or one case a stack."""
+    overlap: Literal["error", "first", "last", "multi"] = "last"
+    """dicom: voxels in several segments or regions: refuse, first or last wins, or one channel each."""
+    no_labels: Annotated[bool, Unkeyed()] = False
+    """dicom: leave SEG and RTSTRUCT aside."""
+
+    @model_validator(mode="after")
+    def _own_options(self) -> Self:
+        if self.mode == "format":
+            for field in (
+                "name",
+                "keep_ids",
+                "key",
+                "modality",
+                "least_slices",
+                "on_irregular",
+                "overlap",
+                "no_labels",
+            ):
+                if getattr(self, field) != type(self).model_fields[field].default:
+                    raise ValueError(f"--{field.replace('_', '-')} only matters for dicom; drop it")
+        return self
+
+
+def plan(params: ConvertParams) -> Plan:
+    """List the cases: series of a DICOM tree, or volume files.
+
+    Raises
+    ------
+    LayoutError
+        When the source is missing, holds nothing usable, or two series get one name.
+    """
+    source, dest = require_folder(params.source_folder), params.dest_folder
+    require_destination(dest, source)
+    if params.mode == "dicom":
+        return _plan_dicom(params)
+    if is_dataset(source):
+        pairs = find_dataset(source, recursive=True)
+        return Plan(tuple(pair_jobs(pairs, dest, params.ext)), pairs.unpaired, dest)
+    return Plan(tuple(single_jobs(find_volumes(source, recursive=True), dest, params.ext, "image")), (), dest)
+
+
+def _plan_dicom(params: ConvertParams) -> Plan:
+    from itkit.io.dcm_toolkit import case_name
+    from itkit.process.dicom_cases import find_dicom_cases
+
+    cases, refused = find_dicom_cases(
+        params.source_folder,
+        least_slices=params.least_slices,
+        modalities=params.modality,
+        on_irregular=params.on_irregular,
+        labels=not params.no_labels,
+    )
+    jobs: dict[str, Job] = {}
+    for case in cases:
+        name = case_name(case.series, params.name, keep_ids=params.keep_ids, key=params.key)
+        name = f"{name}_{case.part}" if case.part else name
+        if name in jobs:
+            raise LayoutError(
+                f"two series get the name {name!r}: {jobs[name].inputs[IMAGE].path.parent} and "
+                f"{case.series.files[0].parent}; add {{SeriesInstanceUID}} to --name"
+            )
+        targets = {IMAGE: Target(params.dest_folder / IMAGE, params.ext, "image")}
+        if case.annotation is not None:
+            targets[LABEL] = Target(params.dest_folder / LABEL, params.ext, "label")
+        inputs = {IMAGE: InputFile(case.series.files[0], "file")}
+        jobs[name] = Job(name, inputs, targets, details=case, stamp=stamp_of(case.files))
+    notes = [f"left out: {_place(item.path, params)}: {_said(item.reason, params)}" for item in refused if item.series]
+    others = sum(item.series is None for item in refused)
+    if others:
+        notes.append(f"{others} files belong to no series; {REPORT} names them")
+    return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest_folder, tuple(notes), refused)
+
+
+def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome:
+    """Convert one series, or one volume or pair."""
+    if case.details is not None:
+        return _convert_series(case, params, context)
+    if {IMAGE, LABEL} <= case.volumes.keys():
+        require_one_grid(case)
+    return Outcome((case.map(partial(_finished, params=params, context=context)),))
+
+
+def _finished(volume: Volume, *, params: ConvertParams, context: Context) -> Volume:
+    if params.orient is not None:
+        volume = orient(volume, params.orient, threads=context.threads)
+    return converted(volume, params)
+
+
+def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outcome:
+    from itkit.io.dcm_toolkit import read_series
+    from itkit.process.dicom_cases import DicomCase, read_annotation
+
+    found: DicomCase = case.details
+    with _discreet(params):
+        grid = found.require_grid()
+        labels = read_annotation(found, params.overlap)
+    facts: dict[str, Any] = {
+        "modality": found.series.modality,
+        "slices": len(found.series.frames),
+        "size": list(grid.size_zyx),
+        "spacing": list(grid.spacing_zyx),
+    }
+    warnings = list(found.notes)
+    if labels is not None:
+        facts["labels"] = {str(value): name for value, name in labels.names.items()}
+        facts["annotation"] = found.annotation.kind if found.annotation else ""
+        if labels.overlaps:
+            warnings.append(f"{labels.overlaps} voxels are in several regions; rule: {params.overlap}")
+        warnings += [f"{key}: {text}" for key, text in labels.facts.items() if key != "type"]
+    finish = partial(_finished, params=params, context=context)
+
+    def volumes() -> Iterator[Case]:
+        if labels is not None:
+            yield Case(case.id, {LABEL: finish(labels.volume)})
+        with _discreet(params):
+            image = read_series(found.series, on_irregular="largest" if params.on_irregular == "largest" else "error")
+        yield Case(case.id, {IMAGE: finish(image)})
+
+    return Outcome(volumes(), facts, tuple(warnings))
+
+
+@contextmanager
+def _discreet(params: ConvertParams) -> Iterator[None]:
+    """Keep what identifies a patient out of errors: they go to the manifest."""
+    try:
+        yield
+    except CaseError as error:
+        if params.keep_ids:
+            raise
+        raise ReadError(_said(str(error), params)) from None
+
+
+def collect(params: ConvertParams, run: Collected) -> Report:
+    """Write ``convert_configs.json`` and, for DICOM, the table of what was found and refused."""
+    write_sidecar("convert_configs.json", "itk_convert", params, run)
+    if params.mode == "dicom" and run.dest is not None and not run.is_dry_run:
+        write_text(run.dest / REPORT, _report(params, run))
+        names = {name: record.facts["labels"] for name, record in sorted(run.all_records.items())
+                 if "labels" in record.facts}  # fmt: skip
+        if names:
+            write_json(run.dest / LABELS, names, compact_depth=1)
+    return Report()
+
+
+def _report(params: ConvertParams, run: Collected) -> str:
+    """Return the table: a row a case, then a row a refused series or file."""
+    rows: list[tuple[object, ...]] = []
+    for record in run.records:
+        facts = (run.all_records.get(record.case_id) or record).facts
+        size, spacing = (" ".join(f"{value:g}" for value in facts.get(name, ())) for name in ("size", "spacing"))
+        reason = _said(record.message, params)
+        rows.append(
+            (record.case_id, record.status, facts.get("modality", ""), facts.get("slices", ""), size, spacing,
+             facts.get("annotation", ""), reason)
+        )  # fmt: skip
+    for item in run.plan.details or ():
+        modality = item.series.modality if item.series else ""
+        slices = len(item.series.frames) if item.series else ""
+        reason = _said(item.reason, params)
+        if params.keep_ids:
+            reason = f"{_place(item.path, params)}: {reason}"
+        elif item.series is None:
+            reason = f"file {item.path.suffix or 'without extension'}: {reason}"
+        else:
+            reason = f"series {item.series.number}: {reason}"
+        rows.append(("", "refused", modality, slices, "", "", "", reason))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    return text.getvalue()
+
+
+def _place(path: Path, params: ConvertParams) -> str:
+    """Return a path below the source, for the screen: it may name a patient."""
+    inside = path.relative_to(params.source_folder) if params.source_folder in path.parents else path
+    return inside.as_posix()
+
+
+def _said(reason: str, params: ConvertParams) -> str:
+    """Return a reason; without ``--keep-ids`` paths below the source and UIDs are shortened."""
+    if params.keep_ids:
+        return reason
+    text = re.sub(re.escape(str(params.source_folder)) + r"[^:;,()]*/", "…/", reason)
+    return _UID.sub("<UID>", text)
+
+
+def memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
+    """Estimate the bytes of a case: voxels twice, and what compression holds; of a series half a gigabyte."""
+    total = sum(5 * item.nbytes // 2 for item in inputs.values())
+    return total or (512 << 20 if params.mode == "dicom" else 0)
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_convert",
+    ConvertParams,
+    plan,
+    convert_case,
+    collect,
+    example="itk_convert dicom downloads dataset --modality CT --mp",
+    memory=memory,
+)
