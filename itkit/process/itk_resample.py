@@ -35,7 +35,7 @@ from itkit.io.layouts import (
     single_jobs,
 )
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
-from itkit.kernels import axis_aligned_indices, min_max, sample_linear, sample_nearest
+from itkit.kernels import axis_aligned_indices, min_max, near_ties, sample_linear, sample_nearest
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import cast, orient, oriented_grid, require_one_grid, resampled_grid
 
@@ -133,10 +133,19 @@ def resample(
         volume = _smoothed(volume, grid, threads)
     nearest = volume.kind == "label" or interpolation == "nearest"
     indices = axis_aligned_indices(volume.geometry, grid)
-    if indices is None or (interpolation == "bspline" and not nearest):
+    if (
+        indices is None
+        or (interpolation == "bspline" and not nearest)
+        or (nearest and _is_rotated(grid) and near_ties(indices))
+    ):
         return _resample_itk(volume, grid, "nearest" if nearest else interpolation, fill, threads)
     sample = sample_nearest if nearest else sample_linear
     return volume.with_array(sample(volume.array_zyx, indices, fill=fill, threads=threads), grid)
+
+
+def _is_rotated(grid: Geometry) -> bool:
+    """Whether ITK's inverse of the direction has rounding noise, which decides samples half way between two voxels."""
+    return any(value != 0 for place, value in enumerate(grid.direction_xyz) if place % 4)
 
 
 def _resample_itk(volume: Volume, grid: Geometry, interpolation: str, fill: float | None, threads: int) -> Volume:
