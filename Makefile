@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints-cpu.txt
 THREADS := OMP_NUM_THREADS=1
 
-.PHONY: setup demo check test test-quick test-slow test-models docs help-pages bench clean
+.PHONY: setup demo check test test-quick test-slow test-models docs help-pages bench changelog clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,14 @@ help-pages: $(VENV)/.base
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.base
+	$(PIP) -e '.[docs]'
+	$(BIN)/python docs/generate_reference.py
+	$(BIN)/mkdocs build --strict
+
+changelog:
+	cat changelog.d/*.*.md
 
 clean:
 	rm -rf $(VENV) demo-out build dist *.egg-info
