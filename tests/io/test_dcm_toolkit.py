@@ -428,7 +428,7 @@ def test_metadata_says_how_but_not_whom(tmp_path):
     assert not [secret for secret in ("SECRET", "Doe", "1970", "1.2.3", "thin") if secret in text]
 
 
-def test_warnings_become_facts_without_the_value(tmp_path):
+def test_warnings_become_facts_without_the_value(tmp_path, caplog):
     one = image(np.zeros((2, 3), np.int16), (0, 0, 0))
     path = save(one, tmp_path / "x")
     path.write_bytes(path.read_bytes().replace(b"1.2.3.9\0", b"Doe^Jan\0"))
@@ -437,6 +437,7 @@ def test_warnings_become_facts_without_the_value(tmp_path):
     assert "Invalid value for VR UI" in volume.metadata["warnings"]
     assert "Doe" not in str(volume.metadata)
     assert "Doe" not in str(series.facts)
+    assert not caplog.records
 
 
 def test_rgb_is_refused(tmp_path):

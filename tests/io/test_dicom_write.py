@@ -41,7 +41,7 @@ def itk_read(folder):
         ramp(bool, 0, 1),
         np.rint(ramp(np.float32, -500, 500)),
     ],
-    ids=str,
+    ids=lambda array: f"{array.dtype}-{array.min()}",
 )
 def test_integral_values_come_back_exactly(tmp_path, array):
     write_series(volume_of(array), tmp_path / "out", modality="CT")
