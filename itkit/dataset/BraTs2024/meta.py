@@ -7,31 +7,31 @@ from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 _CHANNELS = ("t1n", "t1c", "t2w", "t2f")
 
 
-def _patterns(case: str, separator: str, channels: str, label: str, example: str) -> tuple[Pattern, ...]:
+def _patterns(case: str, example: str, channels: str, label: str, separator: str = "-") -> tuple[Pattern, ...]:
     folder = ANYWHERE + rf"(?P<case>{case})/(?P=case){separator}"
+    files, first = f"{example}/{example}{separator}", channels.split("|", maxsplit=1)[0]
     unlabelled = r"(?i:[^/]*val[^/]*/)"
     return (
         Pattern(
             "image",
             ANYWHERE + unlabelled + rf"(?P<case>{case})/(?P=case){separator}(?P<channel>{channels})" + VOLUME,
-            f"validation_data/{example}",
+            f"validation_data/{files}{first}.nii.gz",
             split="validation",
         ),
-        Pattern("image", folder + rf"(?P<channel>{channels})" + VOLUME, f"training_data1_v2/{example}", split="train"),
-        Pattern("label", folder + label + VOLUME, f"training_data1_v2/{example}".replace("-t1n", f"-{label}")),
+        Pattern(
+            "image",
+            folder + rf"(?P<channel>{channels})" + VOLUME,
+            f"training_data1_v2/{files}{first}.nii.gz",
+            split="train",
+        ),
+        Pattern("label", folder + label + VOLUME, f"training_data1_v2/{files}{label}.nii.gz"),
     )
-
-
-def _example(case: str) -> str:
-    return f"{case}/{case}-t1n.nii.gz"
 
 
 GLI = DatasetSpec(
     name="brats2024_gli",
     title="BraTS 2024 (adult glioma after treatment)",
-    patterns=_patterns(
-        r"BraTS-GLI-(?P<patient>\d{5})-\d{3}", "-", "t1n|t1c|t2w|t2f", "seg", _example("BraTS-GLI-00005-100")
-    ),
+    patterns=_patterns(r"BraTS-GLI-(?P<patient>\d{5})-\d{3}", "BraTS-GLI-00005-100", "t1n|t1c|t2w|t2f", "seg"),
     labels={0: "background", 1: "NETC", 2: "SNFH", 3: "ET", 4: "RC"},
     label_note=(
         "NETC non-enhancing tumour core, SNFH surrounding non-enhancing FLAIR hyperintensity, ET enhancing tissue, "
@@ -58,9 +58,7 @@ PED = replace(
     GLI,
     name="brats2024_ped",
     title="BraTS 2024 (paediatric)",
-    patterns=_patterns(
-        r"BraTS-PED-(?P<patient>\d{5})-\d{3}", "-", "t1n|t1c|t2w|t2f", "seg", _example("BraTS-PED-00001-000")
-    ),
+    patterns=_patterns(r"BraTS-PED-(?P<patient>\d{5})-\d{3}", "BraTS-PED-00001-000", "t1n|t1c|t2w|t2f", "seg"),
     labels={0: "background", 1: "ET", 2: "NET", 3: "CC", 4: "ED"},
     label_note="the same numbers mean other tissues than in adult glioma",
 )
@@ -68,9 +66,7 @@ MET = replace(
     GLI,
     name="brats2024_met",
     title="BraTS 2024 (metastases)",
-    patterns=_patterns(
-        r"BraTS-MET-(?P<patient>\d{5})-\d{3}", "-", "t1n|t1c|t2w|t2f", "seg", _example("BraTS-MET-00001-000")
-    ),
+    patterns=_patterns(r"BraTS-MET-(?P<patient>\d{5})-\d{3}", "BraTS-MET-00001-000", "t1n|t1c|t2w|t2f", "seg"),
     labels={0: "background", 1: "NETC", 2: "SNFH", 3: "ET"},
     label_note="",
 )
@@ -78,7 +74,7 @@ GOAT = replace(
     GLI,
     name="brats2024_goat",
     title="BraTS 2024 (generalisability across tumours)",
-    patterns=_patterns(r"BraTS-GoAT-(?P<patient>\d{5})", "-", "t1n|t1c|t2w|t2f", "seg", _example("BraTS-GoAT-00001")),
+    patterns=_patterns(r"BraTS-GoAT-(?P<patient>\d{5})", "BraTS-GoAT-00001", "t1n|t1c|t2w|t2f", "seg"),
     labels={0: "background", 1: "NCR", 2: "ED", 3: "ET"},
     label_note="",
 )
@@ -86,9 +82,7 @@ MENRT = replace(
     GLI,
     name="brats2024_menrt",
     title="BraTS 2024 (meningioma radiotherapy)",
-    patterns=_patterns(
-        r"BraTS-MEN-RT-(?P<patient>\d{4})-\d", "_", "t1c", "gtv", "BraTS-MEN-RT-0002-1/BraTS-MEN-RT-0002-1_t1c.nii.gz"
-    ),
+    patterns=_patterns(r"BraTS-MEN-RT-(?P<patient>\d{4})-\d", "BraTS-MEN-RT-0002-1", "t1c", "gtv", "_"),
     labels={0: "background", 1: "GTV"},
     label_note="",
     channels=("t1c",),

@@ -44,9 +44,9 @@ SPEC = DatasetSpec(
         Pattern(
             "image",
             r"images(?P<split>Tr|Ts)/(?P<case>[A-Za-z]+_\d+)" + VOLUME,
-            "Task09_Spleen/imagesTr/spleen_2.nii.gz",
+            "imagesTr/spleen_2.nii.gz",
         ),
-        Pattern("label", r"labelsTr/(?P<case>[A-Za-z]+_\d+)" + VOLUME, "Task09_Spleen/labelsTr/spleen_2.nii.gz"),
+        Pattern("label", r"labelsTr/(?P<case>[A-Za-z]+_\d+)" + VOLUME, "labelsTr/spleen_2.nii.gz"),
     ),
     labels={0: "background"},
     label_note="labels and channels come from each task's dataset.json",

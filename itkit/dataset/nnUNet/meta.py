@@ -93,11 +93,9 @@ SPEC = DatasetSpec(
         Pattern(
             "image",
             r"images(?P<split>Tr|Ts)/(?P<case>.+)_(?P<channel>\d{4})" + VOLUME,
-            "Dataset004_Hippocampus/imagesTr/hippocampus_001_0000.nii.gz",
+            "imagesTr/hippocampus_001_0000.nii.gz",
         ),
-        Pattern(
-            "label", r"labels(?:Tr|Ts)/(?P<case>.+?)" + VOLUME, "Dataset004_Hippocampus/labelsTr/hippocampus_001.nii.gz"
-        ),
+        Pattern("label", r"labels(?:Tr|Ts)/(?P<case>.+?)" + VOLUME, "labelsTr/hippocampus_001.nii.gz"),
     ),
     labels={0: "background"},
     label_note="labels, regions and channels come from dataset.json; regions are kept as they are, not merged",

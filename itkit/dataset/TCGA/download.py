@@ -1,0 +1,206 @@
+"""Download series of TCIA: ``python -m itkit.dataset.TCGA.download DEST --collection TCGA-KIRC --modality CT``.
+
+A series is there whole or not at all; an interrupted run goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from itkit.core.errors import CaseSkipped, LayoutError, ReadError
+from itkit.core.operation import Collected, Context, Job, Operation, Outcome, Plan, Report
+from itkit.core.params import Params, Positional, Unit
+from itkit.core.volume import Case
+from itkit.dataset.TCGA.nbia import PUBLIC, DownloadError, Server, read_manifest, unpack
+from itkit.dataset.TCGA.series import METADATA
+from itkit.io.layouts import STATE_FOLDER
+from itkit.io.meta import read_json, write_json, write_text
+
+_COLUMNS = ("Series UID", "Collection", "Subject ID", "Study UID", "Series Description", "Modality",
+            "Number of Images", "File Location")  # fmt: skip
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
+
+
+class DownloadParams(Params):
+    """Download series of The Cancer Imaging Archive, by collection, manifest or UID."""
+
+    dest: Annotated[Path, Positional("dest")]
+    """Folder to write: collection/patient/study/series/."""
+    collection: str | None = None
+    """Every series of this collection, e.g. TCGA-KIRC."""
+    manifest: Path | None = None
+    """Every series of this manifest (.tcia)."""
+    series: tuple[str, ...] = ()
+    """These series, by SeriesInstanceUID."""
+    modality: tuple[str, ...] = ()
+    """Only these modalities, e.g. CT SEG."""
+    server: str = PUBLIC
+    """Base address of the NBIA interface."""
+    retries: Annotated[int, Field(ge=0)] = 4
+    """Further attempts after a failed one."""
+    pause: Annotated[float, Field(ge=0), Unit("s")] = 2.0
+    """Pause before the next attempt; doubles each time."""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if self.collection is None and self.manifest is None and not self.series:
+            raise ValueError("nothing to do: give --collection, --manifest or --series")
+        return self
+
+    def connection(self) -> Server:
+        """Return the server to ask."""
+        return Server(self.server.rstrip("/"), self.retries, self.pause)
+
+
+def plan(params: DownloadParams) -> Plan:
+    """Ask which series there are.
+
+    Raises
+    ------
+    LayoutError
+        When the manifest can't be read, the archive does not answer, or knows none of the series.
+    """
+    server = params.connection()
+    wanted = [*params.series, *(read_manifest(params.manifest) if params.manifest else ())]
+    rows: dict[str, Mapping[str, Any]] = {}
+    unknown = []
+    try:
+        if params.collection is not None:
+            found = server.get_json("getSeries", {"Collection": params.collection})
+            rows |= {str(row.get("SeriesInstanceUID", "")): row for row in found}
+        for uid in wanted:
+            answer = server.get_json("getSeries", {"SeriesInstanceUID": uid})
+            rows |= {uid: answer[0]} if answer else {}
+            unknown += [] if answer else [uid]
+    except DownloadError as error:
+        raise LayoutError(str(error)) from error
+    modalities = {name.upper() for name in params.modality}
+    rows = {uid: row for uid, row in rows.items() if not modalities or str(row.get("Modality")).upper() in modalities}
+    if not rows:
+        raise LayoutError(f"{params.server}: the archive has no such series")
+    notes = [f"the archive does not know series {uid}" for uid in unknown]
+    return Plan(tuple(Job(uid, {}, details=row) for uid, row in sorted(rows.items())), notes=tuple(notes))
+
+
+def folder_of(row: Mapping[str, Any]) -> str:
+    """Return where a series goes, below the destination.
+
+    Raises
+    ------
+    DownloadError
+        When the archive gives no UID for it.
+    """
+    parts = [str(row.get(name) or "unknown") for name in ("Collection", "PatientID", "StudyInstanceUID")]
+    uid = str(row.get("SeriesInstanceUID") or "")
+    if not re.fullmatch(r"[0-9.]+", uid):
+        raise DownloadError(f"{uid!r}: no SeriesInstanceUID")
+    return "/".join([*(_UNSAFE.sub("-", part).strip(". ") or "unknown" for part in parts), uid])
+
+
+def download_series(case: Case, params: DownloadParams, context: Context) -> Outcome:
+    """Download one series, check it, and move it into place.
+
+    Raises
+    ------
+    CaseSkipped
+        When it is there.
+    CaseError
+        When it can't be downloaded, or differs from its checksums after another attempt.
+    """
+    del context
+    row = case.details
+    final = params.dest / folder_of(row)
+    state = params.dest / STATE_FOLDER
+    record = state / "series" / f"{case.id}.json"
+    if _is_complete(final, read_json(record)):
+        raise CaseSkipped(f"{case.id}: complete")
+    temporary = state / "tmp"
+    archive, unpacked = temporary / f"{case.id}.zip", temporary / case.id
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(unpacked, ignore_errors=True)
+        files = _fetch(params.connection(), case.id, archive, unpacked)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(final, ignore_errors=True)
+        unpacked.rename(final)
+        write_json(record, {"folder": folder_of(row), "files": files})
+        archive.unlink(missing_ok=True)
+    except OSError as error:
+        raise DownloadError(f"{case.id}: can't be written ({error.strerror or error})") from error
+    total = sum(int(item["bytes"]) for item in files.values())
+    return Outcome(facts={"files": len(files), "bytes": total, "folder": folder_of(row)})
+
+
+def _is_complete(folder: Path, record: Any) -> bool:
+    files = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(files, dict) or not files:
+        return False
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == item["bytes"] for name, item in files.items()
+    )
+
+
+def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str, dict[str, Any]]:
+    """Download and unpack; an archive that was continued and is damaged is fetched anew, once."""
+    was_there = archive.exists()
+    for attempt in range(2):
+        server.download("getImageWithMD5Hash", {"SeriesInstanceUID": uid}, archive)
+        try:
+            return unpack(archive, unpacked)
+        except ReadError as error:
+            archive.unlink(missing_ok=True)
+            if attempt or not was_there:
+                raise DownloadError(f"{uid}: {error}") from error
+    raise AssertionError
+
+
+def collect(params: DownloadParams, run: Collected) -> Report:
+    """Write ``metadata.csv`` of what is there, as the converter reads it."""
+    if run.is_dry_run:
+        return Report()
+    rows = []
+    for path in sorted((params.dest / STATE_FOLDER / "series").glob("*.json")):
+        record = read_json(path)
+        known = next((job.details for job in run.plan.jobs if job.case_id == path.stem), None)
+        if isinstance(record, dict) and known is not None:
+            record = {**record, "row": {name: value for name, value in known.items() if isinstance(value, (str, int))}}
+            write_json(path, record)
+        if isinstance(record, dict) and _is_complete(params.dest / record.get("folder", ""), record):
+            rows.append(_row(path.stem, record))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    if rows:
+        write_text(params.dest / METADATA, text.getvalue())
+    return Report((f"{len(rows)} series are in {params.dest}",))
+
+
+def _row(uid: str, record: Mapping[str, Any]) -> tuple[Any, ...]:
+    said = record.get("row", {})
+    count = sum(name.upper() != "LICENSE" for name in record["files"])
+    fields = ("Collection", "PatientID", "StudyInstanceUID", "SeriesDescription", "Modality")
+    return (uid, *(said.get(name, "") for name in fields), count, f"./{record['folder']}")
+
+
+OPERATION: Operation[Any] = Operation(
+    "tcia_download",
+    DownloadParams,
+    plan,
+    download_series,
+    collect,
+    example="python -m itkit.dataset.TCGA.download downloads --collection TCGA-KIRC --modality CT SEG --workers 4",
+    done_word="downloaded",
+)
+
+if __name__ == "__main__":
+    from itkit.cli.datasets import run
+
+    raise SystemExit(run(OPERATION, prog="TCGA.download"))

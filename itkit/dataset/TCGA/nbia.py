@@ -1,0 +1,232 @@
+"""The public interface of the NBIA (TCIA's archive): which series there are, and their files as checked archives.
+
+Endpoints: ``getSeries`` (JSON) and ``getImageWithMD5Hash`` (a zip with the images and a table of MD5 sums), as the
+guides of the NBIA Search REST API describe them.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+from itkit.core.errors import CaseError, LayoutError, ReadError
+
+PUBLIC = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
+_MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_CHUNK = 1 << 20
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+
+
+class DownloadError(CaseError):
+    """A series can't be downloaded, or what came is not what was sent."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where to ask, and how patiently.
+
+    Parameters
+    ----------
+    url
+        Base of the endpoints.
+    retries
+        Further attempts after a failed one.
+    pause_s
+        Pause before the first of them; it doubles each time.
+    timeout_s
+        Seconds without a byte after which an attempt counts as failed.
+    """
+
+    url: str = PUBLIC
+    retries: int = 4
+    pause_s: float = 2.0
+    timeout_s: float = 60.0
+
+    def get_json(self, endpoint: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Ask for rows.
+
+        Raises
+        ------
+        DownloadError
+            When the server does not answer, or with something else.
+        """
+        data = b""
+        for attempt in self._attempts(endpoint):
+            with attempt, self._open(endpoint, query, {}) as answer:
+                data = answer.read()
+                break
+        if not data.strip():
+            return []  # the archive's way to say: none
+        try:
+            rows = json.loads(data)
+        except ValueError as error:
+            raise DownloadError(f"{self.url}/{endpoint}: expected JSON; got {data[:60]!r}") from error
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    def download(self, endpoint: str, query: Mapping[str, str], path: Path) -> None:
+        """Download to a file; what is there already is continued where the server can.
+
+        Raises
+        ------
+        DownloadError
+            When it fails after all attempts; what came so far is kept for the next run.
+        """
+        for attempt in self._attempts(endpoint):
+            with attempt:
+                done = path.stat().st_size if path.exists() else 0
+                headers = {"Range": f"bytes={done}-"} if done else {}
+                with self._open_from(endpoint, query, headers, path) as answer, path.open("ab") as file:
+                    if answer.status != 206:
+                        file.truncate(0)
+                    expected = int(answer.headers.get("Content-Length") or -1)
+                    came = 0
+                    while chunk := answer.read(_CHUNK):
+                        file.write(chunk)
+                        came += len(chunk)
+                    if expected not in (-1, came):
+                        raise HTTPException(f"{came} of {expected} bytes came")
+                return
+
+    def _open_from(
+        self, endpoint: str, query: Mapping[str, str], headers: Mapping[str, str], path: Path
+    ) -> HTTPResponse:
+        """Open; where the server has nothing after what is there (HTTP 416), start again."""
+        try:
+            return self._open(endpoint, query, headers)
+        except HTTPError as error:
+            if error.code != 416:
+                raise
+            error.close()
+            path.unlink(missing_ok=True)
+            return self._open(endpoint, query, {})
+
+    def _open(self, endpoint: str, query: Mapping[str, str], headers: Mapping[str, str]) -> HTTPResponse:
+        if not self.url.startswith(("https://", "http://")):
+            raise DownloadError(f"{self.url}: expected a web address")
+        request = Request(f"{self.url}/{endpoint}?{urlencode(query)}", headers=dict(headers))
+        answer: HTTPResponse = urlopen(request, timeout=self.timeout_s)
+        return answer
+
+    def _attempts(self, endpoint: str) -> Iterator[_Attempt]:
+        """Yield attempts until one succeeds; the last failure is raised."""
+        for number in range(self.retries + 1):
+            attempt = _Attempt(f"{self.url}/{endpoint}", is_last=number == self.retries)
+            yield attempt
+            time.sleep(attempt.wait_s if attempt.wait_s is not None else self.pause_s * 2**number)
+
+
+class _Attempt:
+    """One attempt: swallows what may pass by itself, unless it was the last."""
+
+    def __init__(self, where: str, *, is_last: bool) -> None:
+        self.where, self.is_last = where, is_last
+        self.wait_s: float | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, (HTTPError, URLError, HTTPException, TimeoutError, ConnectionError)):
+            return False
+        if isinstance(error, HTTPError):
+            after = error.headers.get("Retry-After", "") if error.headers else ""
+            self.wait_s = float(after) if after.isdigit() else None
+            reason = f"HTTP {error.code} {error.reason}"
+            is_final = self.is_last or error.code not in _TRANSIENT
+            error.close()
+        else:
+            reason = str(getattr(error, "reason", error) or type(error).__name__)
+            is_final = self.is_last
+        if is_final:
+            raise DownloadError(f"{self.where}: {reason}") from error
+        return True
+
+
+def read_manifest(path: Path) -> tuple[str, ...]:
+    """Return the series that a ``.tcia`` manifest lists.
+
+    Raises
+    ------
+    LayoutError
+        When it can't be read or lists none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LayoutError(f"{path}: can't be read ({error})") from error
+    start = next((number for number, line in enumerate(lines, 1) if line.startswith("ListOfSeriesToDownload=")), 0)
+    found = tuple(line for line in lines[start:] if re.fullmatch(r"[0-9.]+", line))
+    if not found:
+        raise LayoutError(f"{path}: lists no series; expected a manifest of the NBIA Data Retriever")
+    return tuple(dict.fromkeys(found))
+
+
+def unpack(archive: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Unpack a series' archive into a new folder and check every file; return size and MD5 by name.
+
+    Raises
+    ------
+    ReadError
+        When the archive is damaged, holds no image, or a sum differs.
+    """
+    folder.mkdir(parents=True)
+    files: dict[str, dict[str, Any]] = {}
+    sums: dict[str, str] = {}
+    try:
+        with zipfile.ZipFile(archive) as source:
+            for entry in source.infolist():
+                name = Path(entry.filename.replace("\\", "/")).name  # never outside the folder
+                if entry.is_dir() or not name or name.startswith("."):
+                    continue
+                if name.lower().endswith(".csv"):
+                    sums |= read_sums(source.read(entry).decode("utf-8", "replace"))
+                    continue
+                if name in files:
+                    raise ReadError(f"{archive.name}: two files are called {name}")
+                digest = hashlib.md5(usedforsecurity=False)
+                with source.open(entry) as packed, (folder / name).open("wb") as plain:
+                    while chunk := packed.read(_CHUNK):
+                        digest.update(chunk)
+                        plain.write(chunk)
+                files[name] = {"bytes": entry.file_size, "md5": digest.hexdigest()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ReadError(f"{archive.name}: damaged archive ({error})") from error
+    wrong = [name for name, md5 in sums.items() if name not in files or files[name]["md5"] != md5]
+    images = [name for name in files if name.upper() != "LICENSE"]
+    if wrong or not images:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ReadError(f"{archive.name}: {'wrong or missing: ' + ', '.join(wrong[:5]) if wrong else 'holds no image'}")
+    return files
+
+
+def read_sums(text: str) -> dict[str, str]:
+    """Return MD5 sums by file name from a table that has both, in any order of columns.
+
+    Examples
+    --------
+    >>> read_sums("1-1.dcm,900150983cd24fb0d6963f7d28e17f72")
+    {'1-1.dcm': '900150983cd24fb0d6963f7d28e17f72'}
+    """
+    found = {}
+    for row in csv.reader(io.StringIO(text)):
+        md5 = next((cell.strip() for cell in row if _MD5.fullmatch(cell.strip())), "")
+        name = next((cell.strip() for cell in row if cell.strip() and not _MD5.fullmatch(cell.strip())), "")
+        if md5 and name:
+            found[Path(name.replace("\\", "/")).name] = md5.lower()
+    return found

@@ -1,0 +1,147 @@
+"""The documentation pages of datasets, made from their specs: ``python -m itkit.dataset.docs docs/datasets``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from itkit.dataset.registry import ALIASES, DATASETS, load_spec
+from itkit.dataset.spec import DatasetSpec
+from itkit.io.meta import write_text
+
+_CLASSES_IN_A_TABLE = 40
+
+
+def pages() -> dict[str, str]:
+    """Return every page by file name, the list of all among them."""
+    specs = {name: load_spec(name) for name in DATASETS}
+    return {"index.md": _index(specs), **{f"{name}.md": page(name, spec) for name, spec in specs.items()}}
+
+
+def _index(specs: dict[str, DatasetSpec]) -> str:
+    rows = [
+        f"| [{spec.title}]({name}.md) | `{name}` | {', '.join(spec.modality)} | {_classes(spec)} | {spec.licence} |"
+        for name, spec in specs.items()
+    ]
+    return "\n".join(
+        [
+            "# Datasets",
+            "",
+            "`itkit convert-dataset NAME SOURCE DEST --mp` turns an unpacked release into one layout: `image/`,",
+            "`label/`, `series_meta.json` (grids) and `dataset.json` (names, labels, splits, licence, what was left",
+            "out and why); `itkit convert-dataset NAME --help` shows all options. Your own data:",
+            "[add_your_dataset.md](add_your_dataset.md).",
+            "",
+            "| dataset | NAME | modality | classes | licence |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _classes(spec: DatasetSpec) -> str:
+    counts = sorted({len(one.labels) - 1 for one in (spec.variants or (spec,))})
+    return " / ".join(str(count) for count in counts) if counts != [0] else "in the release"
+
+
+def page(name: str, spec: DatasetSpec) -> str:
+    """Return the page of one dataset."""
+    return "\n".join([*_lines(name, spec), ""])
+
+
+def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
+    module = DATASETS[name][0]
+    yield f"# {spec.title}"
+    yield ""
+    yield "<!-- made from its spec by `python -m itkit.dataset.docs`; change that instead -->"
+    yield ""
+    yield "<!-- skip: needs the release -->"
+    yield "```bash"
+    yield f"itkit convert-dataset {name} SOURCE DEST --mp"
+    yield f"python -m itkit.dataset.{module} SOURCE DEST --mp   # the same"
+    yield "```"
+    yield ""
+    facts = (
+        ("Modality", ", ".join(spec.modality)),
+        ("Channels", ", ".join(spec.channels) if len(spec.channels) > 1 else ""),
+        ("Licence of the data", spec.licence),
+        ("Home page", spec.homepage),
+        ("Please cite", spec.citation),
+        ("Facts are about", spec.version),
+    )
+    yield from (f"- {title}: {text}" for title, text in facts if text)
+    yield ""
+    aliases = {variant: alias for alias, (family, variant) in ALIASES.items() if family == name}
+    family = spec.variants or (spec,)
+    if spec.variants:
+        yield "The release is told from its files; `--variant` says it outright:"
+        yield ""
+        for one in family:
+            short = one.name.removeprefix(f"{name}_")
+            also = f", also as `{aliases[short]}`" if short in aliases else ""
+            yield f"- `{short}`: {one.title}{also}"
+        yield ""
+    yield "## Files that are read"
+    yield ""
+    for path, role in dict.fromkeys((p.example, p.role) for one in family for p in one.patterns):
+        yield f"- {role}: `{path}`"
+    yield ""
+    yield "Folders above don't matter, nor does the letter case of extensions; names that start with a dot are ignored."
+    yield ""
+    yield "## Labels"
+    yield ""
+    if spec.label_note:
+        yield f"{spec.label_note[:1].upper()}{spec.label_note[1:]}."
+        yield ""
+    for one in family:
+        yield from _label_lines(one, is_family=bool(spec.variants))
+    if any(pattern.role == "part" for pattern in spec.patterns):
+        yield f"Overlapping masks: `--overlap {spec.overlap}` unless another rule is chosen; overlaps are counted."
+        yield ""
+    quirks = tuple(dict.fromkeys(quirk for one in family for quirk in one.quirks))
+    if quirks:
+        yield "## Oddities, and what is done about them"
+        yield ""
+        yield "| in the release | here |"
+        yield "|---|---|"
+        yield from (f"| {quirk.fact} | {quirk.action} |" for quirk in quirks)
+        yield ""
+    yield "## Where these facts are from"
+    yield ""
+    yield from (f"- {source}" for source in spec.sources)
+    if spec.unverified:
+        yield f"- not verified: {', '.join(spec.unverified)}"
+
+
+def _label_lines(spec: DatasetSpec, *, is_family: bool) -> Iterator[str]:
+    named = {value: label for value, label in spec.labels.items() if value}
+    if not named:
+        return
+    if is_family:
+        yield f"**{spec.title}** ({len(named)} {'class' if len(named) == 1 else 'classes'})"
+        yield ""
+    if len(named) > _CLASSES_IN_A_TABLE:
+        yield ", ".join(f"{value} {label}" for value, label in named.items())
+    else:
+        yield "| value | name |"
+        yield "|---|---|"
+        yield from (f"| {value} | {label} |" for value, label in named.items())
+    yield ""
+
+
+def write_pages(folder: Path) -> None:
+    """Write all pages into a folder.
+
+    Raises
+    ------
+    WriteError
+        When a page can't be written.
+    """
+    for name, text in pages().items():
+        write_text(folder / name, text)
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/datasets"))
