@@ -1,0 +1,62 @@
+"""Every command of the catalogue that writes volumes keeps the contract."""
+
+from itkit.cli.catalogue import CATALOGUE, load
+from itkit.testing.contracts import OperationContract
+
+
+class TestResample(OperationContract):
+    operation = load("itk_resample")
+    changed = {"spacing": (2.0, 2.0, 2.0)}
+
+    def values(self, source, dest):
+        return {"mode": "dataset", "source_folder": source, "dest_folder": dest, "spacing": (1.5, 1.0, 1.0)}
+
+
+class TestOrient(OperationContract):
+    operation = load("itk_orient")
+    changed = {"orient": "SRA"}
+
+    def values(self, source, dest):
+        return {"src_dir": source, "dst_dir": dest, "orient": "LPI"}
+
+
+class TestPatch(OperationContract):
+    operation = load("itk_patch")
+    changed = {"patch_size": (5, 5, 5)}
+
+    def values(self, source, dest):
+        return {
+            "src_folder": source,
+            "dst_folder": dest,
+            "patch_size": (4, 6, 5),
+            "patch_stride": (4, 4, 4),
+            "keep_empty_label_prob": 0.5,
+        }
+
+
+class TestAug(OperationContract):
+    operation = load("itk_aug")
+    changed = {"random_rot": (90.0, 0.0, 0.0)}
+
+    def values(self, source, dest):
+        return {
+            "img_folder": source / "image",
+            "lbl_folder": source / "label",
+            "out_img_folder": dest / "image",
+            "out_lbl_folder": dest / "label",
+            "number": 2,
+            "random_rot": (15.0, 5.0, 5.0),
+        }
+
+
+class TestExtract(OperationContract):
+    operation = load("itk_extract")
+    changed = {"mappings": ("1:2",)}
+
+    def values(self, source, dest):
+        return {"source_folder": source / "label", "dest_folder": dest, "mappings": ("3:1", "1:300")}
+
+
+def test_no_command_is_forgotten():
+    tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
+    assert set(CATALOGUE) - tested <= {"itk_check", "itk_convert"}  # they have contracts of their own
