@@ -186,6 +186,10 @@ def test_invalid_arguments_are_named(options, message):
 def test_unknown_arguments_are_named():
     with pytest.raises(TypeError, match="banana"):
         from_reference({"official_class": "classification.models.vmamba.VSSM", "config": {"banana": 1}})
+    backbone = "classification.models.vmamba.Backbone_VSSM"
+    assert from_reference({"official_class": backbone, "config": {**SMALL, "out_indices": [1], "pretrained": None}})
+    with pytest.raises(ValueError, match="pretrained: expected None"):
+        from_reference({"official_class": backbone, "config": {"pretrained": "weights.pth"}})
     with pytest.raises(ValueError, match="out_indices"):
         BackboneVSSM(**SMALL, out_indices=[2])
 

@@ -60,15 +60,18 @@ def classifier_from_config(config: Mapping[str, Any], official_class: str) -> VS
     return VSSM(**config)
 
 
-def backbone_from_config(config: Mapping[str, Any], official_class: str) -> BackboneVSSM:
-    """Build the authors' ``Backbone_VSSM`` from its own arguments."""
+def backbone_from_config(config: Mapping[str, Any], official_class: str = "") -> BackboneVSSM:
+    """Build the authors' ``Backbone_VSSM`` from its own arguments; weights are loaded elsewhere."""
     del official_class
-    return BackboneVSSM(**config)
+    arguments = dict(config)
+    if arguments.pop("pretrained", None) is not None:
+        raise ValueError("pretrained: expected None; load weights with itkit.models.load_pretrained")
+    return BackboneVSSM(**arguments)
 
 
 def upernet_from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:
     """Build the segmentation network of the authors' ADE20K checkpoints."""
     del official_class
     arguments = dict(config)
-    backbone = BackboneVSSM(**arguments.pop("backbone", {}))
+    backbone = backbone_from_config(arguments.pop("backbone", {}))
     return UPerNet(backbone, backbone.dims, **arguments)
