@@ -1,0 +1,206 @@
+"""Write ``docs/models/``: a table of all networks and a page for each family, from the cards.
+
+Run ``python docs/generate_models.py`` to render the pages, with ``--measure`` to count parameters and operations and
+to compare with the recorded outputs of the authors' code anew (minutes; kept in ``docs/models/measured.json``).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "models"
+MEASURED = FOLDER / "measured.json"
+PARITY = ROOT / "tests" / "models" / "parity"
+SIDES = {2: 512, 3: 96}
+CLASSES = 14
+
+if TYPE_CHECKING:
+    from itkit.models import ModelCard
+
+INTRODUCTION = f"""# Networks
+
+Every network maps an image `(N, C, Y, X)` or `(N, C, Z, Y, X)` to logits of the same size, pads and crops by itself,
+and keeps the parameter names of its authors' code, so that released weights load.
+
+```python
+from itkit.models import create_model, list_models, load_pretrained
+
+print(list_models("mednext*"))
+network = create_model("mednext_s", in_channels=1, num_classes=3, spatial_dims=3)
+```
+
+`load_pretrained(network, path_or_url)` fills a network from a file of the authors (or of this package) and returns a
+report of every tensor: copied, adapted to other channels, classes, axes or sizes, missing, or left over.
+
+Parameters and operations are of the published configuration with one input channel, {CLASSES} classes and the stated
+input; one multiply-add is two operations, counted by `torch.utils.flop_counter` for convolutions and matrix products
+only (state-space scans and norms are left out). *Difference* is the greatest deviation from the recorded outputs of the
+authors' code, relative to the greatest output value, over all recorded configurations of the family.
+
+Training in bfloat16 on a CPU needs 3-D maps wider than 2 voxels at the deepest level: for narrower ones PyTorch's
+convolution (oneDNN, torch 2.13) reads unset memory, and gradients may become `nan`.
+
+"""
+
+
+def example_of(card: ModelCard) -> str:
+    """Write a runnable example with the quick configuration."""
+    dims = card.spatial_dims[0]
+    size = (card.tiny_size,) * dims if isinstance(card.tiny_size, int) else tuple(card.tiny_size)[:dims]
+    options = "".join(f", {key}={value!r}" for key, value in card.tiny.items())
+    if len(options) > 60:
+        options = ",\n    " + ",\n    ".join(f"{key}={value!r}" for key, value in card.tiny.items()) + ",\n"
+        call = f'create_model(\n    "{card.name}",\n    num_classes=3,\n    spatial_dims={dims}{options})'
+    else:
+        call = f'create_model("{card.name}", num_classes=3, spatial_dims={dims}{options})'
+    return f"""```python
+import torch
+
+from itkit.models import create_model
+
+network = {call}
+image = torch.zeros({(1, 1, *size)})
+assert network.eval()(image).shape == {(1, 3, *size)}
+```
+"""
+
+
+def millions(count: float | None) -> str:
+    """Write a count in millions."""
+    return "" if count is None else f"{count / 1e6:.2f} M"
+
+
+def row_of(card: ModelCard, facts: dict[str, Any], *, link: bool) -> str:
+    """Write a card's row of the table."""
+    numbers = facts["networks"].get(card.name, {})
+    parity = facts["parity"].get(card.family)
+    size = " x ".join(map(str, numbers.get("size", ())))
+    cells = (
+        f"[`{card.name}`]({card.family}.md)" if link else f"`{card.name}`",
+        "/".join(f"{dims}-D" for dims in card.spatial_dims),
+        millions(numbers.get("parameters")),
+        millions(card.paper_parameters),
+        f"{numbers['operations'] / 1e9:.1f} G at {size}" if numbers.get("operations") else "",
+        f"[{card.year}](https://doi.org/{card.doi})" if card.doi else str(card.year),
+        f"{parity:.0e}" if parity is not None else "keys only",
+        card.code_licence,
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+HEADER = """| name | axes | parameters | in the paper | operations | paper | difference | licence of the authors' code |
+|---|---|---|---|---|---|---|---|"""
+
+
+def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> str:
+    """Write a family's page."""
+    first = cards[0]
+    abilities = {
+        "deep supervision": first.deep_supervision,
+        "checkpointing (`use_checkpoint`)": first.checkpointing,
+        "bfloat16": first.bf16,
+        "`torch.compile`": first.compiles,
+        "export": first.onnx,
+    }
+    size = "fixed, the option `image_size`" if first.fixed_size else f"any; padded to multiples of {first.divisor}"
+    notes = sorted({card.notes for card in cards if card.notes})
+    lines = [
+        f"# {first.title if len(cards) == 1 else family}",
+        "",
+        f"{first.paper}. Authors' code: <{first.repository}> ({first.code_licence}); the code here is written anew.",
+        "",
+        f"- Weights: {first.weights_origin} (licence: {first.weights_licence})",
+        f"- Input size: {size}",
+        f"- Can: {', '.join(key for key, value in abilities.items() if value)}",
+        *[f"- {note}" for note in notes],
+        "",
+        HEADER,
+        *[row_of(card, facts, link=False) for card in cards],
+        "",
+        "The options below give a version small enough to try out.",
+        "",
+        example_of(first),
+    ]
+    return "\n".join(lines)
+
+
+def pages() -> dict[str, str]:
+    """Render all pages: file name to text."""
+    from itkit.models import list_models, model_card
+
+    facts = json.loads(MEASURED.read_text(encoding="utf-8"))
+    families: dict[str, list[ModelCard]] = {}
+    for card in map(model_card, list_models()):
+        families.setdefault(card.family, []).append(card)
+    rows = [row_of(card, facts, link=True) for cards in families.values() for card in cards]
+    index = INTRODUCTION + "\n".join([HEADER, *rows]) + "\n"
+    return {"index.md": index} | {f"{name}.md": family_page(name, cards, facts) for name, cards in families.items()}
+
+
+def measure_network(name: str) -> dict[str, Any]:
+    """Count parameters and operations of a published configuration; the images have no storage."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from itkit.models import create_model, model_card
+
+    card = model_card(name)
+    dims = card.spatial_dims[0]
+    network = create_model(name, num_classes=CLASSES).eval()
+    size = network.image_size or (SIDES[dims],) * dims
+    facts = {"parameters": sum(p.numel() for p in network.parameters()), "size": list(size)}
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 1, *size))
+    return {**facts, "operations": counter.get_total_flops()}
+
+
+def _forward(values: dict[str, Any], network: Any, *images: Any) -> Any:
+    import torch
+
+    state = network.state_dict()
+    for key, numbers in values.items():
+        state[key].copy_(torch.tensor(numbers))
+    return network(*images)
+
+
+def measure_parity() -> dict[str, float]:
+    """Compare with all recorded outputs that a plain call gives; the greatest relative difference a family."""
+    from itkit.models import from_reference
+    from itkit.models.reference import builder_path
+    from tests.models.parity import fill
+
+    worst: dict[str, float] = {}
+    for path in sorted(PARITY.glob("*.npz")):
+        spec = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if "state_dict" not in spec:
+            continue
+
+        forward = partial(_forward, spec.get("overrides", {}))
+        report = fill.check(from_reference(spec), path.stem, forward=forward)
+        if report["ok"]:
+            family = builder_path(spec["official_class"]).split(".")[2]
+            worst[family] = max(worst.get(family, 0.0), *(output["max_rel"] for output in report["outputs"]))
+    return worst
+
+
+def main(arguments: list[str]) -> None:
+    """Measure when asked, then write the pages."""
+    from itkit.models import list_models
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if "--measure" in arguments:
+        facts = {"networks": {name: measure_network(name) for name in list_models()}, "parity": measure_parity()}
+        MEASURED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main(sys.argv[1:])

@@ -1,0 +1,40 @@
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from itkit.models import list_models
+from itkit.models.registry import FAMILIES
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "models"
+
+
+@pytest.fixture(scope="module")
+def generator():
+    spec = importlib.util.spec_from_file_location("generate_models", ROOT / "docs" / "generate_models.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_are_what_the_cards_say(generator):
+    written = {path.name: path.read_text() for path in FOLDER.glob("*.md")}
+    assert written == generator.pages(), "run: python docs/generate_models.py"
+
+
+def test_every_network_is_listed_with_its_numbers(generator):
+    index = (FOLDER / "index.md").read_text()
+    for name in list_models():
+        row = next(line for line in index.splitlines() if f"`{name}`" in line and line.startswith("|"))
+        assert re.search(r"\d M \|", row), row
+        assert re.search(r"\d G at \d+ x \d+", row), row
+
+
+@pytest.mark.parametrize("page", ["index", *FAMILIES])
+def test_the_examples_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", (FOLDER / f"{page}.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, f"{page}.md", "exec"), {})
