@@ -12,7 +12,7 @@ _SHARED: dict[str, Any] = {
     "year": 2020,
     "doi": "10.1109/ICASSP40776.2020.9053405",
     "repository": "https://github.com/ZJUGiveLab/UNet-Version",
-    "code_licence": "none stated; written anew here from the description",
+    "code_licence": "none stated",
     "spatial_dims": (2, 3),
     "builder": "itkit.models.unet3plus.network:build",
     "tiny": {"widths": (2, 4, 6, 6, 8)},
@@ -36,8 +36,8 @@ CARDS = (
         options={"class_guided": True},
         unused=(r"^cls\.",),
         notes=(
-            "The classifier's decision multiplies the logits and passes no gradient; train cls with `classify` and its "
-            "own loss, or the module stays frozen."
+            "The classifier's decision multiplies the logits in evaluation and passes no gradient. It is frozen and lets "
+            "every image pass until `cls` is trained on the second value that `network.network.logits(image)` returns."
         ),
         **_SHARED,
     ),
