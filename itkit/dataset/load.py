@@ -11,7 +11,7 @@ import numpy as np
 
 from itkit.core.errors import GeometryMismatchError, ReadError
 from itkit.core.volume import Geometry, Kind, Volume
-from itkit.dataset.find import some
+from itkit.dataset.find import counted, some
 from itkit.dataset.labels import Selection, merge_masks, select, unknown_values
 from itkit.dataset.repair import open_header
 from itkit.io.codecs import read_voxels
@@ -197,7 +197,7 @@ def _read_label(
     warnings = []
     strange = unknown_values(label, table)
     if strange and len(table) > 1:
-        listed = some(f"{value} ({count} voxels)" for value, count in strange.items())
+        listed = some(f"{value} ({counted(count, 'voxel')})" for value, count in strange.items())
         kept = "kept" if selection.mapping is None else "set to 0"
         warnings.append(f"{path.name}: label values without a name, {kept}: {listed}")
     return selection.apply(Volume(label.array_zyx, grid, "label")), warnings

@@ -16,8 +16,8 @@ import numpy as np
 from itkit.core.errors import ReadError
 from itkit.io.header_model import MOST_INFLATED, Header, UnsupportedHeader
 from itkit.io.headers import volume_suffix
+from itkit.io.inspect import read_any_header
 from itkit.io.nifti import HEADER_BYTES, parse_nifti
-from itkit.io.sitk_toolkit import read_any_header
 
 LARGEST_COSINE = 0.02
 """Axes further from right angles than this (about one degree) are a sheared grid, not rounding."""

@@ -25,9 +25,9 @@ NAMES = sorted(make_fake.GENERATORS)
 class Release:
     """A synthetic release and the truth about it."""
 
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, cases=2):
         self.name, self.folder = name, folder
-        self.truth = make_fake.make(name, folder)
+        self.truth = make_fake.make(name, folder, cases)
         self.source = folder / self.truth["root"]
 
     def problems(self, dest, *reports, **options):

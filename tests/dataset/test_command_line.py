@@ -1,0 +1,93 @@
+"""``itkit convert-dataset`` and ``python -m itkit.dataset.<Name>.convert_…``."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from synthetic import NAMES, release
+
+from itkit.cli.adapter import parse, to_argv
+from itkit.cli.umbrella import main
+from itkit.dataset.registry import ALIASES, DATASETS, EXPORTS, load_converter, load_spec
+
+
+def test_list_names_every_release(capsys):
+    assert main(["convert-dataset", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in NAMES)
+
+
+@pytest.mark.parametrize("name", [*DATASETS, *EXPORTS])
+def test_help_and_argument_round_trip(name, capsys):
+    assert main(["convert-dataset", name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--existing" in shown
+    operation = load_converter(name)
+    given = ["in", "out", "--ext", ".nrrd"]
+    if name in DATASETS:
+        assert "order Z Y X" in shown
+        given += ["--labels", "left kidney", "liver", "--spacing", "1", "2", "3", "--merge", "a b=c,d"]
+    params, options = parse(operation, given)
+    assert parse(operation, to_argv(params, options)) == (params, options)
+    if name in DATASETS:
+        assert params.labels == ("left kidney", "liver")
+        assert params.spacing == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["kits32", "a", "b"], "did you mean 'kits23'"),
+    (["kits23", "nowhere", "b"], "does not exist"),
+    (["kits23", ".", "b", "--spacing", "0", "1", "1"], "Z: expected > 0 mm"),
+    (["kits23", "a"], "missing dest"),
+])  # fmt: skip
+def test_misuse_is_one_line_and_code_2(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert-dataset", *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+
+
+def test_module_runs_with_workers(tmp_path):
+    one = release("kits23")
+    done = subprocess.run(
+        [sys.executable, "-m", "itkit.dataset.KiTS23.convert_nii_mha", one.source, tmp_path, "--mp"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 done, 0 skipped, 0 failed, 1 unpaired" in done.stdout
+    assert one.problems(tmp_path) == []
+
+
+def test_a_release_by_its_own_name(tmp_path):
+    one = release("totalsegmentator_mri_v1")
+    arguments = [str(one.source), str(tmp_path), "--progress", "none"]
+    assert main(["convert-dataset", "TotalSegmentator-MRI-v1", *arguments]) == 0
+    assert json.loads((tmp_path / "dataset.json").read_text())["name"] == "totalsegmentator_mri_v1"
+
+
+def test_listing_imports_no_heavy_package():
+    code = (
+        "import sys; from itkit.cli.umbrella import main; main(['convert-dataset', '--list']);"
+        "sys.exit(bool({'torch', 'SimpleITK', 'pydicom', 'PIL'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_pattern_matches_its_own_example(name):
+    import re
+
+    family = load_spec(name).variants or (load_spec(name),)
+    for spec in family:
+        for number, pattern in enumerate(spec.patterns):
+            assert re.fullmatch(pattern.regex, pattern.example), (spec.name, pattern.example)
+            earlier = [other for other in spec.patterns[:number] if re.fullmatch(other.regex, pattern.example)]
+            assert not earlier, (spec.name, pattern.example)
+        assert spec.homepage
+        assert spec.licence
+        assert spec.citation
+        assert spec.sources
+    assert all(variant in {one.name.removeprefix(f"{name}_") for one in family}
+               for family_name, variant in ALIASES.values() if family_name == name)  # fmt: skip

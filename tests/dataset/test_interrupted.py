@@ -1,0 +1,94 @@
+"""A converter that is killed at any moment is completed by the same command, with the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from synthetic import Release, convert, tree
+
+from itkit.dataset.registry import DATASETS
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(name, source, dest, *more):
+    return [
+        sys.executable,
+        "-m",
+        f"itkit.dataset.{DATASETS[name][0]}",
+        str(source),
+        str(dest),
+        "--progress",
+        "json",
+        *more,
+    ]
+
+
+@pytest.mark.parametrize(("name", "cases", "after", "more"), [
+    ("kits23", 6, 2, ()), ("brats2024", 5, 1, ("--workers", "2")), ("sa_med2d_20m", 1050, 1, ()),
+])  # fmt: skip
+def test_killed_and_completed(name, cases, after, more, tmp_path):
+    """Kill after some cases have ended; the rest is done by the next run, and nothing is left over."""
+    folder = tmp_path / "release"
+    one = _many_slices(folder, cases) if name == "sa_med2d_20m" else Release(name, folder, cases)
+    source = one.source
+    dest = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(name, source, dest, *more), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
+        start_new_session=True,
+    )  # fmt: skip
+    ended = 0
+    for line in process.stdout:
+        ended += b'"event": "case"' in line
+        if ended >= after:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (dest / "dataset.json").exists()
+    done = subprocess.run(
+        command(name, source, dest), capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'"skipped": {after}' in done.stdout.splitlines()[-1] or more
+    convert(name, source, tmp_path / "undisturbed")
+    assert tree(dest) == tree(tmp_path / "undisturbed")
+    assert one.problems(dest) == []
+    assert not (dest / ".itkit" / "tmp").exists()
+
+
+def _many_slices(folder, count):
+    """A release whose index has more than one part."""
+    one = Release("sa_med2d_20m", folder)
+    index = one.source / "SAMed2D_v1.json"
+    pairs = json.loads(index.read_text())
+    first = next(iter(pairs))
+    stem = first.removeprefix("images/").removesuffix(".png")
+    for number in range(count):
+        name = stem.replace("--x_", f"_{number}--x_")
+        os.link(one.source / first, one.source / "images" / f"{name}.png")
+        pairs[f"images/{name}.png"] = pairs[first]
+    index.write_text(json.dumps(pairs, indent=4))
+    one.truth["duplicates"] = [path.removeprefix("images/").removesuffix(".png") for path in pairs]
+    (folder / "expected.json").write_text(json.dumps(one.truth))
+    return one
+
+
+def test_an_interrupt_ends_with_code_130_and_can_be_completed(tmp_path):
+    one = _many_slices(tmp_path / "release", 400)
+    dest = tmp_path / "out"
+    process = subprocess.Popen(
+        command("sa_med2d_20m", one.source, dest), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+    process.stdout.readline()  # it has started
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    result, _ = convert("sa_med2d_20m", one.source, dest)
+    assert result.exit_code == 0
+    assert one.problems(dest) == []
