@@ -193,6 +193,7 @@ def merge_masks(
             owner[z][inside] = np.where(before == 0, dtype.type(value), before) if rule == "first" else value
             if stack is not None:
                 stack[z, ..., channel[value]][inside] = 1
+        del mask  # before the next one is read
     if overlaps and rule == "error":
         (a, b), count = max(overlaps.items(), key=lambda item: item[1])
         raise LabelError(

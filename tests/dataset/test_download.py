@@ -13,6 +13,7 @@ from synthetic import convert, release
 
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.dataset.TCGA.download import OPERATION
+from itkit.dataset.TCGA.nbia import Server
 from itkit.run.api import run
 
 pytestmark = pytest.mark.net
@@ -161,6 +162,15 @@ def test_a_cut_connection_is_continued_or_begun_anew(can_continue, server, tmp_p
     ranges = [wanted for path, _, wanted in server.asked if path.endswith("getImageWithMD5Hash")]
     half = len(server.series[uid][1]) // 2
     assert ranges == [None, None, f"bytes={half}-"]
+
+
+@pytest.mark.parametrize("can_continue", [True, False])
+def test_a_continued_file_has_the_bytes_that_were_sent(can_continue, server, tmp_path):
+    server.can_continue, server.faults = can_continue, ["cut"]
+    uid, (_, data) = next(iter(server.series.items()))
+    connection = Server(f"http://127.0.0.1:{server.server_address[1]}", pause_s=0.01)
+    connection.download("getImageWithMD5Hash", {"SeriesInstanceUID": uid}, tmp_path / "x.zip")
+    assert (tmp_path / "x.zip").read_bytes() == data
 
 
 def test_a_run_that_gave_up_is_continued_by_the_next(server, tmp_path):
