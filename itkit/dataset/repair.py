@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from itkit.core.axes import to_xyz
 from itkit.core.errors import ReadError
 from itkit.io.header_model import MOST_INFLATED, Header, UnsupportedHeader
 from itkit.io.headers import volume_suffix
@@ -86,6 +87,7 @@ def _rectified(path: Path) -> tuple[Header, float] | None:
         header = parse_nifti(bytes(head), path, available, encoding="gzip" if is_gzip else "raw")
     except (ReadError, UnsupportedHeader):
         return None
-    ends = np.array(list(product(*((0, size - 1) for size in header.geometry.size_zyx[::-1]))))
+    corners = product(*((0, size - 1) for size in to_xyz(header.geometry.size_zyx)))
+    ends = np.array(list(corners))
     moved = np.linalg.norm(ends @ (new - affine)[:, :3].T, axis=1).max()
     return header, float(moved)
