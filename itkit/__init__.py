@@ -12,9 +12,11 @@ Examples
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as typing has it, which takes longer to import than the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from itkit.core.volume import Case as Case
     from itkit.core.volume import Geometry as Geometry
     from itkit.core.volume import Volume as Volume

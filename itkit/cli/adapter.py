@@ -107,7 +107,8 @@ def _help(field: FieldInfo) -> str:
         notes.append(f"order {' '.join(axes.order)}")
     if unit is not None:
         notes.append(unit.name)
-    if field.default not in (PydanticUndefined, None, False, ()) and marker(field, Positional) is None:
+    is_shown = not any(field.default is nothing for nothing in (PydanticUndefined, None, False, ()))
+    if is_shown and marker(field, Positional) is None:
         default = field.default
         shown = " ".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default
         notes.append(f"default: {shown}")
@@ -201,6 +202,9 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     ParamsError
         With one line a wrong value.
     """
+    for name, value in values.items():
+        if value == "" and name in model.model_fields and _base(model.model_fields[name].annotation) is Path:
+            raise ParamsError(f"{option_name(name)}: an empty path; is a shell variable unset?")
     try:
         return model(**values)
     except ValidationError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from itkit.cli.adapter import help_text
 from itkit.cli.catalogue import CATALOGUE, load
 from itkit.cli.main import HELP_FOLDER
@@ -11,7 +13,7 @@ from itkit.io.meta import write_text
 def main() -> None:
     """Write the help page of every command."""
     for name in CATALOGUE:
-        write_text(HELP_FOLDER / f"{name}.txt", help_text(load(name)))
+        write_text(Path(HELP_FOLDER, f"{name}.txt"), help_text(load(name)))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ when the package is built, and a test keeps it true.
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
-HELP_FOLDER = Path(__file__).parent / "help"
+HELP_FOLDER = os.path.join(os.path.dirname(__file__), "help")  # noqa: PTH118, PTH120 - pathlib takes longer than the rest
 
 
 def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -> int:
@@ -21,19 +21,23 @@ def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -
         print(f"{name} (itkit {__version__})")
         return 0
     if "--help" in argv or "-h" in argv or not argv:
-        page = HELP_FOLDER / f"{name}.txt"
-        if not page.exists():
-            from itkit.cli.adapter import help_text
-            from itkit.cli.catalogue import load
-
-            text = help_text(load(name))
-        else:
-            text = page.read_text(encoding="utf-8")
+        text = _help_page(name)
         print(text if prog is None else text.replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     from itkit.cli.terminal import run_command
 
     return run_command(name, argv, prog=prog)
+
+
+def _help_page(name: str) -> str:
+    try:
+        with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
+            return page.read()
+    except FileNotFoundError:
+        from itkit.cli.adapter import help_text
+        from itkit.cli.catalogue import load
+
+        return help_text(load(name))
 
 
 def itk_check() -> int:

@@ -106,6 +106,12 @@ class Params(BaseModel):
         text = json.dumps({**kept, **more}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def absolute_values(self) -> dict[str, Any]:
+        """Return the values as JSON has them, paths absolute: what repeats a run from any folder."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        paths = {name: getattr(self, name) for name in values if isinstance(getattr(self, name), Path)}
+        return {**values, **{name: str(path.absolute()) for name, path in paths.items()}}
+
 
 def _values(order: str, *, one_for_all: bool = False) -> BeforeValidator:
     def check(value: Any) -> Any:
@@ -161,7 +167,14 @@ RangeDegZyx = Annotated[
 NonNegativeZyx = Annotated[_Floats, Axes("ZYX"), _values("ZYX"), _each(lambda v: v >= 0, ">= 0")]
 
 
-def _orientation(code: str) -> str:
+def orientation_code(code: str) -> str:
+    """Return a code in capitals.
+
+    Raises
+    ------
+    ValueError
+        When it is none of the 48.
+    """
     upper = code.upper()
     if len(upper) != 3 or sorted(min(letter, _OPPOSITE.get(letter, letter)) for letter in upper) != ["A", "I", "L"]:
         raise ValueError(
@@ -171,7 +184,7 @@ def _orientation(code: str) -> str:
 
 
 _OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
-OrientationCode = Annotated[str, AfterValidator(_orientation)]
+OrientationCode = Annotated[str, AfterValidator(orientation_code)]
 
 VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -11,8 +12,8 @@ from typing import Any
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.io.headers import Header
+from itkit.io.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
-from itkit.io.sitk_toolkit import read_any_header
 
 SERIES_META = "series_meta.json"
 
@@ -109,8 +110,20 @@ def is_entry(value: Any) -> bool:
     """Whether a value has the shape of an index entry."""
     return (
         isinstance(value, Mapping)
-        and {"size", "spacing", "origin_xyz", "direction_xyz", "dtype", "file"} <= value.keys()
+        and {"dtype", "file"} <= value.keys()
         and isinstance(value["file"], Mapping)
+        and all(_are_numbers(value.get(name), count) for name, count in _INDEX_NUMBERS.items())
+    )
+
+
+_INDEX_NUMBERS = {"size": 3, "spacing": 3, "origin_xyz": 3, "direction_xyz": 9}
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,22 +20,19 @@ from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import LabelError, ReadError, WriteError
 from itkit.core.volume import Geometry, Kind, Volume
 from itkit.io.codecs import read_voxels, write_volume_file
-from itkit.io.headers import Header, UnsupportedHeader, read_header, unit_files
-from itkit.io.layouts import split_extension
+from itkit.io.disk import commit_files, sync_file
+from itkit.io.headers import Header, unit_files
+from itkit.io.inspect import last_line as last_line
+from itkit.io.inspect import read_any_header as read_any_header
+from itkit.io.inspect import read_geometry as read_geometry
+from itkit.io.inspect import require_single_volume as require_single_volume
+from itkit.io.inspect import sitk_module as sitk_module
 from itkit.io.nii_toolkit import apply_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Compression = Literal["none", "fast", "small"]
-
-
-def sitk_module() -> Any:
-    """Import SimpleITK, with the messages that ITK prints by itself turned off."""
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    return sitk
 
 
 @contextmanager
@@ -48,99 +45,6 @@ def itk_threads(threads: int) -> Iterator[Any]:
         yield sitk
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
-
-
-def last_line(error: BaseException) -> str:
-    """Return the last useful line of a foreign error message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
-    return text.split("): ", 1)[-1] if text.startswith("sitk::ERROR") or "itk::ERROR" in text else text
-
-
-def read_any_header(path: Path) -> Header:
-    """Read a volume's header with our parser, or with SimpleITK where the header is unusual.
-
-    Raises
-    ------
-    ReadError
-        When the file is missing, empty, truncated in its header, or of no known format.
-    """
-    if split_extension(path.name) is None:
-        raise ReadError(f"{path}: not a volume file that ITKIT reads")
-    try:
-        return read_header(path)
-    except UnsupportedHeader:
-        return _read_itk_header(path)
-    except OSError as error:
-        raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
-
-
-def _read_itk_header(path: Path) -> Header:
-    sitk = sitk_module()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ReadError(f"{path}: not readable as a volume ({last_line(error)})") from error
-    size, ndim = list(reader.GetSize()), reader.GetDimension()
-    if ndim == 4 and size[3] == 1:
-        ndim = 3
-    direction = reader.GetDirection()
-    full = reader.GetDimension()
-    pad = [size[i] if i < full else 1 for i in range(3)]
-    spacing = [reader.GetSpacing()[i] if i < full else 1.0 for i in range(3)]
-    origin = [reader.GetOrigin()[i] if i < full else 0.0 for i in range(3)]
-    cosines = [
-        direction[row * full + column] if row < full and column < full else float(row == column)
-        for row in range(3)
-        for column in range(3)
-    ]
-    dtype = np.dtype(
-        sitk.extra._get_numpy_dtype(sitk.Image([1] * 2, reader.GetPixelID(), reader.GetNumberOfComponents()))
-    )
-    components = reader.GetNumberOfComponents()
-    x, y, z = origin
-    return Header(
-        geometry=Geometry(to_zyx(pad), to_zyx(spacing), (x, y, z), tuple(cosines)),
-        ndim=ndim,
-        dtype=dtype.name,
-        components=components,
-        size_bytes=int(np.prod(size, dtype=np.int64)) * components * dtype.itemsize,
-        data_path=path,
-        data_offset=0,
-        encoding="itk",
-        file_format="read by SimpleITK",
-    )
-
-
-def read_geometry(path: str | os.PathLike[str]) -> Geometry:
-    """Read a volume's grid from its header alone.
-
-    Raises
-    ------
-    ReadError
-        When the header can't be read, or the file holds no single 3-D volume.
-    """
-    path = Path(path)
-    header = read_any_header(path)
-    require_single_volume(header, path)
-    return header.geometry
-
-
-def require_single_volume(header: Header, path: Path, *, channels: bool = False) -> None:
-    """Refuse what is not one 3-D volume (with ``channels``: of several components).
-
-    Raises
-    ------
-    ReadError
-        For 2-D and 4-D files and, unless ``channels``, for RGB and vector files.
-    """
-    if header.ndim != 3:
-        advice = "split it into volumes first" if header.ndim > 3 else "stack slices into a volume first"
-        raise ReadError(f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; {advice}")
-    if header.components != 1 and not channels:
-        raise ReadError(f"{path.name}: expected one value a voxel; the file has {header.components} (RGB or vector)")
 
 
 def read_volume(
@@ -287,32 +191,6 @@ def stage_volume(
     except OSError as error:
         raise WriteError(f"{path.name}: can't be written ({error.strerror or error})") from error
     return tuple(files)
-
-
-def sync_file(path: Path) -> None:
-    """Wait until a file's bytes are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Move staged files to their final names, in the given order; across file systems through a hidden sibling."""
-    for folder in dict.fromkeys(final.parent for _, final in moves):
-        folder.mkdir(parents=True, exist_ok=True)
-    for staged, final in moves:
-        try:
-            staged.replace(final)
-        except OSError as error:
-            if error.errno != 18:  # EXDEV
-                raise
-            hidden = final.with_name(f".itkit-{uuid.uuid4().hex}-{final.name}")
-            shutil.copy2(staged, hidden)
-            sync_file(hidden)
-            hidden.replace(final)
-    return [final for _, final in moves]
 
 
 def to_sitk(volume: Volume) -> Any:

@@ -8,9 +8,9 @@ import uuid
 from pathlib import Path
 
 from itkit.core.errors import ReadError, WriteError
+from itkit.io.disk import sync_file
 from itkit.io.headers import UnsupportedHeader, unit_files
 from itkit.io.meta import file_stamp, refresh_index
-from itkit.io.sitk_toolkit import sync_file
 
 
 def _unit(path: Path) -> tuple[Path, ...]:
@@ -20,6 +20,27 @@ def _unit(path: Path) -> tuple[Path, ...]:
     except (ReadError, UnsupportedHeader, OSError):
         return (path,)
     return tuple(sorted(files, key=lambda file: file == path))
+
+
+def obstacles(path: Path, folder: Path, *, is_link: bool) -> list[str]:
+    """Say why a volume can't go to a folder: its data file is missing or elsewhere, or another file has its name."""
+    try:
+        files = unit_files(path)
+    except UnsupportedHeader:
+        files = (path,)
+    except (ReadError, OSError) as error:
+        return [str(error)]
+    for file in files:
+        final = folder / file.name
+        if not file.exists():
+            return [f"{path}: its data file {file.name} is missing"]
+        if not (final.exists() or final.is_symlink()):
+            continue
+        if is_link and not (final.is_symlink() and final.resolve() == file.resolve()):
+            return [f"{final} exists and is no link to {file}; left alone"]
+        if not is_link and (not final.exists() or file_stamp(final) != file_stamp(file)):
+            return [f"{final} exists and differs; left alone"]
+    return []
 
 
 def copy_unit(path: Path, folder: Path) -> list[str]:

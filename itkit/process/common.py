@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,7 +46,7 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
     value = {
         "operation": operation,
         "itkit": itkit.__version__,
-        "params": json.loads(params.model_dump_json()),
+        "params": params.absolute_values(),
         "options": {key: value for key, value in run.options.items() if value not in (None, False)},
         "counts": {**counts, "unpaired": len(run.plan.unpaired)},
         **more,

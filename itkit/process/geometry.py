@@ -1,4 +1,7 @@
-"""Grids made from grids, and voxels moved between them: what several operations share."""
+"""Grids made from grids, and voxels moved between them: what several operations share.
+
+Functions that touch voxels import numpy themselves, so that commands which read headers alone start without it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from itkit.core.axes import to_xyz, to_zyx
-from itkit.core.errors import GeometryMismatchError
+from itkit.core.errors import GeometryMismatchError, ResourceError
+from itkit.core.params import orientation_code
 from itkit.core.volume import GRID_TOLERANCE_MM, Case, Geometry, Volume
-from itkit.kernels import reorient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
+_LONGEST_AXIS = 2**31
 _OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
 
 
@@ -46,7 +49,9 @@ def resampled_grid(
         size, spacing = old_size, old_spacing
         if spacing_zyx[axis] > 0:
             spacing = float(spacing_zyx[axis])
-            size = max(1, math.floor(round(old_size * old_spacing / spacing, 6) + 0.5))
+            size = max(1, math.floor(round(min(old_size * old_spacing / spacing, 2.0**62), 6) + 0.5))
+            if size >= _LONGEST_AXIS:
+                raise ResourceError(f"spacing {spacing:g} mm gives {size:.2g} voxels along axis {'ZYX'[axis]}")
         elif size_zyx[axis] > 0:
             size = int(size_zyx[axis])
             spacing = old_spacing if size == old_size else old_size * old_spacing / size
@@ -117,20 +122,27 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     >>> orient(volume, "RPS").array_zyx.tolist()
     [[[2, 1, 0], [5, 4, 3]]]
     """
+    code = orientation_code(code)
     axes_zyx, flips_zyx = orientation_steps(volume.geometry, code)
     if axes_zyx == (0, 1, 2) and not any(flips_zyx):
         return volume
     grid = oriented_grid(volume.geometry, code)
     if volume.array_zyx.ndim == 4:
+        import numpy as np
+
         array = volume.array_zyx.transpose(*axes_zyx, 3)
         return volume.with_array(
             np.ascontiguousarray(np.flip(array, tuple(i for i, flip in enumerate(flips_zyx) if flip))), grid
         )
+    from itkit.kernels import reorient
+
     return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
 
 
 def cast(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
     """Convert voxels to a type: rounded to nearest and clamped where it is an integer type; nan becomes 0 there."""
+    import numpy as np
+
     dtype = np.dtype(dtype)
     if array.dtype == dtype or dtype.kind not in "iu":
         return array.astype(dtype, copy=False)

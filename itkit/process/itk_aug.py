@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Unit, VolumeExtension
+from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Unit, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Geometry, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import write_json
@@ -44,6 +44,8 @@ class AugParams(OutputParams):
     """Greatest shift along the physical axes."""
     random_flip: Annotated[NonNegativeZyx, Unit("probability")] = (0.0, 0.0, 0.0)
     """Probability of a mirror image along each physical axis."""
+    recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
+    """Search sub-folders."""
     fill: float | None = None
     """Image value outside the source (default: the image's minimum; labels 0)."""
     ext: VolumeExtension = ".mha"
@@ -178,7 +180,7 @@ def _outputs(params: AugParams) -> dict[str, Target]:
 
 def plan(params: AugParams) -> Plan:
     """List the pairs of the two folders; only what is written is read."""
-    pairs = find_pairs(params.img_folder, params.lbl_folder)
+    pairs = find_pairs(params.img_folder, params.lbl_folder, recursive=params.recursive)
     targets = _outputs(params)
     for target in targets.values():
         require_destination(target.folder, params.img_folder, params.lbl_folder)

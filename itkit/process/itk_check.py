@@ -24,8 +24,7 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.report import write_check_report
-from itkit.io.transfer import copy_unit, delete_unit, link_unit, refresh_index_if_writable
-from itkit.kernels import finite_summary, label_counts
+from itkit.io.transfer import copy_unit, delete_unit, link_unit, obstacles, refresh_index_if_writable
 from itkit.process.geometry import grid_difference
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
@@ -51,6 +50,8 @@ class CheckParams(Params):
     """What to do: report, delete samples that break a rule, or copy or link the valid ones."""
     sample_folder: Annotated[Path, Positional("sample_folder")]
     """Dataset (image/ and label/), or a flat folder of volumes."""
+    recursive: Annotated[bool, Short("-r")] = False
+    """Search sub-folders."""
     output: Annotated[Path | None, Short("-o")] = None
     """Folder for copy and symlink."""
     min_size: SizeZyx = (-1, -1, -1)
@@ -130,14 +131,17 @@ def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
 
 def voxel_findings(volume: Volume, name: str) -> tuple[list[str], dict[str, Any]]:
     """Return what is wrong with a volume's voxels, and facts about them."""
+    from itkit.kernels import finite_summary, label_counts  # numpy with it; headers alone start without
+
     if volume.kind == "label":
         counts = label_counts(volume.array_zyx)
         return [], {"classes": {str(value): count for value, count in counts.items()}}
     low, high, n_nan, n_inf = finite_summary(volume.array_zyx)
+    low, high = float(low), float(high)
     wrong = [f"{name} holds {count} {what} voxels" for count, what in ((n_nan, "nan"), (n_inf, "infinite")) if count]
     if low == high and not wrong:
         wrong.append(f"{name} is constant ({low:g})")
-    return wrong, {"min": float(low), "max": float(high)}
+    return wrong, {"min": low if math.isfinite(low) else None, "max": high if math.isfinite(high) else None}
 
 
 def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
@@ -172,17 +176,19 @@ def plan(params: CheckParams) -> Plan:
     if params.output is not None:
         require_destination(params.output, folder)
     if is_dataset(folder):
-        pairs = find_dataset(folder)
+        pairs = find_dataset(folder, recursive=params.recursive)
         files: dict[str, Mapping[str, Path]] = {**pairs.pairs}
         files |= {item.case_id: {LABEL if item.lacks == IMAGE else IMAGE: item.path} for item in pairs.unpaired}
         notes: tuple[str, ...] = ()
+        unpaired = pairs.unpaired
     elif (folder / IMAGE).is_dir() or (folder / LABEL).is_dir():
         there, missing = (IMAGE, LABEL) if (folder / IMAGE).is_dir() else (LABEL, IMAGE)
         raise LayoutError(
             f"{folder} holds {there}/ but no {missing}/; give {folder / there} to check it as a flat folder"
         )
     else:
-        files = {case: {_FLAT: path} for case, path in find_volumes(folder).items()}
+        unpaired = ()
+        files = {case: {_FLAT: path} for case, path in find_volumes(folder, recursive=params.recursive).items()}
         notes = (f"{folder} has no image/ and label/: checked as a flat folder of volumes",)
     if not files:
         raise LayoutError(f"{folder}: no volume to check was found")
@@ -190,7 +196,7 @@ def plan(params: CheckParams) -> Plan:
         Job(case, {name: InputFile(path, "label" if name == LABEL else "image") for name, path in parts.items()})
         for case, parts in sorted(files.items())
     )
-    return Plan(jobs, (), None, notes)
+    return Plan(jobs, unpaired, None, notes)
 
 
 def collect(params: CheckParams, run: Collected) -> Report:
@@ -242,17 +248,24 @@ def _is_doomed(record: Record, params: CheckParams) -> bool:
 
 
 def _transfer(params: CheckParams, jobs: Sequence[Job], lines: Sequence[str]) -> Report:
+    """Copy or link whole samples: one part in the way, or one that can't be moved, holds its partner back too."""
     assert params.output is not None
     act = copy_unit if params.mode == "copy" else link_unit
     problems: list[str] = []
     for job in jobs:
-        for name, file in job.inputs.items():
-            problems += act(file.path, params.output if name == _FLAT else params.output / name)
+        base = Path(job.case_id).parent
+        moves = [
+            (file.path, params.output / base if name == _FLAT else params.output / name / base)
+            for name, file in job.inputs.items()
+        ]
+        found = [problem for path, folder in moves for problem in obstacles(path, folder, is_link=act is link_unit)]
+        for path, folder in moves if not found else ():
+            found += act(path, folder)
+        problems += found[:1]
     verb = "copied" if params.mode == "copy" else "linked"
     index = refresh_index_if_writable(params.output) if params.output.is_dir() else ()
-    return Report(
-        (*lines, *problems, f"{verb} {len(jobs)} valid samples to {params.output}", *index), 1 if problems else 0
-    )
+    done = f"{verb} {len(jobs) - len(problems)} valid samples to {params.output}"
+    return Report((*lines, *problems, done, *index), 1 if problems else 0)
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from itkit.core.errors import CaseSkipped
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import OrientationCode, PatchZyx, Positional, VolumeExtension
+from itkit.core.params import OrientationCode, PatchZyx, Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
@@ -37,6 +37,8 @@ class PatchParams(OutputParams):
 
     src_folder: Annotated[Path, Positional("source")]
     """Dataset to read: image/ and label/."""
+    recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
+    """Search sub-folders."""
     dst_folder: Annotated[Path, Positional("dest")]
     """Folder to write."""
     patch_size: PatchZyx
@@ -82,12 +84,19 @@ class PatchGrid:
 def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
     """Return where patches start along an axis: 0, s, 2s, …, and a last one at the end.
 
+    Raises
+    ------
+    ValueError
+        When the patch is longer than the axis.
+
     Examples
     --------
     >>> patch_starts(10, 4, 3), patch_starts(11, 4, 3), patch_starts(4, 4, 9)
     ((0, 3, 6), (0, 3, 6, 7), (0,))
     """
     last = length - patch
+    if last < 0:
+        raise ValueError(f"a patch of {patch} voxels is longer than the axis of {length}; pad the volume first")
     starts = list(range(0, last + 1, stride))
     return tuple(starts if starts[-1] == last else [*starts, last])
 
@@ -206,9 +215,11 @@ def plan(params: PatchParams) -> Plan:
     source, dest = require_folder(params.src_folder), params.dst_folder
     require_destination(dest, source)
     if not is_dataset(source) and params.still_save_when_no_label and (source / IMAGE).is_dir():
-        pairs = Pairs({case: {IMAGE: path} for case, path in find_volumes(source / IMAGE).items()}, ())
+        pairs = Pairs(
+            {case: {IMAGE: path} for case, path in find_volumes(source / IMAGE, recursive=params.recursive).items()}, ()
+        )
     else:
-        pairs = find_dataset(source)
+        pairs = find_dataset(source, recursive=params.recursive)
         if params.still_save_when_no_label:
             lone = {item.case_id: {IMAGE: item.path} for item in pairs.unpaired if item.lacks == LABEL}
             pairs = Pairs({**pairs.pairs, **lone}, tuple(item for item in pairs.unpaired if item.lacks != LABEL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -259,10 +260,10 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
             continue
         grid = reference.geometry if reference else target_grid(item.geometry, params)
         itemsize = np.dtype(item.dtype).itemsize
-        slow = (
-            params.interpolation == "bspline" or params.antialias or axis_aligned_indices(item.geometry, grid) is None
-        )
-        out_voxels = int(np.prod(grid.size_zyx, dtype=np.int64))
+        turned = oriented_grid(item.geometry, grid.orientation).direction_xyz
+        is_oblique = any(abs(p - q) > 1e-6 for p, q in zip(turned, grid.direction_xyz, strict=True))
+        slow = params.interpolation == "bspline" or params.antialias or is_oblique
+        out_voxels = math.prod(grid.size_zyx)
         voxels = item.nbytes // itemsize
         total += (voxels + out_voxels) * (itemsize + (16 if slow else itemsize))
     return total

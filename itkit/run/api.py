@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from itkit.core.errors import ParamsError
 from itkit.run.options import RunOptions
 from itkit.run.runner import RunResult, execute
 
@@ -58,10 +59,18 @@ def run(
     0
     """
     from itkit.cli.adapter import make_params
-    from itkit.cli.catalogue import load
+    from itkit.cli.catalogue import CATALOGUE, load
 
-    operation = load(operation) if isinstance(operation, str) else operation
+    if isinstance(operation, str):
+        if operation not in CATALOGUE:
+            raise ParamsError(f"no command {operation!r}; there are {', '.join(CATALOGUE)}")
+        operation = load(operation)
     run_names = RunOptions.model_fields.keys()
+    useless = [name for name in values if (options if name in run_names else params) is not None]
+    if useless:
+        raise ParamsError(f"{useless[0]} is given beside the model that holds it; change the model instead")
+    if params is not None and not isinstance(params, operation.params):
+        raise ParamsError(f"{operation.name} takes {operation.params.__name__}; got {type(params).__name__}")
     if params is None:
         params = make_params(operation.params, {name: value for name, value in values.items() if name not in run_names})
     if options is None:

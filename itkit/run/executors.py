@@ -148,13 +148,14 @@ class DaskExecutor:
     """Cases on a Dask cluster that sees the same file system."""
 
     def __init__(self, address: str | None, workers: int, budget: int) -> None:
+        self.distributed: Any = require("distributed", extra="dask", why="--executor dask")
         self.address = address
         self.workers = workers
         self.budget = budget
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result."""
-        distributed: Any = require("distributed", extra="dask", why="--executor dask")
+        distributed = self.distributed
         local = {} if self.address else {"n_workers": self.workers, "threads_per_worker": 1, "dashboard_address": None}
         with distributed.Client(self.address, set_as_default=False, **local) as client:
             futures = {client.submit(run_task, task, pure=False): task for task in tasks}

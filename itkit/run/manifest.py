@@ -32,6 +32,8 @@ class Manifest:
         """Newest finished record of each case of one operation; a torn or foreign line is passed over."""
         newest: dict[str, Record] = {}
         for line in self._lines():
+            if line.get("operation") == operation and line.get("status") == "skipped":
+                newest.pop(str(line.get("case")), None)  # what it was made into before is gone
             if line.get("operation") == operation and line.get("status") == "done":
                 try:
                     newest[line["case"]] = record_of(line)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import itkit
-from itkit.core.errors import ItkitError, LayoutError, ReadError, WriteError
+from itkit.core.errors import CaseError, ItkitError, LayoutError, ReadError, WriteError
 from itkit.core.operation import Collected, Job, Operation, Plan, Record, Report
 from itkit.core.params import Params
 from itkit.io.headers import UnsupportedHeader, unit_files
-from itkit.io.layouts import STATE_FOLDER, require_destination
+from itkit.io.inspect import read_any_header
+from itkit.io.layouts import STATE_FOLDER, require_destination, split_extension
 from itkit.io.meta import file_stamp, refresh_index, write_json
-from itkit.io.sitk_toolkit import read_volume
 from itkit.run.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
 from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
@@ -125,11 +126,19 @@ def _refuse(operation: Operation[Any], plan: Plan, options: RunOptions) -> None:
     if not plan.jobs and not (options.shard and options.shard != "1/1") and plan.dest is not None:
         lone = f"; {len(plan.unpaired)} files have no partner" if plan.unpaired else ""
         raise LayoutError(f"{operation.name}: no volume to work on was found in the source{lone}")
-    inputs = {file.path.resolve() for job in plan.jobs for file in job.inputs.values()}
-    for job in plan.jobs:
-        for path in job.outputs():
-            if path.resolve() in inputs:
-                raise LayoutError(f"{path} is an input and would be overwritten; choose another destination")
+    if len({job.case_id for job in plan.jobs}) < len(plan.jobs):
+        twice = next(case for case, count in Counter(job.case_id for job in plan.jobs).items() if count > 1)
+        raise LayoutError(f"two cases of the source share the id {twice!r}; rename or move one of them")
+    outputs = [path for job in plan.jobs for path in job.outputs()]
+    folders: dict[Path, Path] = {}
+    taken = (
+        {file.path.resolve(): "is an input and" for job in plan.jobs for file in job.inputs.values()} if outputs else {}
+    )
+    for path in outputs:
+        real = folders.setdefault(path.parent, path.parent.resolve()) / path.name
+        if real in taken:
+            raise LayoutError(f"{path} {taken[real]} would be overwritten; choose another destination")
+        taken[real] = "is the output of two volumes and"
     if plan.dest is not None:
         require_destination(plan.dest)
 
@@ -188,7 +197,8 @@ def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mappin
             "left",
             f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
         )
-    if record is None or foreign or len(present) < len(ours):
+    wanted = {*ours, *(_place(path) for path in job.outputs())}
+    if record is None or foreign or wanted != {path for path in present if path in ours}:
         return "run", ""
     if record.key != key or record.inputs != inputs:
         return "run", ""
@@ -202,10 +212,19 @@ def _foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:
 
 
 def _reads_whole(path: Path) -> bool:
-    if path.suffix.lower() in (".raw", ".zraw"):
-        return False  # its header tells
+    """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
+    from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
+
+    if split_extension(path.name) is None:  # a data file: its header tells
+        stem = path.name.split(".raw")[0].split(".zraw")[0]
+        headers = [path.with_name(stem + suffix) for suffix in (".mhd", ".nhdr")]
+        return any(header.exists() and _reads_whole(header) for header in headers)
+    if not os.access(path, os.R_OK):
+        return True
     try:
-        read_volume(path)
+        header = read_any_header(path)
+        if header.ndim == 3 and header.components == 1:
+            read_volume(path)
     except ItkitError:
         return False
     return True
@@ -237,19 +256,32 @@ class _Session:
     def run(
         self, decisions: Sequence[_Decision], manifest: Manifest | None, confirm: Callable[[str], bool] | None
     ) -> RunResult:
-        records: list[Record] = []
-        interrupted = False
         stage = None
+        executor = self._executor()
         if manifest is not None and any(decision.action == "run" for decision in decisions):
             stage = Stage.open(manifest, self.operation.name)
-            write_json(manifest.dest / STATE_FOLDER / RUN_FILE, self.describe())
+        with contextlib.closing(stage) if stage is not None else contextlib.nullcontext():
+            return self._run(decisions, manifest, stage, executor, confirm)
+
+    def _run(
+        self,
+        decisions: Sequence[_Decision],
+        manifest: Manifest | None,
+        stage: Stage | None,
+        executor: Executor,
+        confirm: Callable[[str], bool] | None,
+    ) -> RunResult:
+        records: list[Record] = []
+        interrupted = False
+        if stage is not None:
+            write_json(stage.manifest.dest / STATE_FOLDER / RUN_FILE, self.describe())
         try:
             for decision in decisions:
                 if decision.action != "run":
                     self._note(records, Record(decision.job.case_id, decision.action, decision.message), len(decisions))  # type: ignore[arg-type]  # actions are statuses
             by_case = {decision.job.case_id: decision for decision in decisions if decision.action == "run"}
             tasks = (self._task(decision, number, stage) for number, decision in enumerate(by_case.values()))
-            results = self._executor().run(tasks if self._is_serial else list(tasks))
+            results = executor.run(tasks if self._is_serial else list(tasks))
             for task, result in results:
                 decision = by_case[task.job.case_id]
                 record = self._settle(decision, result, stage)
@@ -259,18 +291,14 @@ class _Session:
                     break
         except KeyboardInterrupt:
             interrupted = True
-        try:
-            return self._end(records, self._collect(records, manifest, confirm), manifest, interrupted=interrupted)
-        finally:
-            if stage is not None:
-                stage.close()
+        return self._end(records, self._collect(records, manifest, confirm), manifest, interrupted=interrupted)
 
     def describe(self) -> dict[str, Any]:
         """Everything that repeats this run."""
         return {
             "itkit": itkit.__version__,
             "operation": self.operation.name,
-            "params": json.loads(self.params.model_dump_json()),
+            "params": self.params.absolute_values(),
             "options": json.loads(self.options.model_dump_json(exclude_defaults=True, exclude={"dry_run", "config"})),
         }
 
@@ -299,7 +327,8 @@ class _Session:
         if reads_of(self.operation, self.params) == "voxels":
             inputs = describe_inputs(decision.job)
             measure = self.operation.memory
-            nbytes = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
+            with contextlib.suppress(CaseError):  # the case itself will say it
+                nbytes = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
         return Task(
             self.operation,
             self.params,
@@ -324,15 +353,25 @@ class _Session:
         )
         if stage is None:
             return record
+        dest = stage.manifest.dest
+        old = decision.before.outputs if decision.before else ()
+        folders = {_place(target.folder) for target in decision.job.targets.values()}
+        stale = [
+            _place(dest / item["path"])
+            for item in old
+            if is_unchanged(dest / item["path"], item) and folders & {*_place(dest / item["path"]).parents}
+        ]
+        if record.status == "skipped":  # what an earlier run made of it with other parameters no longer holds
+            with contextlib.suppress(WriteError):
+                stage.commit(record, [], stale)
+            return record
         if record.status != "done":
             with contextlib.suppress(LayoutError):  # on a full disk the summary alone can say it
                 stage.manifest.append(self.operation.name, record)
             return record
-        dest = stage.manifest.dest
         outputs = tuple({"path": _relative(file.final, dest), **file.entry} for file in result.files)
         record = replace(record, outputs=outputs)
-        new = {output["path"] for output in outputs}
-        old = decision.before.outputs if decision.before else ()
+        new = {_place(file.final) for file in result.files}
         foreign = (
             []
             if self.options.existing == "redo"
@@ -341,11 +380,9 @@ class _Session:
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
             return replace(record, status="left", message=message, outputs=())
-        stale = [
-            dest / item["path"] for item in old if item["path"] not in new and is_unchanged(dest / item["path"], item)
-        ]
+        moves = [Move(file.staged, file.final) for file in result.files]
         try:
-            stage.commit(record, [Move(file.staged, file.final) for file in result.files], stale)
+            stage.commit(record, moves, [path for path in stale if path not in new])
         except WriteError as error:
             return replace(record, status="failed", message=str(error), outputs=())
         return record
@@ -367,7 +404,8 @@ class _Session:
             if self.operation.collect is None:
                 return Report()
             options = json.loads(self.options.model_dump_json())
-            everything = Collected(self.plan.dest, tuple(records), standing, self.plan, options, confirm=confirm)
+            alike = {case: record for case, record in standing.items() if record.key == self.key}
+            everything = Collected(self.plan.dest, tuple(records), alike, self.plan, options, confirm=confirm)
             return self.operation.collect(self.params, everything)
         except WriteError as error:
             return Report((f"error: {error}",), exit_code=1)

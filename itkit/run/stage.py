@@ -19,9 +19,9 @@ from typing import IO, Any
 
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
+from itkit.io.disk import commit_files
 from itkit.io.layouts import STATE_FOLDER
 from itkit.io.meta import file_stamp
-from itkit.io.sitk_toolkit import commit_files
 from itkit.run.manifest import Manifest, line_of, record_of
 
 _JOURNAL = "journal.json"

@@ -7,15 +7,17 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import CaseError, CaseSkipped, ItkitError
 from itkit.core.operation import CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Geometry, Kind, Volume
+from itkit.io.inspect import read_any_header, require_single_volume
 from itkit.io.meta import file_stamp
-from itkit.io.sitk_toolkit import Compression, read_any_header, read_with_header, require_single_volume, stage_volume
-from itkit.kernels import label_counts
+
+if TYPE_CHECKING:
+    from itkit.io.sitk_toolkit import Compression
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,8 @@ def read_case(task: Task) -> tuple[Case, tuple[str, ...]]:
                 require_single_volume(header, file.path)
                 grids[name] = header.geometry
             else:
+                from itkit.io.sitk_toolkit import read_with_header  # numpy with it; headers alone start without
+
                 volumes[name], header = read_with_header(file.path, kind, threads=task.threads)
         except CaseError as error:
             if not task.operation.is_tolerant:
@@ -132,6 +136,9 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
     WriteError
         When a file can't be written.
     """
+    from itkit.io.sitk_toolkit import stage_volume
+    from itkit.kernels import label_counts
+
     assert task.stage is not None
     files: list[StagedFile] = []
     for case in outcome.cases:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -86,7 +87,7 @@ def test_help_shows_order_unit_default_and_a_command_that_parses(name):
     program, *argv = operation.example.split()
     assert program == name
     parse(operation, argv)
-    assert (HELP_FOLDER / f"{name}.txt").read_text(encoding="utf-8") == text, "run: make help-pages"
+    assert Path(HELP_FOLDER, f"{name}.txt").read_text(encoding="utf-8") == text, "run: make help-pages"
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

@@ -36,8 +36,8 @@ CARDS = (
         options={"class_guided": True},
         unused=(r"^cls\.",),
         notes=(
-            "The classifier's decision multiplies the logits in evaluation and passes no gradient. It is frozen and lets "
-            "every image pass until `cls` is trained on the second value that `network.network.logits(image)` returns."
+            "The classifier's decision multiplies the logits in evaluation and passes no gradient. It is frozen and "
+            "lets every image pass until `cls` is trained on the second value that `network.network.logits(image)` returns."
         ),
         **_SHARED,
     ),

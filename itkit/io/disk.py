@@ -1,0 +1,35 @@
+"""Files on disk for good: flushed, and moved to their final names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Move staged files to their final names, in the given order; across file systems through a hidden sibling."""
+    for folder in dict.fromkeys(final.parent for _, final in moves):
+        folder.mkdir(parents=True, exist_ok=True)
+    for staged, final in moves:
+        try:
+            staged.replace(final)
+        except OSError as error:
+            if error.errno != 18:  # EXDEV
+                raise
+            hidden = final.with_name(f".itkit-{uuid.uuid4().hex}-{final.name}")
+            shutil.copy2(staged, hidden)
+            sync_file(hidden)
+            hidden.replace(final)
+    return [final for _, final in moves]
