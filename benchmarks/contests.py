@@ -1,0 +1,133 @@
+"""The comparisons: what runs on each side, what must agree first, and what is aimed at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workplace import SCRIPTS, Workplace
+
+Command = Callable[[Path], list[object]]
+"""From a destination that does not exist yet to a command line."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two ways to do one job."""
+
+    name: str
+    peer_name: str
+    ours: Command
+    peer: Command
+    check: tuple[str, ...] = ()
+    """Arguments of ``scripts/agree.py`` before the two destinations."""
+    wall_target: float | None = None
+    cpu_target: float | None = None
+    forget: tuple[Path, ...] = field(default_factory=tuple)
+    """Files that a run leaves in its source and that would spare the next one work."""
+
+
+def contests(place: Workplace) -> list[Contest]:
+    """List the comparisons of whole commands."""
+    pairs, mha, headers = place.pairs, place.pairs_mha, place.headers
+    ours, theirs = place.ours.command, place.itkit4.command
+    two = ("--mp", "--workers", "2")
+    script = (place.itkit4.python, SCRIPTS / "simpleitk_loop.py")
+    framework = (place.frameworks.python, SCRIPTS / "framework_loop.py")
+    traces = ("meta.json", "series_meta.json")
+
+    def same(
+        name: str,
+        *words: object,
+        check: tuple[str, ...],
+        wall: float,
+        cpu: float | None = None,
+        peer_needs: tuple[str, ...] = (),
+    ) -> Contest:
+        def side(command: Callable[[str], Path], more: tuple[str, ...] = ()) -> Command:
+            return lambda dest: [command(name), *(dest if word == "DEST" else word for word in words), *two, *more]
+
+        shown = (word for word in words if isinstance(word, str) and word != "DEST")
+        title = " ".join((name.removeprefix("itk_"), *shown))
+        return Contest(title, "itkit 4.0.0", side(ours), side(theirs, peer_needs), check, wall, cpu)
+
+    def resample(spacing: str) -> Command:
+        return lambda dest: [ours("itk_resample"), "dataset", pairs, dest, "--spacing", *[spacing] * 3, *two]
+
+    rows = [
+        Contest(
+            "check 2,000 headers",
+            "ReadImageInformation loop",
+            lambda _: [ours("itk_check"), "check", headers],
+            lambda _: [*script, "headers", headers],
+            wall_target=0.05,
+            forget=tuple(headers / name for name in traces),
+        ),
+        Contest(
+            "check a dataset",
+            "itkit 4.0.0",
+            lambda _: [ours("itk_check"), "check", pairs, "--min-size", "8", "8", "8"],
+            lambda _: [theirs("itk_check"), "check", pairs, "--min-size", "8", "8", "8", *two],
+            wall_target=0.05,
+            forget=tuple(pairs / folder / name for name in traces for folder in (".", "image", "label")),
+        ),
+    ]
+    for spacing, wall, cpu in (("1.5", 0.22, 0.27), ("1.0", 0.18, 0.20)):
+        rows.append(
+            same("itk_resample", "dataset", pairs, "DEST", "--spacing", *[spacing] * 3,
+                 check=("resample", str(pairs)), wall=wall, cpu=cpu)
+        )  # fmt: skip
+    rows += [
+        same("itk_orient", mha, "DEST", "LPI", check=("orient",), wall=0.22, peer_needs=("--field", "dataset")),
+        same("itk_extract", pairs / "label", "DEST", "1:1", "5:2", "7:3", check=("extract",), wall=0.20),
+        same("itk_patch", mha, "DEST", "--patch-size", "96", "--patch-stride", "48", check=("patch",), wall=0.16),
+        Contest(
+            "aug -n 3 --random-rot 15 10 10",
+            "itkit 4.0.0",
+            *(
+                lambda dest, command=command: [
+                    command("itk_aug"), pairs / "image", pairs / "label", "-oimg", dest / "image", "-olbl",
+                    dest / "label", "-n", "3", "--random-rot", "15", "10", "10", *two,
+                ]
+                for command in (ours, theirs)
+            ),
+            check=("aug", str(pairs)),
+            wall_target=0.40,
+        ),
+        Contest(
+            "resample to 1.5 mm",
+            "a SimpleITK script",
+            resample("1.5"),
+            lambda dest: [*script, "resample", pairs, dest, "1.5"],
+        ),
+        Contest(
+            "orient to LPI", "a SimpleITK script",
+            lambda dest: [ours("itk_orient"), mha, dest, "LPI", *two], lambda dest: [*script, "orient", mha, dest],
+        ),
+    ]  # fmt: skip
+    rows += [
+        Contest(
+            "resample to 1.5 mm", f"a {name} script",
+            lambda dest: [*resample("1.5")(dest), "--ext", ".nii.gz"],
+            lambda dest, name=name: [*framework, name.lower(), pairs, dest, "1.5"],
+        )
+        for name in ("TorchIO", "MONAI")
+    ]  # fmt: skip
+    raw = place.data / "raw"
+    for spacing, target in (("1.5", 1.5), ("1.0", 1.5)):
+        results = raw / spacing
+        rows.append(
+            Contest(
+                f"resample to {spacing} mm, whole run", "the floor (codec + disk)", resample(spacing),
+                lambda dest, results=results: [place.ours.python, SCRIPTS / "floor.py", pairs, results, dest, 2],
+                wall_target=target,
+            )
+        )  # fmt: skip
+    rows.append(
+        Contest(
+            "itk_check --help", "python -c pass",
+            lambda _: [ours("itk_check"), "--help"], lambda _: [place.ours.python, "-c", "pass"], wall_target=2.5,
+        )
+    )  # fmt: skip
+    return rows
