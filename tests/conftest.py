@@ -2,12 +2,9 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-BIN = Path(sys.executable).parent
+from helpers import BIN
 
 
 @pytest.fixture(scope="session")
@@ -28,21 +25,3 @@ def command():
         return done.returncode, done.stdout, done.stderr
 
     return run
-
-
-def tree(folder):
-    """Every visible file below a folder with its bytes."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".itkit" not in path.parts
-    }
-
-
-def leftovers(folder):
-    """Files that no finished run may leave: staged, hidden, partial."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and ("tmp" in path.relative_to(folder).parts or path.name.startswith("."))
-    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import tree
+from helpers import tree
 
 from itkit.core.volume import Geometry, Volume
 from itkit.io.sitk_toolkit import write_volume

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BIN, leftovers, tree
+from helpers import BIN, leftovers, tree
 
 from itkit.core.volume import Geometry
 from itkit.io.sitk_toolkit import write_volume

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tree
+from helpers import tree
 
 import itkit
 from itkit.core.errors import LayoutError

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BIN
+from helpers import BIN
 
 from itkit.core.volume import Geometry
 from itkit.io.sitk_toolkit import write_volume

@@ -1,0 +1,24 @@
+"""What several tests share."""
+
+import sys
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+
+def tree(folder):
+    """Every visible file below a folder with its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".itkit" not in path.parts
+    }
+
+
+def leftovers(folder):
+    """Files that no finished run may leave: staged, hidden, partial."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and ("tmp" in path.relative_to(folder).parts or path.name.startswith("."))
+    ]
