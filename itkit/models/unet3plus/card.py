@@ -37,7 +37,7 @@ CARDS = (
         unused=(r"^cls\.",),
         notes=(
             "The classifier's decision multiplies the logits in evaluation and passes no gradient. It is frozen and "
-            "lets every image pass until `cls` is trained on the second value of `network.network.logits(image)`."
+            "lets every image pass until `cls` is trained on what `network.network.logits(image)` returns second."
         ),
         **_SHARED,
     ),
