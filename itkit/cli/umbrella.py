@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -31,6 +32,19 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit code."""
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("itkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments.pop(0) if arguments else "--help"
     if verb == "--version":
