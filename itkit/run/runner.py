@@ -158,7 +158,7 @@ def _decide(
             raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
     for job in plan.jobs:
         record = before.get(job.case_id)
-        inputs = _fingerprint(job)
+        inputs = _fingerprint(job, manifest.dest)
         if options.existing == "redo":
             yield _Decision(job, "run", before=record, inputs=inputs)
             continue
@@ -166,7 +166,8 @@ def _decide(
         yield _Decision(job, action, message, record, inputs)
 
 
-def _fingerprint(job: Job) -> dict[str, Any]:
+def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:
+    """Return what a result depends on beside parameters: the input files, and where its outputs go."""
     stamps: dict[str, Any] = {}
     for name, file in job.inputs.items():
         try:
@@ -174,6 +175,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
             stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
         except (OSError, ReadError, UnsupportedHeader):
             stamps[name] = {"file": file.path.name}
+    stamps["targets"] = {name: _relative(target.folder, dest) for name, target in job.targets.items()}
     return {**stamps, "stamp": job.stamp} if job.stamp else stamps
 
 
@@ -197,8 +199,7 @@ def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mappin
             "left",
             f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
         )
-    wanted = {*ours, *(_place(path) for path in job.outputs())}
-    if record is None or foreign or wanted != {path for path in present if path in ours}:
+    if record is None or foreign or not ours.keys() <= set(present):
         return "run", ""
     if record.key != key or record.inputs != inputs:
         return "run", ""
