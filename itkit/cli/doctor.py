@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
 
 import itkit
+from itkit.io.backend import codecs_backend
 from itkit.kernels import backend as kernel_backend
 from itkit.run.resources import available_cores, available_memory, format_bytes
 
@@ -19,7 +19,7 @@ def report() -> str:
         ("cores", f"{available_cores()} usable"),
         ("memory", f"{format_bytes(available_memory())} free to this process"),
         ("kernels", kernel_backend()),
-        ("codecs", "ISA-L (isal)" if find_spec("isal") else "zlib (slow)"),
+        ("codecs", "ISA-L (isal)" if codecs_backend() == "native" else "SimpleITK (ITKIT_CODECS=itk)"),
     ]
     lines = [f"{name:<12}{text}" for name, text in rows]
     lines += ["", "packages (extra: package, version):"]

@@ -118,6 +118,7 @@ class Terminal:
         if self.wants_bar and not self.dry_run:
             from tqdm import tqdm
 
+            tqdm.monitor_interval = 0  # no thread of its own: see itkit.run.executors
             self.bar = tqdm(
                 total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True
             )

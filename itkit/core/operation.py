@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -110,14 +110,33 @@ class Context:
         return np.random.default_rng([self.seed, crc32(self.case_id.encode()), *more])
 
 
+@dataclass(frozen=True)
+class Written:
+    """A file that a batch has written: for which target and case, and what the manifest says of it."""
+
+    target: str
+    case_id: str
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+
+Place = Callable[[str, str], Path]
+"""From a target's name and a case id to the path that is to be written."""
+Batch = Callable[[Place, Literal["none", "fast", "small"]], Sequence[Written]]
+"""Writes several files that have work in common; batches of a case run in threads."""
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an operation makes of a case: new cases (made lazily), JSON facts, warnings, reasons not to conform."""
+    """What an operation makes of a case: new cases (made lazily), JSON facts, warnings, reasons not to conform.
+
+    Files that the operation writes itself come as batches.
+    """
 
     cases: Iterable[Case] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    batches: Iterable[Batch] = ()
 
 
 @dataclass(frozen=True)

@@ -279,10 +279,10 @@ def _chunks(array: NDArray[Any], dtype: np.dtype[Any]) -> list[Chunk]:
     """Cut an array into whole slices of about `CHUNK_BYTES`; each chunk is copied, if it must be, when it is wanted."""
     little = dtype.newbyteorder("<")
     step = max(1, CHUNK_BYTES * len(array) // (array.size * dtype.itemsize))
-    return [partial(_plain_bytes, array[start : start + step], little) for start in range(0, len(array), step)]
+    return [partial(plain_bytes, array[start : start + step], little) for start in range(0, len(array), step)]
 
 
-def _plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> memoryview:
+def plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> memoryview:
     """Bytes of a slab in C order, little endian; without a copy where they lie like that in memory."""
     if array.flags.c_contiguous:
         return array.astype(little, copy=False).reshape(-1).view(np.uint8).data

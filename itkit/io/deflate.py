@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 from isal import isal_zlib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Compression = Literal["none", "fast", "small"]
 Container = Literal["gzip", "zlib"]
@@ -30,6 +30,8 @@ _INFLATE_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\x01"}
 """gzip: no name, time 0 (the same voxels give the same bytes), no word on the system."""
+_LAST_BLOCK = b"\x03\x00"
+"""An empty block that ends DEFLATE data."""
 _ADLER_BASE = 65521
 _LABEL_RATIO = 8
 """What shrinks more than this is labels, or like them: there zlib finds what isal does not look for."""
@@ -62,7 +64,9 @@ def _read_two_or_more(file: BinaryIO, data: bytes) -> bytes:
     return data
 
 
-class _Deflated(NamedTuple):
+class Deflated(NamedTuple):
+    """A chunk compressed by itself, and the checksum of its plain bytes."""
+
     data: bytes
     checksum: int
     plain_bytes: int
@@ -85,10 +89,26 @@ def deflate_stream(
     threads
         Threads at work; the bytes don't depend on it.
     """
+    yield from _framed(_in_order(chunks, container, compression, threads), container)
+
+
+def deflate_piece(chunk: Chunk, container: Container, *, compression: Compression = "fast") -> Deflated:
+    """Compress a chunk that several streams have in common: see `join_pieces`."""
+    return _deflate(chunk, container, compression, last=False)
+
+
+def join_pieces(pieces: Sequence[Deflated], container: Container) -> bytes:
+    """Make one stream of pieces that were compressed before."""
+    end = Deflated(_LAST_BLOCK, 0 if container == "gzip" else 1, 0)
+    return b"".join(_framed((*pieces, end), container))
+
+
+def _framed(pieces: Iterable[Deflated], container: Container) -> Iterator[bytes]:
+    """Put header and checksum around DEFLATE data."""
     yield _HEADERS[container]
     checksum, total = (0, 0) if container == "gzip" else (1, 0)
     combine = isal_zlib.crc32_combine if container == "gzip" else adler32_combine
-    for piece in _in_order(chunks, container, compression, threads):
+    for piece in pieces:
         checksum = combine(checksum, piece.checksum, piece.plain_bytes)
         total += piece.plain_bytes
         yield piece.data
@@ -100,7 +120,7 @@ def deflate_stream(
 
 def _in_order(
     chunks: Sequence[Chunk], container: Container, compression: Compression, threads: int
-) -> Iterator[_Deflated]:
+) -> Iterator[Deflated]:
     """Deflate chunks; with threads, a few more than there are threads wait at a time, so that memory stays small."""
     last = len(chunks) - 1
     if threads <= 1 or last < 1:
@@ -108,7 +128,7 @@ def _in_order(
             yield _deflate(chunk, container, compression, last=index == last)
         return
     with ThreadPoolExecutor(min(threads, len(chunks))) as pool:
-        waiting: deque[Future[_Deflated]] = deque()
+        waiting: deque[Future[Deflated]] = deque()
         try:
             for index, chunk in enumerate(chunks):
                 waiting.append(pool.submit(_deflate, chunk, container, compression, last=index == last))
@@ -121,7 +141,7 @@ def _in_order(
                 future.cancel()
 
 
-def _deflate(chunk: Chunk, container: Container, compression: Compression, *, last: bool) -> _Deflated:
+def _deflate(chunk: Chunk, container: Container, compression: Compression, *, last: bool) -> Deflated:
     plain = chunk()
     checksum = isal_zlib.crc32(plain) if container == "gzip" else isal_zlib.adler32(plain)
     end = zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
@@ -132,7 +152,7 @@ def _deflate(chunk: Chunk, container: Container, compression: Compression, *, la
     if compression == "none" or (compression == "small" and len(data) * _LABEL_RATIO < plain.nbytes):
         slow = zlib.compressobj(6 if compression == "small" else 0, zlib.DEFLATED, -15)
         data = slow.compress(plain) + slow.flush(end)
-    return _Deflated(data, checksum, plain.nbytes)
+    return Deflated(data, checksum, plain.nbytes)
 
 
 def adler32_combine(first: int, second: int, second_bytes: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from itkit.core.axes import to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.volume import Geometry
+from itkit.io.backend import codecs_backend
 from itkit.io.header_model import is_orthonormal
 from itkit.io.headers import Header, UnsupportedHeader, read_header
 from itkit.io.layouts import split_extension
@@ -56,22 +57,22 @@ def read_any_header(path: Path) -> Header:
         status = path.stat()
         is_settled = time.time_ns() - status.st_mtime_ns > _SETTLED_NS
         if is_settled and path.suffix.lower() not in _DETACHED:
-            return _read_once(path, status.st_size, status.st_mtime_ns, status.st_ino)
+            return _read_once(path, codecs_backend(), status.st_size, status.st_mtime_ns, status.st_ino)
         return _read(path)
     except OSError as error:
         raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
 @lru_cache(maxsize=_HEADERS_KEPT)
-def _read_once(path: Path, size: int, mtime_ns: int, inode: int) -> Header:
+def _read_once(path: Path, backend: str, size: int, mtime_ns: int, inode: int) -> Header:
     """Read a header unless the same file has been read before: plan, case and index all ask for it."""
-    del size, mtime_ns, inode
+    del backend, size, mtime_ns, inode
     return _read(path)
 
 
 def _read(path: Path) -> Header:
     try:
-        header = read_header(path)
+        header = read_header(path) if codecs_backend() == "native" else _read_itk_header(path)
     except UnsupportedHeader:
         header = _read_itk_header(path)
     _require_possible_grid(header.geometry, path)

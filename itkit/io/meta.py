@@ -6,11 +6,12 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import ReadError, WriteError
+from itkit.core.volume import Volume
 from itkit.io.headers import Header
 from itkit.io.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
@@ -103,6 +104,25 @@ def index_entry(path: Path, header: Header, classes: list[int] | None) -> dict[s
         "dtype": header.dtype,
         "classes": classes,
         "file": file_stamp(path),
+    }
+
+
+def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int] | None = None) -> dict[str, Any]:
+    """Return what the manifest says of a volume that was written; a label map's classes are counted unless given."""
+    if volume.kind == "label" and classes is None:
+        from itkit.kernels import label_counts
+
+        classes = list(label_counts(volume.array_zyx))
+    grid = volume.geometry
+    return {
+        "name": name,
+        "case": case_id,
+        "size": list(grid.size_zyx),
+        "spacing": list(grid.spacing_zyx),
+        "origin_xyz": list(grid.origin_xyz),
+        "direction_xyz": list(grid.direction_xyz),
+        "dtype": volume.dtype.name,
+        "classes": None if classes is None else list(classes),
     }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import LabelError, ReadError, WriteError
 from itkit.core.volume import Geometry, Kind, Volume
+from itkit.io.backend import codecs_backend
 from itkit.io.codecs import read_voxels, write_volume_file
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.headers import Header, unit_files
@@ -183,14 +184,35 @@ def stage_volume(
         When a file can't be written.
     """
     try:
-        files = write_volume_file(
-            path, volume.array_zyx, volume.geometry, compression=compression, threads=threads, metadata=volume.metadata
-        )
+        if codecs_backend() == "itk":
+            files = _write_with_itk(volume, path, compression, threads)
+        else:
+            files = write_volume_file(
+                path,
+                volume.array_zyx,
+                volume.geometry,
+                compression=compression,
+                threads=threads,
+                metadata=volume.metadata,
+            )
         for file in files if sync else ():
             sync_file(file)
     except OSError as error:
         raise WriteError(f"{path.name}: can't be written ({error.strerror or error})") from error
     return tuple(files)
+
+
+def _write_with_itk(volume: Volume, path: Path, compression: Compression, threads: int) -> tuple[Path, ...]:
+    """Write a volume as SimpleITK does; give its files, header last."""
+    if volume.dtype == np.bool_:
+        volume = volume.with_array(volume.array_zyx.view(np.uint8))
+    with itk_threads(threads) as sitk:
+        try:
+            sitk.WriteImage(to_sitk(volume), str(path), compression != "none")
+        except RuntimeError as error:
+            raise WriteError(f"{path.name}: can't be written ({last_line(error)})") from error
+    header, *data = unit_files(path)
+    return (*data, header)
 
 
 def to_sitk(volume: Volume) -> Any:

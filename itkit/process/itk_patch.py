@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +14,25 @@ import numpy as np
 from pydantic import Field
 
 from itkit.core.errors import CaseSkipped
-from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.operation import (
+    Batch,
+    CaseInput,
+    Collected,
+    Context,
+    InputFile,
+    Job,
+    Operation,
+    Outcome,
+    Place,
+    Plan,
+    Report,
+    Target,
+    Written,
+)
 from itkit.core.params import OrientationCode, PatchZyx, Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
+from itkit.io.backend import codecs_backend
+from itkit.io.columns import column_cuts, write_boxes
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
@@ -26,7 +43,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.meta import write_json
+from itkit.io.meta import volume_entry, write_json
 from itkit.kernels import min_max, patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import orient, require_one_grid
@@ -165,7 +182,48 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
         "anno_available": has_label,
         "patches": [patch.entry(suffix) for patch in patches],
     }
-    return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts)
+    if params.ext == ".mha" and codecs_backend() == "native":
+        return Outcome(batches=_columns(case, patches, grid), facts=facts)
+    return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts=facts)
+
+
+def _columns(case: Case, patches: Sequence[_Patch], grid: PatchGrid) -> Iterator[Batch]:
+    """Yield what writes the patches of each column of the grid: they have slices in common."""
+    columns: dict[tuple[int, int], list[_Patch]] = {}
+    for patch in patches:
+        columns.setdefault(patch.start_zyx[1:], []).append(patch)
+    for place_yx, column in columns.items():
+        for name in case.volumes:
+            yield partial(_write_column, case.volumes[name], name, place_yx, column, grid)
+
+
+def _write_column(
+    volume: Volume,
+    name: str,
+    place_yx: tuple[int, int],
+    patches: Sequence[_Patch],
+    grid: PatchGrid,
+    place: Place,
+    compression: Literal["none", "fast", "small"],
+) -> list[Written]:
+    depth, height, width = grid.patch_zyx
+    column = crop(volume, (0, *place_yx), (volume.geometry.size_zyx[0], height, width))
+    cuts = column_cuts(grid.starts_zyx[0], depth, height * width * volume.dtype.itemsize)
+    boxes = ((patch.start_zyx[0], place(name, patch.name)) for patch in patches)
+    write_boxes(column, boxes, depth, cuts, compression=compression)
+    return [
+        Written(
+            name,
+            patch.name,
+            volume_entry(
+                name,
+                patch.name,
+                crop(volume, patch.start_zyx, grid.patch_zyx),
+                patch.classes if name == LABEL else None,
+            ),
+        )
+        for patch in patches
+    ]
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,22 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Protocol
 
 from itkit.core.extras import require
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
 from itkit.run.worker import Task, TaskResult, run_task
+
+_POLL_S = 0.02
+"""How often the pool looks after its workers: the end of a run waits for it."""
+_STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
+"""Modules with threads that Python does not count."""
 
 
 class Executor(Protocol):
@@ -63,18 +70,23 @@ class ProcessExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
-        from pebble import ProcessExpired, ProcessPool
+        from pebble import CONSTS, ProcessExpired, ProcessPool
 
         waiting = deque(tasks)
+        if not waiting:
+            return
         suspects: deque[Task] = deque()
         running: dict[Future[TaskResult], Task] = {}
+        ended: list[tuple[Task, TaskResult]] = []
         workers = max(1, min(self.workers, len(waiting)))
+        CONSTS.sleep_unit = _POLL_S
+        context = _context(waiting[0].operation.case.__module__)
         pool: Any = ProcessPool(
-            max_workers=workers, context=_context(), initializer=_start_worker, initargs=(os.getpid(),)
+            max_workers=workers, context=context, initializer=_start_worker, initargs=(os.getpid(),)
         )
         finished = False
         try:
-            while waiting or running or suspects:
+            while waiting or running or suspects or ended:
                 while len(running) < workers:
                     task = self._next(waiting, running) if waiting else None
                     if task is None and not running and suspects:
@@ -82,20 +94,22 @@ class ProcessExecutor:
                     if task is None:
                         break
                     if task.nbytes + 2 * BASE_BYTES > self.budget:
-                        yield task, _too_large(task, self.budget)
+                        ended.append((task, _too_large(task, self.budget)))
                         continue
                     threads = max(1, available_cores() // min(workers, len(waiting) + len(running) + 1))
                     running[pool.schedule(run_task, args=(replace(task, threads=threads),))] = task
+                yield from ended  # workers have their next cases by now: none waits for what is done with results
+                ended.clear()
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     task = running.pop(future)
                     error = future.exception()
                     if error is None:
-                        yield task, future.result()
+                        ended.append((task, future.result()))
                     elif isinstance(error, ProcessExpired) and not task.is_retry:
                         suspects.append(replace(task, is_retry=True))
                     else:
-                        yield task, TaskResult("failed", f"{task.job.case_id}: {_death(error)}")
+                        ended.append((task, TaskResult("failed", f"{task.job.case_id}: {_death(error)}")))
             finished = True
         finally:
             if finished:
@@ -124,13 +138,21 @@ def _death(error: BaseException) -> str:
     return f"its worker process died twice ({error})"
 
 
-def _context() -> multiprocessing.context.BaseContext:
-    """Fork workers from a clean server where that exists (no locks of ours inside), else start them anew."""
-    if sys.platform == "linux":
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["itkit.run.worker", "SimpleITK"])
-        return context
-    return multiprocessing.get_context("spawn")
+def _context(operation_module: str) -> multiprocessing.context.BaseContext:
+    """Fork workers where no lock can be held meanwhile, from this process or a clean server; else start them anew.
+
+    A server has all imports to do once more, which takes as long as a case or two of CT.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    modules = [operation_module, "itkit.io.sitk_toolkit", "itkit.kernels"]
+    if threading.active_count() == 1 and sys.modules.keys().isdisjoint(_STARTS_THREADS):
+        for module in modules:
+            import_module(module)
+        return multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["itkit.run.worker", *modules])
+    return context
 
 
 def _start_worker(parent: int) -> None:

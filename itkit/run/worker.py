@@ -6,18 +6,25 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import CaseError, CaseSkipped, ItkitError
-from itkit.core.operation import CaseInput, Context, Job, Operation, Outcome
+from itkit.core.errors import CaseError, CaseSkipped, ItkitError, WriteError
+from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Geometry, Kind, Volume
+from itkit.io.disk import sync_files
 from itkit.io.inspect import read_any_header, require_single_volume
-from itkit.io.meta import file_stamp
+from itkit.io.meta import file_stamp, volume_entry
+from itkit.run.lanes import Lanes
 
 if TYPE_CHECKING:
     from itkit.io.sitk_toolkit import Compression
+
+
+SMALL_BYTES = 16 << 20
+"""Voxels of a volume that is not worth threads of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +136,9 @@ def read_case(task: Task) -> tuple[Case, tuple[str, ...]]:
 
 
 def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
-    """Write all volumes of an outcome below the staging folder.
+    """Write all volumes and batches of an outcome below the staging folder, and flush them to disk.
+
+    Small files are written in threads, large ones are compressed in threads.
 
     Raises
     ------
@@ -137,34 +146,51 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
         When a file can't be written.
     """
     from itkit.io.sitk_toolkit import stage_volume
-    from itkit.kernels import label_counts
 
+    def write_volume(name: str, case_id: str, volume: Volume, threads: int) -> tuple[StagedFile, ...]:
+        path = _place(task, name, case_id)
+        parts = stage_volume(volume, path, compression=task.compression, threads=threads, sync=False)
+        entry = volume_entry(name, case_id, volume)
+        return tuple(_staged(task, name, case_id, part, entry if part is parts[-1] else {}) for part in parts)
+
+    def write_batch(batch: Batch) -> tuple[StagedFile, ...]:
+        try:
+            written = batch(partial(_place, task), task.compression)
+        except OSError as error:
+            raise WriteError(f"{task.job.case_id}: can't be written ({error.strerror or error})") from error
+        return tuple(
+            _staged(task, file.target, file.case_id, _place(task, file.target, file.case_id), file.entry)
+            for file in written
+        )
+
+    with Lanes[tuple[StagedFile, ...]](task.threads) as lanes:
+        for case in outcome.cases:
+            for name, volume in case.volumes.items():
+                if volume.array_zyx.nbytes < SMALL_BYTES:
+                    lanes.add(partial(write_volume, name, case.id, volume, 1))
+                else:
+                    lanes.done(write_volume(name, case.id, volume, task.threads))
+        for batch in outcome.batches:
+            lanes.add(partial(write_batch, batch))
+        files = tuple(file for group in lanes.results() for file in group)
+    try:
+        sync_files([file.staged for file in files])
+    except OSError as error:
+        raise WriteError(f"{task.job.case_id}: can't be written ({error.strerror or error})") from error
+    return files
+
+
+def _place(task: Task, name: str, case_id: str) -> Path:
+    """Return where a file is staged; its folder exists then."""
     assert task.stage is not None
-    files: list[StagedFile] = []
-    for case in outcome.cases:
-        for name, volume in case.volumes.items():
-            target = task.job.targets[name]
-            final = target.path(case.id)
-            folder = task.stage / name
-            folder.mkdir(parents=True, exist_ok=True)
-            staged = stage_volume(volume, folder / final.name, compression=task.compression, threads=task.threads)
-            grid = volume.geometry
-            entry = {
-                "name": name,
-                "case": case.id,
-                "size": list(grid.size_zyx),
-                "spacing": list(grid.spacing_zyx),
-                "origin_xyz": list(grid.origin_xyz),
-                "direction_xyz": list(grid.direction_xyz),
-                "dtype": volume.dtype.name,
-                "classes": list(label_counts(volume.array_zyx)) if volume.kind == "label" else None,
-            }
-            for part in staged:
-                is_header = part is staged[-1]
-                files.append(
-                    StagedFile(part, final.parent / part.name, {**(entry if is_header else {}), **file_stamp(part)})
-                )
-    return tuple(files)
+    folder = task.stage / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / task.job.targets[name].path(case_id).name
+
+
+def _staged(task: Task, name: str, case_id: str, path: Path, entry: Mapping[str, Any]) -> StagedFile:
+    final = task.job.targets[name].path(case_id).with_name(path.name)
+    return StagedFile(path, final, {**entry, **file_stamp(path)})
 
 
 def describe_inputs(job: Job) -> dict[str, CaseInput]:

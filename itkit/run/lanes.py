@@ -1,0 +1,65 @@
+"""Pieces of work side by side in threads, their results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from typing_extensions import Self
+
+T = TypeVar("T")
+_WAITING_PER_THREAD = 4
+
+
+class Lanes(Generic[T]):
+    """Runs functions in threads, a few of them waiting at most; with one thread, at once and without any.
+
+    Examples
+    --------
+    >>> with Lanes[int](2) as lanes:
+    ...     for number in range(3):
+    ...         lanes.add(lambda number=number: number * number)
+    ...     list(lanes.results())
+    [0, 1, 4]
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._most = threads * _WAITING_PER_THREAD
+        self._waiting: deque[Future[T]] = deque()
+        self._done: list[T] = []
+
+    def add(self, work: Callable[[], T]) -> None:
+        """Start a piece of work, as soon as a thread is free."""
+        if self._pool is None:
+            self._done.append(work())
+            return
+        self._waiting.append(self._pool.submit(work))
+        while len(self._waiting) > self._most:
+            self._done.append(self._waiting.popleft().result())
+
+    def done(self, result: T) -> None:
+        """Take a result that the caller has made itself, after all that were added before."""
+        self._drain()
+        self._done.append(result)
+
+    def results(self) -> Iterator[T]:
+        """Wait for all results and give them in the order in which the work was added."""
+        self._drain()
+        return iter(self._done)
+
+    def _drain(self) -> None:
+        while self._waiting:
+            self._done.append(self._waiting.popleft().result())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
