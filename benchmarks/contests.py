@@ -81,7 +81,7 @@ def contests(place: Workplace) -> list[Contest]:
     rows += [
         same("itk_orient", mha, "DEST", "LPI", check=("orient",), wall=0.22, peer_needs=("--field", "dataset")),
         same("itk_extract", pairs / "label", "DEST", "1:1", "5:2", "7:3", check=("extract",), wall=0.20),
-        same("itk_patch", mha, "DEST", "--patch-size", "96", "--patch-stride", "48", check=("patch",), wall=0.16),
+        same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",), wall=0.16),
         Contest(
             "aug -n 3 --random-rot 15 10 10",
             "itkit 4.0.0",

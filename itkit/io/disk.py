@@ -12,6 +12,13 @@ from pathlib import Path
 _MANY = 64
 
 
+def default_mode() -> int:
+    """Return the permissions that a new file has by this process's mask."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
 def sync_file(path: Path) -> None:
     """Wait until a file's bytes are on disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -12,6 +12,7 @@ from typing import Any
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.volume import Volume
+from itkit.io.disk import default_mode
 from itkit.io.headers import Header
 from itkit.io.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
@@ -58,18 +59,12 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(hidden).chmod(0o666 & ~_umask())
+        Path(hidden).chmod(default_mode())
         Path(hidden).replace(path)
     except OSError as error:
         if hidden is not None:
             Path(hidden).unlink(missing_ok=True)
         raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def dumps(value: Any, compact_depth: int) -> str:

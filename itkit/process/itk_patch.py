@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from itkit.core.errors import CaseSkipped
 from itkit.core.operation import (
@@ -44,9 +45,12 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.meta import volume_entry, write_json
+from itkit.io.store import STORE_SUFFIX, Store, require_store, write_store
 from itkit.kernels import min_max, patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import orient, require_one_grid
+
+_STORE = "store"
 
 
 class PatchParams(OutputParams):
@@ -76,6 +80,14 @@ class PatchParams(OutputParams):
     """Turn axes to these directions first, e.g. LPI."""
     ext: VolumeExtension = ".mha"
     """Format of the patch files."""
+    store: Store | None = None
+    """Write one chunked store a case instead of patch files (blosc2: .b2z, zarr: .zarr.zip); any box is read fast."""
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Self:
+        if self.store is not None and (self.layout != "case" or self.ext != ".mha"):
+            raise ValueError("--store writes one file a case; drop --layout and --ext")
+        return self
 
 
 @dataclass(frozen=True)
@@ -175,16 +187,27 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
         replace(patch, name=f"{base}_z{patch.start_zyx[0]}_y{patch.start_zyx[1]}_x{patch.start_zyx[2]}")
         for patch in _kept_patches(case, grid, params, context)
     ]
-    suffix = f"_image{params.ext}" if params.layout == "case" else params.ext
+    if params.store is not None:
+        patches = [replace(patch, name=base) for patch in patches]
+        suffix = STORE_SUFFIX[params.store]
+    else:
+        suffix = f"_image{params.ext}" if params.layout == "case" else params.ext
     facts = {
         "shape": list(size),
         "num_patches": len(patches),
         "anno_available": has_label,
         "patches": [patch.entry(suffix) for patch in patches],
     }
+    if params.store is not None:
+        return Outcome(batches=(partial(_write_store, case),), facts=facts)
     if params.ext == ".mha" and codecs_backend() == "native":
         return Outcome(batches=_columns(case, patches, grid), facts=facts)
     return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts=facts)
+
+
+def _write_store(case: Case, place: Place, compression: Literal["none", "fast", "small"]) -> list[Written]:
+    write_store(place(_STORE, case.id), case.volumes, compression=compression)
+    return [Written(_STORE, case.id)]
 
 
 def _columns(case: Case, patches: Sequence[_Patch], grid: PatchGrid) -> Iterator[Batch]:
@@ -270,6 +293,8 @@ def _kept_patches(case: Case, grid: PatchGrid, params: PatchParams, context: Con
 
 def plan(params: PatchParams) -> Plan:
     """List the pairs of the source and, where asked for, images without a label."""
+    if params.store is not None:
+        require_store(params.store)
     source, dest = require_folder(params.src_folder), params.dst_folder
     require_destination(dest, source)
     if not is_dataset(source) and params.still_save_when_no_label and (source / IMAGE).is_dir():
@@ -284,12 +309,14 @@ def plan(params: PatchParams) -> Plan:
     jobs = []
     for case, files in sorted(pairs.pairs.items()):
         inputs = {name: InputFile(path, "label" if name == LABEL else "image") for name, path in files.items()}
-        jobs.append(Job(case, inputs, _targets(case, params), output_ids=()))
+        jobs.append(Job(case, inputs, _targets(case, params), output_ids=() if params.store is None else None))
     return Plan(tuple(jobs), pairs.unpaired, dest)
 
 
 def _targets(case: str, params: PatchParams) -> dict[str, Target]:
     dest = params.dst_folder
+    if params.store is not None:
+        return {_STORE: Target(dest, STORE_SUFFIX[params.store], "image")}
     if params.layout == "dataset":
         return {IMAGE: Target(dest / IMAGE, params.ext, "image"), LABEL: Target(dest / LABEL, params.ext, "label")}
     folder = dest / case
@@ -317,7 +344,7 @@ def collect(params: PatchParams, run: Collected) -> Report:
 
 def memory(inputs: Mapping[str, CaseInput], params: PatchParams) -> int:
     """Estimate the bytes of a case: voxels (twice where they are turned), and the label's summed-area table."""
-    factor = 2 if params.orient or params.pad else 1
+    factor = 2 if params.orient or params.pad or params.store else 1
     table = 12 * max((item.nbytes // np.dtype(item.dtype).itemsize for item in inputs.values()), default=0)
     return sum(factor * item.nbytes for item in inputs.values()) + table // 2
 

@@ -19,6 +19,7 @@ from itkit.io.headers import UnsupportedHeader, unit_files
 from itkit.io.inspect import read_any_header
 from itkit.io.layouts import STATE_FOLDER, require_destination, split_extension
 from itkit.io.meta import file_stamp, refresh_index, write_json
+from itkit.io.store import opens_whole, store_kind
 from itkit.run.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
 from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
@@ -216,6 +217,8 @@ def _reads_whole(path: Path) -> bool:
     """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
     from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
 
+    if store_kind(path) is not None:
+        return opens_whole(path)
     if split_extension(path.name) is None:  # a data file: its header tells
         stem = path.name.split(".raw")[0].split(".zraw")[0]
         headers = [path.with_name(stem + suffix) for suffix in (".mhd", ".nhdr")]

@@ -1,0 +1,236 @@
+"""Chunked stores: one file a case, from which random boxes are read without reading the rest.
+
+A store holds the volumes of a case that share a grid (``image``, ``label``) in chunks, compressed apart: a box costs
+the chunks that it touches. ``.b2z`` is Blosc2's, ``.zarr.zip`` a Zarr group (format 3) in a zip file; both are single
+files, so that they are moved, copied and replaced whole. Any reader of Blosc2 or Zarr opens them; the grid stands in
+the attribute ``itkit``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from itkit.core.errors import ReadError, WriteError
+from itkit.core.extras import require
+from itkit.core.volume import Geometry, Kind, Volume
+from itkit.io.disk import default_mode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Store = Literal["zarr", "blosc2"]
+STORE_SUFFIX: Mapping[Store, str] = {"zarr": ".zarr.zip", "blosc2": ".b2z"}
+_ATTRIBUTE = "itkit"
+_EARLIEST = struct.pack("<HH", 0, 1 << 5 | 1)
+"""Time and date of 1980-01-01, as zip files have them."""
+_CHUNK_ZYX, _BLOCK_ZYX = (64, 128, 128), (16, 32, 32)
+"""Blosc2 decompresses blocks, a 64th of a chunk: of a box only those that it touches."""
+_ZARR_CHUNK_ZYX = (48, 48, 48)
+
+
+def store_kind(path: Path) -> Store | None:
+    """Return which kind of store a file's name says, ``None`` for other files."""
+    return next((kind for kind, suffix in STORE_SUFFIX.items() if path.name.lower().endswith(suffix)), None)
+
+
+def require_store(kind: Store) -> Any:
+    """Import the package of a kind of store.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed.
+    """
+    return require(kind, extra="fast", why=f"a {kind} store")
+
+
+def write_store(
+    path: Path, volumes: Mapping[str, Volume], *, compression: Literal["none", "fast", "small"] = "fast"
+) -> None:
+    """Write the volumes of a case to a store; its name decides the kind.
+
+    Parameters
+    ----------
+    path
+        ``.b2z`` or ``.zarr.zip``; to make it appear whole is the caller's affair.
+    volumes
+        Volumes by name, ``(Z, Y, X)``, on one grid.
+    compression
+        ``"fast"`` is LZ4, ``"small"`` Zstandard; ``"none"`` leaves chunks as they are.
+
+    Raises
+    ------
+    WriteError
+        When the volumes lie on several grids, or the name is none of a store.
+    OSError
+        When the file can't be written.
+    """
+    kind, grids = store_kind(path), [volume.geometry for volume in volumes.values()]
+    if kind is None or any(not grid.same_grid(grids[0]) for grid in grids):
+        raise WriteError(f"{path.name}: a store takes volumes of one grid, and ends in .b2z or .zarr.zip")
+    kinds = {name: volume.kind for name, volume in volumes.items()}
+    facts = json.dumps({"geometry": asdict(grids[0]), "kinds": kinds})
+    arrays = {name: volume.array_zyx for name, volume in volumes.items()}
+    (_write_blosc2 if kind == "blosc2" else _write_zarr)(path, arrays, facts, compression)
+    _forget_times(path)
+    path.chmod(default_mode())
+
+
+def _forget_times(path: Path) -> None:
+    """Set the times of a zip file's members to the earliest: the same voxels give the same bytes."""
+    with zipfile.ZipFile(path) as archive:
+        members, directory = archive.infolist(), archive.start_dir
+    with path.open("r+b") as file:
+        for member in members:
+            file.seek(member.header_offset + 10)
+            file.write(_EARLIEST)
+        at = directory
+        for _ in members:
+            file.seek(at + 12)
+            file.write(_EARLIEST)
+            file.seek(at + 28)
+            at += 46 + sum(struct.unpack("<3H", file.read(6)))
+
+
+def _write_blosc2(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, compression: str) -> None:
+    blosc2 = require_store("blosc2")
+    codec, level = {
+        "none": (blosc2.Codec.LZ4, 0),
+        "fast": (blosc2.Codec.LZ4, 5),
+        "small": (blosc2.Codec.ZSTD, 5),
+    }[compression]
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as scratch,  # all that lies there becomes a part of the store
+        blosc2.TreeStore(str(path), mode="w", tmpdir=scratch) as store,
+    ):
+        for name, array in arrays.items():
+            chunks = tuple(min(size, most) for size, most in zip(array.shape, _CHUNK_ZYX, strict=True))
+            blocks = tuple(min(size, most) for size, most in zip(chunks, _BLOCK_ZYX, strict=True))
+            cparams = {"codec": codec, "clevel": level, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
+            store[f"/{name}"] = blosc2.asarray(array, chunks=chunks, blocks=blocks, cparams=cparams)
+        store.vlmeta[_ATTRIBUTE] = facts
+
+
+def _write_zarr(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, compression: str) -> None:
+    zarr = require_store("zarr")
+    from zarr.codecs import BloscCodec
+
+    codec = {"fast": BloscCodec(cname="lz4", clevel=5), "small": BloscCodec(cname="zstd", clevel=5)}.get(compression)
+    one_by_one = {"async.concurrency": 1}  # in the order of the chunks, so that the same voxels give the same bytes
+    with zarr.config.set(one_by_one), zarr.storage.ZipStore(path, mode="w") as store:
+        group = zarr.create_group(store, attributes={_ATTRIBUTE: facts})
+        for name, array in arrays.items():
+            chunks = tuple(min(size, most) for size, most in zip(array.shape, _ZARR_CHUNK_ZYX, strict=True))
+            group.create_array(name, data=array, chunks=chunks, compressors=codec)
+
+
+@dataclass(frozen=True)
+class PatchStore:
+    """A store opened for reading; it opens its file when it is first asked, also after being pickled.
+
+    Parameters
+    ----------
+    path
+        A ``.b2z`` or ``.zarr.zip`` file that `write_store` has written.
+
+    Examples
+    --------
+    >>> store = PatchStore(Path("patches/case_00.b2z"))  # doctest: +SKIP
+    >>> pair = store.random(np.random.default_rng(0), (96, 96, 96))  # doctest: +SKIP
+    >>> pair["image"].array_zyx.shape, pair["label"].geometry.origin_xyz  # doctest: +SKIP
+    ((96, 96, 96), (-84.0, 12.5, 130.0))
+    """
+
+    path: Path
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    @cached_property
+    def _opened(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Facts and arrays.
+
+        Raises
+        ------
+        ReadError
+            When the file is missing, damaged, or none of ours.
+        """
+        kind = store_kind(self.path)
+        if kind is None or not self.path.is_file():
+            raise ReadError(f"{self.path}: expected a store, a file that ends in .b2z or .zarr.zip")
+        package = require_store(kind)
+        try:
+            if kind == "blosc2":
+                tree = package.TreeStore(str(self.path), mode="r")
+                facts = json.loads(tree.vlmeta[_ATTRIBUTE])
+                return facts, {name: tree[f"/{name}"] for name in facts["kinds"]}
+            group = package.open_group(package.storage.ZipStore(self.path, mode="r"), mode="r")
+            facts = json.loads(group.attrs[_ATTRIBUTE])
+            return facts, {name: group[name] for name in facts["kinds"]}
+        except Exception as error:
+            raise ReadError(f"{self.path}: not readable as a store of ITKIT ({error}); write it again") from error
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """Kind of each volume, by name."""
+        kinds: Mapping[str, Kind] = self._opened[0]["kinds"]
+        return kinds
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """The grid of all volumes."""
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self._opened[0]["geometry"].items()
+        }
+        return Geometry(**values)
+
+    def read(self, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> dict[str, Volume]:
+        """Read a box of every volume; each voxel keeps its physical point.
+
+        Raises
+        ------
+        ReadError
+            When the box does not lie inside, or its chunks are damaged.
+        """
+        (z, y, x), (depth, height, width) = (int(v) for v in start_zyx), (int(v) for v in size_zyx)
+        start, size = (z, y, x), (depth, height, width)
+        for axis, first, length, most in zip("ZYX", start, size, self.geometry.size_zyx, strict=True):
+            if first < 0 or length < 1 or first + length > most:
+                raise ReadError(
+                    f"{self.path.name}: {length} voxels from {first} do not lie within axis {axis} of {most} voxels"
+                )
+        window = tuple(slice(first, first + length) for first, length in zip(start, size, strict=True))
+        grid = self.geometry.crop(start, size)
+        facts, arrays = self._opened
+        try:
+            return {name: Volume(array[window], grid, facts["kinds"][name]) for name, array in arrays.items()}
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ReadError(f"{self.path}: can't be read ({error}); write it again") from error
+
+    def random(self, rng: np.random.Generator, size_zyx: Sequence[int]) -> dict[str, Volume]:
+        """Read a box at a random place, every place equally likely."""
+        last = [most - int(size) for most, size in zip(self.geometry.size_zyx, size_zyx, strict=True)]
+        if min(last) < 0:
+            raise ReadError(
+                f"{self.path.name}: a patch of {tuple(size_zyx)} voxels ZYX is larger than the volume "
+                f"of {self.geometry.size_zyx}; --pad pads it"
+            )
+        return self.read([int(rng.integers(0, most + 1)) for most in last], size_zyx)
+
+
+def opens_whole(path: Path) -> bool:
+    """Whether a file is a store that can be opened."""
+    try:
+        return bool(PatchStore(path).kinds)
+    except ReadError:
+        return False
