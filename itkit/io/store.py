@@ -32,8 +32,8 @@ STORE_SUFFIX: Mapping[Store, str] = {"zarr": ".zarr.zip", "blosc2": ".b2z"}
 _ATTRIBUTE = "itkit"
 _EARLIEST = struct.pack("<HH", 0, 1 << 5 | 1)
 """Time and date of 1980-01-01, as zip files have them."""
-_CHUNK_ZYX, _BLOCK_ZYX = (64, 128, 128), (16, 32, 32)
-"""Blosc2 decompresses blocks, a 64th of a chunk: of a box only those that it touches."""
+_CHUNK_ZYX, _BLOCK_ZYX = (32, 128, 128), (16, 32, 32)
+"""Blosc2 decompresses blocks, a 32nd of a chunk: of a box only those that it touches."""
 _ZARR_CHUNK_ZYX = (48, 48, 48)
 
 
@@ -103,10 +103,10 @@ def _forget_times(path: Path) -> None:
 
 def _write_blosc2(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, compression: str) -> None:
     blosc2 = require_store("blosc2")
-    codec, level = {
-        "none": (blosc2.Codec.LZ4, 0),
-        "fast": (blosc2.Codec.LZ4, 5),
-        "small": (blosc2.Codec.ZSTD, 5),
+    codec, level, filters = {
+        "none": (blosc2.Codec.LZ4, 0, []),
+        "fast": (blosc2.Codec.LZ4, 5, [blosc2.Filter.BITSHUFFLE]),
+        "small": (blosc2.Codec.ZSTD, 5, [blosc2.Filter.SHUFFLE]),
     }[compression]
     with (
         tempfile.TemporaryDirectory(dir=path.parent) as scratch,  # all that lies there becomes a part of the store
@@ -115,7 +115,7 @@ def _write_blosc2(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, co
         for name, array in arrays.items():
             chunks = tuple(min(size, most) for size, most in zip(array.shape, _CHUNK_ZYX, strict=True))
             blocks = tuple(min(size, most) for size, most in zip(chunks, _BLOCK_ZYX, strict=True))
-            cparams = {"codec": codec, "clevel": level, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
+            cparams = {"codec": codec, "clevel": level, "filters": filters, "nthreads": 1}
             store[f"/{name}"] = blosc2.asarray(array, chunks=chunks, blocks=blocks, cparams=cparams)
         store.vlmeta[_ATTRIBUTE] = facts
 
@@ -170,7 +170,7 @@ class PatchStore:
         package = require_store(kind)
         try:
             if kind == "blosc2":
-                tree = package.TreeStore(str(self.path), mode="r")
+                tree = package.TreeStore(str(self.path), mode="r", mmap_mode="r", dparams=package.DParams(nthreads=1))
                 facts = json.loads(tree.vlmeta[_ATTRIBUTE])
                 return facts, {name: tree[f"/{name}"] for name in facts["kinds"]}
             group = package.open_group(package.storage.ZipStore(self.path, mode="r"), mode="r")
