@@ -43,6 +43,7 @@ def contests(place: Workplace) -> list[Contest]:
         check: tuple[str, ...],
         wall: float,
         cpu: float | None = None,
+        ours_needs: tuple[str, ...] = (),
         peer_needs: tuple[str, ...] = (),
     ) -> Contest:
         def side(command: Callable[[str], Path], more: tuple[str, ...] = ()) -> Command:
@@ -50,7 +51,7 @@ def contests(place: Workplace) -> list[Contest]:
 
         shown = (word for word in words if isinstance(word, str) and word != "DEST")
         title = " ".join((name.removeprefix("itk_"), *shown))
-        return Contest(title, "itkit 4.0.0", side(ours), side(theirs, peer_needs), check, wall, cpu)
+        return Contest(title, "itkit 4.0.0", side(ours, ours_needs), side(theirs, peer_needs), check, wall, cpu)
 
     def resample(spacing: str) -> Command:
         return lambda dest: [ours("itk_resample"), "dataset", pairs, dest, "--spacing", *[spacing] * 3, *two]
@@ -81,7 +82,7 @@ def contests(place: Workplace) -> list[Contest]:
     rows += [
         same("itk_orient", mha, "DEST", "LPI", check=("orient",), wall=0.22, peer_needs=("--field", "dataset")),
         same("itk_extract", pairs / "label", "DEST", "1:1", "5:2", "7:3", check=("extract",), wall=0.20),
-        same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",), wall=0.16),
+        same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",), wall=0.16, ours_needs=("--orient", "LPI")),
         Contest(
             "aug -n 3 --random-rot 15 10 10",
             "itkit 4.0.0",

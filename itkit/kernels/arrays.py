@@ -42,6 +42,12 @@ def type_number(dtype: np.dtype[Any]) -> int:
     return TYPES.index(dtype)
 
 
+def in_memory_order(array: NDArray[Any]) -> NDArray[Any]:
+    """Give all values as one row, in the order in which they lie in memory; a copy only if they do not lie together."""
+    forward = array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
+    return forward.ravel(order="K")
+
+
 def rows_last(array: NDArray[Any]) -> NDArray[Any]:
     """Copy only if neighbours along X lie further apart than those along Y or Z: a walk along X would miss caches."""
     steps = [abs(stride) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1]

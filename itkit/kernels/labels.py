@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from itkit.kernels.arrays import plain
+from itkit.kernels.arrays import in_memory_order, plain
 from itkit.kernels.dispatch import native
 from itkit.kernels.statistics import min_max
 
@@ -128,7 +128,7 @@ def _histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int6
     library = native()
     if library is None:
         return np.bincount(_places(values, first).ravel().astype(np.int64), minlength=length)
-    values, counts = values.ravel(order="K"), np.zeros(length, dtype=np.int64)
+    values, counts = in_memory_order(values), np.zeros(length, dtype=np.int64)
     library.itkit_count(values.itemsize, values.ctypes.data, values.size, first % 2**64, counts.ctypes.data)
     return counts
 

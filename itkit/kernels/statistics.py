@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from itkit.kernels.arrays import plain, type_number
+from itkit.kernels.arrays import in_memory_order, plain, type_number
 from itkit.kernels.dispatch import native
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def min_max(array: NDArray[Any]) -> tuple[int | float, int | float]:
         low, high, n_nan, _ = _float_summary(library, values, keep_infinite=True)
         return (low, high) if n_nan < values.size else (float("nan"), float("nan"))
     if library is not None:
-        values, found = _dense(values), np.empty(2, dtype=values.dtype)
+        values, found = in_memory_order(values), np.empty(2, dtype=values.dtype)
         library.itkit_extremes(type_number(values.dtype), values.ctypes.data, values.size, found.ctypes.data)
         return int(found[0]), int(found[1])
     if values.dtype.kind == "f":
@@ -89,13 +89,8 @@ def _checked(array: NDArray[Any]) -> NDArray[Any]:
     return plain(array, ndim=None)
 
 
-def _dense(array: NDArray[Any]) -> NDArray[Any]:
-    """Give the values in memory order; a copy only if they do not lie together."""
-    return array.ravel(order="K")
-
-
 def _float_summary(library: ctypes.CDLL, values: NDArray[Any], *, keep_infinite: bool) -> tuple[float, float, int, int]:
-    values = _dense(values)
+    values = in_memory_order(values)
     extremes, special = np.empty(2, dtype=np.float64), np.empty(2, dtype=np.int64)
     number, pointers = type_number(values.dtype), (extremes.ctypes.data, special.ctypes.data)
     library.itkit_summary(number, values.ctypes.data, values.size, int(keep_infinite), *pointers)

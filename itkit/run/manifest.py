@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Manifest:
 
 def line_of(record: Record) -> dict[str, Any]:
     """Return a record as the JSON values of a line."""
-    values = asdict(record)
+    values = dict(vars(record))  # dataclasses.asdict would copy every patch of every list
     return {"case": values.pop("case_id"), **values}
 
 

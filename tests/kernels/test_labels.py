@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itkit.kernels import label_counts, remap
+from itkit.kernels.arrays import in_memory_order
 from itkit.kernels.dispatch import forced_backend
 
 from .support import INTEGERS, both, classes, same_bits, seeds
@@ -87,3 +88,13 @@ def test_strided_and_boolean_maps(backend_name):
     assert np.array_equal(remap(array, {7: 1}, dtype="int8")[0], (array == 7).astype(np.int8))
     assert label_counts(np.array([[[True, False, True]]])) == {0: 1, 1: 2}
     assert label_counts(np.zeros((0, 3, 3), dtype=np.uint8)) == {}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_reversed_and_permuted_views_are_counted_without_a_copy(order):
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    view = array.transpose(order)[::-1, :, ::-1]
+    values = in_memory_order(view)
+    assert np.shares_memory(values, array)
+    np.testing.assert_array_equal(values, array.ravel())
+    np.testing.assert_array_equal(np.sort(in_memory_order(view[:, ::2])), np.sort(view[:, ::2].ravel()))
