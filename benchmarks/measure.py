@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_S = 0.05
+SAMPLE_S = 0.02
 _SET_CHILD_SUBREAPER = 36
 _STAT_SESSION = 3  # fields of /proc/<pid>/stat after the command's name: state, parent, group, session
 
@@ -26,7 +26,7 @@ class Cost:
     peak_bytes: int
 
 
-def run(argv: list[str], *, cores: set[int] | None = None, sample_memory: bool = True) -> Cost:
+def run(argv: list[str], *, cores: set[int] | None = None, sample_memory: bool = False) -> Cost:
     """Run a command in a session of its own until all of its processes are gone.
 
     Orphans (servers that fork workers, say) become children of this process, so that ``wait4`` counts them all.

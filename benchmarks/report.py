@@ -21,6 +21,7 @@ class Pairs:
 
     contest: Contest
     costs: tuple[tuple[Cost, Cost], ...]
+    peaks: tuple[int, int]
     agreement: str = ""
 
     def median(self, side: int, what: str) -> float:
@@ -37,8 +38,8 @@ class Pairs:
         ours, peer = (
             f"{self.median(side, 'wall_s'):.2f} / {self.median(side, 'cpu_s'):.2f} s" for side in (0, 1)
         )  # fmt: skip
-        memory = " / ".join(f"{self.median(side, 'peak_bytes') / MIB:.0f}" for side in (0, 1))
-        peak = self.ratio("peak_bytes")
+        memory = " / ".join(f"{peak / MIB:.0f}" for peak in self.peaks)
+        peak = self.peaks[0] / max(self.peaks[1], 1)
         target = _target(self.ratio("wall_s"), self.contest.wall_target)
         cpu_target = _target(self.ratio("cpu_s"), self.contest.cpu_target)
         return (
@@ -87,7 +88,7 @@ def render(results: list[Pairs], sections: list[Section], place: Workplace, roun
         f"Dataset `{place.data.name}`, made with a fixed seed by `benchmarks/scripts/make_data.py`. Both sides of a row ran "
         f"in turns, {rounds} rounds; numbers are medians, ratios are medians of ratios of one round (ours / peer). "
         "CPU time is that of the whole process tree; memory is what its processes hold together, shared pages once, "
-        "page cache not counted. Our runs flush every file to disk before they name it, the peers' don't.",
+        "page cache not counted, seen in runs apart from the timed ones. Our runs flush every file to disk before they name it, the peers' don't.",
         "",
         "| job | peer | wall | cpu | ours: wall / cpu | peer: wall / cpu | peak MiB, ours / peer (ratio) |",
         "|---|---|---|---|---|---|---|",

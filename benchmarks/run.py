@@ -24,14 +24,13 @@ def compare(place: Workplace, contest: Contest, rounds: int) -> Pairs:
     destinations = {"ours": place.scratch / "ours", "peer": place.scratch / "peer"}
     commands = {"ours": contest.ours, "peer": contest.peer}
 
-    def once(side: str):
+    def once(side: str, *, sample_memory: bool = False):
         for path in contest.forget:
             path.unlink(missing_ok=True)
         shutil.rmtree(destinations[side], ignore_errors=True)
-        return run(commands[side](destinations[side]))
+        return run(commands[side](destinations[side]), sample_memory=sample_memory)
 
-    for side in commands:
-        once(side)
+    peaks = tuple(once(side, sample_memory=True).peak_bytes for side in commands)  # looking costs time
     if contest.check:
         words = [place.ours.python, SCRIPTS / "agree.py", *contest.check, *destinations.values()]
         note = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
@@ -41,7 +40,7 @@ def compare(place: Workplace, contest: Contest, rounds: int) -> Pairs:
     pairs = [(once("ours"), once("peer")) for _ in range(rounds)]
     for folder in destinations.values():
         shutil.rmtree(folder, ignore_errors=True)
-    return Pairs(contest, tuple(pairs), note)
+    return Pairs(contest, tuple(pairs), peaks, note)
 
 
 def main() -> None:

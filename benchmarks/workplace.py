@@ -66,7 +66,7 @@ def prepare(*, quick: bool, ours: Path | None) -> Workplace:
     """Build what is missing; with ``ours`` an environment that has the package already is measured."""
     environments = HERE / ".envs"
     workplace = Workplace(
-        Environment(ours) if ours else _environment(environments / "itkit", [[str(REPOSITORY)]], renew=True),
+        Environment(ours) if ours else _environment(environments / "itkit", [[f"{REPOSITORY}[fast]"]], renew=True),
         _environment(
             environments / "itkit4",
             [["numpy", "SimpleITK", "tqdm", "pydantic"], ["--no-deps", "itkit==4.0.0"]],

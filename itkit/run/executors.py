@@ -13,14 +13,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Protocol
 
 from itkit.core.extras import require
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
-from itkit.run.worker import Task, TaskResult, run_task
+from itkit.run.worker import ReadCase, Task, TaskResult, read_case, run_task
 
 _POLL_S = 0.02
 """How often the pool looks after its workers: the end of a run waits for it."""
@@ -46,7 +46,7 @@ def _too_large(task: Task, budget: int) -> TaskResult:
 
 
 class SerialExecutor:
-    """One case at a time, in this process, with all its cores."""
+    """One case at a time, in this process, with all its cores; the next one is read meanwhile if memory allows."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -54,11 +54,32 @@ class SerialExecutor:
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result."""
         threads = available_cores()
-        for task in tasks:
-            if task.nbytes + BASE_BYTES > self.budget:
-                yield task, _too_large(task, self.budget)
-            else:
-                yield task, run_task(replace(task, threads=threads))
+        ahead: Future[ReadCase] | None = None
+        with ThreadPoolExecutor(1) as reader:
+            for task, following in _with_next(replace(task, threads=threads) for task in tasks):
+                read, ahead = ahead, None
+                if task.nbytes + BASE_BYTES > self.budget:
+                    yield task, _too_large(task, self.budget)
+                    continue
+                if threads > 1 and following is not None and self._fit(task, following):
+                    ahead = reader.submit(read_case, following)
+                result = run_task(task, None if read is None else read.result)
+                read = None  # with the voxels
+                yield task, result
+
+    def _fit(self, task: Task, following: Task) -> bool:
+        """Whether the next case, if it has voxels to read, may be in memory beside this one."""
+        return 0 < following.nbytes <= self.budget - task.nbytes - BASE_BYTES
+
+
+def _with_next(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task | None]]:
+    """Yield each task with the one after it."""
+    iterator = iter(tasks)
+    task = next(iterator, None)
+    while task is not None:
+        following = next(iterator, None)
+        yield task, following
+        task = following
 
 
 class ProcessExecutor:

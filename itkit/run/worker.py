@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -64,16 +64,23 @@ class TaskResult:
     took_s: float = 0.0
 
 
+ReadCase = tuple[Case, tuple[str, ...]]
+"""A case and what its headers warn of."""
+
+
 def reads_of(operation: Operation[Any], params: Params) -> str:
     """Return what an operation reads of each input: ``voxels`` or ``headers``."""
     return operation.reads if isinstance(operation.reads, str) else operation.reads(params)
 
 
-def run_task(task: Task) -> TaskResult:
-    """Do one case; every failure becomes a result, a fault of ours a ``crashed`` one with its traceback."""
+def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResult:
+    """Do one case; every failure becomes a result, a fault of ours a ``crashed`` one with its traceback.
+
+    Where the case has been read ahead, ``read`` gives it.
+    """
     start = time.perf_counter()
     try:
-        case, warnings = read_case(task)
+        case, warnings = read_case(task) if read is None else read()
         context = Context(task.threads, task.seed, task.job.case_id)
         outcome = task.operation.case(case, task.params, context)
         files = write_outcome(outcome, task) if task.stage is not None else ()
@@ -100,7 +107,7 @@ def _with_case(case_id: str, message: str) -> str:
     return message if message.startswith(f"{case_id}:") else f"{case_id}: {message}"
 
 
-def read_case(task: Task) -> tuple[Case, tuple[str, ...]]:
+def read_case(task: Task) -> ReadCase:
     """Read what an operation needs of a case, and collect what the headers warn of.
 
     Raises

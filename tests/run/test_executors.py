@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import itkit
+from itkit.core.volume import Geometry, Volume
+from itkit.run import executors
+from itkit.run.executors import SerialExecutor
+from itkit.testing import phantoms
+
+GRID = Geometry((6, 7, 8), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def source(tmp_path):
+    for number in range(4):
+        itkit.write(phantoms.noise(GRID, number), tmp_path / "in" / f"{number}.mha")
+    return tmp_path / "in"
+
+
+def orient(source, dest, **options):
+    return itkit.run("itk_orient", src_dir=source, dst_dir=dest, orient="RAI", **options)
+
+
+def test_the_next_case_is_read_while_one_is_worked_on(source, tmp_path, monkeypatch):
+    ahead = []
+    once = executors.read_case
+    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    monkeypatch.setattr(executors, "read_case", lambda task: (ahead.append(task.job.case_id), once(task))[1])
+    assert orient(source, tmp_path / "out").exit_code == 0
+    assert ahead == ["1", "2", "3"]
+    for number in range(4):
+        turned = itkit.read(tmp_path / "out" / f"{number}.mha")
+        expected = itkit.orient(itkit.read(source / f"{number}.mha"), "RAI")
+        np.testing.assert_array_equal(turned.array_zyx, expected.array_zyx)
+
+
+def test_a_file_that_fails_to_be_read_ahead_fails_its_own_case(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    whole = (source / "2.mha").read_bytes()
+    (source / "2.mha").write_bytes(whole[:-40])
+    result = orient(source, tmp_path / "out")
+    assert [record.status for record in result.records] == ["done", "done", "failed", "done"]
+    assert "2.mha" in result.records[2].message
+
+
+def test_nothing_is_read_ahead_where_memory_is_short(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    monkeypatch.setattr(SerialExecutor, "_fit", lambda *_: False)
+    monkeypatch.setattr(executors, "read_case", lambda task: pytest.fail(f"{task.job.case_id} was read ahead"))
+    assert orient(source, tmp_path / "out").exit_code == 0
+
+
+def test_two_cases_fit_only_if_both_do():
+    volume = Volume(np.zeros(GRID.size_zyx, np.int16), GRID)
+    one = type("Task", (), {"nbytes": volume.array_zyx.nbytes})()
+    assert SerialExecutor(executors.BASE_BYTES + 2 * one.nbytes)._fit(one, one)
+    assert not SerialExecutor(executors.BASE_BYTES + 2 * one.nbytes - 1)._fit(one, one)
+
+
+A_THREAD = "import threading; wait = threading.Event().wait; threading.Thread(target=wait, daemon=True).start()"
+
+
+@pytest.mark.parametrize(
+    ("setup", "method"),
+    [("", "fork"), (A_THREAD, "forkserver"), ("import sys; sys.modules['torch'] = sys", "forkserver")],
+)
+def test_workers_are_forked_only_where_no_thread_can_hold_a_lock(setup, method):
+    ask = "print(_context('itkit.process.itk_orient').get_start_method())"
+    code = f"{setup}\nfrom itkit.run.executors import _context\n{ask}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (method if sys.platform == "linux" else "spawn")
