@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from workplace import SCRIPTS, Workplace
+from workplace import SCRIPTS, TIMES, Workplace
 
 Command = Callable[[Path], list[object]]
 """From a destination that does not exist yet to a command line."""
@@ -53,9 +53,33 @@ def contests(place: Workplace) -> list[Contest]:
         title = " ".join((name.removeprefix("itk_"), *shown))
         return Contest(title, "itkit 4.0.0", side(ours, ours_needs), side(theirs, peer_needs), check, wall, cpu)
 
-    def resample(spacing: str) -> Command:
-        return lambda dest: [ours("itk_resample"), "dataset", pairs, dest, "--spacing", *[spacing] * 3, *two]
+    def resample(spacing: str, source: Path = pairs) -> Command:
+        return lambda dest: [ours("itk_resample"), "dataset", source, dest, "--spacing", *[spacing] * 3, *two]
 
+    def simple(nii: Path, mha: Path, note: str, *, is_checked: bool) -> list[Contest]:
+        def checked(*words: str) -> tuple[str, ...]:
+            return words if is_checked else ()
+
+        rows = [
+            Contest(
+                "check a dataset", "itkit 4.0.0",
+                lambda _: [ours("itk_check"), "check", nii, "--min-size", "8", "8", "8"],
+                lambda _: [theirs("itk_check"), "check", nii, "--min-size", "8", "8", "8", *two],
+                wall_target=0.05,
+                forget=tuple(nii / folder / name for name in traces for folder in (".", "image", "label")),
+            ),
+            *(
+                same("itk_resample", "dataset", nii, "DEST", "--spacing", *[spacing] * 3,
+                     check=checked("resample", str(nii)), wall=wall, cpu=cpu)
+                for spacing, wall, cpu in (("1.5", 0.22, 0.27), ("1.0", 0.18, 0.20))
+            ),
+            same("itk_orient", mha, "DEST", "LPI", check=checked("orient"), wall=0.22,
+                 peer_needs=("--field", "dataset")),
+            same("itk_extract", nii / "label", "DEST", "1:1", "5:2", "7:3", check=checked("extract"), wall=0.20),
+        ]  # fmt: skip
+        return [replace(row, name=f"{row.name} ({note})") for row in rows]
+
+    count = len(list((pairs / "image").iterdir()))
     rows = [
         Contest(
             "check 2,000 headers",
@@ -65,24 +89,10 @@ def contests(place: Workplace) -> list[Contest]:
             wall_target=0.05,
             forget=tuple(headers / name for name in traces),
         ),
-        Contest(
-            "check a dataset",
-            "itkit 4.0.0",
-            lambda _: [ours("itk_check"), "check", pairs, "--min-size", "8", "8", "8"],
-            lambda _: [theirs("itk_check"), "check", pairs, "--min-size", "8", "8", "8", *two],
-            wall_target=0.05,
-            forget=tuple(pairs / folder / name for name in traces for folder in (".", "image", "label")),
-        ),
-    ]
-    for spacing, wall, cpu in (("1.5", 0.22, 0.27), ("1.0", 0.18, 0.20)):
-        rows.append(
-            same("itk_resample", "dataset", pairs, "DEST", "--spacing", *[spacing] * 3,
-                 check=("resample", str(pairs)), wall=wall, cpu=cpu)
-        )  # fmt: skip
-    rows += [
-        same("itk_orient", mha, "DEST", "LPI", check=("orient",), wall=0.22, peer_needs=("--field", "dataset")),
-        same("itk_extract", pairs / "label", "DEST", "1:1", "5:2", "7:3", check=("extract",), wall=0.20),
-        same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",), wall=0.16, ours_needs=("--orient", "LPI")),
+        *simple(pairs, mha, f"{count} cases", is_checked=True),
+        *simple(place.many / "nii.gz", place.many / "mha", f"{TIMES * count} cases", is_checked=False),
+        same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",),
+             wall=0.16, ours_needs=("--orient", "LPI")),
         Contest(
             "aug -n 3 --random-rot 15 10 10",
             "itkit 4.0.0",
@@ -120,8 +130,11 @@ def contests(place: Workplace) -> list[Contest]:
         results = raw / spacing
         rows.append(
             Contest(
-                f"resample to {spacing} mm, whole run", "the floor (codec + disk)", resample(spacing),
-                lambda dest, results=results: [place.ours.python, SCRIPTS / "floor.py", pairs, results, dest, 2],
+                f"resample to {spacing} mm, whole run ({TIMES * count} cases)", "the floor (codec + disk)",
+                resample(spacing, place.many / "nii.gz"),
+                lambda dest, results=results: [
+                    place.ours.python, SCRIPTS / "floor.py", place.many / "nii.gz", results, dest, 2
+                ],
                 wall_target=target,
             )
         )  # fmt: skip
