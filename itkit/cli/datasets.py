@@ -54,8 +54,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(operation: Operation[Any], arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run a converter on a command line (by default this process's) and return the exit code."""
-    from itkit.cli.adapter import help_text, parse
-    from itkit.cli.terminal import run_operation
+    from itkit.cli.adapter import help_text
+    from itkit.cli.terminal import run_command
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     asks_help = "--help" in arguments or "-h" in arguments
@@ -67,9 +67,4 @@ def run(operation: Operation[Any], arguments: Sequence[str] | None = None, *, pr
 
         print(f"{operation.name} (itkit {__version__})")
         return 0
-    try:
-        params, options = parse(operation, arguments, prog=prog)
-    except ItkitError as error:
-        print(f"{prog or operation.name}: error: {error}", file=sys.stderr)
-        return 2
-    return run_operation(operation, params, options)
+    return run_command(operation, arguments, prog=prog)

@@ -19,9 +19,10 @@ from itkit.cli.catalogue import load
 from itkit.core.errors import LayoutError
 from itkit.core.extras import require
 from itkit.core.volume import Geometry, Volume
+from itkit.io.inspect import sitk_module
 from itkit.io.layouts import find_dataset
 from itkit.io.meta import write_text
-from itkit.io.sitk_toolkit import read_volume, sitk_module, write_volume
+from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import orient
 from itkit.process.itk_aug import euler_matrix
 from itkit.process.preview import PLANES, class_colour, class_statistics, slice_picture
@@ -88,14 +89,16 @@ def write_chest_dataset(root: Path) -> None:
     folder = Path(package.__file__).parent / "data"
     image, label = read_volume(folder / "CTChest4.nrrd"), read_volume(folder / "Segmentation.seg.nrrd", "label")
     image, label = replace(image, metadata={}), replace(label, metadata={})
-    for case, change in _variants().items():
+    for case, change in chest_variants().items():
         for name, volume in (("image", image), ("label", label)):
             path = root / name / f"{case}.nii.gz"
             if not path.exists():
                 write_volume(change(volume), path)
 
 
-def _variants() -> dict[str, Callable[[Volume], Volume]]:
+def chest_variants() -> dict[str, Callable[[Volume], Volume]]:
+    """Return the demo's cases: how each is made from the chest CT."""
+
     def turned(volume: Volume) -> Volume:
         rotation = euler_matrix((12.0, -7.0, 5.0))
         direction = rotation @ np.array(volume.geometry.direction_xyz).reshape(3, 3)

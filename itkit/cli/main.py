@@ -25,9 +25,10 @@ def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -
         print(text if prog is None else text.replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads cost a third of the start
+    from itkit.cli.catalogue import load
     from itkit.cli.terminal import run_command
 
-    return run_command(name, argv, prog=prog)
+    return run_command(load(name), argv, prog=prog)
 
 
 def _help_page(name: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from itkit.cli.adapter import parse
-from itkit.cli.catalogue import load
 from itkit.core.errors import ItkitError
 from itkit.core.operation import Operation
 from itkit.core.params import Params
@@ -20,13 +19,12 @@ from itkit.run.progress import Event, EventSink
 from itkit.run.runner import execute
 
 
-def run_command(name: str, argv: Sequence[str], *, prog: str | None = None) -> int:
+def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = None) -> int:
     """Parse a command line, run the operation, and return the exit code."""
     try:
-        operation = load(name)
         params, options = parse(operation, argv, prog=prog)
     except ItkitError as error:
-        print(f"{prog or name}: error: {error}", file=sys.stderr)
+        print(f"{prog or operation.name}: error: {error}", file=sys.stderr)
         return 2
     return run_operation(operation, params, options)
 

@@ -8,6 +8,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T")
+_OPPOSITE = str.maketrans("LRPASI", "RLAPIS")
+
+
+def opposite(letters: str) -> str:
+    """Return the opposite directions.
+
+    Examples
+    --------
+    >>> opposite("LPI")
+    'RAS'
+    """
+    return letters.translate(_OPPOSITE)
 
 
 def to_xyz(values_zyx: Sequence[T]) -> tuple[T, T, T]:

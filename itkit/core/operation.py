@@ -240,5 +240,4 @@ class Collected:
     all_records: Mapping[str, Record]
     plan: Plan
     options: Mapping[str, Any]
-    is_dry_run: bool = False
     confirm: Callable[[str], bool] | None = None

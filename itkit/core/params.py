@@ -16,6 +16,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 
+from itkit.core.axes import opposite
+
 
 class _Marker:
     """Something an annotation says; ``schema_key`` is where the JSON schema shows it."""
@@ -176,14 +178,13 @@ def orientation_code(code: str) -> str:
         When it is none of the 48.
     """
     upper = code.upper()
-    if len(upper) != 3 or sorted(min(letter, _OPPOSITE.get(letter, letter)) for letter in upper) != ["A", "I", "L"]:
+    if len(upper) != 3 or sorted(min(letter, opposite(letter)) for letter in upper) != ["A", "I", "L"]:
         raise ValueError(
             f"expected a code such as LPS, RAS or LPI (the directions that axes x, y, z point to); got {code!r}"
         )
     return upper
 
 
-_OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
 OrientationCode = Annotated[str, AfterValidator(orientation_code)]
 
 VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
@@ -197,4 +198,3 @@ def _extension(text: str) -> str:
 
 
 VolumeExtension = Annotated[str, AfterValidator(_extension)]
-DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")

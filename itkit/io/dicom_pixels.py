@@ -20,7 +20,7 @@ from itkit.io.dicom_header import (
     short,
     warnings_as_notes,
 )
-from itkit.io.sitk_toolkit import sitk_module
+from itkit.io.inspect import sitk_module
 
 #: Package that decodes a transfer syntax, by the beginning of its UID; the longest that fits counts.
 _DECODERS = {

@@ -176,7 +176,7 @@ def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = 
 def list_volumes(folder: Path) -> Iterable[str]:
     """Relative POSIX paths of all volume files below a folder; hidden names and our state folder left out."""
     for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != STATE_FOLDER)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = Path(root).relative_to(folder).as_posix()
         for name in files:
             if split_extension(name) is not None:

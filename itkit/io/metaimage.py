@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.axes import opposite, to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.volume import Geometry
 from itkit.io.header_model import (
@@ -33,7 +33,6 @@ _DTYPE = {
 }  # fmt: skip
 _ELEMENT_TYPE = {dtype: name for name, dtype in _DTYPE.items() if name not in ("MET_LONG", "MET_ULONG")}
 _IDENTITY: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-_OPPOSITE = str.maketrans("LRPASI", "RLAPIS")
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGIN = ("Offset", "Position", "Origin")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
@@ -252,7 +251,7 @@ def metaimage_header(
         f"TransformMatrix = {' '.join(columns)}",
         f"Offset = {' '.join(map(number_text, geometry.origin_xyz))}",
         "CenterOfRotation = 0 0 0",
-        f"AnatomicalOrientation = {geometry.orientation.translate(_OPPOSITE)}",
+        f"AnatomicalOrientation = {opposite(geometry.orientation)}",
         f"ElementSpacing = {' '.join(map(number_text, to_xyz(geometry.spacing_zyx)))}",
         f"DimSize = {' '.join(map(str, to_xyz(geometry.size_zyx)))}",
     ]

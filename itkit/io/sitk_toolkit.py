@@ -10,7 +10,6 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,11 +22,8 @@ from itkit.io.backend import codecs_backend
 from itkit.io.codecs import read_voxels, write_volume_file
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.headers import Header, unit_files
-from itkit.io.inspect import last_line as last_line
-from itkit.io.inspect import read_any_header as read_any_header
+from itkit.io.inspect import last_line, read_any_header, require_single_volume, sitk_module
 from itkit.io.inspect import read_geometry as read_geometry
-from itkit.io.inspect import require_single_volume as require_single_volume
-from itkit.io.inspect import sitk_module as sitk_module
 from itkit.io.nii_toolkit import apply_scaling
 
 if TYPE_CHECKING:
@@ -242,19 +238,3 @@ def from_sitk(image: Any, kind: Kind = "image", *, metadata: Mapping[str, str] |
     """Copy a 3-D SimpleITK image to a volume."""
     sitk = sitk_module()
     return Volume(np.asarray(sitk.GetArrayFromImage(image)), geometry_of(image), kind, metadata or {})
-
-
-def with_grid(volume: Volume, geometry: Geometry) -> Volume:
-    """Return a volume on another grid of the same size."""
-    return replace(volume, geometry=geometry)
-
-
-def volume_files(path: Path) -> tuple[Path, ...]:
-    """All files of a volume: header and data file together.
-
-    Raises
-    ------
-    ReadError
-        When the header can't tell which they are.
-    """
-    return unit_files(path)

@@ -46,21 +46,15 @@ def obstacles(path: Path, folder: Path, *, is_link: bool) -> list[str]:
 def copy_unit(path: Path, folder: Path) -> list[str]:
     """Copy a volume's files into a folder, each whole or not at all; return what went wrong.
 
-    A file that is there already with the same bytes and modification time is left; another one of that name too,
-    and named.
+    A file that is there already is left: `obstacles` tells whether it is the same.
     """
-    for file in _unit(path):
-        final = folder / file.name
+    for file in _missing(path, folder):
         hidden = folder / f".itkit-{uuid.uuid4().hex}"
         try:
-            if final.exists() or final.is_symlink():
-                if file_stamp(final) == file_stamp(file):
-                    continue
-                return [f"{final} exists and differs; left alone"]
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, hidden)
             sync_file(hidden)
-            hidden.replace(final)
+            hidden.replace(folder / file.name)
         except OSError as error:
             hidden.unlink(missing_ok=True)
             return [f"{file}: can't be copied to {folder} ({error.strerror or error})"]
@@ -68,19 +62,19 @@ def copy_unit(path: Path, folder: Path) -> list[str]:
 
 
 def link_unit(path: Path, folder: Path) -> list[str]:
-    """Link a volume's files into a folder by relative symbolic links; return what went wrong."""
-    for file in _unit(path):
-        final = folder / file.name
+    """Link a volume's files into a folder by relative symbolic links, as `copy_unit` copies them."""
+    for file in _missing(path, folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if final.is_symlink() and final.resolve() == file.resolve():
-                continue
-            if final.exists() or final.is_symlink():
-                return [f"{final} exists and is no link to {file}; left alone"]
-            final.symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
+            (folder / file.name).symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
         except OSError as error:
             return [f"{file}: can't be linked in {folder} ({error.strerror or error})"]
     return []
+
+
+def _missing(path: Path, folder: Path) -> list[Path]:
+    """Return the files of a volume that a folder does not hold yet."""
+    return [file for file in _unit(path) if not os.path.lexists(folder / file.name)]
 
 
 def delete_unit(path: Path) -> list[str]:

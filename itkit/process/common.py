@@ -40,7 +40,7 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
     WriteError
         When it can't be written.
     """
-    if run.dest is None or run.is_dry_run:
+    if run.dest is None:
         return
     counts: Counter[str] = Counter(record.status for record in run.records)
     value = {

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.axes import opposite, to_xyz, to_zyx
 from itkit.core.errors import GeometryMismatchError, ResourceError
 from itkit.core.params import orientation_code
 from itkit.core.volume import GRID_TOLERANCE_MM, Case, Geometry, Volume
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LONGEST_AXIS = 2**31
-_OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
 
 
 def resampled_grid(
@@ -76,7 +75,7 @@ def orientation_steps(grid: Geometry, code: str) -> tuple[tuple[int, int, int], 
     axes_xyz, flips_xyz = [], []
     for letter in code:
         kept = letter in old
-        axes_xyz.append(old.index(letter if kept else _OPPOSITE[letter]))
+        axes_xyz.append(old.index(letter if kept else opposite(letter)))
         flips_xyz.append(not kept)
     axes_zyx = to_zyx([2 - axis for axis in axes_xyz])
     return axes_zyx, to_zyx(flips_xyz)

@@ -160,13 +160,14 @@ def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
     if {IMAGE, LABEL} <= set(names):
         difference = grid_difference(case.grid(IMAGE), case.grid(LABEL))
         reasons += [difference] if difference else []
-    elif not is_flat and not case.problems:
+    is_unpaired = not is_flat and not case.problems and not {IMAGE, LABEL} <= set(names)
+    if is_unpaired:
         reasons.append(f"unpaired: no {LABEL if IMAGE in names else IMAGE}")
     for name, volume in case.volumes.items():
         wrong, found = voxel_findings(volume, name)
         reasons += wrong
         facts[name] = found
-    facts |= {"breaks_rule": bool(rules), "is_unreadable": bool(case.problems), "is_pair": len(names) == 2}
+    facts |= {"breaks_rule": bool(rules), "is_unreadable": bool(case.problems), "is_unpaired": is_unpaired}
     return Outcome(facts=facts, reasons=(*rules, *reasons))
 
 
@@ -210,19 +211,15 @@ def collect(params: CheckParams, run: Collected) -> Report:
     if params.mode == "check":
         return Report((*lines, *refresh_index_if_writable(params.sample_folder)))
     if params.mode == "delete":
-        return _delete(params, run, by_case, lines)
+        return _delete(params, run, by_case)
     good = [by_case[record.case_id] for record in run.records if record.status == "done"]
     return _transfer(params, good, lines)
 
 
-def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job], lines: Sequence[str]) -> Report:
+def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
     doomed = [record for record in run.records if _is_doomed(record, params)]
-    kept = [
-        line
-        for line, record in zip(lines, (r for r in run.records if r.status != "done"), strict=False)
-        if record not in doomed
-    ]
-    named = [f"{record.case_id}: {record.message}" for record in doomed]
+    spared = [record for record in run.records if record.status != "done" and record not in doomed]
+    kept, named = ([f"{record.case_id}: {record.message}" for record in records] for records in (spared, doomed))
     if not doomed:
         return Report((*kept, "no sample breaks a rule; nothing deleted"), 0)
     if not params.yes:
@@ -241,10 +238,8 @@ def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job], lin
 def _is_doomed(record: Record, params: CheckParams) -> bool:
     if record.status not in ("nonconforming", "failed"):
         return False
-    broken = bool(record.facts.get("breaks_rule"))
-    whole = not record.facts.get("is_unreadable", True) and not record.message.startswith("unpaired")
-    lone = "unpaired: no" in record.message
-    return (broken and whole and not lone) or (params.delete_unreadable and (lone or not whole))
+    is_sample = not record.facts.get("is_unreadable", True) and not record.facts.get("is_unpaired", True)
+    return bool(record.facts.get("breaks_rule")) if is_sample else params.delete_unreadable
 
 
 def _transfer(params: CheckParams, jobs: Sequence[Job], lines: Sequence[str]) -> Report:

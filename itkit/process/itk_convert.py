@@ -199,7 +199,7 @@ def _discreet(params: ConvertParams) -> Iterator[None]:
 def collect(params: ConvertParams, run: Collected) -> Report:
     """Write ``convert_configs.json`` and, for DICOM, the table of what was found and refused."""
     write_sidecar("convert_configs.json", "itk_convert", params, run)
-    if params.mode == "dicom" and run.dest is not None and not run.is_dry_run:
+    if params.mode == "dicom" and run.dest is not None:
         write_text(run.dest / REPORT, _report(params, run))
         names = {name: record.facts["labels"] for name, record in sorted(run.all_records.items())
                  if "labels" in record.facts}  # fmt: skip

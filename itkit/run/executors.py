@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -102,9 +101,7 @@ class ProcessExecutor:
         workers = max(1, min(self.workers, len(waiting)))
         CONSTS.sleep_unit = _POLL_S
         context = _context(waiting[0].operation.case.__module__)
-        pool: Any = ProcessPool(
-            max_workers=workers, context=context, initializer=_start_worker, initargs=(os.getpid(),)
-        )
+        pool: Any = ProcessPool(max_workers=workers, context=context, initializer=_start_worker)
         finished = False
         try:
             while waiting or running or suspects or ended:
@@ -176,7 +173,7 @@ def _context(operation_module: str) -> multiprocessing.context.BaseContext:
     return context
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C stops
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
@@ -184,7 +181,6 @@ def _start_worker(parent: int) -> None:
 
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    del parent
 
 
 class DaskExecutor:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import itkit
-from itkit.core.errors import CaseError, ItkitError, LayoutError, ReadError, WriteError
-from itkit.core.operation import Collected, Job, Operation, Plan, Record, Report
+from itkit.core.errors import CaseError, LayoutError, ReadError, WriteError
+from itkit.core.operation import Collected, Operation, Plan, Record, Report
 from itkit.core.params import Params
-from itkit.io.headers import UnsupportedHeader, unit_files
-from itkit.io.inspect import read_any_header
-from itkit.io.layouts import STATE_FOLDER, require_destination, split_extension
-from itkit.io.meta import file_stamp, refresh_index, write_json
-from itkit.io.store import opens_whole, store_kind
+from itkit.io.layouts import STATE_FOLDER, require_destination
+from itkit.io.meta import refresh_index, write_json
+from itkit.run.decisions import Decision, decide, foreign_files, place, relative_path
 from itkit.run.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
 from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
@@ -50,17 +47,6 @@ class RunResult:
     def exit_code(self) -> int:
         """0 all done or skipped; 1 some case failed or does not conform; 130 interrupted."""
         return self.summary.exit_code
-
-
-@dataclass(frozen=True)
-class _Decision:
-    """What is to happen to a job, and the record that already stands for it."""
-
-    job: Job
-    action: str  # "run", "skipped", "left"
-    message: str = ""
-    before: Record | None = None
-    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def execute(
@@ -100,12 +86,12 @@ def execute(
         seed=options.seed if operation.is_random else None,
     )
     if plan.dest is None or reads_of(operation, params) == "headers":
-        manifest, decisions = None, [_Decision(job, "run") for job in plan.jobs]
+        manifest, decisions = None, [Decision(job, "run") for job in plan.jobs]
     else:
         manifest = Manifest(plan.dest, options.shard)
         if not options.dry_run:
             recover(manifest)
-        decisions = list(_decide(operation, plan, manifest, key, options))
+        decisions = list(decide(operation, plan, manifest, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
     session = _Session(operation, params, options, plan, key, emit)
     if options.dry_run:
@@ -144,96 +130,6 @@ def _refuse(operation: Operation[Any], plan: Plan, options: RunOptions) -> None:
         require_destination(plan.dest)
 
 
-def _decide(
-    operation: Operation[Any], plan: Plan, manifest: Manifest, key: str, options: RunOptions
-) -> Iterator[_Decision]:
-    before = manifest.latest_done(operation.name)
-    if options.existing == "error":
-        standing = [
-            path
-            for job in plan.jobs
-            for path in _expected(job, before.get(job.case_id), manifest.dest)
-            if path.exists()
-        ]
-        if standing:
-            raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
-    for job in plan.jobs:
-        record = before.get(job.case_id)
-        inputs = _fingerprint(job, manifest.dest)
-        if options.existing == "redo":
-            yield _Decision(job, "run", before=record, inputs=inputs)
-            continue
-        action, message = _judge(job, record, manifest.dest, key, inputs)
-        yield _Decision(job, action, message, record, inputs)
-
-
-def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:
-    """Return what a result depends on beside parameters: the input files, and where its outputs go."""
-    stamps: dict[str, Any] = {}
-    for name, file in job.inputs.items():
-        try:
-            parts = unit_files(file.path) if file.path.suffix.lower() in (".mhd", ".nhdr") else (file.path,)
-            stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
-        except (OSError, ReadError, UnsupportedHeader):
-            stamps[name] = {"file": file.path.name}
-    stamps["targets"] = {name: _relative(target.folder, dest) for name, target in job.targets.items()}
-    return {**stamps, "stamp": job.stamp} if job.stamp else stamps
-
-
-def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
-    recorded = [_place(dest / output["path"]) for output in record.outputs] if record else []
-    return recorded or [_place(path) for path in job.outputs()]
-
-
-def _place(path: Path) -> Path:
-    """Return a path in the one form in which paths are compared: absolute, without ``..``; links stay."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
-
-
-def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]) -> tuple[str, str]:
-    ours = {_place(dest / output["path"]): output for output in record.outputs} if record else {}
-    present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
-    foreign = [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
-    whole = [path for path in foreign if _reads_whole(path)]
-    if whole:
-        return (
-            "left",
-            f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
-        )
-    if record is None or foreign or not ours.keys() <= set(present):
-        return "run", ""
-    if record.key != key or record.inputs != inputs:
-        return "run", ""
-    return "skipped", ""
-
-
-def _foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:
-    """Files in the way of a result that we did not write, or that were edited since, and that read whole."""
-    present = [_place(file.final) for file in result.files if file.final.exists()]
-    return [path for path in present if not (path in ours and is_unchanged(path, ours[path])) and _reads_whole(path)]
-
-
-def _reads_whole(path: Path) -> bool:
-    """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
-    from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
-
-    if store_kind(path) is not None:
-        return opens_whole(path)
-    if split_extension(path.name) is None:  # a data file: its header tells
-        stem = path.name.split(".raw")[0].split(".zraw")[0]
-        headers = [path.with_name(stem + suffix) for suffix in (".mhd", ".nhdr")]
-        return any(header.exists() and _reads_whole(header) for header in headers)
-    if not os.access(path, os.R_OK):
-        return True
-    try:
-        header = read_any_header(path)
-        if header.ndim == 3 and header.components == 1:
-            read_volume(path)
-    except ItkitError:
-        return False
-    return True
-
-
 @dataclass(frozen=True, eq=False)
 class _Session:
     """One run under way."""
@@ -245,7 +141,7 @@ class _Session:
     key: str
     emit: EventSink
 
-    def dry_run(self, decisions: Sequence[_Decision]) -> RunResult:
+    def dry_run(self, decisions: Sequence[Decision]) -> RunResult:
         records = []
         for number, decision in enumerate(decisions, 1):
             folders = dict.fromkeys(str(target.folder) for target in decision.job.targets.values())
@@ -258,7 +154,7 @@ class _Session:
         return self._end(records, Report(), None, is_dry_run=True)
 
     def run(
-        self, decisions: Sequence[_Decision], manifest: Manifest | None, confirm: Callable[[str], bool] | None
+        self, decisions: Sequence[Decision], manifest: Manifest | None, confirm: Callable[[str], bool] | None
     ) -> RunResult:
         stage = None
         executor = self._executor()
@@ -269,7 +165,7 @@ class _Session:
 
     def _run(
         self,
-        decisions: Sequence[_Decision],
+        decisions: Sequence[Decision],
         manifest: Manifest | None,
         stage: Stage | None,
         executor: Executor,
@@ -326,7 +222,7 @@ class _Session:
             return DaskExecutor(self.options.dask, self._workers(), budget)
         return ProcessExecutor(self._workers(), budget)
 
-    def _task(self, decision: _Decision, number: int, stage: Stage | None) -> Task:
+    def _task(self, decision: Decision, number: int, stage: Stage | None) -> Task:
         nbytes = 0
         if reads_of(self.operation, self.params) == "voxels":
             inputs = describe_inputs(decision.job)
@@ -343,7 +239,7 @@ class _Session:
             nbytes=nbytes,
         )
 
-    def _settle(self, decision: _Decision, result: TaskResult, stage: Stage | None) -> Record:
+    def _settle(self, decision: Decision, result: TaskResult, stage: Stage | None) -> Record:
         """Turn a result into a record; move its files into place."""
         record = Record(
             decision.job.case_id,
@@ -359,11 +255,11 @@ class _Session:
             return record
         dest = stage.manifest.dest
         old = decision.before.outputs if decision.before else ()
-        folders = {_place(target.folder) for target in decision.job.targets.values()}
+        folders = {place(target.folder) for target in decision.job.targets.values()}
         stale = [
-            _place(dest / item["path"])
+            place(dest / item["path"])
             for item in old
-            if is_unchanged(dest / item["path"], item) and folders & {*_place(dest / item["path"]).parents}
+            if is_unchanged(dest / item["path"], item) and folders & {*place(dest / item["path"]).parents}
         ]
         if record.status == "skipped":  # what an earlier run made of it with other parameters no longer holds
             with contextlib.suppress(WriteError):
@@ -373,13 +269,13 @@ class _Session:
             with contextlib.suppress(LayoutError):  # on a full disk the summary alone can say it
                 stage.manifest.append(self.operation.name, record)
             return record
-        outputs = tuple({"path": _relative(file.final, dest), **file.entry} for file in result.files)
+        outputs = tuple({"path": relative_path(file.final, dest), **file.entry} for file in result.files)
         record = replace(record, outputs=outputs)
-        new = {_place(file.final) for file in result.files}
+        new = {place(file.final) for file in result.files}
         foreign = (
             []
             if self.options.existing == "redo"
-            else _foreign_files(result, {_place(dest / item["path"]): item for item in old})
+            else foreign_files(result, {place(dest / item["path"]): item for item in old})
         )
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
@@ -431,11 +327,6 @@ class _Session:
         return RunResult(tuple(sorted(records, key=lambda record: record.case_id)), summary)
 
 
-def _relative(path: Path, dest: Path) -> str:
-    """Return a path relative to the destination, with ``..`` where it lies beside it."""
-    return Path(os.path.relpath(path.absolute(), dest.absolute())).as_posix()
-
-
 def _index_folders(dest: Path, plan: Plan) -> Iterator[Path]:
     """Yield the destination, and folders of targets that lie outside it."""
     yield dest
@@ -453,7 +344,7 @@ def _known_entries(records: Any, dest: Path, folder: Path) -> dict[str, Any]:
             if "size" in output:
                 names = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes")
                 file = {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
-                entries[_relative(dest / output["path"], folder)] = {
+                entries[relative_path(dest / output["path"], folder)] = {
                     **{name: output[name] for name in names},
                     "file": file,
                 }

@@ -165,8 +165,6 @@ def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str,
 
 def collect(params: DownloadParams, run: Collected) -> Report:
     """Write ``metadata.csv`` of what is there, as the converter reads it."""
-    if run.is_dry_run:
-        return Report()
     rows = []
     for path in sorted((params.dest / STATE_FOLDER / "series").glob("*.json")):
         record = read_json(path)

@@ -108,7 +108,7 @@ def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome
 
 def collect(params: ToNnunetParams, run: Collected) -> Report:
     """Write nnU-Net's ``dataset.json``, with what the source's own says of licence and labels."""
-    if run.dest is None or run.is_dry_run or run.plan.details is None:
+    if run.dest is None or run.plan.details is None:
         return Report()
     source, mapping = run.plan.details
     regions = {name: [mapping[value] for value in values] for name, values in source.meta.get("regions", {}).items()}

@@ -1,0 +1,138 @@
+"""What is to happen to each case: run it, skip it, or leave somebody's file alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import ItkitError, LayoutError, ReadError
+from itkit.core.operation import Job, Operation, Plan, Record
+from itkit.io.headers import UnsupportedHeader, unit_files
+from itkit.io.inspect import read_any_header
+from itkit.io.layouts import split_extension
+from itkit.io.meta import file_stamp
+from itkit.io.store import opens_whole, store_kind
+from itkit.run.manifest import Manifest
+from itkit.run.options import RunOptions
+from itkit.run.stage import is_unchanged
+from itkit.run.worker import TaskResult
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to happen to a job, and the record that already stands for it."""
+
+    job: Job
+    action: str  # "run", "skipped", "left"
+    message: str = ""
+    before: Record | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def decide(
+    operation: Operation[Any], plan: Plan, manifest: Manifest, key: str, options: RunOptions
+) -> Iterator[Decision]:
+    """Decide every job of a plan by what the manifest says and what stands in the destination.
+
+    Raises
+    ------
+    LayoutError
+        With ``--existing error``, when an output exists.
+    """
+    before = manifest.latest_done(operation.name)
+    if options.existing == "error":
+        standing = [
+            path
+            for job in plan.jobs
+            for path in _expected(job, before.get(job.case_id), manifest.dest)
+            if path.exists()
+        ]
+        if standing:
+            raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
+    for job in plan.jobs:
+        record = before.get(job.case_id)
+        inputs = _fingerprint(job, manifest.dest)
+        if options.existing == "redo":
+            yield Decision(job, "run", before=record, inputs=inputs)
+            continue
+        action, message = _judge(job, record, manifest.dest, key, inputs)
+        yield Decision(job, action, message, record, inputs)
+
+
+def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:
+    """Return what a result depends on beside parameters: the input files, and where its outputs go."""
+    stamps: dict[str, Any] = {}
+    for name, file in job.inputs.items():
+        try:
+            parts = unit_files(file.path) if file.path.suffix.lower() in (".mhd", ".nhdr") else (file.path,)
+            stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
+        except (OSError, ReadError, UnsupportedHeader):
+            stamps[name] = {"file": file.path.name}
+    stamps["targets"] = {name: relative_path(target.folder, dest) for name, target in job.targets.items()}
+    return {**stamps, "stamp": job.stamp} if job.stamp else stamps
+
+
+def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
+    recorded = [place(dest / output["path"]) for output in record.outputs] if record else []
+    return recorded or [place(path) for path in job.outputs()]
+
+
+def place(path: Path) -> Path:
+    """Return a path in the one form in which paths are compared: absolute, without ``..``; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
+
+
+def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]) -> tuple[str, str]:
+    ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
+    present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
+    foreign = _foreign(present, ours)
+    whole = [path for path in foreign if _reads_whole(path)]
+    if whole:
+        return (
+            "left",
+            f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
+        )
+    if record is None or foreign or not ours.keys() <= set(present):
+        return "run", ""
+    if record.key != key or record.inputs != inputs:
+        return "run", ""
+    return "skipped", ""
+
+
+def foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:
+    """Return files in the way of a result that we did not write, or that were edited since, and that read whole."""
+    present = [place(file.final) for file in result.files if file.final.exists()]
+    return [path for path in _foreign(present, ours) if _reads_whole(path)]
+
+
+def _foreign(present: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
+    return [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
+
+
+def _reads_whole(path: Path) -> bool:
+    """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
+    from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
+
+    if store_kind(path) is not None:
+        return opens_whole(path)
+    if split_extension(path.name) is None:  # a data file: its header tells
+        stem = path.name.split(".raw")[0].split(".zraw")[0]
+        headers = [path.with_name(stem + suffix) for suffix in (".mhd", ".nhdr")]
+        return any(header.exists() and _reads_whole(header) for header in headers)
+    if not os.access(path, os.R_OK):
+        return True
+    try:
+        header = read_any_header(path)
+        if header.ndim == 3 and header.components == 1:
+            read_volume(path)
+    except ItkitError:
+        return False
+    return True
+
+
+def relative_path(path: Path, dest: Path) -> str:
+    """Return a path relative to the destination, with ``..`` where it lies beside it."""
+    return Path(os.path.relpath(path.absolute(), dest.absolute())).as_posix()
