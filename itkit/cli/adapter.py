@@ -12,6 +12,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
@@ -99,8 +100,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
     return name.upper()
 
 
-def _help(field: FieldInfo) -> str:
-    text = " ".join((field.description or "").split())
+def _help(field: FieldInfo, description: str) -> str:
+    text = " ".join(description.split())
     notes = []
     axes, unit = _find(field, Axes), _find(field, Unit)
     if axes is not None and set(axes.order) == set("ZYX"):
@@ -126,8 +127,14 @@ def _split(text: str) -> list[str]:
 
 def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of an operation; every value stays text, for the model to check."""
+    prog = prog or operation.name
     parser = _Parser(
-        prog=prog or operation.name, add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        prog=prog,
+        usage=prog,  # else it is made anew, and shown by nobody
+        formatter_class=partial(argparse.HelpFormatter, width=WIDTH),  # else every option asks for the terminal's
+        add_help=False,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     parser._negative_number_matcher = re.compile(rf"{_NUMBER.pattern}|-\d+:-?\d+", re.IGNORECASE)
     for model in (operation.params, RunOptions):
@@ -224,7 +231,7 @@ def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
     is_positional = marker(field, Positional) is not None
     label = _metavar(name, field) if is_positional else option_name(name)
     if item["type"] == "missing":
-        return f"missing {label}: {' '.join((field.description or '').split())}"
+        return f"missing {label}: {' '.join(model.descriptions()[name].split())}"
     if item["type"] in ("value_error", "assertion_error"):
         return message if message.startswith("--") else f"{label}: {message}"
     got = item["input"]
@@ -285,13 +292,15 @@ def help_text(operation: Operation[Any], *, prog: str | None = None) -> str:
     own: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
     for model, rows in ((operation.params, own), (RunOptions, common)):
+        descriptions = model.descriptions()
         for name, field in model.model_fields.items():
+            text = _help(field, descriptions[name])
             if marker(field, Positional) is not None:
                 metavar = _metavar(name, field) + (" ..." if _is_many(field) else "")
-                positional.append((metavar, _help(field)))
+                positional.append((metavar, text))
             else:
                 value = "" if _base(field.annotation) is bool else f" {_metavar(name, field)}"
-                rows.append((", ".join(_flags(name, field)) + value, _help(field)))
+                rows.append((", ".join(_flags(name, field)) + value, text))
     common.append(("--version", "Show the version."))
     common.append(("--help", "Show this help."))
     usage = " ".join([prog, *(name for name, _ in positional), "[options]"])

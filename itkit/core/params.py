@@ -5,11 +5,15 @@ A model is written once; options, help, JSON schema, config files, sidecars and 
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -94,7 +98,32 @@ def marker(field: FieldInfo, kind: type[Any]) -> Any:
 class Params(BaseModel):
     """Parameters of one operation: frozen, documented by attribute docstrings, closed to unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """Return what the docstrings below the fields say (on demand: to read them takes longer than a run's start)."""
+        found = {name: field.description or "" for name, field in cls.model_fields.items()}
+        for model in reversed(cls.__mro__):
+            try:
+                source = inspect.getsource(model) if issubclass(model, Params) else ""
+            except OSError:  # typed into an interpreter
+                continue
+            for statement in ast.parse(textwrap.dedent(source)).body:
+                for field, below in pairwise(getattr(statement, "body", ())):
+                    match field, below:
+                        case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                            found[name] = inspect.cleandoc(text)
+        return {name: found[name] for name in cls.model_fields}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = dict(handler(core_schema))
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in cls.descriptions().items():
+            if text:
+                properties[name]["description"] = text
+        return schema
 
     def content_key(self, **more: Any) -> str:
         """Digest of everything that decides an output's content (paths and unkeyed fields left out)."""

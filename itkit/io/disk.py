@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +51,9 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
         except OSError as error:
             if error.errno != 18:  # EXDEV
                 raise
-            hidden = final.with_name(f".itkit-{uuid.uuid4().hex}-{final.name}")
+            import shutil  # with two modules for archives
+
+            hidden = final.with_name(f".itkit-{os.urandom(16).hex()}-{final.name}")
             shutil.copy2(staged, hidden)
             sync_file(hidden)
             hidden.replace(final)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.volume import Volume
-from itkit.io.disk import default_mode
 from itkit.io.headers import Header
 from itkit.io.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
@@ -47,23 +46,19 @@ def write_text(path: Path, text: str) -> None:
     WriteError
         When it can't be written.
     """
-    hidden = None
+    state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
+    stage = state / "tmp"  # where the next run removes what a killed one leaves
+    hidden = (stage if stage.is_dir() else path.parent) / f".{os.getpid()}-{path.name}.{os.urandom(6).hex()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
-        stage = state / "tmp"  # where the next run removes what a killed one leaves
-        descriptor, hidden = tempfile.mkstemp(
-            prefix=f".{os.getpid()}-{path.name}.", dir=stage if stage.is_dir() else path.parent
-        )
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with hidden.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(hidden).chmod(default_mode())
-        Path(hidden).replace(path)
+        hidden.replace(path)
     except OSError as error:
-        if hidden is not None:
-            Path(hidden).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            hidden.unlink()
         raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from pathlib import Path
 
 from itkit.core.errors import ReadError, WriteError
@@ -48,8 +46,10 @@ def copy_unit(path: Path, folder: Path) -> list[str]:
 
     A file that is there already is left: `obstacles` tells whether it is the same.
     """
+    import shutil  # a check that copies nothing starts without
+
     for file in _missing(path, folder):
-        hidden = folder / f".itkit-{uuid.uuid4().hex}"
+        hidden = folder / f".itkit-{os.urandom(16).hex()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, hidden)

@@ -23,7 +23,6 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.report import write_check_report
 from itkit.io.transfer import copy_unit, delete_unit, link_unit, obstacles, refresh_index_if_writable
 from itkit.process.geometry import grid_difference
 
@@ -206,6 +205,8 @@ def collect(params: CheckParams, run: Collected) -> Report:
     bad = [record for record in run.records if record.status != "done"]
     lines = [f"{record.case_id}: {record.message}" for record in bad]
     if params.report is not None:
+        from itkit.io.report import write_check_report
+
         write_check_report(params.report, run.records)
         lines.append(f"report: {params.report}")
     if params.mode == "check":

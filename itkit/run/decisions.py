@@ -14,7 +14,6 @@ from itkit.io.headers import UnsupportedHeader, unit_files
 from itkit.io.inspect import read_any_header
 from itkit.io.layouts import split_extension
 from itkit.io.meta import file_stamp
-from itkit.io.store import opens_whole, store_kind
 from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
 from itkit.run.stage import is_unchanged
@@ -115,6 +114,7 @@ def _foreign(present: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
 def _reads_whole(path: Path) -> bool:
     """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
     from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
+    from itkit.io.store import opens_whole, store_kind
 
     if store_kind(path) is not None:
         return opens_whole(path)

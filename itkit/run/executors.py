@@ -6,20 +6,23 @@ An executor takes tasks and yields ``(task, result)`` in any order. It admits a 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from itkit.core.extras import require
+from itkit.run.lanes import thread_pool
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
 from itkit.run.worker import ReadCase, Task, TaskResult, read_case, run_task
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from multiprocessing.context import BaseContext
 
 _POLL_S = 0.02
 """How often the pool looks after its workers: the end of a run waits for it."""
@@ -54,13 +57,15 @@ class SerialExecutor:
         """Yield each task with its result."""
         threads = available_cores()
         ahead: Future[ReadCase] | None = None
-        with ThreadPoolExecutor(1) as reader:
+        reader: ThreadPoolExecutor | None = None
+        with contextlib.ExitStack() as stack:
             for task, following in _with_next(replace(task, threads=threads) for task in tasks):
                 read, ahead = ahead, None
                 if task.nbytes + BASE_BYTES > self.budget:
                     yield task, _too_large(task, self.budget)
                     continue
                 if threads > 1 and following is not None and self._fit(task, following):
+                    reader = reader or stack.enter_context(thread_pool(1))
                     ahead = reader.submit(read_case, following)
                 result = run_task(task, None if read is None else read.result)
                 read = None  # with the voxels
@@ -90,6 +95,8 @@ class ProcessExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         from pebble import CONSTS, ProcessExpired, ProcessPool
 
         waiting = deque(tasks)
@@ -156,11 +163,13 @@ def _death(error: BaseException) -> str:
     return f"its worker process died twice ({error})"
 
 
-def _context(operation_module: str) -> multiprocessing.context.BaseContext:
+def _context(operation_module: str) -> BaseContext:
     """Fork workers where no lock can be held meanwhile, from this process or a clean server; else start them anew.
 
     A server has all imports to do once more, which takes as long as a case or two of CT.
     """
+    import multiprocessing
+
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     modules = [operation_module, "itkit.io.sitk_toolkit", "itkit.kernels"]

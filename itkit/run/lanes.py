@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from typing_extensions import Self
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from types import TracebackType
+
 T = TypeVar("T")
 _WAITING_PER_THREAD = 4
+
+
+def thread_pool(threads: int) -> ThreadPoolExecutor:
+    """Return a pool of threads; what has no use for one starts without its module, which brings logging."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(threads)
 
 
 class Lanes(Generic[T]):
@@ -27,7 +36,7 @@ class Lanes(Generic[T]):
     """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = thread_pool(threads) if threads > 1 else None
         self._most = threads * _WAITING_PER_THREAD
         self._waiting: deque[Future[T]] = deque()
         self._done: list[T] = []

@@ -35,7 +35,7 @@ def available_memory() -> int:
 
 def _read_words(path: str) -> list[str]:
     try:
-        return Path(path).read_text(encoding="ascii").split()
+        return Path(path).read_text(encoding="utf-8").split()
     except OSError:
         return []
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +53,7 @@ class Stage:
         """
         root = manifest.dest / STATE_FOLDER / "tmp"
         try:
-            folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+            folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
             folder.mkdir(parents=True)
             lock = (folder / "lock").open("wb")
         except OSError as error:
@@ -66,7 +64,7 @@ class Stage:
     def close(self) -> None:
         """Remove the folder, and its parent where no other run uses it."""
         self.lock.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove_tree(self.folder)
         _remove_if_empty(self.folder.parent)
 
     def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> None:
@@ -106,6 +104,12 @@ def _remove(paths: Sequence[Path]) -> None:
         _remove_if_empty(folder)
 
 
+def _remove_tree(folder: Path) -> None:
+    import shutil  # a run that has no destination starts without
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -129,7 +133,7 @@ def recover(manifest: Manifest) -> None:
             if not _try_lock(lock):
                 continue  # a live run's
             _finish_journal(folder, manifest)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_tree(folder)
     _remove_if_empty(root)
 
 

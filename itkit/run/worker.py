@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -100,6 +99,8 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
     except ItkitError as error:
         return TaskResult("failed", _with_case(task.job.case_id, str(error)), took_s=time.perf_counter() - start)
     except Exception:  # noqa: BLE001 - a fault of ours must not stop the other cases; it is shown as one
+        import traceback
+
         return TaskResult("crashed", traceback.format_exc(), took_s=time.perf_counter() - start)
 
 

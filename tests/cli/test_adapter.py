@@ -93,7 +93,7 @@ def test_help_shows_order_unit_default_and_a_command_that_parses(name):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_parameter_is_documented_and_has_a_schema(name):
     model = load(name).params
-    assert all(field.description for field in model.model_fields.values())
+    assert all(model.descriptions()[field] for field in model.model_fields)
     schema = json.dumps(model.model_json_schema())
     if name == "itk_resample":
         assert '"x-axes": "ZYX"' in schema
