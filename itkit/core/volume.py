@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,24 +54,13 @@ class Geometry:
     @property
     def extent_zyx(self) -> Triple:
         """Length of the box that the voxels fill, mm."""
-        z, y, x = (size * spacing for size, spacing in zip(self.size_zyx, self.spacing_zyx, strict=True))
-        return (z, y, x)
+        (z, y, x), (dz, dy, dx) = self.size_zyx, self.spacing_zyx
+        return (z * dz, y * dy, x * dx)
 
     @property
     def orientation(self) -> str:
         """Three letters, index axis x first: the directions that the axes point to (identity is ``LPS``)."""
-        columns = [[self.direction_xyz[3 * row + column] for row in range(3)] for column in range(3)]
-        letters = ["", "", ""]
-        free_rows, free_columns = {0, 1, 2}, {0, 1, 2}
-        while free_columns:  # the most aligned axis picks first, so that no letter is taken twice
-            column, row = max(
-                ((c, r) for c in sorted(free_columns) for r in sorted(free_rows)),
-                key=lambda cr: abs(columns[cr[0]][cr[1]]),
-            )
-            letters[column] = _LETTERS[row][0 if columns[column][row] >= 0 else 1]
-            free_columns.discard(column)
-            free_rows.discard(row)
-        return "".join(letters)
+        return _orientation(self.direction_xyz)
 
     def point_xyz(self, index_zyx: tuple[float, float, float]) -> Triple:
         """Physical point (mm, LPS) of a (continuous) voxel index."""
@@ -105,6 +95,22 @@ class Geometry:
     def crop(self, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Geometry:
         """Grid of a sub-box; every voxel keeps its physical point. A negative start pads."""
         return replace(self, size_zyx=size_zyx, origin_xyz=self.point_xyz(start_zyx))
+
+
+@lru_cache(maxsize=256)
+def _orientation(direction_xyz: tuple[float, ...]) -> str:
+    columns = [[direction_xyz[3 * row + column] for row in range(3)] for column in range(3)]
+    letters = ["", "", ""]
+    free_rows, free_columns = {0, 1, 2}, {0, 1, 2}
+    while free_columns:  # the most aligned axis picks first, so that no letter is taken twice
+        column, row = max(
+            ((c, r) for c in sorted(free_columns) for r in sorted(free_rows)),
+            key=lambda cr: abs(columns[cr[0]][cr[1]]),
+        )
+        letters[column] = _LETTERS[row][0 if columns[column][row] >= 0 else 1]
+        free_columns.discard(column)
+        free_rows.discard(row)
+    return "".join(letters)
 
 
 def _inverse3(m: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from itkit.io.headers import Header, UnsupportedHeader, read_header
 from itkit.io.layouts import split_extension
 
 _HEADERS_KEPT = 8192
+_kept: dict[tuple[str, str, int, int, int], Header] = {}
 _SETTLED_NS = 2 * 10**9
 """Age from which size and time of change tell files apart: clocks of file systems are coarse."""
 _DETACHED = (".mhd", ".nhdr")
@@ -43,36 +43,43 @@ def last_line(error: BaseException) -> str:
     return text.split("): ", 1)[-1] if text.startswith("sitk::ERROR") or "itk::ERROR" in text else text
 
 
-def read_any_header(path: Path) -> Header:
+def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None = None) -> Header:
     """Read a volume's header with our parser, or with SimpleITK where the header is unusual.
+
+    Whoever has just asked for the file's ``status`` may give it.
 
     Raises
     ------
     ReadError
         When the file is missing, empty, truncated in its header, or of no known format.
     """
-    if split_extension(path.name) is None:
+    name = os.fspath(path)
+    if split_extension(os.path.basename(name)) is None:  # noqa: PTH119 - an index asks by thousands
         raise ReadError(f"{path}: not a volume file that ITKIT reads")
     try:
-        status = path.stat()
-        is_settled = time.time_ns() - status.st_mtime_ns > _SETTLED_NS
-        if is_settled and path.suffix.lower() not in _DETACHED:
-            return _read_once(path, codecs_backend(), status.st_size, status.st_mtime_ns, status.st_ino)
-        return _read(path)
+        return _read_once(path, status or os.stat(name))  # noqa: PTH116 - likewise
     except OSError as error:
         raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
-@lru_cache(maxsize=_HEADERS_KEPT)
-def _read_once(path: Path, backend: str, size: int, mtime_ns: int, inode: int) -> Header:
+def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
     """Read a header unless the same file has been read before: plan, case and index all ask for it."""
-    del backend, size, mtime_ns, inode
-    return _read(path)
+    backend, name = codecs_backend(), os.fspath(path)
+    if time.time_ns() - status.st_mtime_ns <= _SETTLED_NS or name.lower().endswith(_DETACHED):
+        return _read(path, backend)
+    key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
+    header = _kept.get(key)
+    if header is None:
+        if len(_kept) >= _HEADERS_KEPT:
+            _kept.clear()
+        header = _kept[key] = _read(path, backend)
+    return header
 
 
-def _read(path: Path) -> Header:
+def _read(path: str | os.PathLike[str], backend: str) -> Header:
+    path = path if isinstance(path, Path) else Path(path)
     try:
-        header = read_header(path) if codecs_backend() == "native" else _read_itk_header(path)
+        header = read_header(path) if backend == "native" else _read_itk_header(path)
     except UnsupportedHeader:
         header = _read_itk_header(path)
     _require_possible_grid(header.geometry, path)

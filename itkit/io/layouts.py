@@ -25,7 +25,7 @@ def split_extension(name: str) -> tuple[str, str] | None:
     (('case.1', '.nii.gz'), ('scan', '.NRRD'), None)
     """
     lower = name.lower()
-    for extension in VOLUME_EXTENSIONS:
+    for extension in VOLUME_EXTENSIONS if lower.endswith(VOLUME_EXTENSIONS) else ():
         if lower.endswith(extension) and len(name) > len(extension) and not name.startswith("."):
             return name[: -len(extension)], name[-len(extension) :]
     return None

@@ -64,27 +64,30 @@ def write_text(path: Path, text: str) -> None:
 
 def dumps(value: Any, compact_depth: int) -> str:
     """Return JSON whose upper levels are indented and whose lower ones stand on one line."""
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     def render(item: Any, depth: int) -> str:
         if isinstance(item, Mapping) and item and depth < compact_depth:
             inner = ",\n".join(
-                f"{'  ' * (depth + 1)}{json.dumps(str(key), ensure_ascii=False)}: {render(entry, depth + 1)}"
-                for key, entry in item.items()
+                f"{'  ' * (depth + 1)}{encode(str(key))}: {render(entry, depth + 1)}" for key, entry in item.items()
             )
             return f"{{\n{inner}\n{'  ' * depth}}}"
-        return json.dumps(item, ensure_ascii=False, allow_nan=False)
+        return encode(item)
 
     return render(value, 0)
 
 
 def file_stamp(path: Path) -> dict[str, int]:
     """Bytes and modification time of a file: what tells whether it is still the one that was seen."""
-    status = path.stat()
+    return _stamp(path.stat())
+
+
+def _stamp(status: os.stat_result) -> dict[str, int]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def index_entry(path: Path, header: Header, classes: list[int] | None) -> dict[str, Any]:
-    """Return what the index says of one volume."""
+def _index_entry(header: Header, stamp: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the index says of a volume of which the header alone is known."""
     grid = header.geometry
     return {
         "size": list(grid.size_zyx),
@@ -92,8 +95,8 @@ def index_entry(path: Path, header: Header, classes: list[int] | None) -> dict[s
         "origin_xyz": list(grid.origin_xyz),
         "direction_xyz": list(grid.direction_xyz),
         "dtype": header.dtype,
-        "classes": classes,
-        "file": file_stamp(path),
+        "classes": None,
+        "file": stamp,
     }
 
 
@@ -155,12 +158,15 @@ def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = 
     old = read_json(folder / SERIES_META)
     candidates = {**(old if isinstance(old, dict) else {}), **(known or {})}
     index: dict[str, Any] = {}
+    base = str(folder / "_")[:-1]
     for relative in sorted(list_volumes(folder)):
-        path = folder / relative
+        path = base + relative
         entry = candidates.get(relative)
         try:
-            if entry is None or not is_entry(entry) or entry["file"] != file_stamp(path):
-                entry = index_entry(path, read_any_header(path), None)
+            status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than to read the index
+            stamp = _stamp(status)
+            if entry is None or not is_entry(entry) or entry["file"] != stamp:
+                entry = _index_entry(read_any_header(path, status), stamp)
         except (ReadError, OSError):
             continue
         index[relative] = entry
@@ -184,7 +190,6 @@ __all__ = [
     "SERIES_META",
     "dumps",
     "file_stamp",
-    "index_entry",
     "list_volumes",
     "read_json",
     "refresh_index",

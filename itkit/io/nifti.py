@@ -67,14 +67,11 @@ class _Fields(NamedTuple):
 
 
 def _fields1(head: bytes, mark: str) -> _Fields:
-    unpack = struct.unpack_from
-    intent, datatype = unpack(mark + "2h", head, 68)
-    offset, slope, intercept = unpack(mark + "3f", head, 108)
-    qform, sform = unpack(mark + "2h", head, 252)
+    values = struct.unpack_from(mark + "40x 8h 12x 2h 4x 11f 3x B 24x 80s 24s 2h 18f 16s 3s", head)
+    offset, slope, intercept, units, descrip, aux_file, qform, sform = values[18:26]
     return _Fields(
-        unpack(mark + "8h", head, 40), intent, datatype, unpack(mark + "8f", head, 76), int(offset), slope, intercept,
-        head[123], qform, sform, unpack(mark + "6f", head, 256), unpack(mark + "12f", head, 280),
-        (head[148:228], head[228:252], head[328:344]), head[344:347],
+        values[:8], values[8], values[9], values[10:18], int(offset), slope, intercept, units, qform, sform,
+        values[26:32], values[32:44], (descrip, aux_file, values[44]), values[45],
     )  # fmt: skip
 
 
@@ -189,7 +186,7 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
         raise ReadError(f"{path}: NIfTI orientation holds nan or infinite values; the header is damaged")
     if fields.sform_code <= 0:
         return _from_qform(fields, size_zyx, steps, unit), ()
-    r = [value * unit for value in fields.srow]
+    r = [value * unit for value in fields.srow] if unit != 1 else fields.srow
     affine: Affine = (
         (r[0], r[1], r[2], r[3]),
         (r[4], r[5], r[6], r[7]),
@@ -213,7 +210,7 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
     if fields.qform_code > 0 and math.isfinite(sum(fields.quatern)):
         other = _from_qform(fields, size_zyx, steps, unit)
         far = _distance(grid, other)
-        if far > GRID_TOLERANCE_MM + _quaternion_doubt(fields) * sum(grid.extent_zyx):
+        if far > GRID_TOLERANCE_MM and far > GRID_TOLERANCE_MM + _quaternion_doubt(fields) * sum(grid.extent_zyx):
             warnings.append(f"sform and qform differ by up to {far:.4g} mm: sform kept")
     return grid, tuple(warnings)
 

@@ -55,16 +55,15 @@ class SerialExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result."""
-        threads = available_cores()
         ahead: Future[ReadCase] | None = None
         reader: ThreadPoolExecutor | None = None
         with contextlib.ExitStack() as stack:
-            for task, following in _with_next(replace(task, threads=threads) for task in tasks):
+            for task, following in _with_next(tasks):
                 read, ahead = ahead, None
                 if task.nbytes + BASE_BYTES > self.budget:
                     yield task, _too_large(task, self.budget)
                     continue
-                if threads > 1 and following is not None and self._fit(task, following):
+                if task.threads > 1 and following is not None and self._fit(task, following):
                     reader = reader or stack.enter_context(thread_pool(1))
                     ahead = reader.submit(read_case, following)
                 result = run_task(task, None if read is None else read.result)

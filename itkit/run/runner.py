@@ -93,7 +93,7 @@ def execute(
             recover(manifest)
         decisions = list(decide(operation, plan, manifest, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
-    session = _Session(operation, params, options, plan, key, emit)
+    session = _Session(operation, params, options, plan, key, emit, available_cores())
     if options.dry_run:
         return session.dry_run(decisions)
     return session.run(decisions, manifest, confirm)
@@ -140,6 +140,7 @@ class _Session:
     plan: Plan
     key: str
     emit: EventSink
+    cores: int
 
     def dry_run(self, decisions: Sequence[Decision]) -> RunResult:
         records = []
@@ -212,7 +213,7 @@ class _Session:
     def _workers(self) -> int:
         if self.options.workers is not None:
             return self.options.workers
-        return available_cores() if self.options.mp or self.options.executor in ("process", "dask") else 1
+        return self.cores if self.options.mp or self.options.executor in ("process", "dask") else 1
 
     def _executor(self) -> Executor:
         budget = self.options.max_memory or int(0.8 * available_memory())
@@ -236,6 +237,7 @@ class _Session:
             stage=None if stage is None else stage.folder / str(number),
             compression=self.options.compression,
             seed=self.options.seed,
+            threads=self.cores if self._is_serial else 1,
             nbytes=nbytes,
         )
 

@@ -6,7 +6,7 @@ import pytest
 
 import itkit
 from itkit.core.volume import Geometry, Volume
-from itkit.run import executors
+from itkit.run import executors, runner
 from itkit.run.executors import SerialExecutor
 from itkit.testing import phantoms
 
@@ -27,7 +27,7 @@ def orient(source, dest, **options):
 def test_the_next_case_is_read_while_one_is_worked_on(source, tmp_path, monkeypatch):
     ahead = []
     once = executors.read_case
-    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    monkeypatch.setattr(runner, "available_cores", lambda: 2)
     monkeypatch.setattr(executors, "read_case", lambda task: (ahead.append(task.job.case_id), once(task))[1])
     assert orient(source, tmp_path / "out").exit_code == 0
     assert ahead == ["1", "2", "3"]
@@ -38,7 +38,7 @@ def test_the_next_case_is_read_while_one_is_worked_on(source, tmp_path, monkeypa
 
 
 def test_a_file_that_fails_to_be_read_ahead_fails_its_own_case(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    monkeypatch.setattr(runner, "available_cores", lambda: 2)
     whole = (source / "2.mha").read_bytes()
     (source / "2.mha").write_bytes(whole[:-40])
     result = orient(source, tmp_path / "out")
@@ -47,7 +47,7 @@ def test_a_file_that_fails_to_be_read_ahead_fails_its_own_case(source, tmp_path,
 
 
 def test_nothing_is_read_ahead_where_memory_is_short(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "available_cores", lambda: 2)
+    monkeypatch.setattr(runner, "available_cores", lambda: 2)
     monkeypatch.setattr(SerialExecutor, "_fit", lambda *_: False)
     monkeypatch.setattr(executors, "read_case", lambda task: pytest.fail(f"{task.job.case_id} was read ahead"))
     assert orient(source, tmp_path / "out").exit_code == 0
