@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from itkit.core.errors import ReadError, WriteError
-from itkit.io.deflate import Chunk, Compression, Container, CorruptStreamError, deflate_stream, inflated_pieces
+from itkit.io.deflate import Chunk, Compression, Container, deflate_stream
 from itkit.io.header_model import ITEM_BYTES, Header, UnsupportedHeader
 from itkit.io.headers import volume_suffix
+from itkit.io.inflate import CorruptStreamError, ShortStreamError, inflate
 from itkit.io.metaimage import metaimage_header
 from itkit.io.nifti import nifti_header
 from itkit.io.nrrd import nrrd_header
@@ -80,31 +81,23 @@ def _truncated(header: Header, found: int) -> ReadError:
 
 
 def _inflate(header: Header) -> NDArray[np.uint8]:
-    """Inflate a gzip stream (of any number of members) or a zlib stream into one array; checksums are verified."""
-    try:
-        voxels = np.empty(header.size_bytes, np.uint8)
-    except (ValueError, MemoryError) as error:
-        raise MemoryError(f"{header.size_bytes} bytes") from error
-    target = voxels.data
-    at = -header.data_offset  # < 0 while the stream is still at what precedes the voxels
     with header.data_path.open("rb", buffering=0) as file:
         file.seek(header.stream_offset)
         try:
-            for piece in inflated_pieces(file):
-                start = max(0, -at)
-                part = piece[start : start + header.size_bytes - max(at, 0)]
-                if part:
-                    target[max(at, 0) : max(at, 0) + len(part)] = part
-                at += len(piece)
-        except (CorruptStreamError, EOFError) as error:
-            if at < header.size_bytes and isinstance(error, EOFError):
-                raise _truncated(header, at) from error
-            raise ReadError(
-                f"{header.data_path}: the compressed stream is corrupt ({error}); copy or export the file again"
-            ) from error
-    if at < header.size_bytes:
-        raise _truncated(header, at)
+            voxels = inflate(file, skip=header.data_offset, size=header.size_bytes)
+        except ShortStreamError as error:
+            if error.made - header.data_offset < header.size_bytes:
+                raise _truncated(header, error.made - header.data_offset) from error
+            raise _corrupt(header, error) from error
+        except CorruptStreamError as error:
+            raise _corrupt(header, error) from error
+    if len(voxels) < header.size_bytes:
+        raise _truncated(header, len(voxels))
     return voxels
+
+
+def _corrupt(header: Header, error: Exception) -> ReadError:
+    return ReadError(f"{header.data_path}: the compressed stream is corrupt ({error}); copy or export the file again")
 
 
 def volume_writers(

@@ -1,11 +1,10 @@
-"""DEFLATE streams: inflated piece by piece, deflated in chunks that threads share.
+"""DEFLATE streams, made in chunks that threads share.
 
 Compression is ISA-L's, by measurement on one core. CT of 10 MB (int16, ratio 2.7; size against SimpleITK's .mha, which
 is zlib-ng 2 in 160 ms): isal 2 1.006 in 35 ms, isal 3 0.998 in 47, zlib-ng 3 0.989 in 156, libdeflate 1 0.986 in 128,
 zlib 6 1.006 in 705. Labels of 5 MB (uint8, ratio 29): isal 2 1.10 in 6 ms, isal 3 1.15 in 35, zlib-ng 6 0.70 in 52,
 libdeflate 6 0.72 in 27, zlib 6 0.72 in 157. Nothing comes near isal 2 in speed, and what is smaller on images is so by
 1 %; on labels zlib, which every Python has, is smaller by a third.
-Inflating CT: isal 25 ms, libdeflate 21, zlib-ng 27, zlib 77; libdeflate does not stream.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isal import isal_zlib
 
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 Compression = Literal["none", "fast", "small"]
 Container = Literal["gzip", "zlib"]
 Chunk = Callable[[], memoryview]
-CorruptStreamError: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # its stub says Exception()
-_READ_BYTES = 1 << 17
-_INFLATE_BYTES = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
 _HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\x01"}
 """gzip: no name, time 0 (the same voxels give the same bytes), no word on the system."""
 _LAST_BLOCK = b"\x03\x00"
@@ -35,33 +30,6 @@ _LAST_BLOCK = b"\x03\x00"
 _ADLER_BASE = 65521
 _LABEL_RATIO = 8
 """What shrinks more than this is labels, or like them: there zlib finds what isal does not look for."""
-
-
-def inflated_pieces(file: BinaryIO) -> Iterator[bytes]:
-    """Give a stream's bytes piece by piece; ``EOFError`` when it ends before its checksum."""
-    data = _read_two_or_more(file, b"")
-    is_gzip = data[:2] == _GZIP_MAGIC  # MetaIO takes gzip streams in .zraw files, too
-    stream = isal_zlib.decompressobj(31 if is_gzip else 15)
-    while True:
-        yield stream.decompress(data, _INFLATE_BYTES)
-        if stream.eof:
-            data = _read_two_or_more(file, stream.unused_data)
-            if not is_gzip or not data.startswith(_GZIP_MAGIC):  # what follows the last member is padding
-                return
-            stream = isal_zlib.decompressobj(31)
-        elif stream.unconsumed_tail:
-            data = stream.unconsumed_tail
-        else:
-            data = file.read(_READ_BYTES)
-            if not data:
-                raise EOFError("it ends before its checksum")
-
-
-def _read_two_or_more(file: BinaryIO, data: bytes) -> bytes:
-    """Read on where there is too little to tell a gzip member by."""
-    while len(data) < len(_GZIP_MAGIC) and (more := file.read(_READ_BYTES)):
-        data += more
-    return data
 
 
 class Deflated(NamedTuple):

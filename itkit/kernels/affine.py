@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from itkit.core.buffers import empty
 from itkit.kernels.arrays import fill_value, plain, to_dtype, type_number
 from itkit.kernels.dispatch import native, numbers, run_slabs
 
@@ -76,7 +77,7 @@ def affine_linear(
     array([[[10, 20, -1]]])
     """
     source = _source(array_zyx)
-    result = np.empty(tuple(size_zyx), dtype=source.dtype)
+    result = empty(tuple(size_zyx), source.dtype)
     _run(_lines(size_zyx, matrix_zyx, offset_zyx), (source, result, fill), None, threads)
     return result.view(array_zyx.dtype.newbyteorder("="))
 
@@ -92,7 +93,7 @@ def affine_nearest(
 ) -> NDArray[Any]:
     """Pick the voxel ``floor(index + 0.5)`` at ``matrix @ output index + offset``; see :func:`affine_linear`."""
     source = _source(array_zyx)
-    result = np.empty(tuple(size_zyx), dtype=source.dtype)
+    result = empty(tuple(size_zyx), source.dtype)
     _run(_lines(size_zyx, matrix_zyx, offset_zyx), None, (source, result, fill), threads)
     return result.view(array_zyx.dtype.newbyteorder("="))
 
@@ -132,8 +133,8 @@ def affine_pair(
     if image_zyx.shape != label_zyx.shape:
         raise ValueError(f"image and label differ in shape: {image_zyx.shape} and {label_zyx.shape} (Z, Y, X)")
     image, label = _source(image_zyx), _source(label_zyx)
-    image_out = np.empty(tuple(size_zyx), dtype=image.dtype)
-    label_out = np.empty(tuple(size_zyx), dtype=label.dtype)
+    image_out = empty(tuple(size_zyx), image.dtype)
+    label_out = empty(tuple(size_zyx), label.dtype)
     lines = _lines(size_zyx, matrix_zyx, offset_zyx)
     _run(lines, (image, image_out, fill), (label, label_out, label_fill), threads)
     return (

@@ -28,6 +28,9 @@ _SIGNATURES = {
     "itkit_remap": "iipqQppp",
     "itkit_box_counts": "ipppppp" + "p",
     "itkit_box_masks": "ipppppp" + "Qpp",
+    "itkit_inflater_bytes": "",
+    "itkit_inflate_begin": "p",
+    "itkit_inflate": "ppqi" + "pqqpp",
     "itkit_extremes": "ipqp",
     "itkit_summary": "ipqipp",
 }

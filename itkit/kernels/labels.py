@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from itkit.core.buffers import empty
 from itkit.kernels.arrays import in_memory_order, plain
 from itkit.kernels.dispatch import native
 from itkit.kernels.statistics import min_max
@@ -139,7 +140,7 @@ def _look_up(values: NDArray[Any], lookup: NDArray[Any], first: int) -> tuple[ND
         result = np.ascontiguousarray(lookup[_places(values, first)])
         return result, _histogram(values, first, len(lookup))
     values, counts = np.ascontiguousarray(values), np.zeros(len(lookup), dtype=np.int64)
-    result = np.empty(values.shape, dtype=lookup.dtype)
+    result = empty(values.shape, lookup.dtype)
     pointers = (array.ctypes.data for array in (lookup, result, counts))
     library.itkit_remap(values.itemsize, result.itemsize, values.ctypes.data, values.size, first % 2**64, *pointers)
     return result, counts

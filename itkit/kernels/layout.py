@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.buffers import empty
 from itkit.kernels.arrays import plain
 from itkit.kernels.dispatch import native, numbers, run_slabs
 
@@ -45,7 +46,7 @@ def reorient(
     """
     view = plain(array_zyx).transpose(axes_zyx)
     view = view[tuple(slice(None, None, -1 if flip else 1) for flip in flips_zyx)]
-    result = np.empty(view.shape, dtype=view.dtype)
+    result = empty(view.shape, view.dtype)
     library = native()
     if library is None:
         np.copyto(result, view)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from itkit.core.buffers import empty
 from itkit.kernels.arrays import fill_value, plain, rows_last, to_dtype, type_number
 from itkit.kernels.dispatch import native, numbers, run_slabs
 
@@ -159,7 +160,7 @@ def _sample(
         for index, length in zip(indices_zyx, source.shape, strict=True)
     ]
     shape = tuple(len(index) for index in indices_zyx)
-    result = np.empty(shape, dtype=source.dtype)
+    result = empty(shape, source.dtype)
     part = result[axes[0].inside, axes[1].inside, axes[2].inside]
     if fill is not None and part.shape != shape:
         result[...] = fill_value(fill, source.dtype)

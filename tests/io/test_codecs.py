@@ -262,8 +262,8 @@ def test_members_that_end_where_a_read_ends(tmp_path: Path, monkeypatch: pytest.
     plain = (tmp_path / "a.nii").read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(plain[:500]) + gzip.compress(plain[500:]))
     for size in (1, 2, 3, 7, len(gzip.compress(plain[:500])), len(gzip.compress(plain[:500])) + 1):
-        monkeypatch.setattr("itkit.io.deflate._READ_BYTES", size)
-        monkeypatch.setattr("itkit.io.deflate._INFLATE_BYTES", 50)
+        monkeypatch.setattr("itkit.io.inflate._READ_BYTES", size)
+        monkeypatch.setattr("itkit.io.inflate._INFLATE_BYTES", 258)
         np.testing.assert_array_equal(read_voxels(read_header(tmp_path / "b.nii.gz")), array, strict=True)
 
 

@@ -1,0 +1,460 @@
+/* DEFLATE data (RFC 1951) to bytes, for streams that hold volumes.
+ *
+ * Such streams are short matches, one after another: noise repeats itself two or three voxels at a time. What costs then
+ * is the chain from one symbol to where the next begins. One table, indexed by the next bits, therefore holds whole
+ * matches (length code and distance code together) and pairs of literals, and whatever it holds is carried out alike,
+ * by one load and one store of eight bytes, without a branch that data decide. What does not fit (long codes, long
+ * matches, overlaps, ends of blocks) is decoded symbol by symbol. */
+#include "common.h"
+
+typedef uint64_t Bits;
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
+#define BIT_CLONES __attribute__((target_clones("bmi2", "default")))
+#else
+#define BIT_CLONES
+#endif
+
+enum {
+    MAX_CODE = 15,
+    JOINT_BITS = 10,
+    LITERAL_BITS = JOINT_BITS, /* codes up to so many bits are found in a table, longer ones by search */
+    DISTANCE_BITS = 9,
+    LENGTHS_BITS = 7,
+    LITERALS = 288,
+    DISTANCES = 32,
+    END_OF_BLOCK = 256,
+    WINDOW = 32768,
+    HEADER_BYTES = 600, /* more than the longest description of a block's codes */
+    SYMBOL_BYTES = 16,  /* more than what two symbols take, refills included */
+    OUT_SLACK = 320,    /* more than the longest match and what copies write beyond it */
+};
+
+enum { NEEDS_INPUT = 0, ENDED = 1, OUT_IS_FULL = 2, TRUNCATED = -1, BAD_BLOCK = -2, BAD_CODES = -3, BAD_SYMBOL = -4,
+       BAD_DISTANCE = -5 };
+
+/* A canonical Huffman code: short codes by table, long ones by their rank among the codes of one length. */
+typedef struct {
+    int bits;
+    uint16_t first[1 << LITERAL_BITS]; /* symbol << 4 | length, by the next `bits`; 0: longer, or none */
+    uint16_t limit[MAX_CODE + 2];    /* one past the last code of a length */
+    uint16_t rank[MAX_CODE + 2];     /* place of a length's first code among the symbols, less that code */
+    uint16_t symbols[LITERALS];
+} Code;
+
+typedef struct {
+    Bits bits;
+    int count; /* of bits that are valid */
+    int phase; /* between blocks, in a block of codes, in a stored block */
+    int is_last_block;
+    int64_t stored_left;
+    Code literals, distances;
+    uint64_t joint[1 << JOINT_BITS];
+} Inflater;
+
+enum { BETWEEN_BLOCKS, IN_CODES, IN_STORED };
+
+/* Entry of the joint table: bits 0..7 all bits it takes, 8..15 bytes it makes (at most 8), 16..23 bits before the
+ * distance's own, 24 special, 31 literals; 32..47 least distance, 48..63 one or two literals. Literals have the distance
+ * 8, so that what is loaded for nothing is there. */
+#define SPECIAL ((uint64_t)1 << 24)
+#define AS_LITERALS ((uint64_t)1 << 31 | (uint64_t)8 << 32)
+
+static const uint16_t LENGTH_BASE[32] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27, 31,
+                                         35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258, 0,  0,  0};
+static const uint8_t LENGTH_EXTRA[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2,
+                                         3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0, 0, 0, 0};
+static const uint16_t DISTANCE_BASE[32] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129, 193,
+                                           257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577, 0, 0};
+static const uint8_t DISTANCE_EXTRA[32] = {0, 0, 0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6, 6,
+                                           7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 0, 0};
+
+static inline uint64_t load64(const uint8_t *at) {
+    uint64_t value;
+    memcpy(&value, at, 8);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    return value;
+}
+
+static inline void store64(uint8_t *at, uint64_t value) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    memcpy(at, &value, 8);
+}
+
+static inline void copy8(uint8_t *to, const uint8_t *from) {
+    uint64_t value;
+    memcpy(&value, from, 8);
+    memcpy(to, &value, 8);
+}
+
+static inline uint32_t reversed(uint32_t code, int length) {
+    code = (code & 0x5555) << 1 | ((code >> 1) & 0x5555);
+    code = (code & 0x3333) << 2 | ((code >> 2) & 0x3333);
+    code = (code & 0x0F0F) << 4 | ((code >> 4) & 0x0F0F);
+    return ((code & 0x00FF) << 8 | code >> 8) >> (16 - length);
+}
+
+/* Build a code from the lengths of its words. An incomplete code is taken where it is one word of one bit, or none. */
+static int build_code(Code *code, int bits, const uint8_t *lengths, int n) {
+    uint16_t counts[MAX_CODE + 2] = {0}, at[MAX_CODE + 2];
+    for (int i = 0; i < n; i++) counts[lengths[i]]++;
+    int words = n - counts[0];
+    counts[0] = 0;
+    int32_t next = 0, place = 0;
+    for (int length = 1; length <= MAX_CODE; length++) {
+        next <<= 1;
+        code->rank[length] = (uint16_t)(place - next);
+        at[length] = (uint16_t)place;
+        next += counts[length];
+        place += counts[length];
+        if (next > 1 << length) return BAD_CODES;
+        code->limit[length] = (uint16_t)next;
+    }
+    if (next != 1 << MAX_CODE && !(words == 0 || (words == 1 && counts[1] == 1))) return BAD_CODES;
+    for (int i = 0; i < n; i++)
+        if (lengths[i]) code->symbols[at[lengths[i]]++] = (uint16_t)i;
+    code->bits = bits;
+    memset(code->first, 0, sizeof code->first[0] << bits);
+    place = 0;
+    for (int length = 1; length <= bits; length++)
+        for (int i = 0; i < counts[length]; i++, place++) {
+            uint32_t word = (uint32_t)(place - (int16_t)code->rank[length]) & ((1u << length) - 1);
+            uint16_t entry = (uint16_t)(code->symbols[place] << 4 | length);
+            for (uint32_t j = reversed(word, length); j < 1u << bits; j += 1u << length) code->first[j] = entry;
+        }
+    return 0;
+}
+
+/* Symbol << 4 | length of the next word; 0 if the bits are none. */
+static inline uint32_t find_word(const Code *code, Bits bits) {
+    uint32_t start = (uint32_t)bits & ((1u << code->bits) - 1), entry = code->first[start];
+    if (entry) return entry;
+    uint32_t word = reversed(start, code->bits);
+    for (int length = code->bits + 1; length <= MAX_CODE; length++) {
+        word = word << 1 | ((uint32_t)(bits >> (length - 1)) & 1);
+        if (word < code->limit[length])
+            return (uint32_t)code->symbols[(uint16_t)(word + code->rank[length])] << 4 | (uint32_t)length;
+    }
+    return 0;
+}
+
+static void build_joint(Inflater *s) {
+    const uint16_t *first = s->literals.first, *far_first = s->distances.first;
+    for (uint32_t i = 0; i < 1 << JOINT_BITS; i++) {
+        uint32_t word = first[i], length = word & 15, symbol = word >> 4;
+        uint64_t entry = SPECIAL;
+        if (length && length <= JOINT_BITS && symbol < END_OF_BLOCK) {
+            uint32_t more = first[i >> length], both = length + (more & 15);
+            if (more && both <= JOINT_BITS && more >> 4 < END_OF_BLOCK)
+                entry = AS_LITERALS | both | 2 << 8 | both << 16 | (uint64_t)(symbol | (more >> 4) << 8) << 48;
+            else
+                entry = AS_LITERALS | length | 1 << 8 | length << 16 | (uint64_t)symbol << 48;
+        } else if (length && symbol > END_OF_BLOCK && symbol <= END_OF_BLOCK + 6 && length < JOINT_BITS) {
+            uint32_t far = far_first[(i >> length) & ((1 << DISTANCE_BITS) - 1)], both = length + (far & 15);
+            if (far && both <= JOINT_BITS && far >> 4 < 30) {
+                uint32_t extra = DISTANCE_EXTRA[far >> 4];
+                entry = (both + extra) | (symbol - END_OF_BLOCK + 2) << 8 | both << 16 | (uint64_t)extra << 25 |
+                        (uint64_t)DISTANCE_BASE[far >> 4] << 32;
+            }
+        }
+        s->joint[i] = entry;
+    }
+}
+
+typedef struct {
+    const uint8_t *at, *end;
+} Input;
+
+/* Hold at least 48 bits, unless the input ends before. */
+static inline void refill(Inflater *s, Input *in) {
+    if (in->end - in->at >= 8) {
+        s->bits |= load64(in->at) << s->count;
+        in->at += (63 - s->count) >> 3;
+        s->count |= 56;
+    } else {
+        while (s->count <= 56 && in->at < in->end) {
+            s->bits |= (Bits)*in->at++ << s->count;
+            s->count += 8;
+        }
+    }
+}
+
+/* Give whole bytes that were not used back to the input. */
+static inline void settle(Inflater *s, Input *in) {
+    in->at -= s->count >> 3;
+    s->count &= 7;
+    s->bits &= ((Bits)1 << s->count) - 1;
+}
+
+static inline int take(Inflater *s, int count, uint32_t *value) {
+    if (s->count < count) return TRUNCATED;
+    *value = (uint32_t)(s->bits & (((Bits)1 << count) - 1));
+    s->bits >>= count;
+    s->count -= count;
+    return 0;
+}
+
+static int take_word(Inflater *s, const Code *code, uint32_t *symbol) {
+    uint32_t word = find_word(code, s->bits);
+    if (s->count < (int)(word & 15) || (!word && s->count < MAX_CODE)) return TRUNCATED;
+    if (!word) return BAD_SYMBOL;
+    s->bits >>= word & 15;
+    s->count -= word & 15;
+    *symbol = word >> 4;
+    return 0;
+}
+
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        int result_ = (call);                                                                                          \
+        if (result_ < 0) return result_;                                                                               \
+    } while (0)
+
+static int read_codes(Inflater *s, Input *in) {
+    static const uint8_t ORDER[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    uint8_t lengths[LITERALS + DISTANCES] = {0};
+    uint32_t literals, distances, n, value;
+    refill(s, in);
+    TRY(take(s, 5, &literals));
+    TRY(take(s, 5, &distances));
+    TRY(take(s, 4, &n));
+    literals += 257;
+    distances += 1;
+    if (literals > 286 || distances > 30) return BAD_CODES;
+    for (uint32_t i = 0; i < n + 4; i++) {
+        refill(s, in);
+        TRY(take(s, 3, &value));
+        lengths[ORDER[i]] = (uint8_t)value;
+    }
+    Code *code = &s->distances; /* not in use yet */
+    if (build_code(code, LENGTHS_BITS, lengths, 19) < 0 || lengths[16] + lengths[17] + lengths[18] + code->limit[7] == 0) return BAD_CODES;
+    memset(lengths, 0, sizeof lengths);
+    for (uint32_t i = 0; i < literals + distances;) {
+        refill(s, in);
+        TRY(take_word(s, code, &value));
+        if (value < 16) {
+            lengths[i++] = (uint8_t)value;
+            continue;
+        }
+        uint32_t times;
+        uint8_t repeated = 0;
+        TRY(take(s, value == 16 ? 2 : value == 17 ? 3 : 7, &times));
+        times += value == 18 ? 11 : 3;
+        if (value == 16) {
+            if (i == 0) return BAD_CODES;
+            repeated = lengths[i - 1];
+        }
+        if (i + times > literals + distances) return BAD_CODES;
+        while (times--) lengths[i++] = repeated;
+    }
+    if (!lengths[END_OF_BLOCK]) return BAD_CODES;
+    TRY(build_code(&s->literals, LITERAL_BITS, lengths, (int)literals));
+    TRY(build_code(&s->distances, DISTANCE_BITS, lengths + literals, (int)distances));
+    build_joint(s);
+    return 0;
+}
+
+static int fixed_codes(Inflater *s) {
+    uint8_t lengths[LITERALS];
+    for (int i = 0; i < LITERALS; i++) lengths[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
+    TRY(build_code(&s->literals, LITERAL_BITS, lengths, LITERALS));
+    memset(lengths, 5, DISTANCES);
+    TRY(build_code(&s->distances, DISTANCE_BITS, lengths, DISTANCES));
+    build_joint(s);
+    return 0;
+}
+
+static int begin_block(Inflater *s, Input *in) {
+    uint32_t last, type, size, complement;
+    refill(s, in);
+    TRY(take(s, 1, &last));
+    TRY(take(s, 2, &type));
+    s->is_last_block = (int)last;
+    if (type == 3) return BAD_BLOCK;
+    if (type == 0) {
+        s->bits >>= s->count & 7;
+        s->count &= ~7;
+        TRY(take(s, 16, &size));
+        TRY(take(s, 16, &complement));
+        if ((size ^ complement) != 0xFFFF) return BAD_BLOCK;
+        settle(s, in);
+        s->stored_left = size;
+        s->phase = IN_STORED;
+        return 0;
+    }
+    TRY(type == 1 ? fixed_codes(s) : read_codes(s, in));
+    s->phase = IN_CODES;
+    return 0;
+}
+
+/* Copy a match; up to 31 bytes beyond it may be overwritten. */
+static inline void copy_match(uint8_t *to, uint32_t distance, uint32_t length) {
+    const uint8_t *from = to - distance;
+    uint8_t *end = to + length;
+    if (distance >= 16) {
+        do {
+            copy8(to, from);
+            copy8(to + 8, from + 8);
+            to += 16;
+            from += 16;
+        } while (to < end);
+    } else if (distance >= 8) {
+        do {
+            copy8(to, from);
+            to += 8;
+            from += 8;
+        } while (to < end);
+    } else {
+        uint8_t pattern[8];
+        for (uint32_t i = 0, j = 0; i < 8; i++, j = j + 1 == distance ? 0 : j + 1) pattern[i] = from[j];
+        uint32_t step = 8 - 8 % distance;
+        do {
+            memcpy(to, pattern, 8);
+            to += step;
+        } while (to < end);
+    }
+}
+
+/* Decode one symbol with every check. Gives 1 at the end of a block. */
+static int one_symbol(Inflater *s, Input *in, uint8_t *start, uint8_t **out, uint8_t *end) {
+    Bits bits = s->bits;
+    int count = s->count;
+    const uint8_t *at = in->at;
+    uint32_t symbol, extra, length, distance;
+    refill(s, in);
+    TRY(take_word(s, &s->literals, &symbol));
+    if (symbol < END_OF_BLOCK) {
+        if (*out == end) goto full;
+        *(*out)++ = (uint8_t)symbol;
+        return 0;
+    }
+    if (symbol == END_OF_BLOCK) return 1;
+    symbol -= END_OF_BLOCK + 1;
+    if (symbol > 28) return BAD_SYMBOL;
+    TRY(take(s, LENGTH_EXTRA[symbol], &extra));
+    length = LENGTH_BASE[symbol] + extra;
+    TRY(take_word(s, &s->distances, &symbol));
+    if (symbol > 29) return BAD_SYMBOL;
+    TRY(take(s, DISTANCE_EXTRA[symbol], &extra));
+    distance = DISTANCE_BASE[symbol] + extra;
+    if ((int64_t)distance > *out - start) return BAD_DISTANCE;
+    if ((int64_t)length > end - *out) goto full;
+    if (end - *out >= OUT_SLACK)
+        copy_match(*out, distance, length);
+    else
+        for (uint32_t i = 0; i < length; i++) (*out)[i] = (*out)[(int64_t)i - distance];
+    *out += length;
+    return 0;
+full: /* nothing has happened */
+    s->bits = bits;
+    s->count = count;
+    in->at = at;
+    return OUT_IS_FULL;
+}
+
+/* Decode while input and output have room for any two symbols. Gives 1 at the end of a block. */
+BIT_CLONES static int many_symbols(Inflater *s, Input *in, uint8_t *start, uint8_t **out_at, uint8_t *end) {
+    const uint64_t *joint = s->joint;
+    const uint8_t *at = in->at, *at_end = in->end - SYMBOL_BYTES;
+    uint8_t *out = *out_at, *out_end = end - OUT_SLACK;
+    Bits bits = s->bits;
+    uint64_t count = (uint64_t)s->count;
+    int result = 0;
+#define PLAIN_SYMBOL                                                                                                   \
+    {                                                                                                                  \
+        uint64_t entry = joint[bits & ((1 << JOINT_BITS) - 1)];                                                        \
+        uint64_t length = (entry >> 8) & 255;                                                                          \
+        uint64_t extra = (bits >> ((entry >> 16) & 63)) & (((uint64_t)1 << ((entry >> 25) & 15)) - 1);                 \
+        uint64_t distance = ((entry >> 32) & 0xFFFF) + extra;                                                          \
+        if ((entry & SPECIAL) || distance - length > (uint64_t)(out - start) - length) goto special;                   \
+        store64(out, (load64(out - distance) & (((entry >> 31) & 1) - 1)) | entry >> 48);                              \
+        out += length;                                                                                                 \
+        bits >>= entry & 63;                                                                                                 \
+        count -= entry & 63;                                                                                                 \
+    }
+    while (at <= at_end && out <= out_end) {
+        if (out - start >= 8) {
+            bits |= load64(at) << count;
+            at += (63 - count) >> 3;
+            count |= 56;
+            PLAIN_SYMBOL
+            PLAIN_SYMBOL
+            continue;
+        }
+    special:
+        s->bits = bits;
+        s->count = (int)count;
+        in->at = at;
+        result = one_symbol(s, in, start, &out, end);
+        bits = s->bits;
+        count = (uint64_t)s->count;
+        at = in->at;
+        if (result) break;
+    }
+    s->bits = bits;
+    s->count = (int)count;
+    in->at = at;
+    *out_at = out;
+    return result;
+}
+
+EXPORT int64_t itkit_inflater_bytes(void) { return (int64_t)sizeof(Inflater); }
+
+/* Start a stream. */
+EXPORT void itkit_inflate_begin(Inflater *s) {
+    s->bits = 0;
+    s->count = 0;
+    s->phase = BETWEEN_BLOCKS;
+    s->is_last_block = 0;
+    s->stored_left = 0;
+}
+
+/* Inflate until the input is used, the output full or the stream at its end; call again with what is left of the input
+ * and more. `used` and `made` count bytes of this call. Bytes out[-history..0) were made before. Without `is_last` up to
+ * HEADER_BYTES of the input may stay unused. */
+EXPORT int itkit_inflate(Inflater *s, const uint8_t *input, int64_t input_bytes, int is_last, uint8_t *output,
+                         int64_t history, int64_t output_bytes, int64_t *used, int64_t *made) {
+    Input in = {input, input + input_bytes};
+    uint8_t *out = output, *start = output - history, *end = output + output_bytes;
+    int result = 0;
+    while (!result) {
+        int64_t left = in.end - in.at;
+        if (s->phase == BETWEEN_BLOCKS) {
+            if (s->is_last_block) {
+                settle(s, &in);
+                result = ENDED;
+            } else if (!is_last && left < HEADER_BYTES) {
+                settle(s, &in);
+                if (in.end - in.at < HEADER_BYTES) { result = NEEDS_INPUT; break; }
+            } else {
+                result = begin_block(s, &in);
+            }
+        } else if (s->phase == IN_STORED) {
+            int64_t n = s->stored_left < left ? s->stored_left : left;
+            n = n < end - out ? n : end - out;
+            memcpy(out, in.at, (size_t)n);
+            out += n;
+            in.at += n;
+            s->stored_left -= n;
+            if (s->stored_left == 0) s->phase = BETWEEN_BLOCKS;
+            else if (in.at == in.end) { result = is_last ? TRUNCATED : NEEDS_INPUT; break; }
+            else result = OUT_IS_FULL;
+        } else {
+            if (left >= SYMBOL_BYTES && end - out >= OUT_SLACK) result = many_symbols(s, &in, start, &out, end);
+            else if (left >= SYMBOL_BYTES || is_last) result = one_symbol(s, &in, start, &out, end);
+            else { settle(s, &in); if (in.end - in.at < SYMBOL_BYTES) break; }
+            if (result == 1) {
+                s->phase = BETWEEN_BLOCKS;
+                result = 0;
+            }
+        }
+    }
+    settle(s, &in);
+    *used = in.at - input;
+    *made = out - output;
+    return result;
+}
