@@ -7,13 +7,13 @@
  * matches, overlaps, ends of blocks) is decoded symbol by symbol. */
 #include "common.h"
 
-typedef uint64_t Bits;
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define BIT_CLONES __attribute__((target_clones("bmi2", "default")))
+#if defined(__GNUC__)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #else
-#define BIT_CLONES
+#define ALWAYS_INLINE inline
 #endif
+
+typedef uint64_t Bits;
 
 enum {
     MAX_CODE = 15,
@@ -55,10 +55,11 @@ typedef struct {
 enum { BETWEEN_BLOCKS, IN_CODES, IN_STORED };
 
 /* Entry of the joint table: bits 0..7 all bits it takes, 8..15 bytes it makes (at most 8), 16..23 bits before the
- * distance's own, 24 special, 31 literals; 32..47 least distance, 48..63 one or two literals. Literals have the distance
- * 8, so that what is loaded for nothing is there. */
-#define SPECIAL ((uint64_t)1 << 24)
-#define AS_LITERALS ((uint64_t)1 << 31 | (uint64_t)8 << 32)
+ * distance's own, 31 match; 32..47 least distance, 48..63 one or two literals. Literals have the distance 8, so that
+ * what is loaded for nothing is there. What does not fit is longer than its distance. */
+#define SPECIAL ((uint64_t)1 << 8)
+#define AS_MATCH ((uint64_t)1 << 31)
+#define AS_LITERALS ((uint64_t)8 << 32)
 
 static const uint16_t LENGTH_BASE[32] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27, 31,
                                          35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258, 0,  0,  0};
@@ -130,7 +131,7 @@ static int build_code(Code *code, int bits, const uint8_t *lengths, int n) {
 }
 
 /* Symbol << 4 | length of the next word; 0 if the bits are none. */
-static inline uint32_t find_word(const Code *code, Bits bits) {
+static ALWAYS_INLINE uint32_t find_word(const Code *code, Bits bits) {
     uint32_t start = (uint32_t)bits & ((1u << code->bits) - 1), entry = code->first[start];
     if (entry) return entry;
     uint32_t word = reversed(start, code->bits);
@@ -157,7 +158,7 @@ static void build_joint(Inflater *s) {
             uint32_t far = far_first[(i >> length) & ((1 << DISTANCE_BITS) - 1)], both = length + (far & 15);
             if (far && both <= JOINT_BITS && far >> 4 < 30) {
                 uint32_t extra = DISTANCE_EXTRA[far >> 4];
-                entry = (both + extra) | (symbol - END_OF_BLOCK + 2) << 8 | both << 16 | (uint64_t)extra << 25 |
+                entry = AS_MATCH | (both + extra) | (symbol - END_OF_BLOCK + 2) << 8 | both << 16 |
                         (uint64_t)DISTANCE_BASE[far >> 4] << 32;
             }
         }
@@ -356,51 +357,80 @@ full: /* nothing has happened */
     return OUT_IS_FULL;
 }
 
-/* Decode while input and output have room for any two symbols. Gives 1 at the end of a block. */
-BIT_CLONES static int many_symbols(Inflater *s, Input *in, uint8_t *start, uint8_t **out_at, uint8_t *end) {
-    const uint64_t *joint = s->joint;
-    const uint8_t *at = in->at, *at_end = in->end - SYMBOL_BYTES;
-    uint8_t *out = *out_at, *out_end = end - OUT_SLACK;
-    Bits bits = s->bits;
-    uint64_t count = (uint64_t)s->count;
-    int result = 0;
-#define PLAIN_SYMBOL                                                                                                   \
+/* Decode while input and output have room for any two symbols, WINDOW bytes being made already, so that no distance is
+ * too far. Of `count` the low eight bits are meant, of a shift the low six. Gives 1 at the end of a block. One source,
+ * two machine codes, chosen when it is called: bzhi spares three instructions a symbol. */
+#define DEFINE_MANY_SYMBOLS(name, attributes, LOW_BITS)                                                                \
+    attributes static int name(Inflater *s, Input *in, uint8_t **out_at, uint8_t *end) {                               \
+        const uint64_t *joint = s->joint;                                                                              \
+        const uint8_t *at = in->at, *at_end = in->end - SYMBOL_BYTES;                                                  \
+        uint8_t *out = *out_at, *out_end = end - OUT_SLACK;                                                            \
+        Bits bits = s->bits;                                                                                           \
+        uint64_t count = (uint64_t)s->count;                                                                           \
+        int result = 0;                                                                                                \
+        while (at <= at_end && out <= out_end) {                                                                       \
+            bits |= load64(at) << (count & 63);                                                                        \
+            at += 7 - ((count >> 3) & 7);                                                                              \
+            count |= 56;                                                                                               \
+            PLAIN_SYMBOL(LOW_BITS)                                                                                     \
+            PLAIN_SYMBOL(LOW_BITS)                                                                                     \
+            continue;                                                                                                  \
+        special:                                                                                                       \
+            bits |= load64(at) << (count & 63);                                                                        \
+            at += 7 - ((count >> 3) & 7);                                                                              \
+            count |= 56;                                                                                               \
+            uint32_t word = find_word(&s->literals, bits), symbol = word >> 4;                                         \
+            bits >>= word & 15;                                                                                        \
+            count -= word & 15;                                                                                        \
+            if (symbol < END_OF_BLOCK && word) {                                                                       \
+                *out++ = (uint8_t)symbol;                                                                              \
+                continue;                                                                                              \
+            }                                                                                                          \
+            if (symbol <= END_OF_BLOCK || symbol > 285) {                                                              \
+                result = symbol == END_OF_BLOCK ? 1 : BAD_SYMBOL;                                                      \
+                break;                                                                                                 \
+            }                                                                                                          \
+            symbol -= END_OF_BLOCK + 1;                                                                                \
+            uint32_t length = LENGTH_BASE[symbol] + ((uint32_t)bits & ((1u << LENGTH_EXTRA[symbol]) - 1));             \
+            bits >>= LENGTH_EXTRA[symbol];                                                                             \
+            count -= LENGTH_EXTRA[symbol];                                                                             \
+            word = find_word(&s->distances, bits);                                                                     \
+            symbol = word >> 4;                                                                                        \
+            if (!word || symbol > 29) {                                                                                \
+                result = BAD_SYMBOL;                                                                                   \
+                break;                                                                                                 \
+            }                                                                                                          \
+            bits >>= word & 15;                                                                                        \
+            copy_match(out, DISTANCE_BASE[symbol] + ((uint32_t)bits & ((1u << DISTANCE_EXTRA[symbol]) - 1)), length);  \
+            out += length;                                                                                             \
+            bits >>= DISTANCE_EXTRA[symbol];                                                                           \
+            count -= (word & 15) + DISTANCE_EXTRA[symbol];                                                             \
+        }                                                                                                              \
+        s->bits = bits;                                                                                                \
+        s->count = (int)(count & 255);                                                                                 \
+        in->at = at;                                                                                                   \
+        *out_at = out;                                                                                                 \
+        return result;                                                                                                 \
+    }
+
+#define PLAIN_SYMBOL(LOW_BITS)                                                                                         \
     {                                                                                                                  \
         uint64_t entry = joint[bits & ((1 << JOINT_BITS) - 1)];                                                        \
         uint64_t length = (entry >> 8) & 255;                                                                          \
-        uint64_t extra = (bits >> ((entry >> 16) & 63)) & (((uint64_t)1 << ((entry >> 25) & 15)) - 1);                 \
-        uint64_t distance = ((entry >> 32) & 0xFFFF) + extra;                                                          \
-        if ((entry & SPECIAL) || distance - length > (uint64_t)(out - start) - length) goto special;                   \
-        store64(out, (load64(out - distance) & (((entry >> 31) & 1) - 1)) | entry >> 48);                              \
+        uint64_t distance = ((entry >> 32) & 0xFFFF) + (LOW_BITS(bits, entry) >> ((entry >> 16) & 63));                \
+        if (distance < length) goto special;                                                                           \
+        store64(out, (load64(out - distance) & (uint64_t)((int64_t)(int32_t)entry >> 63)) | entry >> 48);              \
         out += length;                                                                                                 \
-        bits >>= entry & 63;                                                                                                 \
-        count -= entry & 63;                                                                                                 \
+        bits >>= entry & 63;                                                                                           \
+        count -= entry;                                                                                                \
     }
-    while (at <= at_end && out <= out_end) {
-        if (out - start >= 8) {
-            bits |= load64(at) << count;
-            at += (63 - count) >> 3;
-            count |= 56;
-            PLAIN_SYMBOL
-            PLAIN_SYMBOL
-            continue;
-        }
-    special:
-        s->bits = bits;
-        s->count = (int)count;
-        in->at = at;
-        result = one_symbol(s, in, start, &out, end);
-        bits = s->bits;
-        count = (uint64_t)s->count;
-        at = in->at;
-        if (result) break;
-    }
-    s->bits = bits;
-    s->count = (int)count;
-    in->at = at;
-    *out_at = out;
-    return result;
-}
+
+#define LOW_BITS_PLAIN(bits, entry) ((bits) & (((uint64_t)1 << ((entry)&63)) - 1))
+DEFINE_MANY_SYMBOLS(many_symbols, , LOW_BITS_PLAIN)
+#if defined(HAVE_AVX2_CODE)
+#define LOW_BITS_BMI2(bits, entry) _bzhi_u64(bits, (unsigned)(entry))
+DEFINE_MANY_SYMBOLS(many_symbols_bmi2, __attribute__((target("bmi2"))), LOW_BITS_BMI2)
+#endif
 
 EXPORT int64_t itkit_inflater_bytes(void) { return (int64_t)sizeof(Inflater); }
 
@@ -421,6 +451,10 @@ EXPORT int itkit_inflate(Inflater *s, const uint8_t *input, int64_t input_bytes,
     Input in = {input, input + input_bytes};
     uint8_t *out = output, *start = output - history, *end = output + output_bytes;
     int result = 0;
+    int (*many)(Inflater *, Input *, uint8_t **, uint8_t *) = many_symbols;
+#if defined(HAVE_AVX2_CODE)
+    if (__builtin_cpu_supports("bmi2")) many = many_symbols_bmi2;
+#endif
     while (!result) {
         int64_t left = in.end - in.at;
         if (s->phase == BETWEEN_BLOCKS) {
@@ -444,7 +478,8 @@ EXPORT int itkit_inflate(Inflater *s, const uint8_t *input, int64_t input_bytes,
             else if (in.at == in.end) { result = is_last ? TRUNCATED : NEEDS_INPUT; break; }
             else result = OUT_IS_FULL;
         } else {
-            if (left >= SYMBOL_BYTES && end - out >= OUT_SLACK) result = many_symbols(s, &in, start, &out, end);
+            if (left >= SYMBOL_BYTES && end - out >= OUT_SLACK && out - start >= WINDOW)
+                result = many(s, &in, &out, end);
             else if (left >= SYMBOL_BYTES || is_last) result = one_symbol(s, &in, start, &out, end);
             else { settle(s, &in); if (in.end - in.at < SYMBOL_BYTES) break; }
             if (result == 1) {
