@@ -182,6 +182,21 @@ static void tile_after_y(Rows *rows, int64_t z, int64_t y_begin, int64_t y_end, 
     }
 }
 
+/* Plane z after the passes along x and y, straight into the result: where no other plane takes part in it. */
+static void plane_after_y(Rows *rows, int64_t z, char *out, int64_t out_stride) {
+    const Axis *y_axis = rows->y;
+    int64_t n = rows->x->size;
+    rows->held[0] = rows->held[1] = -1;
+    for (int64_t y = 0; y < y_axis->size; y++, out += out_stride) {
+        int64_t lower = y_axis->lower[y], upper = y_axis->upper[y];
+        const double *v0 = row_after_x(rows, z, lower, upper);
+        if (y_axis->weight[y] == 0.0)
+            STORES[rows->type](v0, out, n);
+        else
+            FINISHES[rows->type](v0, row_after_x(rows, z, upper, lower), y_axis->weight[y], out, n);
+    }
+}
+
 /* Planes [z_begin, z_end) of the result. Strides in bytes; result rows are contiguous. Returns 0, or 1 without memory. */
 EXPORT int itkit_linear(int type, const char *source, const int64_t *strides, char *out, const int64_t *out_strides,
                         const Axis *z_axis, const Axis *y_axis, const Axis *x_axis, int64_t z_begin, int64_t z_end) {
@@ -208,7 +223,11 @@ EXPORT int itkit_linear(int type, const char *source, const int64_t *strides, ch
     for (int64_t i = 0; i < n; i++) rows.x_lower[i] = (int32_t)(x_axis->lower[i] - first);
     if (strides[2] == (type < 2 ? 1 : 2)) plan_windows(&rows.windows, type, x_axis, first, rows.x_count);
 
-    for (int64_t y_begin = 0; y_begin < y_axis->size; y_begin += TILE_ROWS) {
+    int is_mixed = 0; /* whether some plane of the result lies between two */
+    for (int64_t z = z_begin; z < z_end; z++) is_mixed |= z_axis->weight[z] != 0.0;
+    for (int64_t z = z_begin; z < z_end && !is_mixed; z++)
+        plane_after_y(&rows, z_axis->lower[z], out + z * out_strides[0], out_strides[1]);
+    for (int64_t y_begin = 0; y_begin < y_axis->size && is_mixed; y_begin += TILE_ROWS) {
         int64_t y_end = y_begin + TILE_ROWS < y_axis->size ? y_begin + TILE_ROWS : y_axis->size;
         int64_t held[2] = {-1, -1};
         for (int64_t z = z_begin; z < z_end; z++) {
