@@ -78,7 +78,7 @@ def test_vectors_are_reversed_in_axes_alone():
 def modules_after(code):
     script = f"import sys; {code}; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_import_itkit_is_light():
@@ -96,9 +96,31 @@ def test_help_imports_nothing_heavy(name):
     assert not modules_after(call) & {"numpy", "SimpleITK", "pydantic", "torch", "PyQt6", "scipy", "pydicom"}
 
 
-def test_a_header_check_needs_no_torch_qt_or_scipy(tmp_path):
+NEEDLESS_FOR_HEADERS = {
+    "SimpleITK", "asyncio", "concurrent.futures", "csv", "email", "html", "importlib.metadata", "itkit.io.sitk_toolkit",
+    "itkit.io.store", "itkit.run.pool", "logging", "multiprocessing", "numpy", "pickle", "shutil", "socket",
+    "subprocess", "tempfile", "traceback", "zipfile",
+}  # fmt: skip
+"""Modules that take a millisecond and more each, where the check of a small dataset takes a tenth of a second."""
+
+
+@pytest.mark.parametrize("is_dataset", [True, False])
+def test_a_check_of_headers_imports_what_it_needs_alone(tmp_path, is_dataset):
     from itkit.testing import phantoms
 
     phantoms.write_dataset(tmp_path, 1)
-    call = f"from itkit.cli.main import main; main('itk_check', ['check', {str(tmp_path)!r}])"
-    assert not modules_after(call) & {"torch", "PyQt6", "scipy", "pydicom", "pebble"}
+    folder = tmp_path if is_dataset else tmp_path / "image"
+    call = (
+        f"from itkit.cli.main import main; main('itk_check', ['check', {str(folder)!r}, '--min-size', '1', '1', '1'])"
+    )
+    assert not modules_after(call) & NEEDLESS_FOR_HEADERS
+
+
+def test_workers_need_no_event_loop(tmp_path):
+    from itkit.testing import phantoms
+
+    phantoms.write_dataset(tmp_path / "raw", 2)
+    words = ["dataset", str(tmp_path / "raw"), str(tmp_path / "out"), "--spacing", "2", "2", "2", "--workers", "2"]
+    loaded = modules_after(f"from itkit.cli.main import main; assert not main('itk_resample', {words!r})")
+    assert "itkit.run.pool" in loaded
+    assert not loaded & {"asyncio", "email", "ssl", "SimpleITK"}

@@ -10,12 +10,11 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from itkit.core.buffers import reuse_buffers, reused_buffers
 from itkit.core.extras import require
 from itkit.run.lanes import thread_pool
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
     from multiprocessing.context import BaseContext
 
-_POLL_S = 0.02
-"""How often the pool looks after its workers: the end of a run waits for it."""
+    from itkit.run.pool import Worker, WorkerDied
+
 _STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
 """Modules with threads that Python does not count."""
 
@@ -59,7 +58,6 @@ class SerialExecutor:
         ahead: Future[ReadCase] | None = None
         reader: ThreadPoolExecutor | None = None
         with contextlib.ExitStack() as stack:
-            stack.enter_context(reused_buffers())
             for task, following in _with_next(tasks):
                 read, ahead = ahead, None
                 if task.nbytes + BASE_BYTES > self.budget:
@@ -96,25 +94,22 @@ class ProcessExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
-        from concurrent.futures import FIRST_COMPLETED, wait
-
-        from pebble import CONSTS, ProcessExpired, ProcessPool
+        from itkit.run.pool import UNSENDABLE, Worker, WorkerDied, ready  # multiprocessing with it
 
         waiting = deque(tasks)
         if not waiting:
             return
         suspects: deque[Task] = deque()
-        running: dict[Future[TaskResult], Task] = {}
+        idle: list[Worker] = []
+        running: dict[Worker, Task] = {}
         ended: list[tuple[Task, TaskResult]] = []
         workers = max(1, min(self.workers, len(waiting)))
-        CONSTS.sleep_unit = _POLL_S
         context = _context(waiting[0].operation.case.__module__)
-        pool: Any = ProcessPool(max_workers=workers, context=context, initializer=_start_worker)
         finished = False
         try:
             while waiting or running or suspects or ended:
                 while len(running) < workers:
-                    task = self._next(waiting, running) if waiting else None
+                    task = self._next(waiting, running.values()) if waiting else None
                     if task is None and not running and suspects:
                         task = suspects.popleft()
                     if task is None:
@@ -123,31 +118,37 @@ class ProcessExecutor:
                         ended.append((task, _too_large(task, self.budget)))
                         continue
                     threads = max(1, available_cores() // min(workers, len(waiting) + len(running) + 1))
-                    running[pool.schedule(run_task, args=(replace(task, threads=threads),))] = task
+                    worker = idle.pop() if idle else Worker(context, _start_worker)
+                    running[worker] = task
+                    try:
+                        worker.give(replace(task, threads=threads))
+                    except UNSENDABLE as error:
+                        message = f"{task.job.case_id}: can't be sent to a worker process ({error})"
+                        ended.append((running.pop(worker), TaskResult("failed", message)))
+                        idle.append(worker)
                 yield from ended  # workers have their next cases by now: none waits for what is done with results
                 ended.clear()
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    task = running.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        ended.append((task, future.result()))
-                    elif isinstance(error, ProcessExpired) and not task.is_retry:
-                        suspects.append(replace(task, is_retry=True))
-                    else:
-                        ended.append((task, TaskResult("failed", f"{task.job.case_id}: {_death(error)}")))
+                for worker in ready(running) if running else ():
+                    task = running.pop(worker)
+                    try:
+                        ended.append((task, worker.take()))
+                        idle.append(worker)
+                    except WorkerDied as death:
+                        worker.join()
+                        if task.is_retry:
+                            ended.append((task, TaskResult("failed", f"{task.job.case_id}: {_death(death)}")))
+                        else:
+                            suspects.append(replace(task, is_retry=True))
             finished = True
         finally:
-            if finished:
-                pool.close()
-            else:
-                pool.stop()
-            with contextlib.suppress(Exception):
-                pool.join(timeout=10)
+            for worker in (*idle, *running):
+                worker.dismiss(at_once=not finished)
+            for worker in (*idle, *running):
+                worker.join()
 
-    def _next(self, waiting: deque[Task], running: dict[Future[TaskResult], Task]) -> Task | None:
+    def _next(self, waiting: deque[Task], running: Collection[Task]) -> Task | None:
         """Take the first waiting task whose memory fits beside the running ones; any, when nothing runs."""
-        used = sum(task.nbytes + BASE_BYTES for task in running.values()) + BASE_BYTES
+        used = sum(task.nbytes + BASE_BYTES for task in running) + BASE_BYTES
         for task in waiting:
             if not running or used + task.nbytes + BASE_BYTES <= self.budget:
                 waiting.remove(task)
@@ -155,13 +156,13 @@ class ProcessExecutor:
         return None
 
 
-def _death(error: BaseException) -> str:
-    code = getattr(error, "exitcode", None)
-    if isinstance(code, int) and code < 0:
+def _death(death: WorkerDied) -> str:
+    code = death.code
+    if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         cause = "; most often the system was out of memory" if -code == signal.SIGKILL else ""
         return f"its worker process was killed twice ({name}{cause})"
-    return f"its worker process died twice ({error})"
+    return f"its worker process died twice ({death})"
 
 
 def _context(operation_module: str) -> BaseContext:
@@ -179,14 +180,13 @@ def _context(operation_module: str) -> BaseContext:
             import_module(module)
         return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["itkit.run.worker", *modules])
+    context.set_forkserver_preload(["itkit.run.pool", *modules])
     return context
 
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C stops
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    reuse_buffers()
     if sys.platform == "linux":
         import ctypes
 

@@ -1,0 +1,85 @@
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from itkit.core.operation import Job, Operation, Outcome, Plan
+from itkit.core.params import Params
+from itkit.run.executors import ProcessExecutor
+from itkit.run.pool import Worker, WorkerDied, ready
+from itkit.run.worker import Task
+
+LARGE = 1 << 40
+
+
+def plan(params):
+    del params
+    return Plan((), (), None)
+
+
+def do_case(case, params, context):
+    del params, context
+    if case.id == "unsendable":
+        return Outcome(facts={"function": lambda: None})
+    if case.id == "exit":
+        os._exit(3)
+    return Outcome(facts={"pid": os.getpid(), "long": "x" * (1 << 20)})
+
+
+def task(case_id, function=do_case):
+    return Task(Operation("test_pool", Params, plan, function), Params(), Job(case_id, {}))
+
+
+@pytest.fixture
+def worker():
+    worker = Worker(multiprocessing.get_context("spawn"), int)
+    yield worker
+    worker.dismiss(at_once=True)
+    worker.join()
+
+
+def test_a_worker_does_one_task_after_another_and_goes_home(worker):
+    pids = []
+    for name in "ab":
+        worker.give(task(name))
+        assert ready([worker]) == [worker]
+        pids.append(worker.take().facts["pid"])
+    assert pids[0] == pids[1] != os.getpid()
+    worker.dismiss(at_once=False)
+    worker.join()
+    assert worker._process.exitcode == 0
+
+
+def test_a_death_wakes_whoever_waits_and_tells_its_cause(worker):
+    worker.give(task("exit"))
+    assert ready([worker]) == [worker]
+    with pytest.raises(WorkerDied) as death:
+        worker.take()
+    assert death.value.code == 3
+
+
+def test_a_worker_that_died_with_nothing_to_do_is_found_by_its_next_task(worker):
+    os.kill(worker._process.pid, signal.SIGKILL)
+    worker._process.join()
+    worker.give(task("a"))
+    with pytest.raises(WorkerDied) as death:
+        worker.take()
+    assert death.value.code == -signal.SIGKILL
+
+
+def test_what_can_not_be_sent_fails_its_own_case():
+    tasks = [task("a"), task("unsendable"), task("local", lambda *_: Outcome()), task("z")]
+    results = {done.job.case_id: result for done, result in ProcessExecutor(2, LARGE).run(tasks)}
+    assert {name: result.status for name, result in results.items()} == {
+        "a": "done", "unsendable": "crashed", "local": "failed", "z": "done",
+    }  # fmt: skip
+    assert "can't be sent to a worker process" in results["local"].message
+    assert "Traceback" in results["unsendable"].message
+
+
+def test_a_run_that_is_left_early_leaves_no_worker():
+    results = ProcessExecutor(2, LARGE).run([task(name) for name in "abcd"])
+    next(results)
+    results.close()
+    assert not multiprocessing.active_children()
