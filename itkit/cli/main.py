@@ -33,7 +33,7 @@ def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -
     from itkit.cli.terminal import run_command
 
     operation = load(name)
-    gc.freeze()
+    gc.freeze()  # no collection looks at it, no worker copies it for its counts
     gc.enable()
     return run_command(operation, argv, prog=prog)
 
@@ -60,8 +60,8 @@ def leave(code: int) -> int:
         return code
     try:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed
+            stream.flush()
     except OSError:  # whoever read our output has gone; Python knows what to do
         return code
     os._exit(code)

@@ -41,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return code
+    if argv is not None:
+        return code
+    from itkit.cli.main import leave
+
+    return leave(code)
 
 
 def _main(argv: Sequence[str] | None) -> int:
