@@ -15,6 +15,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from itkit.core.buffers import reuse_buffers, reused_buffers
 from itkit.core.extras import require
 from itkit.run.lanes import thread_pool
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
@@ -58,6 +59,7 @@ class SerialExecutor:
         ahead: Future[ReadCase] | None = None
         reader: ThreadPoolExecutor | None = None
         with contextlib.ExitStack() as stack:
+            stack.enter_context(reused_buffers())
             for task, following in _with_next(tasks):
                 read, ahead = ahead, None
                 if task.nbytes + BASE_BYTES > self.budget:
@@ -187,6 +189,7 @@ def _context(operation_module: str) -> BaseContext:
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C stops
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    reuse_buffers()
     if sys.platform == "linux":
         import ctypes
 

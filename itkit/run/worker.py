@@ -161,6 +161,13 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
         entry = volume_entry(name, case_id, volume)
         return tuple(_staged(task, name, case_id, part, entry if part is parts[-1] else {}) for part in parts)
 
+    def write_case(case: Case, lanes: Lanes[tuple[StagedFile, ...]]) -> None:
+        for name, volume in case.volumes.items():
+            if volume.array_zyx.nbytes < SMALL_BYTES:
+                lanes.add(partial(write_volume, name, case.id, volume, 1))
+            else:
+                lanes.done(write_volume(name, case.id, volume, task.threads))
+
     def write_batch(batch: Batch) -> tuple[StagedFile, ...]:
         try:
             written = batch(partial(_place, task), task.compression)
@@ -173,11 +180,8 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
 
     with Lanes[tuple[StagedFile, ...]](task.threads) as lanes:
         for case in outcome.cases:
-            for name, volume in case.volumes.items():
-                if volume.array_zyx.nbytes < SMALL_BYTES:
-                    lanes.add(partial(write_volume, name, case.id, volume, 1))
-                else:
-                    lanes.done(write_volume(name, case.id, volume, task.threads))
+            write_case(case, lanes)
+            del case  # before the next one is made
         for batch in outcome.batches:
             lanes.add(partial(write_batch, batch))
         files = tuple(file for group in lanes.results() for file in group)
