@@ -44,7 +44,7 @@ def _pass_over_plugins() -> None:
     if name in sys.modules:
         return
     stand_in = type(sys)(name)
-    stand_in.entry_points = lambda **_: ()  # type: ignore[attr-defined]
+    stand_in.entry_points = stand_in.distributions = lambda **_: ()  # type: ignore[attr-defined]
     sys.modules[name] = stand_in
     try:
         import pydantic.plugin._loader  # noqa: F401

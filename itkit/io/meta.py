@@ -67,7 +67,7 @@ def dumps(value: Any, compact_depth: int) -> str:
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     def render(item: Any, depth: int) -> str:
-        if isinstance(item, Mapping) and item and depth < compact_depth:
+        if depth < compact_depth and item and isinstance(item, Mapping):
             inner = ",\n".join(
                 f"{'  ' * (depth + 1)}{encode(str(key))}: {render(entry, depth + 1)}" for key, entry in item.items()
             )
