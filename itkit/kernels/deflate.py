@@ -1,0 +1,65 @@
+"""DEFLATE data (RFC 1951) for voxels, by an encoder that knows the size of a sample and the length of a row."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import numpy as np
+
+from itkit.kernels.dispatch import native
+
+
+def deflate(plain: memoryview, *, item_bytes: int, row_bytes: int, last: bool) -> bytes | None:
+    """Compress a piece of a DEFLATE stream; none where the compiled library is absent, so that another encoder does it.
+
+    Parameters
+    ----------
+    plain
+        Voxels, contiguous.
+    item_bytes
+        Bytes of a sample. Samples of an even size are searched at even places by what they hold; others, most of them
+        label maps, for runs and for repeats of the row before.
+    row_bytes
+        Bytes of a row; 0 if there are none.
+    last
+        Whether the stream ends here. Else the piece ends at a whole byte, and the next one may follow it.
+
+    Returns
+    -------
+    bytes or None
+        The same on every machine.
+
+    Raises
+    ------
+    MemoryError
+        When there is no room to work in.
+
+    Examples
+    --------
+    >>> import zlib
+    >>> data = deflate(memoryview(bytes(1000)), item_bytes=2, row_bytes=20, last=True)
+    >>> data is None or zlib.decompress(data, -15) == bytes(1000)
+    True
+    """
+    library = native()
+    if library is None:
+        return None
+    compress, bound = _functions(library)
+    source = np.frombuffer(plain, dtype=np.uint8) if plain.nbytes else np.empty(0, dtype=np.uint8)
+    out = np.empty(bound(source.size), dtype=np.uint8)
+    size = compress(source.ctypes.data, source.size, item_bytes, row_bytes, last, out.ctypes.data, out.size)
+    if size < 0:
+        raise MemoryError("no memory to compress in")
+    return out[:size].tobytes()
+
+
+@cache
+def _functions(library: ctypes.CDLL) -> tuple[ctypes._NamedFuncPointer, ctypes._NamedFuncPointer]:
+    """Tell ctypes of the 64-bit numbers that go in and out."""
+    size, address = ctypes.c_int64, ctypes.c_void_p
+    library.itkit_deflate.argtypes = [address, size, size, size, ctypes.c_int, address, size]
+    library.itkit_deflate.restype = size
+    library.itkit_deflate_bound.argtypes = [size]
+    library.itkit_deflate_bound.restype = size
+    return library.itkit_deflate, library.itkit_deflate_bound

@@ -1,0 +1,143 @@
+/* Shared by the parts of the DEFLATE encoder (RFC 1951): what the search hands to the writer of blocks. */
+#ifndef ITKIT_DEFLATE_H
+#define ITKIT_DEFLATE_H
+
+#include "common.h"
+
+/* A token is two symbols and the extra bits of the second, so that counting and writing it take no branch:
+ *   two literals   first = byte                 second = byte
+ *   one literal    first = byte                 second = NOTHING
+ *   a match        first = MATCH + length - 3   second = DISTANCE + distance code   extra = what the code leaves open
+ * in 9, 9 and 14 bits, the lowest first. */
+enum {
+    MATCH = 256,
+    DISTANCE = 256,
+    NOTHING = 511,
+    SYMBOLS = 512,
+    SECOND_SHIFT = 9,
+    EXTRA_SHIFT = 18,
+    LITERAL_CODES = 286,
+    DISTANCE_CODES = 30,
+    END_OF_BLOCK = 256,
+    MAX_BITS = 15,
+    MIN_MATCH = 3,
+    MAX_MATCH = 258,
+    WINDOW = 1 << 15
+};
+
+/* Small blocks: noise, background and organs change along a slice, and codes of their own save more than they take. */
+enum { WORD_TOKENS = 1 << 13, BYTE_TOKENS = 7 << 9, SPARE_TOKENS = 4 };
+
+/* Whoever searches stays this far from the end, so that no match and no look ahead leaves the data. */
+enum { MARGIN = MAX_MATCH + 30 };
+
+enum { HASH_BITS = 15, TERMS = 384 };
+
+/* What one call works with. */
+typedef struct {
+    const uint8_t *plain, *next, *end;
+    uint32_t *token, *full;
+    uint16_t counts[2 * SYMBOLS]; /* of first, then of second symbols */
+    uint16_t places[1 << HASH_BITS];
+    uint32_t terms[TERMS]; /* see distance_index() */
+    uint32_t tokens[WORD_TOKENS + SPARE_TOKENS];
+} Deflater;
+
+/* Bits not yet written are fewer than 8 between calls; 8 bytes behind `next` may be overwritten. */
+typedef struct {
+    uint8_t *next;
+    uint64_t bits;
+    unsigned count;
+} BitWriter;
+
+static inline uint32_t load32(const uint8_t *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap32(v);
+#endif
+    return v;
+}
+
+static inline uint64_t load64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    return v;
+}
+
+static inline void store64(uint8_t *p, uint64_t v) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    memcpy(p, &v, sizeof v);
+}
+
+/* Add at most 56 bits. */
+static inline void put_bits(BitWriter *w, uint64_t value, unsigned n) {
+    w->bits |= value << w->count;
+    w->count += n;
+    store64(w->next, w->bits);
+    w->next += w->count >> 3;
+    w->bits >>= w->count & ~7u;
+    w->count &= 7;
+}
+
+/* Prefix codes: lengths of at most `limit` bits by how often each symbol occurs, and the codes, first bit lowest. */
+void deflate_code_lengths(const uint32_t *counts, int n, int limit, uint8_t *lengths);
+void deflate_codes(const uint8_t *lengths, int n, uint16_t *codes);
+
+/* Write tokens as one block, or the bytes that they stand for where these take less. */
+void deflate_block(BitWriter *w, const Deflater *d, const uint8_t *plain, int64_t bytes, int last);
+void deflate_stored(BitWriter *w, const uint8_t *plain, int64_t bytes, int last);
+
+/* Make tokens from `next` on, until a block is full or the data end. */
+void deflate_words(Deflater *d, int64_t item_bytes);
+void deflate_bytes(Deflater *d, int64_t row_bytes);
+
+static inline unsigned distance_extra(unsigned code) { return code < 4 ? 0 : code / 2 - 1; }
+
+/* The place of the lowest, of the highest byte that is not 0. */
+#if defined(__GNUC__)
+static inline uint32_t lowest_byte(uint64_t x) { return (uint32_t)__builtin_ctzll(x) >> 3; }
+static inline uint32_t highest_byte(uint64_t x) { return 7 - ((uint32_t)__builtin_clzll(x) >> 3); }
+#else
+static inline uint32_t lowest_byte(uint64_t x) {
+    uint32_t n = 0;
+    for (; !(x & 255); x >>= 8) n++;
+    return n;
+}
+static inline uint32_t highest_byte(uint64_t x) {
+    uint32_t n = 0;
+    for (; x >>= 8;) n++;
+    return n;
+}
+#endif
+
+/* The length of what two places have in common, of which `known` bytes are known. */
+static inline uint32_t common_bytes(const uint8_t *a, const uint8_t *b, uint32_t known) {
+    for (; known + 32 <= MAX_MATCH; known += 32) {
+        uint64_t first = load64(a + known) ^ load64(b + known), second = load64(a + known + 8) ^ load64(b + known + 8);
+        uint64_t third = load64(a + known + 16) ^ load64(b + known + 16);
+        if (first | second | third | (load64(a + known + 24) ^ load64(b + known + 24))) break;
+    }
+    for (; known + 8 <= MAX_MATCH; known += 8) {
+        uint64_t difference = load64(a + known) ^ load64(b + known);
+        if (difference) return known + lowest_byte(difference);
+    }
+    while (known < MAX_MATCH && a[known] == b[known]) known++;
+    return known;
+}
+
+/* Up to two bytes as literals. */
+static inline void put_literals(Deflater *d) {
+    uint32_t second = d->end - d->next > 1 ? d->next[1] : NOTHING;
+    d->counts[d->next[0]]++;
+    d->counts[SYMBOLS + second]++;
+    *d->token++ = d->next[0] | second << SECOND_SHIFT;
+    d->next += second == NOTHING ? 1 : 2;
+}
+
+#endif
