@@ -138,12 +138,15 @@ class Volume:
         ``"image"`` (intensities: linear interpolation) or ``"label"`` (classes: nearest neighbour).
     metadata
         Header fields to carry along, by name.
+    classes
+        Classes of a label map in rising order, where they are known without a look at the voxels.
     """
 
     array_zyx: NDArray[Any]
     geometry: Geometry
     kind: Kind = "image"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.array_zyx.ndim not in (3, 4) or self.array_zyx.shape[:3] != self.geometry.size_zyx:
@@ -156,7 +159,8 @@ class Volume:
 
     def with_array(self, array_zyx: NDArray[Any], geometry: Geometry | None = None) -> Volume:
         """Return the same kind of volume with other voxels and, if given, on another grid."""
-        return replace(self, array_zyx=array_zyx, geometry=self.geometry if geometry is None else geometry)
+        geometry = self.geometry if geometry is None else geometry
+        return replace(self, array_zyx=array_zyx, geometry=geometry, classes=None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isal import isal_zlib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
 Compression = Literal["none", "fast", "small"]
 Container = Literal["gzip", "zlib"]
@@ -95,6 +95,8 @@ def _in_order(
         for index, chunk in enumerate(chunks):
             yield _deflate(chunk, container, compression, last=index == last)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(threads, len(chunks))) as pool:
         waiting: deque[Future[Deflated]] = deque()
         try:

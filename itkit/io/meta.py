@@ -102,6 +102,8 @@ def _index_entry(header: Header, stamp: Mapping[str, int]) -> dict[str, Any]:
 
 def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int] | None = None) -> dict[str, Any]:
     """Return what the manifest says of a volume that was written; a label map's classes are counted unless given."""
+    if classes is None:
+        classes = volume.classes
     if volume.kind == "label" and classes is None:
         from itkit.kernels import label_counts
 

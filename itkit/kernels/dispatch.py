@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -101,6 +100,8 @@ def run_slabs(work: Callable[[int, int], None], length: int, threads: int) -> No
     if parts == 1:
         work(0, length)
         return
+    from concurrent.futures import ThreadPoolExecutor  # brings logging, which most runs do without
+
     bounds = [length * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(parts) as pool:
         list(pool.map(work, bounds[:-1], bounds[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,10 +113,13 @@ def remap_labels(
 def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome:
     """Renumber one label map."""
     del context
-    volume = case.volumes["label"]
-    original = label_counts(volume.array_zyx)
-    new, _ = remap_labels(volume, params.mapping, keep_rest=params.keep_rest)
-    extracted = label_counts(new.array_zyx)
+    new, original = remap_labels(case.volumes["label"], params.mapping, keep_rest=params.keep_rest)
+    extracted: dict[int, int] = {}
+    for value, count in original.items():
+        target = params.mapping.get(value, value if params.keep_rest else 0)
+        extracted[target] = extracted.get(target, 0) + count
+    extracted = dict(sorted(extracted.items()))
+    new = replace(new, classes=tuple(extracted))
     facts = {
         "original_labels": list(original),
         "extracted_labels": list(extracted),

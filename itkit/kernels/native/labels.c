@@ -4,6 +4,14 @@
 
 #define BLOCK(size) (64 / (size))
 
+/* Bytes are counted in four tables in turn: one that waits for its last increment holds up every voxel. */
+enum { TABLES = 4, BYTES = 256 };
+#define TABLE(size, k) ((size) == 1 ? (k) % TABLES * BYTES : 0)
+
+static void add_tables(const int64_t *tables, int64_t *counts) {
+    for (int i = 0; i < TABLES * BYTES; i++) counts[i % BYTES] += tables[i];
+}
+
 #define DEFINE_UNIFORM(size, T)                                                                                        \
     static inline int uniform_##size(const T *values) {                                                                \
         T differs = 0;                                                                                                 \
@@ -21,14 +29,20 @@ FOR_SIZES(DEFINE_UNIFORM)
                 counts[(T)(values[i] - origin)] += BLOCK(size);                                                        \
                 continue;                                                                                              \
             }                                                                                                          \
-            for (int k = 0; k < BLOCK(size); k++) counts[(T)(values[i + k] - origin)]++;                               \
+            for (int k = 0; k < BLOCK(size); k++) counts[TABLE(size, k) + (T)(values[i + k] - origin)]++;              \
         }                                                                                                              \
         for (; i < n; i++) counts[(T)(values[i] - origin)]++;                                                          \
     }
 FOR_SIZES(DEFINE_COUNT)
 
 EXPORT void itkit_count(int size, const char *source, int64_t n, uint64_t first, int64_t *counts) {
-    (size == 1 ? count_1 : size == 2 ? count_2 : size == 4 ? count_4 : count_8)(source, n, first, counts);
+    if (size == 1) {
+        int64_t tables[TABLES * BYTES] = {0};
+        count_1(source, n, first, tables);
+        add_tables(tables, counts);
+        return;
+    }
+    (size == 2 ? count_2 : size == 4 ? count_4 : count_8)(source, n, first, counts);
 }
 
 #define DEFINE_REMAP(size, T, out_size, U)                                                                             \
@@ -49,7 +63,7 @@ EXPORT void itkit_count(int size, const char *source, int64_t n, uint64_t first,
             }                                                                                                          \
             for (int k = 0; k < BLOCK(size); k++) {                                                                    \
                 T place = (T)(values[i + k] - origin);                                                                 \
-                counts[place]++;                                                                                       \
+                counts[TABLE(size, k) + place]++;                                                                      \
                 to[i + k] = lookup[place];                                                                             \
             }                                                                                                          \
         }                                                                                                              \
@@ -78,5 +92,7 @@ EXPORT void itkit_remap(int size, int out_size, const char *source, int64_t n, u
     };
     int row = size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3;
     int column = out_size == 1 ? 0 : out_size == 2 ? 1 : out_size == 4 ? 2 : 3;
-    REMAPS[row][column](source, n, first, table, out, counts);
+    int64_t tables[TABLES * BYTES] = {0};
+    REMAPS[row][column](source, n, first, table, out, size == 1 ? tables : counts);
+    if (size == 1) add_tables(tables, counts);
 }
