@@ -17,8 +17,10 @@ typedef struct {
     int64_t size;
 } Description;
 
-static const uint8_t LENGTH_EXTRA[LENGTH_CODES] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-static const uint8_t CODE_LENGTH_ORDER[CODE_LENGTH_CODES] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+static const uint8_t LENGTH_EXTRA[LENGTH_CODES] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                                   2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+static const uint8_t CODE_LENGTH_ORDER[CODE_LENGTH_CODES] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
+                                                             11, 4,  12, 3, 13, 2, 14, 1, 15};
 static const uint8_t REPEAT_EXTRA[3] = {2, 3, 7};
 
 /* How many match lengths share a code; 258 has a code of its own. */
@@ -77,8 +79,10 @@ static void describe(Description *d, const uint8_t *literals, const uint8_t *dis
 static void put_description(BitWriter *w, const Description *d, int last) {
     uint16_t codes[CODE_LENGTH_CODES];
     deflate_codes(d->bits, CODE_LENGTH_CODES, codes);
-    put_bits(w, (unsigned)(last != 0) | 2u << 1 | (unsigned)(d->literals - 257) << 3 | (unsigned)(d->distances - 1) << 8 |
-                    (unsigned)(d->lengths - 4) << 13, 17);
+    put_bits(w, (unsigned)(last != 0) | 2u << 1, 3);
+    put_bits(w, (unsigned)(d->literals - 257), 5);
+    put_bits(w, (unsigned)(d->distances - 1), 5);
+    put_bits(w, (unsigned)(d->lengths - 4), 4);
     for (int k = 0; k < d->lengths; k++) put_bits(w, d->bits[CODE_LENGTH_ORDER[k]], 3);
     for (int i = 0; i < d->n; i++) {
         int symbol = d->symbols[i] & 31;
@@ -112,6 +116,7 @@ static inline uint64_t token_bits(const Tables *t, uint32_t token, unsigned *n) 
     return first >> 6 | ((second >> 12) + ((uint64_t)(token >> EXTRA_SHIFT) << (second & 63))) << (first & 63);
 }
 
+/* The same bits with shifts that need no fixed register, where the processor has them. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
 #define SHIFT_CLONES __attribute__((target_clones("bmi2", "default")))
 #else

@@ -55,7 +55,7 @@ static void fill_terms(uint32_t *terms) {
             code = 2 * bits + 2 + (less_one >> bits & 1);
             base = less_one >> bits << bits;
         }
-        terms[i] = ((DISTANCE + code) << SECOND_SHIFT) - (base << EXTRA_SHIFT) + (1u << EXTRA_SHIFT) + MATCH - MIN_MATCH;
+        terms[i] = ((DISTANCE + code) << SECOND_SHIFT) + ((1 - base) << EXTRA_SHIFT) + MATCH - MIN_MATCH;
     }
 }
 
