@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from itkit.core.buffers import empty
 from itkit.core.errors import ReadError, WriteError
-from itkit.io.deflate import Chunk, Compression, Container, deflate_stream
+from itkit.io.deflate import Chunk, Compression, Container, Plain, deflate_stream
 from itkit.io.header_model import ITEM_BYTES, Header, UnsupportedHeader
 from itkit.io.headers import volume_suffix
 from itkit.io.inflate import CorruptStreamError, ShortStreamError, inflate
@@ -152,8 +153,8 @@ def volume_writers(
     if planar:
         head = nifti_header(geometry, dtype, components=components, metadata=metadata)
         if suffix == ".nii":
-            return {path: lambda file: _write_raw(file, [lambda: memoryview(head), *chunks])}
-        chunks = [lambda: memoryview(head), *chunks]
+            return {path: lambda file: _write_raw(file, [lambda: Plain(memoryview(head)), *chunks])}
+        chunks = [lambda: Plain(memoryview(head)), *chunks]
         return {path: lambda file: _write_stream(file, chunks, "gzip", compression, threads)}
     if suffix in (".mha", ".mhd"):
         return _metaimage_writers(path, suffix, chunks, compression, threads, lambda name, size: metaimage_header(
@@ -254,7 +255,7 @@ def _put(file: BinaryIO, data: bytes | memoryview) -> None:
 
 def _write_raw(file: BinaryIO, chunks: list[Chunk]) -> None:
     for chunk in chunks:
-        _put(file, chunk())
+        _put(file, chunk().data)
 
 
 def _write_stream(
@@ -275,15 +276,17 @@ def _chunks(array: NDArray[Any], dtype: np.dtype[Any]) -> list[Chunk]:
     return [partial(plain_bytes, array[start : start + step], little) for start in range(0, len(array), step)]
 
 
-def plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> memoryview:
+def plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> Plain:
     """Bytes of a slab in C order, little endian; without a copy where they lie like that in memory."""
     if array.flags.c_contiguous:
-        return array.astype(little, copy=False).reshape(-1).view(np.uint8).data
-    out = np.empty(array.shape, little)
-    if abs(array.strides[-1]) == min(abs(stride) for stride in array.strides):
-        out[...] = array
-    else:  # transposed: in blocks that use whole cache lines, twice as fast
-        for y in range(0, array.shape[1], _BLOCK):
-            for x in range(0, array.shape[2], _BLOCK):
-                out[:, y : y + _BLOCK, x : x + _BLOCK] = array[:, y : y + _BLOCK, x : x + _BLOCK]
-    return out.reshape(-1).view(np.uint8).data
+        out = array.astype(little, copy=False)
+    else:
+        out = empty(array.shape, little)
+        if abs(array.strides[-1]) == min(abs(stride) for stride in array.strides):
+            out[...] = array
+        else:  # transposed: in blocks that use whole cache lines, twice as fast
+            for y in range(0, array.shape[1], _BLOCK):
+                for x in range(0, array.shape[2], _BLOCK):
+                    out[:, y : y + _BLOCK, x : x + _BLOCK] = array[:, y : y + _BLOCK, x : x + _BLOCK]
+    row_bytes = out.nbytes // (out.shape[0] * out.shape[1])
+    return Plain(out.reshape(-1).view(np.uint8).data, little.itemsize, row_bytes)

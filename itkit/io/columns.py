@@ -74,7 +74,7 @@ def write_boxes(
         grid = column.geometry.crop((start, 0, 0), box.shape)
         header = partial(metaimage_header, grid, column.dtype.name, metadata=column.metadata)
         if compression == "none":
-            path.write_bytes(b"".join((header(), plain_bytes(box, little))))
+            path.write_bytes(b"".join((header(), plain_bytes(box, little).data)))
             continue
         parts = []
         for span in _spans(start, length, cuts):

@@ -47,6 +47,8 @@ _TEXTS = ("descrip", "aux_file", "intent_name")
 _PIXDIM_TOLERANCE = 1e-5
 _QUATERNION_NOISE = 2e-7
 """Rounding of b, c and d to float32, which a = sqrt(1 - b^2 - c^2 - d^2) suffers from where it is small."""
+_HALF_TURN_1, _HALF_TURN_2 = 1e-7, 1e-15
+"""Squares of a that stand for half a turn: the quaternions of NIfTI-1 are float32, those of NIfTI-2 float64."""
 
 
 class _Fields(NamedTuple):
@@ -236,7 +238,7 @@ def _from_qform(fields: _Fields, size_zyx: tuple[int, int, int], steps: list[flo
     """Grid of the qform: a rotation, given as a unit quaternion, and qfac, which turns the third axis round."""
     b, c, d, qx, qy, qz = fields.quatern
     rest = 1.0 - (b * b + c * c + d * d)
-    if rest < 1e-7:  # a turn by 180 degrees; what is left is rounding
+    if rest < (_HALF_TURN_2 if b"2" in fields.magic else _HALF_TURN_1):  # a turn by 180 degrees; the rest is rounding
         norm = (b * b + c * c + d * d) ** 0.5
         a, b, c, d = 0.0, b / norm, c / norm, d / norm
     else:

@@ -7,7 +7,10 @@ from functools import cache
 
 import numpy as np
 
+from itkit.core.buffers import empty
 from itkit.kernels.dispatch import native
+
+_LEAST_ROOM = 5 << 20
 
 
 def deflate(plain: memoryview, *, item_bytes: int, row_bytes: int, last: bool) -> bytes | None:
@@ -47,7 +50,7 @@ def deflate(plain: memoryview, *, item_bytes: int, row_bytes: int, last: bool) -
         return None
     compress, bound = _functions(library)
     source = np.frombuffer(plain, dtype=np.uint8) if plain.nbytes else np.empty(0, dtype=np.uint8)
-    out = np.empty(bound(source.size), dtype=np.uint8)
+    out = empty((max(bound(source.size), _LEAST_ROOM),), np.uint8)  # of one size mostly, so that it is used again
     size = compress(source.ctypes.data, source.size, item_bytes, row_bytes, last, out.ctypes.data, out.size)
     if size < 0:
         raise MemoryError("no memory to compress in")

@@ -48,7 +48,7 @@ def test_shared_slices_are_compressed_once(tmp_path, monkeypatch):
     spans = []
     once = columns.deflate_piece
     monkeypatch.setattr(
-        columns, "deflate_piece", lambda chunk, *a, **k: (spans.append(len(chunk())), once(chunk, *a, **k))[1]
+        columns, "deflate_piece", lambda chunk, *a, **k: (spans.append(len(chunk().data)), once(chunk, *a, **k))[1]
     )
     volume = phantoms.noise(phantoms.GRIDS["plain"])
     starts = patch_starts(9, 4, 2)

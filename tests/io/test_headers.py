@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicerio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from volume_cases import (
     DTYPES,
@@ -24,6 +24,7 @@ from volume_cases import (
     assert_same_geometry,
     dtypes,
     geometries,
+    rotation,
     sitk_says,
     to_image,
     voxels,
@@ -81,6 +82,12 @@ def test_files_of_simpleitk_are_read_as_simpleitk_reads_them(
 
 @settings(max_examples=40, deadline=None)
 @given(geometry=geometries, big=st.booleans(), version=st.sampled_from([1, 2]), form=st.sampled_from("sqb"))
+@example(
+    geometry=Geometry((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), rotation(0.0, 0.0, 4.2e-5, (-1, 1, -1))),
+    big=False,
+    version=2,
+    form="q",
+)
 def test_files_of_nibabel_are_read_with_their_affine(geometry: Geometry, big: bool, version: int, form: str) -> None:
     kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
     x, y, z = reversed(geometry.size_zyx)
