@@ -84,12 +84,14 @@ static void search(Deflater *d, const uint8_t *stop, int64_t row) {
 }
 
 void deflate_bytes(Deflater *d, int64_t row_bytes) {
-    const uint8_t *stop = d->end - MARGIN;
     int64_t row = row_bytes > 1 && row_bytes <= WINDOW ? row_bytes : 1;
     if (d->next == d->plain && d->next < d->end) put_literals(d);
-    if (d->token < d->full && d->end - d->next > MARGIN && d->next - d->plain < row)
-        search(d, d->end - d->plain > row + MARGIN ? d->plain + row : stop, 1);
-    if (d->token < d->full && d->end - d->next > MARGIN) search(d, stop, row);
+    while (d->token < d->full && d->end - d->next > MARGIN) {
+        int first = d->next - d->plain < row;
+        const uint8_t *stop = d->end - MARGIN;
+        if (first && stop - d->plain > row) stop = d->plain + row;
+        search(d, stop, first ? 1 : row);
+    }
     if (d->end - d->next <= MARGIN)
         while (d->token < d->full && d->next < d->end) put_literals(d);
 }

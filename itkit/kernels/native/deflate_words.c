@@ -115,7 +115,6 @@ static void search(Deflater *d, const uint8_t *stop, uint32_t mask, uint32_t ite
 
 void deflate_words(Deflater *d, int64_t item_bytes) {
     const uint32_t item = item_bytes == 4 || item_bytes == 8 ? (uint32_t)item_bytes : 2;
-    const uint8_t *stop = d->end - MARGIN;
     if (d->next == d->plain) {
         fill_terms(d->terms);
         memset(d->places, 0, sizeof d->places);
@@ -124,8 +123,9 @@ void deflate_words(Deflater *d, int64_t item_bytes) {
     while (d->token < d->full && d->end - d->next > MARGIN) { /* the first words can't look far back */
         int64_t words = (d->next - d->plain) / 2, reach = FIRST_WORDS;
         while (2 * reach <= words && reach < REACH) reach *= 2;
-        int64_t further = 4 * reach;
-        search(d, reach == REACH || stop - d->plain < further ? stop : d->plain + further, (uint32_t)reach - 1, item);
+        const uint8_t *stop = d->end - MARGIN;
+        if (reach < REACH && stop - d->plain > 4 * reach) stop = d->plain + 4 * reach;
+        search(d, stop, (uint32_t)reach - 1, item);
     }
     if (d->end - d->next <= MARGIN)
         while (d->token < d->full && d->next < d->end) put_literals(d);
