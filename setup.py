@@ -29,7 +29,7 @@ setup(
         Extension(
             "itkit.kernels._native",
             sources=sorted(str(path) for path in NATIVE.glob("*.c")),
-            depends=[str(NATIVE / "common.h")],
+            depends=sorted(str(path) for path in NATIVE.glob("*.h")),
             py_limited_api=True,
             optional=True,
         )

@@ -29,6 +29,8 @@ _HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\
 _LAST_BLOCK = b"\x03\x00"
 """An empty block that ends DEFLATE data."""
 _ADLER_BASE = 65521
+_MOST_ITEM_BYTES = 4
+"""Samples of 8 bytes are ISA-L's: it takes three quarters of the time for 2 % more."""
 _LABEL_RATIO = 8
 """What shrinks more than this is labels, or like them: there zlib finds what isal does not look for."""
 
@@ -136,7 +138,9 @@ def _encodings(plain: Plain, compression: Compression, *, last: bool) -> Iterato
     if compression == "none":
         yield _deflate_with(zlib.compressobj(0, zlib.DEFLATED, -15), data, end)
         return
-    ours = deflate(data, item_bytes=plain.item_bytes, row_bytes=plain.row_bytes, last=last)
+    ours = None
+    if plain.item_bytes <= _MOST_ITEM_BYTES:
+        ours = deflate(data, item_bytes=plain.item_bytes, row_bytes=plain.row_bytes, last=last)
     if ours is not None:
         yield ours
     if ours is None or compression == "small":

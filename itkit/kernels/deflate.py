@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
-
 import numpy as np
 
 from itkit.core.buffers import empty
@@ -48,21 +45,13 @@ def deflate(plain: memoryview, *, item_bytes: int, row_bytes: int, last: bool) -
     library = native()
     if library is None:
         return None
-    compress, bound = _functions(library)
     source = np.frombuffer(plain, dtype=np.uint8) if plain.nbytes else np.empty(0, dtype=np.uint8)
-    out = empty((max(bound(source.size), _LEAST_ROOM),), np.uint8)  # of one size mostly, so that it is used again
-    size = compress(source.ctypes.data, source.size, item_bytes, row_bytes, last, out.ctypes.data, out.size)
+    out = empty(
+        (max(library.itkit_deflate_bound(source.size), _LEAST_ROOM),), np.uint8
+    )  # of one size mostly, so that it is used again
+    size = library.itkit_deflate(
+        source.ctypes.data, source.size, item_bytes, row_bytes, last, out.ctypes.data, out.size
+    )
     if size < 0:
         raise MemoryError("no memory to compress in")
     return out[:size].tobytes()
-
-
-@cache
-def _functions(library: ctypes.CDLL) -> tuple[ctypes._NamedFuncPointer, ctypes._NamedFuncPointer]:
-    """Tell ctypes of the 64-bit numbers that go in and out."""
-    size, address = ctypes.c_int64, ctypes.c_void_p
-    library.itkit_deflate.argtypes = [address, size, size, size, ctypes.c_int, address, size]
-    library.itkit_deflate.restype = size
-    library.itkit_deflate_bound.argtypes = [size]
-    library.itkit_deflate_bound.restype = size
-    return library.itkit_deflate, library.itkit_deflate_bound

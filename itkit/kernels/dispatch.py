@@ -27,12 +27,15 @@ _SIGNATURES = {
     "itkit_remap": "iipqQppp",
     "itkit_box_counts": "ipppppp" + "p",
     "itkit_box_masks": "ipppppp" + "Qpp",
+    "itkit_deflate": "pqqqi" + "pq",
+    "itkit_deflate_bound": "q",
     "itkit_inflater_bytes": "",
     "itkit_inflate_begin": "p",
     "itkit_inflate": "ppqi" + "pqqpp",
     "itkit_extremes": "ipqp",
     "itkit_summary": "ipqipp",
 }
+_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_inflater_bytes")
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 
@@ -46,6 +49,8 @@ def _load() -> ctypes.CDLL | None:
         library = ctypes.CDLL(spec.origin)
         for name, letters in _SIGNATURES.items():
             getattr(library, name).argtypes = [_KINDS[letter] for letter in letters]
+        for name in _LARGE_RESULTS:
+            getattr(library, name).restype = ctypes.c_int64
     except (OSError, AttributeError):
         return None
     return library if library.itkit_abi() == ABI else None

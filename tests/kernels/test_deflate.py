@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from itkit.kernels.deflate import _functions, deflate
+from itkit.kernels.deflate import deflate
 from itkit.kernels.dispatch import forced_backend, native
 
 from .support import DTYPES, classes, seeds, volume
@@ -170,7 +170,7 @@ def _compressed_in_thread(array):
 
 
 def test_too_small_a_buffer_is_refused_and_left_alone():
-    compress, bound = _functions(native())
+    compress, bound = native().itkit_deflate, native().itkit_deflate_bound
     source = np.zeros(1000, np.uint8)
     for capacity in (0, 10, bound(1000) - 1):
         out = np.full(bound(1000), 0xAB, np.uint8)
@@ -182,7 +182,7 @@ def test_too_small_a_buffer_is_refused_and_left_alone():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 30000), st.sampled_from([1, 2, 4]), st.integers(1, 256), seeds)
 def test_no_byte_outside_source_and_buffer_is_touched(length, item_bytes, values, seed):
-    compress, bound = _functions(native())
+    compress, bound = native().itkit_deflate, native().itkit_deflate_bound
     data = np.random.default_rng(seed).integers(0, values, length).astype(np.uint8)
     room = np.full(bound(length) + 64, 0xCD, np.uint8)
     size = compress(data.ctypes.data, length, item_bytes, 100, 1, room.ctypes.data, bound(length))
@@ -196,6 +196,6 @@ def test_without_the_library_there_is_none():
 
 
 def test_numbers_of_64_bits_go_in_and_out():
-    compress, bound = _functions(native())
+    compress, bound = native().itkit_deflate, native().itkit_deflate_bound
     assert compress.restype is bound.restype is ctypes.c_int64
     assert bound(5_000_000_000) > 5_000_000_000
