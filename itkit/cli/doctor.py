@@ -19,12 +19,18 @@ def report() -> str:
         ("cores", f"{available_cores()} usable"),
         ("memory", f"{format_bytes(available_memory())} free to this process"),
         ("kernels", kernel_backend()),
-        ("codecs", "ISA-L (isal)" if codecs_backend() == "native" else "SimpleITK (ITKIT_CODECS=itk)"),
+        ("codecs", _codecs()),
     ]
     lines = [f"{name:<12}{text}" for name, text in rows]
     lines += ["", "packages (extra: package, version):"]
     lines += [f"  {extra:<11}{name:<24}{state}" for extra, name, state in optional_packages()]
     return "\n".join(lines)
+
+
+def _codecs() -> str:
+    if codecs_backend() == "itk":
+        return "SimpleITK (ITKIT_CODECS=itk)"
+    return "own (native)" if kernel_backend() == "native" else "ISA-L (isal)"
 
 
 def optional_packages() -> list[tuple[str, str, str]]:

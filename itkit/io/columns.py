@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from itkit.io.codecs import plain_bytes
-from itkit.io.deflate import Compression, Deflated, deflate_piece, join_pieces
+from itkit.io.deflate import Compression, Deflated, deflate_piece, joined
 from itkit.io.metaimage import metaimage_header
 
 if TYPE_CHECKING:
@@ -82,8 +82,9 @@ def write_boxes(
                 chunk = partial(plain_bytes, column.array_zyx[span[0] : span[1]], little)
                 pieces[span] = deflate_piece(chunk, "zlib", compression=compression)
             parts.append(pieces[span])
-        stream = join_pieces(parts, "zlib")
-        path.write_bytes(header(compressed_bytes=len(stream)) + stream)
+        stream = joined(parts, "zlib")
+        with path.open("wb") as file:
+            file.writelines([header(compressed_bytes=sum(map(len, stream))), *stream])
         for span in [span for span in pieces if span[1] <= start]:
             del pieces[span]
 

@@ -75,14 +75,14 @@ def deflate_stream(
 
 
 def deflate_piece(chunk: Chunk, container: Container, *, compression: Compression = "fast") -> Deflated:
-    """Compress a chunk that several streams have in common: see `join_pieces`."""
+    """Compress a chunk that several streams have in common: see `joined`."""
     return _deflate(chunk, container, compression, last=False)
 
 
-def join_pieces(pieces: Sequence[Deflated], container: Container) -> bytes:
-    """Make one stream of pieces that were compressed before."""
+def joined(pieces: Sequence[Deflated], container: Container) -> list[bytes]:
+    """Make one stream of pieces that were compressed before; its parts, in order."""
     end = Deflated(_LAST_BLOCK, 0 if container == "gzip" else 1, 0)
-    return b"".join(_framed((*pieces, end), container))
+    return list(_framed((*pieces, end), container))
 
 
 def _framed(pieces: Iterable[Deflated], container: Container) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
@@ -16,6 +17,7 @@ IMAGE, LABEL = "image", "label"
 STATE_FOLDER = ".itkit"
 
 
+@lru_cache(1 << 16)
 def split_extension(name: str) -> tuple[str, str] | None:
     """Split a file name into case and volume extension, or return ``None`` for any other file.
 

@@ -10,6 +10,7 @@ from volume_cases import SUFFIXES, assert_same_geometry, dtypes, geometries, vox
 import itkit
 from itkit.core.volume import Geometry, Volume
 from itkit.io import codecs, headers, sitk_toolkit
+from itkit.kernels import forced_backend
 
 
 @pytest.fixture
@@ -55,6 +56,15 @@ def test_doctor_names_the_codecs_in_use(by_itk):
     from itkit.cli.doctor import report
 
     assert "ITKIT_CODECS=itk" in report()
+
+
+@pytest.mark.parametrize(("backend", "codecs"), [("native", "own (native)"), ("numpy", "ISA-L (isal)")])
+def test_doctor_names_what_the_kernels_decide(backend, codecs):
+    from itkit.cli.doctor import report
+
+    with forced_backend(backend):
+        lines = {line[:12].strip(): line[12:] for line in report().splitlines()}
+    assert (lines["kernels"], lines["codecs"]) == (backend, codecs)
 
 
 def test_a_headers_only_command_starts_without_numpy_and_simpleitk():
