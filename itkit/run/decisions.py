@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:
             stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
         except (OSError, ReadError, UnsupportedHeader):
             stamps[name] = {"file": file.path.name}
-    stamps["targets"] = {name: relative_path(target.folder, dest) for name, target in job.targets.items()}
+    stamps["targets"] = {name: relative_folder(target.folder, dest) for name, target in job.targets.items()}
     return {**stamps, "stamp": job.stamp} if job.stamp else stamps
 
 
@@ -134,5 +135,16 @@ def _reads_whole(path: Path) -> bool:
 
 
 def relative_path(path: Path, dest: Path) -> str:
-    """Return a path relative to the destination, with ``..`` where it lies beside it."""
-    return Path(os.path.relpath(path.absolute(), dest.absolute())).as_posix()
+    """Return a file's path relative to the destination, with ``..`` where it lies beside it."""
+    folder = relative_folder(path.parent, dest)
+    return path.name if folder == "." else f"{folder}/{path.name}"
+
+
+def relative_folder(folder: Path, dest: Path) -> str:
+    """Return a folder's path relative to the destination, ``.`` for itself."""
+    return _relative(str(folder.absolute()), str(dest.absolute()))
+
+
+@lru_cache
+def _relative(folder: str, dest: str) -> str:
+    return Path(os.path.relpath(folder, dest)).as_posix()
