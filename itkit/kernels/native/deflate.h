@@ -26,7 +26,7 @@ enum {
 };
 
 /* Small blocks: noise, background and organs change along a slice, and codes of their own save more than they take. */
-enum { WORD_TOKENS = 1 << 13, BYTE_TOKENS = 7 << 9, SPARE_TOKENS = 4 };
+enum { WORD_TOKENS = 1 << 14, BYTE_TOKENS = 7 << 9, SPARE_TOKENS = 4 };
 
 /* Whoever searches stays this far from the end, so that no match and no look ahead leaves the data. */
 enum { MARGIN = MAX_MATCH + 30 };
