@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from workplace import SCRIPTS, TIMES, Workplace
+from workplace import LOTS, SCRIPTS, TIMES, Workplace
 
 Command = Callable[[Path], list[object]]
 """From a destination that does not exist yet to a command line."""
@@ -56,18 +56,21 @@ def contests(place: Workplace) -> list[Contest]:
     def resample(spacing: str, source: Path = pairs) -> Command:
         return lambda dest: [ours("itk_resample"), "dataset", source, dest, "--spacing", *[spacing] * 3, *two]
 
+    def check(nii: Path) -> Contest:
+        words = ("check", nii, "--min-size", "8", "8", "8")
+        return Contest(
+            "check a dataset", "itkit 4.0.0",
+            lambda _: [ours("itk_check"), *words], lambda _: [theirs("itk_check"), *words, *two],
+            wall_target=0.05,
+            forget=tuple(nii / folder / name for name in traces for folder in (".", "image", "label")),
+        )  # fmt: skip
+
     def simple(nii: Path, mha: Path, note: str, *, is_checked: bool) -> list[Contest]:
         def checked(*words: str) -> tuple[str, ...]:
             return words if is_checked else ()
 
         rows = [
-            Contest(
-                "check a dataset", "itkit 4.0.0",
-                lambda _: [ours("itk_check"), "check", nii, "--min-size", "8", "8", "8"],
-                lambda _: [theirs("itk_check"), "check", nii, "--min-size", "8", "8", "8", *two],
-                wall_target=0.05,
-                forget=tuple(nii / folder / name for name in traces for folder in (".", "image", "label")),
-            ),
+            check(nii),
             *(
                 same("itk_resample", "dataset", nii, "DEST", "--spacing", *[spacing] * 3,
                      check=checked("resample", str(nii)), wall=wall, cpu=cpu)
@@ -91,6 +94,7 @@ def contests(place: Workplace) -> list[Contest]:
         ),
         *simple(pairs, mha, f"{count} cases", is_checked=True),
         *simple(place.many / "nii.gz", place.many / "mha", f"{TIMES * count} cases", is_checked=False),
+        replace(check(place.lots), name=f"check a dataset ({LOTS * count} cases)"),
         same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",),
              wall=0.16, ours_needs=("--orient", "LPI")),
         Contest(

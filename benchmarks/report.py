@@ -88,7 +88,8 @@ def render(results: list[Pairs], sections: list[Section], place: Workplace, roun
         f"Dataset `{place.data.name}`, made with a fixed seed by `benchmarks/scripts/make_data.py`. Both sides of a row ran "
         f"in turns, {rounds} rounds; numbers are medians, ratios are medians of ratios of one round (ours / peer). "
         "CPU time is that of the whole process tree; memory is what its processes hold together, shared pages once, "
-        "page cache not counted, seen in runs apart from the timed ones. Our runs flush every file to disk before they name it, the peers' don't.",
+        "page cache not counted, seen in runs apart from the timed ones. Our runs flush every file to disk before they "
+        "name it, the peers' don't. nnU-Net resamples images by cubic splines, another result, and is not compared.",
         "",
         "| job | peer | wall | cpu | ours: wall / cpu | peer: wall / cpu | peak MiB, ours / peer (ratio) |",
         "|---|---|---|---|---|---|---|",

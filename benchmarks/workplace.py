@@ -14,7 +14,7 @@ REPOSITORY = HERE.parent
 SCRIPTS = HERE / "scripts"
 FULL_ZYX, QUICK_ZYX = (160, 512, 512), (104, 320, 320)
 HEADERS = 2000
-TIMES = 4
+TIMES, LOTS = 4, 16
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Workplace:
     def many(self) -> Path:
         """Return the same pairs four times over, as ``nii.gz`` and ``mha`` again: names of one file, so one cache."""
         return self.data / "many"
+
+    @property
+    def lots(self) -> Path:
+        """Return the pairs sixteen times over, as ``nii.gz`` alone."""
+        return self.data / "lots" / "nii.gz"
 
     @property
     def headers(self) -> Path:
@@ -115,11 +120,14 @@ def _make_data(workplace: Workplace, cases: int, size_zyx: tuple[int, int, int])
         sources = sorted((workplace.pairs / "image").iterdir())
         for number in range(HEADERS):
             os.link(sources[number % len(sources)], workplace.headers / f"case_{number:04d}.nii.gz")
-        for source in sorted(path for folder in ("nii.gz", "mha") for path in (data / folder).rglob("case_*")):
-            for number in range(TIMES):
-                target = workplace.many / source.relative_to(data).with_name(
-                    f"{source.name.replace('_', f'_{number}', 1)}"
-                )
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(source, target)
+        _link_copies(data, workplace.many, TIMES, ("nii.gz", "mha"))
+        _link_copies(data, workplace.lots.parent, LOTS, ("nii.gz",))
         (data / ".complete").touch()
+
+
+def _link_copies(data: Path, to: Path, times: int, folders: tuple[str, ...]) -> None:
+    for source in sorted(path for folder in folders for path in (data / folder).rglob("case_*")):
+        for number in range(times):
+            target = to / source.relative_to(data).with_name(f"{source.name.replace('_', f'_{number:02d}', 1)}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, target)
