@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 LEAST_BYTES = 1 << 20
-_SLACK = 1.25
-"""A buffer may be so much larger than what is asked for."""
+_SLACK = 4
+"""A buffer may be so many times as large as what is asked for: an image's serves its label, too."""
 _lock = threading.Lock()
 _buffers: list[NDArray[np.uint8]] | None = None
 
@@ -49,8 +49,8 @@ def reused_buffers() -> Iterator[None]:
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Make an array of any content, as `numpy.empty` does.
 
-    Within `reused_buffers`, a large one lies where an array of about its size lay that nothing refers to now; where
-    there is none, the memory of all such arrays is given back first.
+    Within `reused_buffers`, a large one lies where an array of its size, or a larger one, lay that nothing refers to;
+    where there is none, the memory of all such arrays is given back first.
 
     Raises
     ------

@@ -178,6 +178,8 @@ class Operation(Generic[P]):
         ``voxels``, or ``headers`` for an operation that needs grids alone.
     is_random
         Whether the seed changes the result.
+    is_one_by_one
+        Whether the function does no more than `Case.map`, so that it may get its volumes on demand.
     is_tolerant
         Whether the function wants cases with unreadable files too (`Case.problems` names them).
     done_word
@@ -195,6 +197,7 @@ class Operation(Generic[P]):
     memory: Callable[[Mapping[str, CaseInput], P], int] | None = None
     reads: Literal["voxels", "headers"] | Callable[[P], Literal["voxels", "headers"]] = "voxels"
     is_random: bool = False
+    is_one_by_one: bool = False
     is_tolerant: bool = False
     version: int = 1
     done_word: str = "done"

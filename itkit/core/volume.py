@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 from itkit.core.axes import to_xyz, to_zyx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -163,6 +162,42 @@ class Volume:
         return replace(self, array_zyx=array_zyx, geometry=geometry, classes=None)
 
 
+class VolumesOnDemand(Mapping[str, Volume]):
+    """Volumes that are made when they are asked for and not kept, so that one of a case is in memory at a time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grid = Geometry((1, 1, 2), (1.0, 1.0, 1.0))
+    >>> volumes = VolumesOnDemand({"image": lambda: Volume(np.zeros((1, 1, 2)), grid)})
+    >>> list(volumes), volumes["image"] is volumes["image"]
+    (['image'], False)
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Volume]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> Volume:
+        return self._makers[name]()
+
+    def __contains__(self, name: object) -> bool:  # without making it
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def map(self, function: Callable[[Volume], Volume]) -> VolumesOnDemand:
+        """Return the volumes, mapped when they are asked for."""
+        return VolumesOnDemand({name: partial(_mapped, function, make) for name, make in self._makers.items()})
+
+
+def _mapped(function: Callable[[Volume], Volume], make: Callable[[], Volume]) -> Volume:
+    return function(make())
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """The volumes that belong together, by name (``image``, ``label``)."""
@@ -170,7 +205,7 @@ class Case:
     id: str
     volumes: Mapping[str, Volume]
     grids: Mapping[str, Geometry] = field(default_factory=dict)
-    """Grids of files of which only the header was read."""
+    """Grids of files of which only the header was read, or of which the voxels are read on demand."""
     problems: tuple[str, ...] = ()
     """Files that could not be read, for operations that go on without them."""
     details: Any = None
@@ -178,8 +213,10 @@ class Case:
 
     def grid(self, name: str) -> Geometry:
         """Return the grid of a volume, read whole or header alone."""
-        return self.volumes[name].geometry if name in self.volumes else self.grids[name]
+        return self.grids[name] if name in self.grids else self.volumes[name].geometry
 
     def map(self, function: Callable[[Volume], Volume]) -> Case:
-        """Return the case with every volume mapped."""
+        """Return the case with every volume mapped; on demand, where they are read so."""
+        if isinstance(self.volumes, VolumesOnDemand):
+            return replace(self, volumes=self.volumes.map(function), grids={})
         return replace(self, volumes={name: function(volume) for name, volume in self.volumes.items()})

@@ -47,7 +47,7 @@ def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
     """Turn every volume of a case."""
     if {IMAGE, LABEL} <= case.volumes.keys():
         require_one_grid(case)
-    before = next(iter(case.volumes.values())).geometry.orientation
+    before = case.grid(next(iter(case.volumes))).orientation
     turned = case.map(lambda volume: converted(orient(volume, params.orient, threads=context.threads), params))
     return Outcome((turned,), {"from": before, "to": params.orient})
 
@@ -99,5 +99,12 @@ def memory(inputs: Mapping[str, CaseInput], params: OrientParams) -> int:
 
 
 OPERATION: Operation[Any] = Operation(
-    "itk_orient", OrientParams, plan, orient_case, collect, example="itk_orient raw oriented LPI --mp", memory=memory
+    "itk_orient",
+    OrientParams,
+    plan,
+    orient_case,
+    collect,
+    example="itk_orient raw oriented LPI --mp",
+    memory=memory,
+    is_one_by_one=True,
 )

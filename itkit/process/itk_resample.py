@@ -192,16 +192,16 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
     """Resample the volumes of a case onto one grid."""
     if {"image", "label"} <= case.volumes.keys():
         require_one_grid(case)
-    first = case.volumes["image"] if "image" in case.volumes else case.volumes["label"]
+    source = case.grid("image" if "image" in case.volumes else "label")
     has_target = "target" in case.grids
-    grid = case.grids["target"] if has_target else target_grid(first.geometry, params)
+    grid = case.grids["target"] if has_target else target_grid(source, params)
 
     def one(volume: Volume) -> Volume:
         fill = None
         if has_target:
             fill = 0.0 if volume.kind == "label" else params.fill
             fill = float(min_max(volume.array_zyx)[0]) if fill is None else fill
-        volume = volume.with_array(volume.array_zyx, first.geometry)
+        volume = volume.with_array(volume.array_zyx, source)
         new = resample(
             volume,
             grid,
@@ -277,5 +277,6 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp",
     memory=memory,
+    is_one_by_one=True,
 )
 __all__ = ["OPERATION", "ResampleParams", "Target", "resample", "resampled_grid"]

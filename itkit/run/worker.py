@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from itkit.core.errors import CaseError, CaseSkipped, ItkitError, WriteError
 from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
-from itkit.core.volume import Case, Geometry, Kind, Volume
+from itkit.core.volume import Case, Geometry, Kind, Volume, VolumesOnDemand
 from itkit.io.disk import sync_files
 from itkit.io.inspect import read_any_header, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
@@ -117,7 +117,9 @@ def read_case(task: Task) -> ReadCase:
         When a file can't be read.
     """
     headers_only = reads_of(task.operation, task.params) == "headers"
+    on_demand = task.operation.is_one_by_one and task.threads == 1  # with more, voxels are read ahead
     volumes: dict[str, Volume] = {}
+    makers: dict[str, Callable[[], Volume]] = {}
     grids: dict[str, Geometry] = {}
     warnings: list[str] = []
     problems: list[str] = []
@@ -126,21 +128,25 @@ def read_case(task: Task) -> ReadCase:
             continue
         kind: Kind = "label" if file.kind == "label" else "image"
         try:
-            if headers_only or file.kind == "grid":
+            if headers_only or on_demand or file.kind == "grid":
                 header = read_any_header(file.path)
                 require_single_volume(header, file.path)
                 grids[name] = header.geometry
-            else:
-                from itkit.io.sitk_toolkit import read_with_header  # numpy with it; headers alone start without
+            if file.kind != "grid" and not headers_only:
+                from itkit.io.sitk_toolkit import read_volume, read_with_header  # numpy with it; headers start without
 
-                volumes[name], header = read_with_header(file.path, kind, threads=task.threads)
+                if on_demand:
+                    makers[name] = partial(read_volume, file.path, kind)
+                else:
+                    volumes[name], header = read_with_header(file.path, kind, threads=task.threads)
         except CaseError as error:
             if not task.operation.is_tolerant:
                 raise
             problems.append(str(error))
         else:
             warnings += [f"{file.path.name}: {text}" for text in header.warnings]
-    return Case(task.job.case_id, volumes, grids, tuple(problems), task.job.details), tuple(warnings)
+    found = VolumesOnDemand(makers) if makers else volumes
+    return Case(task.job.case_id, found, grids, tuple(problems), task.job.details), tuple(warnings)
 
 
 def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
@@ -167,6 +173,7 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
                 lanes.add(partial(write_volume, name, case.id, volume, 1))
             else:
                 lanes.done(write_volume(name, case.id, volume, task.threads))
+            del volume  # before the next one is made
 
     def write_batch(batch: Batch) -> tuple[StagedFile, ...]:
         try:

@@ -72,3 +72,31 @@ def test_workers_are_forked_only_where_no_thread_can_hold_a_lock(setup, method):
     code = f"{setup}\nfrom itkit.run.executors import _context\n{ask}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (method if sys.platform == "linux" else "spawn")
+
+
+def test_a_worker_has_one_volume_of_a_case_in_memory_at_a_time(source):
+    from itkit.core.volume import VolumesOnDemand
+    from itkit.process.itk_orient import OPERATION
+    from itkit.run.worker import Task, read_case
+
+    params = OPERATION.params(src_dir=source, dst_dir=source.with_name("out"), orient="RAI")
+    job = OPERATION.plan(params).jobs[1]
+    alone, _ = read_case(Task(OPERATION, params, job, threads=1))
+    ahead, _ = read_case(Task(OPERATION, params, job, threads=2))
+    assert isinstance(alone.volumes, VolumesOnDemand)
+    assert isinstance(ahead.volumes, dict)
+    assert alone.grid("image") == ahead.grid("image") == GRID
+    np.testing.assert_array_equal(alone.volumes["image"].array_zyx, ahead.volumes["image"].array_zyx)
+
+
+def test_a_label_that_breaks_off_costs_its_case_alone_after_its_image_was_done(tmp_path):
+    root, dest = tmp_path / "in", tmp_path / "out"
+    phantoms.write_dataset(root, 3)
+    victim = sorted((root / "label").iterdir())[1]
+    victim.write_bytes(victim.read_bytes()[:-40])
+    result = itkit.run("itk_orient", src_dir=root, dst_dir=dest, orient="RAI", mp=True, workers=2)
+    assert [record.status for record in result.records] == ["done", "failed", "done"]
+    assert victim.name in result.records[1].message
+    for folder in ("image", "label"):
+        assert victim.name.split(".")[0] not in {path.name.split(".")[0] for path in (dest / folder).iterdir()}
+    assert not list((dest / ".itkit").glob("tmp/*"))
