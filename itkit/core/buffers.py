@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LEAST_BYTES = 1 << 20
 _SLACK = 4
 """A buffer may be so many times as large as what is asked for: an image's serves its label, too."""
+_MALLOC_OPTIONS = {-3: 16 << 20, -1: 64 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: see mallopt(3)
 _lock = threading.Lock()
 _buffers: list[NDArray[np.uint8]] | None = None
 
@@ -34,6 +35,18 @@ def reuse_buffers() -> None:
     _buffers = []
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep up to 64 MiB of what is freed, for arrays smaller than those that `empty` looks after."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    if set_option is not None:
+        for option, value in _MALLOC_OPTIONS.items():
+            set_option(option, value)
+
+
 @contextmanager
 def reused_buffers() -> Iterator[None]:
     """Do as `reuse_buffers` while the block runs, and give the memory back."""
@@ -50,7 +63,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Make an array of any content, as `numpy.empty` does.
 
     Within `reused_buffers`, a large one lies where an array of its size, or a larger one, lay that nothing refers to;
-    where there is none, the memory of all such arrays is given back first.
+    where there is none, the memory of smaller ones is given back first.
 
     Raises
     ------
@@ -82,10 +95,10 @@ _UNUSED = _references([object()])[0]
 
 
 def _take(buffers: list[NDArray[np.uint8]], nbytes: int) -> NDArray[np.uint8] | None:
-    """Find the smallest buffer that is free and fits; without one, drop all that are free."""
+    """Find the smallest buffer that is free and fits; without one, drop the free ones that are too small."""
     free = [place for place, count in enumerate(_references(buffers)) if count <= _UNUSED]
     fitting = [place for place in free if nbytes <= buffers[place].nbytes <= _SLACK * nbytes]
     if fitting:
         return buffers[min(fitting, key=lambda place: buffers[place].nbytes)]
-    buffers[:] = [buffer for place, buffer in enumerate(buffers) if place not in free]
+    buffers[:] = [buffer for place, buffer in enumerate(buffers) if place not in free or buffer.nbytes >= nbytes]
     return None

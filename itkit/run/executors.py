@@ -15,7 +15,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from itkit.core.buffers import reuse_buffers, reused_buffers
+from itkit.core.buffers import keep_freed_memory, reuse_buffers, reused_buffers
 from itkit.core.extras import require
 from itkit.run.lanes import thread_pool
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
@@ -190,6 +190,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C stops
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     reuse_buffers()
+    keep_freed_memory()
     if sys.platform == "linux":
         import ctypes
 

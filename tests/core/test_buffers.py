@@ -1,6 +1,7 @@
 """Memory is used again only when nothing refers to it."""
 
 import threading
+import weakref
 
 import numpy as np
 from hypothesis import given
@@ -41,11 +42,20 @@ def test_a_view_keeps_its_memory():
             assert bytes(view) == bytes_before
 
 
-def test_what_does_not_fit_is_given_back():
+def test_small_arrays_do_not_lie_in_large_ones():
     with reused_buffers():
         empty((8 * MIB,), np.uint8)
-        small = empty((MIB,), np.uint8)
-        assert small.base.nbytes == MIB  # not a part of the large one
+        assert empty((MIB,), np.uint8).base.nbytes == MIB
+
+
+def test_what_is_too_small_is_given_back():
+    with reused_buffers():
+        gone = weakref.ref(empty((MIB,), np.uint8).base)
+        kept = empty((MIB,), np.uint8)
+        assert kept.base is gone()
+        del kept
+        empty((8 * MIB,), np.uint8)
+        assert gone() is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(MIB, 2 * MIB)), max_size=30))
