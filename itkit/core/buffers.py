@@ -19,6 +19,7 @@ _SLACK = 4
 _MALLOC_OPTIONS = {-3: 16 << 20, -1: 64 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: see mallopt(3)
 _lock = threading.Lock()
 _buffers: list[NDArray[np.uint8]] | None = None
+_users = 0
 
 
 def reuse_buffers() -> None:
@@ -31,8 +32,10 @@ def reuse_buffers() -> None:
     ...     first == empty((512, 1024), "int16").ctypes.data
     True
     """
-    global _buffers
-    _buffers = []
+    global _buffers, _users
+    with _lock:
+        _users += 1
+        _buffers = [] if _buffers is None else _buffers
 
 
 def keep_freed_memory() -> None:
@@ -49,14 +52,15 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def reused_buffers() -> Iterator[None]:
-    """Do as `reuse_buffers` while the block runs, and give the memory back."""
-    global _buffers
-    before = _buffers
+    """Do as `reuse_buffers` while the block runs; the memory goes back when the last such block ends."""
+    global _buffers, _users
     reuse_buffers()
     try:
         yield
     finally:
-        _buffers = before
+        with _lock:
+            _users -= 1
+            _buffers = _buffers if _users else None
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -76,13 +80,14 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     nbytes = wanted.itemsize
     for size in shape:
         nbytes *= size
-    if _buffers is None or nbytes < LEAST_BYTES:
+    buffers = _buffers
+    if buffers is None or nbytes < LEAST_BYTES:
         return np.empty(shape, wanted)
     with _lock:
-        buffer = _take(_buffers, nbytes)
+        buffer = _take(buffers, nbytes)
         if buffer is None:
             buffer = np.empty(nbytes, np.uint8)
-            _buffers.append(buffer)
+            buffers.append(buffer)
         return buffer[:nbytes].view(wanted).reshape(shape)
 
 

@@ -1,8 +1,8 @@
 """DEFLATE streams, made in chunks that threads share.
 
 Our own encoder, which knows samples and rows, makes them where the kernels are compiled, as measured on one core. CT of
-84 MB (int16; size against ISA-L's level 2): 0.977 in 197 ms, ISA-L 2 in 259; CT resampled to 1.5 mm 0.966 in 37 ms,
-ISA-L 46; labels of 42 MB (uint8, ratio 60) 0.85 in 10 ms, ISA-L 9. Others on CT of 10 MB, by the size of SimpleITK's
+84 MB (int16; size against ISA-L's level 2): 0.979 in 183 ms, ISA-L 2 in 261; CT resampled to 1.5 mm 0.977 in 35 ms,
+ISA-L 45; labels of 42 MB (uint8, ratio 60) 0.85 in 10 ms, ISA-L 8. Others on CT of 10 MB, by the size of SimpleITK's
 .mha, which is zlib-ng 2 in 160 ms: isal 2 1.006 in 35 ms, isal 3 0.998 in 47, zlib-ng 3 0.989 in 156,
 libdeflate 1 0.986 in 128, zlib 6 1.006 in 705. ISA-L makes the streams where the kernels are not compiled.
 """

@@ -1,7 +1,8 @@
 """Compressed streams to bytes: gzip of any number of members (RFC 1952), or zlib (RFC 1950); checksums are verified.
 
-Our own decoder does it where the kernels are compiled, by measurement: CT of 84 MB (ratio 2.3) in 92 ms, where ISA-L
-takes 150, zlib-ng 220, zlib 360. ISA-L does it elsewhere, and for streams with more behind the voxels.
+Our own decoder does it where the kernels are compiled, by measurement: a CT of 84 MB (ratio 2.3) is read from a
+``.nii.gz`` in 112 ms, by way of ISA-L in 150, by SimpleITK in 250. ISA-L does it elsewhere, and for streams with more
+behind the voxels.
 """
 
 from __future__ import annotations

@@ -30,6 +30,17 @@ def test_outside_the_block_memory_is_the_systems():
     assert array.flags.c_contiguous
 
 
+def test_blocks_may_end_in_any_order():
+    first, second = reused_buffers(), reused_buffers()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    array = empty((2, MIB), np.uint8)
+    assert array.base is not None  # the second block still runs
+    second.__exit__(None, None, None)
+    assert empty((2, MIB), np.uint8).base is None
+
+
 def test_a_view_keeps_its_memory():
     with reused_buffers():
         array = empty((4, MIB // 4), np.uint8)
