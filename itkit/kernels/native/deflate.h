@@ -2,7 +2,7 @@
 #ifndef ITKIT_DEFLATE_H
 #define ITKIT_DEFLATE_H
 
-#include "common.h"
+#include "rfc1951.h"
 
 /* A token is two symbols and the extra bits of the second, so that counting and writing it take no branch:
  *   two literals   first = byte                 second = byte
@@ -15,14 +15,7 @@ enum {
     NOTHING = 511,
     SYMBOLS = 512,
     SECOND_SHIFT = 9,
-    EXTRA_SHIFT = 18,
-    LITERAL_CODES = 286,
-    DISTANCE_CODES = 30,
-    END_OF_BLOCK = 256,
-    MAX_BITS = 15,
-    MIN_MATCH = 3,
-    MAX_MATCH = 258,
-    WINDOW = 1 << 15
+    EXTRA_SHIFT = 18
 };
 
 /* Small blocks: noise, background and organs change along a slice, and codes of their own save more than they take. */
@@ -50,31 +43,6 @@ typedef struct {
     unsigned count;
 } BitWriter;
 
-static inline uint32_t load32(const uint8_t *p) {
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap32(v);
-#endif
-    return v;
-}
-
-static inline uint64_t load64(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    return v;
-}
-
-static inline void store64(uint8_t *p, uint64_t v) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    memcpy(p, &v, sizeof v);
-}
-
 /* Add at most 56 bits. */
 static inline void put_bits(BitWriter *w, uint64_t value, unsigned n) {
     w->bits |= value << w->count;
@@ -96,8 +64,6 @@ void deflate_stored(BitWriter *w, const uint8_t *plain, int64_t bytes, int last)
 /* Make tokens from `next` on, until a block is full or the data end. */
 void deflate_words(Deflater *d, int64_t item_bytes);
 void deflate_bytes(Deflater *d, int64_t row_bytes);
-
-static inline unsigned distance_extra(unsigned code) { return code < 4 ? 0 : code / 2 - 1; }
 
 /* The place of the lowest, of the highest byte that is not 0. */
 #if defined(__GNUC__)

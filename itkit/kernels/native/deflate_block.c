@@ -1,7 +1,7 @@
 /* Writing blocks of tokens: counting, the codes' description, the tokens themselves. */
 #include "deflate.h"
 
-enum { LENGTH_CODES = 29, CODE_LENGTH_CODES = 19, MAX_CODE_LENGTH_BITS = 7, MAX_STORED = 65535 };
+enum { MAX_CODE_LENGTH_BITS = 7, MAX_STORED = 65535 };
 enum { REPEAT = 16, ZEROS = 17, MANY_ZEROS = 18 }; /* code lengths that stand for several */
 
 /* How a symbol is written: `first` holds code << 6 | bits; `second` code << 12 | bits with extra bits << 6 | bits. */
@@ -17,10 +17,6 @@ typedef struct {
     int64_t size;
 } Description;
 
-static const uint8_t LENGTH_EXTRA[LENGTH_CODES] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
-                                                   2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-static const uint8_t CODE_LENGTH_ORDER[CODE_LENGTH_CODES] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
-                                                             11, 4,  12, 3, 13, 2, 14, 1, 15};
 static const uint8_t REPEAT_EXTRA[3] = {2, 3, 7};
 
 /* How many match lengths share a code; 258 has a code of its own. */

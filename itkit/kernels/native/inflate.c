@@ -5,42 +5,19 @@
  * matches (length code and distance code together) and pairs of literals, and whatever it holds is carried out alike,
  * by one load and one store of eight bytes, without a branch that data decide. What does not fit (long codes, long
  * matches, overlaps, ends of blocks) is decoded symbol by symbol. */
-#include "common.h"
-
-#if defined(__GNUC__)
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-#else
-#define ALWAYS_INLINE inline
-#endif
-
-typedef uint64_t Bits;
+#include "inflate_codes.h"
 
 enum {
-    MAX_CODE = 15,
-    JOINT_BITS = 10,
-    LITERAL_BITS = JOINT_BITS, /* codes up to so many bits are found in a table, longer ones by search */
+    JOINT_BITS = LITERAL_BITS,
     DISTANCE_BITS = 9,
     LENGTHS_BITS = 7,
-    LITERALS = 288,
     DISTANCES = 32,
-    END_OF_BLOCK = 256,
-    WINDOW = 32768,
     HEADER_BYTES = 600, /* more than the longest description of a block's codes */
     SYMBOL_BYTES = 16,  /* more than what two symbols take, refills included */
     OUT_SLACK = 320,    /* more than the longest match and what copies write beyond it */
 };
 
-enum { NEEDS_INPUT = 0, ENDED = 1, OUT_IS_FULL = 2, TRUNCATED = -1, BAD_BLOCK = -2, BAD_CODES = -3, BAD_SYMBOL = -4,
-       BAD_DISTANCE = -5 };
-
-/* A canonical Huffman code: short codes by table, long ones by their rank among the codes of one length. */
-typedef struct {
-    int bits;
-    uint16_t first[1 << LITERAL_BITS]; /* symbol << 4 | length, by the next `bits`; 0: longer, or none */
-    uint16_t limit[MAX_CODE + 2];    /* one past the last code of a length */
-    uint16_t rank[MAX_CODE + 2];     /* place of a length's first code among the symbols, less that code */
-    uint16_t symbols[LITERALS];
-} Code;
+enum { NEEDS_INPUT = 0, ENDED = 1, OUT_IS_FULL = 2, TRUNCATED = -1, BAD_BLOCK = -2, BAD_SYMBOL = -4, BAD_DISTANCE = -5 };
 
 typedef struct {
     Bits bits;
@@ -61,86 +38,10 @@ enum { BETWEEN_BLOCKS, IN_CODES, IN_STORED };
 #define AS_MATCH ((uint64_t)1 << 31)
 #define AS_LITERALS ((uint64_t)8 << 32)
 
-static const uint16_t LENGTH_BASE[32] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27, 31,
-                                         35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258, 0,  0,  0};
-static const uint8_t LENGTH_EXTRA[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2,
-                                         3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0, 0, 0, 0};
-static const uint16_t DISTANCE_BASE[32] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129, 193,
-                                           257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577, 0, 0};
-static const uint8_t DISTANCE_EXTRA[32] = {0, 0, 0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6, 6,
-                                           7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 0, 0};
-
-static inline uint64_t load64(const uint8_t *at) {
-    uint64_t value;
-    memcpy(&value, at, 8);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    value = __builtin_bswap64(value);
-#endif
-    return value;
-}
-
-static inline void store64(uint8_t *at, uint64_t value) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    value = __builtin_bswap64(value);
-#endif
-    memcpy(at, &value, 8);
-}
-
 static inline void copy8(uint8_t *to, const uint8_t *from) {
     uint64_t value;
     memcpy(&value, from, 8);
     memcpy(to, &value, 8);
-}
-
-static inline uint32_t reversed(uint32_t code, int length) {
-    code = (code & 0x5555) << 1 | ((code >> 1) & 0x5555);
-    code = (code & 0x3333) << 2 | ((code >> 2) & 0x3333);
-    code = (code & 0x0F0F) << 4 | ((code >> 4) & 0x0F0F);
-    return ((code & 0x00FF) << 8 | code >> 8) >> (16 - length);
-}
-
-/* Build a code from the lengths of its words. An incomplete code is taken where it is one word of one bit, or none. */
-static int build_code(Code *code, int bits, const uint8_t *lengths, int n) {
-    uint16_t counts[MAX_CODE + 2] = {0}, at[MAX_CODE + 2];
-    for (int i = 0; i < n; i++) counts[lengths[i]]++;
-    int words = n - counts[0];
-    counts[0] = 0;
-    int32_t next = 0, place = 0;
-    for (int length = 1; length <= MAX_CODE; length++) {
-        next <<= 1;
-        code->rank[length] = (uint16_t)(place - next);
-        at[length] = (uint16_t)place;
-        next += counts[length];
-        place += counts[length];
-        if (next > 1 << length) return BAD_CODES;
-        code->limit[length] = (uint16_t)next;
-    }
-    if (next != 1 << MAX_CODE && !(words == 0 || (words == 1 && counts[1] == 1))) return BAD_CODES;
-    for (int i = 0; i < n; i++)
-        if (lengths[i]) code->symbols[at[lengths[i]]++] = (uint16_t)i;
-    code->bits = bits;
-    memset(code->first, 0, sizeof code->first[0] << bits);
-    place = 0;
-    for (int length = 1; length <= bits; length++)
-        for (int i = 0; i < counts[length]; i++, place++) {
-            uint32_t word = (uint32_t)(place - (int16_t)code->rank[length]) & ((1u << length) - 1);
-            uint16_t entry = (uint16_t)(code->symbols[place] << 4 | length);
-            for (uint32_t j = reversed(word, length); j < 1u << bits; j += 1u << length) code->first[j] = entry;
-        }
-    return 0;
-}
-
-/* Symbol << 4 | length of the next word; 0 if the bits are none. */
-static ALWAYS_INLINE uint32_t find_word(const Code *code, Bits bits) {
-    uint32_t start = (uint32_t)bits & ((1u << code->bits) - 1), entry = code->first[start];
-    if (entry) return entry;
-    uint32_t word = reversed(start, code->bits);
-    for (int length = code->bits + 1; length <= MAX_CODE; length++) {
-        word = word << 1 | ((uint32_t)(bits >> (length - 1)) & 1);
-        if (word < code->limit[length])
-            return (uint32_t)code->symbols[(uint16_t)(word + code->rank[length])] << 4 | (uint32_t)length;
-    }
-    return 0;
 }
 
 static void build_joint(Inflater *s) {
@@ -156,10 +57,10 @@ static void build_joint(Inflater *s) {
                 entry = AS_LITERALS | length | 1 << 8 | length << 16 | (uint64_t)symbol << 48;
         } else if (length && symbol > END_OF_BLOCK && symbol <= END_OF_BLOCK + 6 && length < JOINT_BITS) {
             uint32_t far = far_first[(i >> length) & ((1 << DISTANCE_BITS) - 1)], both = length + (far & 15);
-            if (far && both <= JOINT_BITS && far >> 4 < 30) {
-                uint32_t extra = DISTANCE_EXTRA[far >> 4];
+            if (far && both <= JOINT_BITS && far >> 4 < DISTANCE_CODES) {
+                uint32_t extra = distance_extra(far >> 4);
                 entry = AS_MATCH | (both + extra) | (symbol - END_OF_BLOCK + 2) << 8 | both << 16 |
-                        (uint64_t)DISTANCE_BASE[far >> 4] << 32;
+                        (uint64_t)distance_base(far >> 4) << 32;
             }
         }
         s->joint[i] = entry;
@@ -201,7 +102,7 @@ static inline int take(Inflater *s, int count, uint32_t *value) {
 
 static int take_word(Inflater *s, const Code *code, uint32_t *symbol) {
     uint32_t word = find_word(code, s->bits);
-    if (s->count < (int)(word & 15) || (!word && s->count < MAX_CODE)) return TRUNCATED;
+    if (s->count < (int)(word & 15) || (!word && s->count < MAX_BITS)) return TRUNCATED;
     if (!word) return BAD_SYMBOL;
     s->bits >>= word & 15;
     s->count -= word & 15;
@@ -216,7 +117,6 @@ static int take_word(Inflater *s, const Code *code, uint32_t *symbol) {
     } while (0)
 
 static int read_codes(Inflater *s, Input *in) {
-    static const uint8_t ORDER[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
     uint8_t lengths[LITERALS + DISTANCES] = {0};
     uint32_t literals, distances, n, value;
     refill(s, in);
@@ -225,14 +125,15 @@ static int read_codes(Inflater *s, Input *in) {
     TRY(take(s, 4, &n));
     literals += 257;
     distances += 1;
-    if (literals > 286 || distances > 30) return BAD_CODES;
+    if (literals > LITERAL_CODES || distances > DISTANCE_CODES) return BAD_CODES;
     for (uint32_t i = 0; i < n + 4; i++) {
         refill(s, in);
         TRY(take(s, 3, &value));
-        lengths[ORDER[i]] = (uint8_t)value;
+        lengths[CODE_LENGTH_ORDER[i]] = (uint8_t)value;
     }
     Code *code = &s->distances; /* not in use yet */
-    if (build_code(code, LENGTHS_BITS, lengths, 19) < 0 || lengths[16] + lengths[17] + lengths[18] + code->limit[7] == 0) return BAD_CODES;
+    TRY(build_code(code, LENGTHS_BITS, lengths, CODE_LENGTH_CODES));
+    if (code->limit[MAX_BITS] != 1 << MAX_BITS) return BAD_CODES;
     memset(lengths, 0, sizeof lengths);
     for (uint32_t i = 0; i < literals + distances;) {
         refill(s, in);
@@ -335,13 +236,13 @@ static int one_symbol(Inflater *s, Input *in, uint8_t *start, uint8_t **out, uin
     }
     if (symbol == END_OF_BLOCK) return 1;
     symbol -= END_OF_BLOCK + 1;
-    if (symbol > 28) return BAD_SYMBOL;
+    if (symbol >= LENGTH_CODES) return BAD_SYMBOL;
     TRY(take(s, LENGTH_EXTRA[symbol], &extra));
     length = LENGTH_BASE[symbol] + extra;
     TRY(take_word(s, &s->distances, &symbol));
-    if (symbol > 29) return BAD_SYMBOL;
-    TRY(take(s, DISTANCE_EXTRA[symbol], &extra));
-    distance = DISTANCE_BASE[symbol] + extra;
+    if (symbol >= DISTANCE_CODES) return BAD_SYMBOL;
+    TRY(take(s, distance_extra(symbol), &extra));
+    distance = distance_base(symbol) + extra;
     if ((int64_t)distance > *out - start) return BAD_DISTANCE;
     if ((int64_t)length > end - *out) goto full;
     if (end - *out >= OUT_SLACK)
@@ -386,7 +287,7 @@ full: /* nothing has happened */
                 *out++ = (uint8_t)symbol;                                                                              \
                 continue;                                                                                              \
             }                                                                                                          \
-            if (symbol <= END_OF_BLOCK || symbol > 285) {                                                              \
+            if (symbol <= END_OF_BLOCK || symbol >= LITERAL_CODES) {                                                   \
                 result = symbol == END_OF_BLOCK ? 1 : BAD_SYMBOL;                                                      \
                 break;                                                                                                 \
             }                                                                                                          \
@@ -396,15 +297,15 @@ full: /* nothing has happened */
             count -= LENGTH_EXTRA[symbol];                                                                             \
             word = find_word(&s->distances, bits);                                                                     \
             symbol = word >> 4;                                                                                        \
-            if (!word || symbol > 29) {                                                                                \
+            if (!word || symbol >= DISTANCE_CODES) {                                                                   \
                 result = BAD_SYMBOL;                                                                                   \
                 break;                                                                                                 \
             }                                                                                                          \
             bits >>= word & 15;                                                                                        \
-            copy_match(out, DISTANCE_BASE[symbol] + ((uint32_t)bits & ((1u << DISTANCE_EXTRA[symbol]) - 1)), length);  \
+            copy_match(out, distance_base(symbol) + ((uint32_t)bits & ((1u << distance_extra(symbol)) - 1)), length);  \
             out += length;                                                                                             \
-            bits >>= DISTANCE_EXTRA[symbol];                                                                           \
-            count -= (word & 15) + DISTANCE_EXTRA[symbol];                                                             \
+            bits >>= distance_extra(symbol);                                                                           \
+            count -= (word & 15) + distance_extra(symbol);                                                             \
         }                                                                                                              \
         s->bits = bits;                                                                                                \
         s->count = (int)(count & 255);                                                                                 \
