@@ -48,9 +48,11 @@ def write_text(path: Path, text: str) -> None:
     """
     state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
     stage = state / "tmp"  # where the next run removes what a killed one leaves
-    hidden = (stage if stage.is_dir() else path.parent) / f".{os.getpid()}-{path.name}.{os.urandom(6).hex()}"
+    folder = stage if state.is_dir() else path.parent
+    hidden = folder / f".{os.getpid()}-{path.name}.{os.urandom(6).hex()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         with hidden.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()

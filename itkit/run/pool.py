@@ -7,6 +7,7 @@ forked at any time.
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from multiprocessing.connection import wait
 from pickle import PicklingError
@@ -39,7 +40,8 @@ class Worker:
     def __init__(self, context: BaseContext, prepare: Callable[[], None]) -> None:
         self.pipe, theirs = context.Pipe()
         make: Any = context  # typeshed leaves `Process` out of what all contexts have
-        self._process: BaseProcess = make.Process(target=_serve, args=(theirs, prepare), daemon=True)
+        parent = os.getpid() if make.get_start_method() == "fork" else None
+        self._process: BaseProcess = make.Process(target=_serve, args=(theirs, prepare, parent), daemon=True)
         self._process.start()
         theirs.close()  # the worker has the only other one: its death closes the pipe
 
@@ -91,8 +93,10 @@ def ready(workers: Iterable[Worker]) -> list[Worker]:
     return [by_pipe[pipe] for pipe in wait(by_pipe)]  # type: ignore[index]  # they are pipes, as given
 
 
-def _serve(pipe: Connection, prepare: Callable[[], None]) -> None:
+def _serve(pipe: Connection, prepare: Callable[[], None], parent: int | None) -> None:
     prepare()
+    if parent is not None and os.getppid() != parent:
+        return  # it died before this process could ask to die with it, and would be waited for in vain
     with contextlib.suppress(EOFError):
         while (task := pipe.recv()) is not None:
             result = run_task(task)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from itkit.io.meta import file_stamp
 from itkit.run.manifest import Manifest, line_of, record_of
 
 _JOURNAL = "journal.json"
+_PATIENCE_S = 5.0
+"""How long the next run waits for the workers of a dead one to be gone."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Stage:
         try:
             folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
             folder.mkdir(parents=True)
-            lock = (folder / "lock").open("wb")
+            lock = (folder / "lock").open("wb", buffering=0)
+            lock.write(_node().encode())
         except OSError as error:
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
         _try_lock(lock)
@@ -130,7 +134,7 @@ def recover(manifest: Manifest) -> None:
         except OSError:
             continue  # another run has just removed it
         with lock:
-            if not _try_lock(lock):
+            if not (_try_lock(lock) or (_is_orphaned(folder) and _wait_for(lock))):
                 continue  # a live run's
             _finish_journal(folder, manifest)
             _remove_tree(folder)
@@ -172,6 +176,28 @@ def _try_lock(file: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _node() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def _is_orphaned(folder: Path) -> bool:
+    """Whether a run of this machine has died, so that only its workers, which die after it, can hold the lock."""
+    try:
+        here = (folder / "lock").read_text(encoding="utf-8") == _node()
+    except OSError:
+        return False
+    return here and not _is_alive(folder.name.split("-")[0])
+
+
+def _wait_for(lock: IO[bytes]) -> bool:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        if _try_lock(lock):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def _is_alive(pid: str) -> bool:

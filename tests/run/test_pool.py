@@ -1,6 +1,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +87,27 @@ def test_a_run_that_is_left_early_leaves_no_worker():
     next(results)
     results.close()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked")
+def test_a_worker_whose_parent_died_at_its_birth_goes_too():
+    code = """
+import multiprocessing, os, signal, time
+from itkit.run.pool import Worker
+
+def slow():  # the parent dies before the worker could ask to die with it
+    print(os.getpid(), flush=True)
+    time.sleep(0.5)
+
+Worker(multiprocessing.get_context("fork"), slow)
+time.sleep(0.2)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
+    worker = int(parent.stdout)  # read to its end: the worker has gone and closed it
+    assert parent.returncode == -signal.SIGKILL
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker lives on")

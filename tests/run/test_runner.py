@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,8 +19,10 @@ from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Targe
 from itkit.core.params import Params
 from itkit.io.layouts import find_volumes
 from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
 from itkit.run.runner import execute
+from itkit.run.stage import Stage, recover
 from itkit.testing import phantoms
 
 GRID = phantoms.GRIDS["plain"]
@@ -238,3 +243,23 @@ def test_time_is_not_wasted_on_finished_cases(tmp_path):
     time.sleep(0.01)
     run(tmp_path)
     assert (tmp_path / "out" / "a.mha").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(("node", "is_removed"), [(None, True), ("another-machine", False)])
+def test_a_dead_runs_folder_is_removed_when_its_last_worker_is_gone(tmp_path, node, is_removed):
+    manifest = Manifest(tmp_path)
+    stage = Stage.open(manifest, "itk_orient")
+    (stage.folder / "part").write_bytes(b"half a file")
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[stage.lock.fileno()])
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder = stage.folder.rename(stage.folder.with_name(f"{gone.pid}-0123456789ab"))
+    if node is not None:
+        (folder / "lock").write_text(node)
+    stage.lock.close()  # the run has died; its worker holds the lock
+    threading.Timer(0.5, worker.communicate, [b"\n"]).start()
+    recover(manifest)
+    assert folder.exists() != is_removed
+    worker.wait()
+    recover(manifest)
+    assert not folder.exists()
