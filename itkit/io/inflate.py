@@ -179,7 +179,7 @@ class _Native:
     def _read(self) -> None:
         """Move what is left to the buffer's start and read more behind it."""
         left = self.end - self.at
-        self.buffer[:left] = self.buffer[self.at : self.end].copy()
+        self.buffer[:left] = self.buffer[self.at : self.end]
         self.at, self.end = 0, left
         while self.end - left < _READ_BYTES and not self.is_last:
             count = self.file.readinto(self.buffer[self.end : left + _READ_BYTES].data)  # type: ignore[attr-defined]

@@ -117,7 +117,7 @@ def read_case(task: Task) -> ReadCase:
         When a file can't be read.
     """
     headers_only = reads_of(task.operation, task.params) == "headers"
-    on_demand = task.operation.is_one_by_one and task.threads == 1  # with more, voxels are read ahead
+    on_demand = not headers_only and task.operation.is_one_by_one and task.threads == 1  # else voxels are read ahead
     volumes: dict[str, Volume] = {}
     makers: dict[str, Callable[[], Volume]] = {}
     grids: dict[str, Geometry] = {}
@@ -132,13 +132,14 @@ def read_case(task: Task) -> ReadCase:
                 header = read_any_header(file.path)
                 require_single_volume(header, file.path)
                 grids[name] = header.geometry
-            if file.kind != "grid" and not headers_only:
-                from itkit.io.sitk_toolkit import read_volume, read_with_header  # numpy with it; headers start without
+            else:
+                from itkit.io.sitk_toolkit import read_with_header  # numpy with it; headers alone start without
 
-                if on_demand:
-                    makers[name] = partial(read_volume, file.path, kind)
-                else:
-                    volumes[name], header = read_with_header(file.path, kind, threads=task.threads)
+                volumes[name], header = read_with_header(file.path, kind, threads=task.threads)
+            if on_demand and file.kind != "grid":
+                from itkit.io.sitk_toolkit import read_volume
+
+                makers[name] = partial(read_volume, file.path, kind)
         except CaseError as error:
             if not task.operation.is_tolerant:
                 raise

@@ -28,10 +28,11 @@
 
 /* One source, two machine codes, chosen when the library is loaded: wheels travel to processors of any age. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define CLONES __attribute__((target_clones("avx2", "default")))
+#define CLONES_FOR(feature) __attribute__((target_clones(feature, "default")))
 #else
-#define CLONES
+#define CLONES_FOR(feature)
 #endif
+#define CLONES CLONES_FOR("avx2")
 
 #if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address)

@@ -32,7 +32,7 @@ typedef struct {
     uint32_t *token, *full;
     uint16_t counts[2 * SYMBOLS]; /* of first, then of second symbols */
     uint16_t places[1 << HASH_BITS];
-    uint32_t terms[TERMS]; /* see distance_index() */
+    uint32_t terms[TERMS]; /* see fill_terms() */
     uint32_t tokens[WORD_TOKENS + SPARE_TOKENS];
 } Deflater;
 

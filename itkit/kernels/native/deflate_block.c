@@ -112,14 +112,8 @@ static inline uint64_t token_bits(const Tables *t, uint32_t token, unsigned *n) 
     return first >> 6 | ((second >> 12) + ((uint64_t)(token >> EXTRA_SHIFT) << (second & 63))) << (first & 63);
 }
 
-/* The same bits with shifts that need no fixed register, where the processor has them. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-#define SHIFT_CLONES __attribute__((target_clones("bmi2", "default")))
-#else
-#define SHIFT_CLONES
-#endif
-
-SHIFT_CLONES static void put_tokens(BitWriter *w, const Tables *t, const uint32_t *tokens, int64_t n) {
+/* BMI2 has shifts that need no fixed register. */
+CLONES_FOR("bmi2") static void put_tokens(BitWriter *w, const Tables *t, const uint32_t *tokens, int64_t n) {
     BitWriter v = *w;
     int64_t i = 0;
     for (; i + 2 <= n; i += 2) {

@@ -49,13 +49,13 @@ static void build_joint(Inflater *s) {
     for (uint32_t i = 0; i < 1 << JOINT_BITS; i++) {
         uint32_t word = first[i], length = word & 15, symbol = word >> 4;
         uint64_t entry = SPECIAL;
-        if (length && length <= JOINT_BITS && symbol < END_OF_BLOCK) {
+        if (length && symbol < END_OF_BLOCK) {
             uint32_t more = first[i >> length], both = length + (more & 15);
             if (more && both <= JOINT_BITS && more >> 4 < END_OF_BLOCK)
                 entry = AS_LITERALS | both | 2 << 8 | both << 16 | (uint64_t)(symbol | (more >> 4) << 8) << 48;
             else
                 entry = AS_LITERALS | length | 1 << 8 | length << 16 | (uint64_t)symbol << 48;
-        } else if (length && symbol > END_OF_BLOCK && symbol <= END_OF_BLOCK + 6 && length < JOINT_BITS) {
+        } else if (length && symbol > END_OF_BLOCK && symbol <= END_OF_BLOCK + 6) {
             uint32_t far = far_first[(i >> length) & ((1 << DISTANCE_BITS) - 1)], both = length + (far & 15);
             if (far && both <= JOINT_BITS && far >> 4 < DISTANCE_CODES) {
                 uint32_t extra = distance_extra(far >> 4);
@@ -270,16 +270,12 @@ full: /* nothing has happened */
         uint64_t count = (uint64_t)s->count;                                                                           \
         int result = 0;                                                                                                \
         while (at <= at_end && out <= out_end) {                                                                       \
-            bits |= load64(at) << (count & 63);                                                                        \
-            at += 7 - ((count >> 3) & 7);                                                                              \
-            count |= 56;                                                                                               \
+            REFILL                                                                                                     \
             PLAIN_SYMBOL(LOW_BITS)                                                                                     \
             PLAIN_SYMBOL(LOW_BITS)                                                                                     \
             continue;                                                                                                  \
         special:                                                                                                       \
-            bits |= load64(at) << (count & 63);                                                                        \
-            at += 7 - ((count >> 3) & 7);                                                                              \
-            count |= 56;                                                                                               \
+            REFILL                                                                                                     \
             uint32_t word = find_word(&s->literals, bits), symbol = word >> 4;                                         \
             bits >>= word & 15;                                                                                        \
             count -= word & 15;                                                                                        \
@@ -312,6 +308,13 @@ full: /* nothing has happened */
         in->at = at;                                                                                                   \
         *out_at = out;                                                                                                 \
         return result;                                                                                                 \
+    }
+
+#define REFILL                                                                                                         \
+    {                                                                                                                  \
+        bits |= load64(at) << (count & 63);                                                                            \
+        at += 7 - ((count >> 3) & 7);                                                                                  \
+        count |= 56;                                                                                                   \
     }
 
 #define PLAIN_SYMBOL(LOW_BITS)                                                                                         \

@@ -36,13 +36,9 @@ FOR_SIZES(DEFINE_UNIFORM)
 FOR_SIZES(DEFINE_COUNT)
 
 EXPORT void itkit_count(int size, const char *source, int64_t n, uint64_t first, int64_t *counts) {
-    if (size == 1) {
-        int64_t tables[TABLES * BYTES] = {0};
-        count_1(source, n, first, tables);
-        add_tables(tables, counts);
-        return;
-    }
-    (size == 2 ? count_2 : size == 4 ? count_4 : count_8)(source, n, first, counts);
+    int64_t tables[TABLES * BYTES] = {0}, *found = size == 1 ? tables : counts;
+    (size == 1 ? count_1 : size == 2 ? count_2 : size == 4 ? count_4 : count_8)(source, n, first, found);
+    if (size == 1) add_tables(tables, counts);
 }
 
 #define DEFINE_REMAP(size, T, out_size, U)                                                                             \
@@ -92,7 +88,7 @@ EXPORT void itkit_remap(int size, int out_size, const char *source, int64_t n, u
     };
     int row = size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3;
     int column = out_size == 1 ? 0 : out_size == 2 ? 1 : out_size == 4 ? 2 : 3;
-    int64_t tables[TABLES * BYTES] = {0};
-    REMAPS[row][column](source, n, first, table, out, size == 1 ? tables : counts);
+    int64_t tables[TABLES * BYTES] = {0}, *found = size == 1 ? tables : counts;
+    REMAPS[row][column](source, n, first, table, out, found);
     if (size == 1) add_tables(tables, counts);
 }
