@@ -32,11 +32,12 @@ typedef struct {
 enum { BETWEEN_BLOCKS, IN_CODES, IN_STORED };
 
 /* Entry of the joint table: bits 0..7 all bits it takes, 8..15 bytes it makes (at most 8), 16..23 bits before the
- * distance's own, 31 match; 32..47 least distance, 48..63 one or two literals. Literals have the distance 8, so that
- * what is loaded for nothing is there. What does not fit is longer than its distance. */
+ * distance's own, 31 match; 32..47 least distance, 48..63 one or two literals. What is loaded for literals, for nothing,
+ * lies within the window, and far enough back to have left the processor's store buffer. What does not fit is longer
+ * than its distance. */
 #define SPECIAL ((uint64_t)1 << 8)
 #define AS_MATCH ((uint64_t)1 << 31)
-#define AS_LITERALS ((uint64_t)8 << 32)
+#define AS_LITERALS ((uint64_t)256 << 32)
 
 static inline void copy8(uint8_t *to, const uint8_t *from) {
     uint64_t value;
