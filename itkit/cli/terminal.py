@@ -122,7 +122,7 @@ class Terminal:
             )
 
     def _case(self, event: Event) -> None:
-        if self.dry_run:
+        if self.dry_run and event["status"] in ("planned", "skipped", "left"):
             self._say(f"{event['status']}: {event['message']}", error=False)
             return
         for warning in event["warnings"]:

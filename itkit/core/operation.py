@@ -182,6 +182,9 @@ class Operation(Generic[P]):
         Whether the function does no more than `Case.map`, so that it may get its volumes on demand.
     is_tolerant
         Whether the function wants cases with unreadable files too (`Case.problems` names them).
+    dry_run_looks
+        Whether a dry run does the cases, which touch nothing, because what would happen depends on them; `collect`
+        then says it.
     done_word
         How the summary calls cases that ended well.
     version
@@ -199,6 +202,7 @@ class Operation(Generic[P]):
     is_random: bool = False
     is_one_by_one: bool = False
     is_tolerant: bool = False
+    dry_run_looks: bool = False
     version: int = 1
     done_word: str = "done"
 

@@ -18,7 +18,7 @@ from itkit.io.header_model import MOST_INFLATED, Header, UnsupportedHeader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Header", "UnsupportedHeader", "read_header", "unit_files", "volume_suffix"]
+__all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_files", "volume_suffix"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
@@ -128,6 +128,17 @@ def _inflate(descriptor: int, data: bytes, wanted: int) -> bytes:
             if not data:
                 break
     return plain
+
+
+def has_data_file(path: Path) -> bool:
+    """Whether a file is the header of a volume whose voxels may lie in a second file.
+
+    Examples
+    --------
+    >>> has_data_file(Path("scan.mhd")), has_data_file(Path("scan.mha"))
+    (True, False)
+    """
+    return volume_suffix(path) in _DATA_FILE
 
 
 def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.io.disk import sync_file
-from itkit.io.headers import UnsupportedHeader, unit_files
+from itkit.io.headers import UnsupportedHeader, has_data_file, unit_files
 from itkit.io.meta import file_stamp, refresh_index
 
 
@@ -20,8 +21,11 @@ def _unit(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(files, key=lambda file: file == path))
 
 
-def obstacles(path: Path, folder: Path, *, is_link: bool) -> list[str]:
-    """Say why a volume can't go to a folder: its data file is missing or elsewhere, or another file has its name."""
+def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False) -> list[str]:
+    """Say why a volume can't go to a folder: its data file is missing or elsewhere, or another file has its name.
+
+    With ``replace`` other files are no obstacle.
+    """
     try:
         files = unit_files(path)
     except UnsupportedHeader:
@@ -32,55 +36,69 @@ def obstacles(path: Path, folder: Path, *, is_link: bool) -> list[str]:
         final = folder / file.name
         if not file.exists():
             return [f"{path}: its data file {file.name} is missing"]
-        if not (final.exists() or final.is_symlink()):
+        if replace or not os.path.lexists(final) or _is_same(file, final, is_link=is_link):
             continue
-        if is_link and not (final.is_symlink() and final.resolve() == file.resolve()):
-            return [f"{final} exists and is no link to {file}; left alone"]
-        if not is_link and (not final.exists() or file_stamp(final) != file_stamp(file)):
-            return [f"{final} exists and differs; left alone"]
+        return [f"{final} exists and {f'is no link to {file}' if is_link else 'differs'}; left alone"]
     return []
+
+
+def _is_same(file: Path, final: Path, *, is_link: bool) -> bool:
+    """Whether a file has been linked, or copied, to its place already."""
+    if is_link:
+        return final.is_symlink() and final.resolve() == file.resolve()
+    return final.exists() and not final.is_symlink() and file_stamp(final) == file_stamp(file)
 
 
 def copy_unit(path: Path, folder: Path) -> list[str]:
     """Copy a volume's files into a folder, each whole or not at all; return what went wrong.
 
-    A file that is there already is left: `obstacles` tells whether it is the same.
+    What lies there as it should is left, anything else replaced: ask `obstacles` first.
     """
     import shutil  # a check that copies nothing starts without
 
-    for file in _missing(path, folder):
-        hidden = folder / f".itkit-{os.urandom(16).hex()}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, hidden)
-            sync_file(hidden)
-            hidden.replace(folder / file.name)
-        except OSError as error:
-            hidden.unlink(missing_ok=True)
-            return [f"{file}: can't be copied to {folder} ({error.strerror or error})"]
-    return []
+    def copy(file: Path, hidden: Path) -> None:
+        shutil.copy2(file, hidden)
+        sync_file(hidden)
+
+    return _transfer(path, folder, copy, is_link=False)
 
 
 def link_unit(path: Path, folder: Path) -> list[str]:
     """Link a volume's files into a folder by relative symbolic links, as `copy_unit` copies them."""
-    for file in _missing(path, folder):
+
+    def link(file: Path, hidden: Path) -> None:
+        hidden.symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
+
+    return _transfer(path, folder, link, is_link=True)
+
+
+def _transfer(path: Path, folder: Path, make: Callable[[Path, Path], None], *, is_link: bool) -> list[str]:
+    for file in _unit(path):
+        if _is_same(file, folder / file.name, is_link=is_link):
+            continue
+        hidden = folder / f".itkit-{os.urandom(16).hex()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / file.name).symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
+            make(file, hidden)
+            hidden.replace(folder / file.name)
         except OSError as error:
-            return [f"{file}: can't be linked in {folder} ({error.strerror or error})"]
+            hidden.unlink(missing_ok=True)
+            return [f"{file}: can't be {'linked in' if is_link else 'copied to'} {folder} ({error.strerror or error})"]
     return []
 
 
-def _missing(path: Path, folder: Path) -> list[Path]:
-    """Return the files of a volume that a folder does not hold yet."""
-    return [file for file in _unit(path) if not os.path.lexists(folder / file.name)]
+def files_of(paths: Collection[Path]) -> list[Path]:
+    """Return the files that go when volumes go, headers before their data: not the data that another header needs."""
+    folders = {path.parent for path in paths if has_data_file(path)}
+    others = [other for folder in folders for other in folder.iterdir() if has_data_file(other) and other not in paths]
+    needed = {file for other in others for file in _unit(other)}
+    return [file for path in paths for file in reversed(_unit(path)) if file not in needed]
 
 
-def delete_unit(path: Path) -> list[str]:
-    """Delete a volume's files; return what went wrong."""
+def delete_files(files: Collection[Path]) -> list[str]:
+    """Delete files; return what went wrong."""
     failures = []
-    for file in reversed(_unit(path)):
+    for file in files:
         try:
             file.unlink(missing_ok=True)
         except OSError as error:

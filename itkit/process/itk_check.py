@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
-from itkit.core.errors import LayoutError
+from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Record, Report
 from itkit.core.params import Axes, Params, Positional, Short, SizeZyx, SpacingZyx, Unkeyed
 from itkit.core.volume import Case, Geometry, Volume
@@ -23,12 +24,15 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.transfer import copy_unit, delete_unit, link_unit, obstacles, refresh_index_if_writable
+from itkit.io.meta import SERIES_META
+from itkit.io.transfer import copy_unit, delete_files, files_of, link_unit, obstacles, refresh_index_if_writable
 from itkit.process.geometry import grid_difference
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
 _SAME_TOLERANCE = 1e-3
 _FLAT = "volume"
+_VERB = {"copy": "copy", "symlink": "link"}
+_PAST = {"copy": "copied", "symlink": "linked"}
 
 AxisName = Literal["X", "Y", "Z"]
 
@@ -200,21 +204,38 @@ def plan(params: CheckParams) -> Plan:
 
 
 def collect(params: CheckParams, run: Collected) -> Report:
-    """Print every nonconforming sample, then report, delete, copy or link."""
+    """Print every nonconforming sample, then report, delete, copy or link; in a dry run say what would be done."""
     by_case = {job.case_id: job for job in run.plan.jobs}
     bad = [record for record in run.records if record.status != "done"]
     lines = [f"{record.case_id}: {record.message}" for record in bad]
-    if params.report is not None:
-        from itkit.io.report import write_check_report
-
-        write_check_report(params.report, run.records)
-        lines.append(f"report: {params.report}")
     if params.mode == "check":
-        return Report((*lines, *refresh_index_if_writable(params.sample_folder)))
-    if params.mode == "delete":
-        return _delete(params, run, by_case)
-    good = [by_case[record.case_id] for record in run.records if record.status == "done"]
-    return _transfer(params, good, lines)
+        done = Report((*lines, *_indexed(params.sample_folder, run)))
+    elif params.mode == "delete":
+        done = _delete(params, run, by_case)
+    else:
+        good = [by_case[record.case_id] for record in run.records if record.status == "done"]
+        done = _transfer(params, run, good, lines)
+    return done if params.report is None else _with_report(done, params.report, run)
+
+
+def _is_dry(run: Collected) -> bool:
+    return bool(run.options["dry_run"])
+
+
+def _indexed(folder: Path, run: Collected) -> tuple[str, ...]:
+    return (f"would write {folder / SERIES_META}",) if _is_dry(run) else refresh_index_if_writable(folder)
+
+
+def _with_report(done: Report, path: Path, run: Collected) -> Report:
+    if _is_dry(run):
+        return replace(done, lines=(*done.lines, f"would write {path}"))
+    from itkit.io.report import write_check_report
+
+    try:
+        write_check_report(path, run.records)
+    except WriteError as error:
+        return Report((*done.lines, f"error: {error}"), max(1, done.exit_code or 0))
+    return replace(done, lines=(*done.lines, f"report: {path}"))
 
 
 def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
@@ -223,14 +244,15 @@ def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> 
     kept, named = ([f"{record.case_id}: {record.message}" for record in records] for records in (spared, doomed))
     if not doomed:
         return Report((*kept, "no sample breaks a rule; nothing deleted"), 0)
+    files = files_of([file.path for record in doomed for file in by_case[record.case_id].inputs.values()])
+    if _is_dry(run):
+        would = (f"would delete {file}" for file in files)
+        return Report((*kept, *named, *would, f"would delete {len(doomed)} samples"), 0)
     if not params.yes:
         question = "\n".join([*named, f"Delete these {len(doomed)} samples (image and label)?"])
         if run.confirm is None or not run.confirm(question):
             return Report((*kept, *named, "nothing deleted: not confirmed (--yes deletes without asking)"), 2)
-    failures = []
-    for record in doomed:
-        for file in by_case[record.case_id].inputs.values():
-            failures += delete_unit(file.path)
+    failures = delete_files(files)
     index = refresh_index_if_writable(params.sample_folder)
     done = f"deleted {len(doomed)} samples" if not failures else f"{len(failures)} files could not be deleted"
     return Report((*kept, *named, *failures, done, *index), 1 if failures else 0)
@@ -243,25 +265,43 @@ def _is_doomed(record: Record, params: CheckParams) -> bool:
     return bool(record.facts.get("breaks_rule")) if is_sample else params.delete_unreadable
 
 
-def _transfer(params: CheckParams, jobs: Sequence[Job], lines: Sequence[str]) -> Report:
+def _transfer(params: CheckParams, run: Collected, jobs: Sequence[Job], lines: Sequence[str]) -> Report:
     """Copy or link whole samples: one part in the way, or one that can't be moved, holds its partner back too."""
     assert params.output is not None
-    act = copy_unit if params.mode == "copy" else link_unit
+    output, existing = params.output, run.options["existing"]
+    is_link = params.mode == "symlink"
+    moves = [
+        [(file.path, output / base if name == _FLAT else output / name / base) for name, file in job.inputs.items()]
+        for job, base in ((job, Path(job.case_id).parent) for job in jobs)
+    ]
+    if existing == "error":
+        standing = [folder / path.name for sample in moves for path, folder in sample if _exists(folder / path.name)]
+        if standing:
+            first = f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}"
+            return Report((*lines, f"{first}; nothing was {_PAST[params.mode]}"), 2)
     problems: list[str] = []
-    for job in jobs:
-        base = Path(job.case_id).parent
-        moves = [
-            (file.path, params.output / base if name == _FLAT else params.output / name / base)
-            for name, file in job.inputs.items()
+    planned: list[str] = []
+    for sample in moves:
+        found = [
+            problem
+            for path, folder in sample
+            for problem in obstacles(path, folder, is_link=is_link, replace=existing == "redo")
         ]
-        found = [problem for path, folder in moves for problem in obstacles(path, folder, is_link=act is link_unit)]
-        for path, folder in moves if not found else ():
-            found += act(path, folder)
+        if _is_dry(run) and not found:
+            planned += [f"would {_VERB[params.mode]} {path} to {folder / path.name}" for path, folder in sample]
+        for path, folder in sample if not (found or _is_dry(run)) else ():
+            found += link_unit(path, folder) if is_link else copy_unit(path, folder)
         problems += found[:1]
-    verb = "copied" if params.mode == "copy" else "linked"
-    index = refresh_index_if_writable(params.output) if params.output.is_dir() else ()
-    done = f"{verb} {len(jobs) - len(problems)} valid samples to {params.output}"
-    return Report((*lines, *problems, done, *index), 1 if problems else 0)
+    count = f"{len(jobs) - len(problems)} valid samples to {output}"
+    code = 1 if problems else 0
+    if _is_dry(run):
+        return Report((*lines, *problems, *planned, f"would {_VERB[params.mode]} {count}"), code)
+    index = refresh_index_if_writable(output) if output.is_dir() else ()
+    return Report((*lines, *problems, f"{_PAST[params.mode]} {count}", *index), code)
+
+
+def _exists(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:
@@ -285,6 +325,7 @@ OPERATION: Operation[Any] = Operation(
     memory=memory,
     reads=what_is_read,
     is_tolerant=True,
+    dry_run_looks=True,
     done_word="conforming",
 )
 __all__ = ["OPERATION", "CheckParams", "broken_rules", "voxel_findings"]

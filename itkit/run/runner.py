@@ -94,7 +94,7 @@ def execute(
         decisions = list(decide(operation, plan, manifest, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
     session = _Session(operation, params, options, plan, key, emit, available_cores())
-    if options.dry_run:
+    if options.dry_run and not operation.dry_run_looks:
         return session.dry_run(decisions)
     return session.run(decisions, manifest, confirm)
 

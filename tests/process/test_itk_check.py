@@ -121,6 +121,68 @@ def test_delete_removes_rule_breakers_alone_and_whole_units(tmp_path):
     assert names(tmp_path) == ["image/large.nii.gz", "label/large.mha"]
 
 
+def test_delete_spares_the_data_file_that_another_header_needs(tmp_path):
+    write_volume(phantoms.noise(Geometry((4, 8, 8), (1.0, 1.0, 1.0))), tmp_path / "coarse.mhd", compression="none")
+    header = (tmp_path / "coarse.mhd").read_text()
+    (tmp_path / "fine.mhd").write_text(header.replace("ElementSpacing = 1 1 1", "ElementSpacing = 0.5 0.5 0.5"))
+    assert check(tmp_path, mode="delete", max_spacing=(0.9, -1, -1), yes=True).exit_code == 0
+    assert names(tmp_path) == ["coarse.raw", "fine.mhd"]
+    assert read_volume(tmp_path / "fine.mhd").geometry.spacing_zyx == (0.5, 0.5, 0.5)
+    assert check(tmp_path, mode="delete", max_spacing=(0.1, -1, -1), yes=True).exit_code == 0
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"mode": "check"}, ["would write {root}/series_meta.json"]),
+        (
+            {"mode": "delete", "yes": True},
+            ["would delete {root}/image/small.nii.gz", "would delete {root}/label/small.mha", "would delete 1 samples"],
+        ),
+        (
+            {"mode": "copy", "output": "out"},
+            [
+                "would copy {root}/image/large.nii.gz to out/image/large.nii.gz",
+                "would copy {root}/label/large.mha to out/label/large.mha",
+                "would copy 1 valid samples to out",
+            ],
+        ),
+        ({"mode": "symlink", "output": "out"}, ["would link 1 valid samples to out"]),
+    ],
+)
+def test_dry_run_says_what_would_happen_to_which_file_and_touches_none(tmp_path, values, said, monkeypatch):
+    root = tmp_path / "raw"
+    write_pair(root, "small", Geometry((4, 8, 8), (1.0, 1.0, 1.0)))
+    write_pair(root, "large", Geometry((9, 8, 8), (1.0, 1.0, 1.0)))
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    result = check(root, **values, min_size=(5, -1, -1), report="table.csv", dry_run=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert result.summary.lines[0] == "small: size Z=4 < min 5"
+    assert [line for line in result.summary.lines if line.startswith("would")][-len(said) - 1 :] == [
+        *(line.format(root=root) for line in said),
+        "would write table.csv",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["copy", "symlink"])
+def test_existing_files_are_replaced_or_refuse_the_run_when_asked(tmp_path, mode):
+    root, out = tmp_path / "raw", tmp_path / "out"
+    write_pair(root, "a")
+    write_pair(root, "b")
+    foreign = out / "image" / "b.nii.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    refused = check(root, mode=mode, output=out, existing="error")
+    assert (refused.exit_code, names(out)) == (2, ["image/b.nii.gz"])
+    assert f"1 outputs exist already, the first is {foreign}" in refused.summary.lines[-1]
+    assert check(root, mode=mode, output=out, existing="redo").exit_code == 0
+    assert names(out) == ["image/a.nii.gz", "image/b.nii.gz", "label/a.mha", "label/b.mha"]
+    assert foreign.read_bytes() == (root / "image" / "b.nii.gz").read_bytes()
+    assert foreign.is_symlink() == (mode == "symlink")
+
+
 @pytest.mark.parametrize("mode", ["copy", "symlink"])
 def test_copy_and_link_valid_pairs_repeatably(tmp_path, mode, monkeypatch):
     root = tmp_path / "raw"
@@ -163,6 +225,15 @@ def test_reports(tmp_path):
     rows = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
     assert rows[0]["size ZYX (voxels)"] == "32 8 8"
     assert json.loads((tmp_path / "r.json").read_text())["a<b"]["status"] == "nonconforming"
+
+
+def test_a_report_that_can_not_be_written_costs_no_finding(tmp_path):
+    write_pair(tmp_path / "raw", "a")
+    (tmp_path / "file").touch()
+    result = check(tmp_path / "raw", report=tmp_path / "file" / "r.csv", min_size=(99, -1, -1))
+    assert result.exit_code == 1
+    assert result.summary.lines[0] == "a: size Z=32 < min 99"
+    assert "r.csv" in result.summary.lines[-1]
 
 
 @pytest.mark.parametrize(
