@@ -113,15 +113,17 @@ def _rerun(arguments: list[str]) -> int:
     from itkit.cli.catalogue import load
     from itkit.cli.terminal import run_operation
     from itkit.core.errors import ParamsError
+    from itkit.dataset.registry import load_converter
     from itkit.io.meta import read_json
     from itkit.run.options import RunOptions
 
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
         raise ParamsError("give one file: a run.json or …_configs.json that a command wrote")
     value = read_json(Path(arguments[0]))
-    if not isinstance(value, dict) or value.get("operation") not in CATALOGUE:
+    name = value.get("operation") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not (name in CATALOGUE or name.startswith("convert_")):
         raise ParamsError(f"{arguments[0]}: no description of a run of ITKIT")
-    operation = load(value["operation"])
+    operation = load(name) if name in CATALOGUE else load_converter(name)
     options = {key: item for key, item in dict(value.get("options", {})).items() if item is not None}
     return run_operation(
         operation, make_params(operation.params, value.get("params", {})), make_params(RunOptions, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,7 @@ class Decision:
     message: str = ""
     before: Record | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def decide(
@@ -52,14 +53,38 @@ def decide(
         ]
         if standing:
             raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
+    names_of = lru_cache(maxsize=None)(_names_by_case)
     for job in plan.jobs:
         record = before.get(job.case_id)
         inputs = _fingerprint(job, manifest.dest)
+        warnings = tuple(_namesakes(job, record, manifest.dest, names_of))
         if options.existing == "redo":
-            yield Decision(job, "run", before=record, inputs=inputs)
+            yield Decision(job, "run", "", record, inputs, warnings)
             continue
         action, message = _judge(job, record, manifest.dest, key, inputs)
-        yield Decision(job, action, message, record, inputs)
+        yield Decision(job, action, message, record, inputs, warnings)
+
+
+def _names_by_case(folder: Path) -> Mapping[str, Sequence[str]]:
+    """Volume files of a folder by the case that they are of."""
+    found: dict[str, list[str]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        parts = split_extension(path.name)
+        if parts is not None:
+            found.setdefault(parts[0], []).append(path.name)
+    return found
+
+
+def _namesakes(
+    job: Job, record: Record | None, dest: Path, names_of: Callable[[Path], Mapping[str, Sequence[str]]]
+) -> Iterator[str]:
+    """Say which files make two of one case with what a job writes, and are not ours to remove."""
+    ours = {place(dest / output["path"]) for output in record.outputs} if record else set()
+    for path in job.outputs():
+        parts = split_extension(path.name)
+        for name in names_of(path.parent).get(parts[0], ()) if parts else ():
+            if name != path.name and place(path.with_name(name)) not in ours:
+                yield f"{name} lies beside {path.name}: two files of one case, which is refused as input; remove one"
 
 
 def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:

@@ -179,7 +179,13 @@ class _Session:
         try:
             for decision in decisions:
                 if decision.action != "run":
-                    self._note(records, Record(decision.job.case_id, decision.action, decision.message), len(decisions))  # type: ignore[arg-type]  # actions are statuses
+                    record = Record(
+                        decision.job.case_id,
+                        decision.action,  # type: ignore[arg-type]  # actions are statuses
+                        decision.message,
+                        warnings=decision.warnings,
+                    )
+                    self._note(records, record, len(decisions))
             by_case = {decision.job.case_id: decision for decision in decisions if decision.action == "run"}
             tasks = (self._task(decision, number, stage) for number, decision in enumerate(by_case.values()))
             results = executor.run(tasks if self._is_serial else list(tasks))
@@ -250,7 +256,7 @@ class _Session:
             key=self.key,
             inputs=decision.inputs,
             facts=result.facts,
-            warnings=result.warnings,
+            warnings=(*decision.warnings, *result.warnings),
             took_s=round(result.took_s, 3),
         )
         if stage is None:
@@ -279,6 +285,8 @@ class _Session:
             if self.options.existing == "redo"
             else foreign_files(result, {place(dest / item["path"]): item for item in old})
         )
+        if foreign and self._was_made_meanwhile(record, stage.manifest):
+            return replace(record, status="skipped", message=f"{record.case_id}: another run has made it", outputs=())
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
             return replace(record, status="left", message=message, outputs=())
@@ -288,6 +296,15 @@ class _Session:
         except WriteError as error:
             return replace(record, status="failed", message=str(error), outputs=())
         return record
+
+    def _was_made_meanwhile(self, record: Record, manifest: Manifest) -> bool:
+        """Whether another run of the same command has finished a case since this one was planned."""
+        other = manifest.latest_done(self.operation.name).get(record.case_id)
+        return (
+            other is not None
+            and (other.key, other.inputs) == (record.key, record.inputs)
+            and all(is_unchanged(manifest.dest / output["path"], output) for output in other.outputs)
+        )
 
     def _note(self, records: list[Record], record: Record, total: int) -> None:
         records.append(record)

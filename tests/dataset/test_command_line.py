@@ -91,3 +91,26 @@ def test_every_pattern_matches_its_own_example(name):
         assert spec.sources
     assert all(variant in {one.name.removeprefix(f"{name}_") for one in family}
                for family_name, variant in ALIASES.values() if family_name == name)  # fmt: skip
+
+
+def test_rerun_completes_a_conversion_with_its_parameters(tmp_path, capsys, monkeypatch):
+    one = release("kits23")
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["convert-dataset", "kits23", str(one.source), "out", "--labels", "kidney", "--spacing", "3", "2", "2"])
+        == 0
+    )
+    files = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.mha")}
+    lost = min(files)
+    lost.unlink()
+    monkeypatch.chdir("/")
+    capsys.readouterr()
+    assert main(["rerun", str(tmp_path / "out" / ".itkit" / "run.json")]) == 0
+    assert "1 done, 1 skipped" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.mha")} == files
+
+
+def test_rerun_refuses_what_describes_no_run(tmp_path, capsys):
+    (tmp_path / "run.json").write_text(json.dumps({"operation": "convert_nothing", "params": {}}))
+    assert main(["rerun", str(tmp_path / "run.json")]) == 2
+    assert "no dataset 'convert_nothing'" in capsys.readouterr().err

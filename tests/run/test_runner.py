@@ -124,6 +124,38 @@ def test_edited_and_foreign_files_are_left_alone_and_named(tmp_path):
     assert set(statuses(run(tmp_path, {"add": 1}, existing="redo")).values()) == {"done"}
 
 
+def test_a_foreign_file_of_the_same_case_is_warned_of_and_kept(tmp_path):
+    write_cases(tmp_path / "in", "ab")
+    foreign = tmp_path / "out" / "a.nrrd"
+    write_volume(phantoms.noise(GRID, 99), foreign)
+    before = foreign.read_bytes()
+    for status in ("done", "skipped"):
+        result = run(tmp_path)
+        assert statuses(result) == {"a": status, "b": status}
+        first, second = result.records
+        assert first.warnings == (
+            "a.nrrd lies beside a.mha: two files of one case, which is refused as input; remove one",
+        )
+        assert second.warnings == ()
+    assert foreign.read_bytes() == before
+
+
+@pytest.mark.parametrize("add", [0, 5])
+def test_what_another_equal_run_has_made_meanwhile_is_no_foreign_file(tmp_path, add):
+    write_cases(tmp_path / "in", "ab")
+    params = CopyParams(source=tmp_path / "in", dest=tmp_path / "out")
+
+    def other_run(event):
+        if event["event"] == "start":
+            execute(COPY, params.model_copy(update={"add": add}))
+
+    result = execute(COPY, params, on_event=other_run)
+    assert set(statuses(result).values()) == ({"skipped"} if add == 0 else {"left"})
+    image = read_volume(tmp_path / "in" / "a.nii.gz").array_zyx
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.mha").array_zyx, image + add)
+    assert set(statuses(execute(COPY, params.model_copy(update={"add": add}))).values()) == {"skipped"}
+
+
 def test_existing_error_refuses_before_anything_runs(tmp_path):
     write_cases(tmp_path / "in", "ab")
     run(tmp_path)
