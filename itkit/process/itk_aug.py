@@ -1,4 +1,4 @@
-"""``itk_aug``: augmented copies by random rotation, scale, shift and flip: drawn first, applied second, replayable."""
+"""``itk_aug``: augmented copies by random affine and elastic transforms: drawn first, applied second, replayable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import write_json
 from itkit.kernels import affine_linear, affine_nearest, index_affine, min_max
 from itkit.process.common import OutputParams, converted
+from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
 from itkit.process.geometry import require_one_grid
+
+_ELASTIC_SPACING_MM = 50.0
 
 
 class AugParams(OutputParams):
@@ -44,6 +47,10 @@ class AugParams(OutputParams):
     """Greatest shift along the physical axes."""
     random_flip: Annotated[NonNegativeZyx, Unit("probability")] = (0.0, 0.0, 0.0)
     """Probability of a mirror image along each physical axis."""
+    elastic: Annotated[NonNegativeZyx, Unit("mm")] = (0.0, 0.0, 0.0)
+    """Greatest displacement of a control point of an elastic field along the physical axes."""
+    elastic_spacing: Annotated[float, Unit("mm"), Field(gt=0)] = _ELASTIC_SPACING_MM
+    """Distance between the control points; at least 2.5 times the greatest displacement, so that nothing folds."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     fill: float | None = None
@@ -57,16 +64,22 @@ class AugParams(OutputParams):
             raise ValueError("nothing to write: give -oimg, -olbl or both")
         if self.out_img_folder is not None and self.out_img_folder == self.out_lbl_folder:
             raise ValueError("-oimg and -olbl are the same folder; files would overwrite each other")
-        if not any((*self.random_rot, *self.random_scale, *self.random_shift, *self.random_flip)):
-            raise ValueError("nothing to draw: give --random-rot, --random-scale, --random-shift or --random-flip")
+        if not any((*self.random_rot, *self.random_scale, *self.random_shift, *self.random_flip, *self.elastic)):
+            raise ValueError(
+                "nothing to draw: give --random-rot, --random-scale, --random-shift, --random-flip or --elastic"
+            )
         if any(value >= 1 for value in self.random_scale) or any(value > 1 for value in self.random_flip):
             raise ValueError("--random-scale takes fractions below 1 and --random-flip probabilities up to 1")
+        if self.elastic_spacing != _ELASTIC_SPACING_MM and not any(self.elastic):
+            raise ValueError("--elastic-spacing only matters with --elastic")
+        if message := folding_message(self.elastic, self.elastic_spacing):
+            raise ValueError(message)
         return self
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A drawn transform: output point = M (p - center) + center + shift gives the input point.
+    """A drawn transform: the output's point p shows the input's point M (p + u(p) - center) + center + shift.
 
     Parameters
     ----------
@@ -78,12 +91,25 @@ class Augmentation:
         Fixed point, mm: the physical centre of the grid.
     shift_xyz
         Added to the input point, mm.
+    elastic
+        The displacement u; ``None`` where it is 0 everywhere.
     """
 
     angles_deg: tuple[float, float, float]
     matrix_xyz: tuple[float, ...]
     center_xyz: tuple[float, float, float]
     shift_xyz: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    elastic: ElasticField | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the transform as ``aug_meta.json`` has it; ``elastic`` is there only where there is a field."""
+        affine = {
+            "angles_deg": list(self.angles_deg),
+            "matrix_xyz": list(self.matrix_xyz),
+            "center_xyz": list(self.center_xyz),
+            "shift_xyz": list(self.shift_xyz),
+        }
+        return affine if self.elastic is None else {**affine, "elastic": self.elastic.facts()}
 
 
 def euler_matrix(angles_deg_zyx: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -96,7 +122,7 @@ def euler_matrix(angles_deg_zyx: Sequence[float]) -> np.ndarray[Any, np.dtype[np
 
 
 def sample_augmentation(grid: Geometry, params: AugParams, rng: np.random.Generator) -> Augmentation:
-    """Draw a transform for a grid."""
+    """Draw a transform for a grid: the elastic field last, so that it changes nothing of the rest."""
     draws = rng.uniform(-1, 1, size=(3, 3))
     flips = rng.random(3) < np.array(params.random_flip)
     angles, scales, shifts = (
@@ -107,8 +133,9 @@ def sample_augmentation(grid: Geometry, params: AugParams, rng: np.random.Genera
     matrix = euler_matrix(angles.tolist()) * factors
     z, y, x = ((size - 1) / 2 for size in grid.size_zyx)
     a, b, c = (float(value) for value in angles)
+    elastic = sample_elastic(grid, params.elastic, params.elastic_spacing, rng) if any(params.elastic) else None
     return Augmentation(
-        (a, b, c), tuple(matrix.ravel().tolist()), grid.point_xyz((z, y, x)), to_xyz((-shifts).tolist())
+        (a, b, c), tuple(matrix.ravel().tolist()), grid.point_xyz((z, y, x)), to_xyz((-shifts).tolist()), elastic
     )
 
 
@@ -126,16 +153,14 @@ def augment(volume: Volume, transform: Augmentation, *, fill: float | None = Non
     threads
         Threads to use; the result does not depend on it.
     """
+    is_label, affine = volume.kind == "label", (transform.matrix_xyz, transform.center_xyz, transform.shift_xyz)
+    value = 0.0 if is_label else float(min_max(volume.array_zyx)[0]) if fill is None else fill
+    if transform.elastic is not None:
+        return warp(volume, transform.elastic, *affine, fill=value, threads=threads)
     grid = volume.geometry
-    matrix, offset = index_affine(grid, grid, transform.matrix_xyz, transform.center_xyz, transform.shift_xyz)
-    if volume.kind == "label":
-        return volume.with_array(
-            affine_nearest(volume.array_zyx, grid.size_zyx, matrix, offset, fill=0, threads=threads)
-        )
-    value = float(min_max(volume.array_zyx)[0]) if fill is None else fill
-    return volume.with_array(
-        affine_linear(volume.array_zyx, grid.size_zyx, matrix, offset, fill=value, threads=threads)
-    )
+    matrix, offset = index_affine(grid, grid, *affine)
+    sample = affine_nearest if is_label else affine_linear
+    return volume.with_array(sample(volume.array_zyx, grid.size_zyx, matrix, offset, fill=value, threads=threads))
 
 
 def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
@@ -156,14 +181,7 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
             )
 
     facts = {
-        f"{case.id}_{copy}": {
-            "source": case.id,
-            "copy": copy,
-            "angles_deg": list(transform.angles_deg),
-            "matrix_xyz": list(transform.matrix_xyz),
-            "center_xyz": list(transform.center_xyz),
-            "shift_xyz": list(transform.shift_xyz),
-        }
+        f"{case.id}_{copy}": {"source": case.id, "copy": copy, **transform.facts()}
         for copy, transform in enumerate(transforms)
     }
     return Outcome(copies(), facts)
@@ -209,9 +227,9 @@ def collect(params: AugParams, run: Collected) -> Report:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: AugParams) -> int:
-    """Estimate the bytes of a case: each volume and one augmented copy of each."""
-    del params
-    return sum(3 * item.nbytes for item in inputs.values())
+    """Estimate the bytes of a case: each volume, one augmented copy of each, and what an elastic field needs."""
+    elastic = (extra_bytes(item, is_label=name == LABEL) for name, item in inputs.items() if any(params.elastic))
+    return sum(3 * item.nbytes for item in inputs.values()) + max(elastic, default=0)
 
 
 OPERATION: Operation[Any] = Operation(
