@@ -8,6 +8,8 @@ from pathlib import Path
 
 from workplace import LOTS, SCRIPTS, TIMES, Workplace
 
+from itkit.io.inspect import read_geometry
+
 Command = Callable[[Path], list[object]]
 """From a destination that does not exist yet to a command line."""
 
@@ -129,6 +131,16 @@ def contests(place: Workplace) -> list[Contest]:
         )
         for name in ("TorchIO", "MONAI")
     ]  # fmt: skip
+    grid = read_geometry(next((pairs / "image").iterdir()))
+    size = [round(n * step / 1.5) for n, step in zip(grid.size_zyx, grid.spacing_zyx, strict=True)]
+    rows.append(
+        Contest(
+            "resample to the size at 1.5 mm", "a script with nnU-Net's resampling, linear",
+            lambda dest: [ours("itk_resample"), "dataset", pairs, dest, "--size", *size, *two, "--ext", ".nii.gz"],
+            lambda dest: [*framework, "nnu-net", pairs, dest, "1.5"],
+            check=("voxels",),
+        )
+    )  # fmt: skip
     raw = place.data / "raw"
     for spacing, target in (("1.5", 1.5), ("1.0", 1.5)):
         results = raw / spacing

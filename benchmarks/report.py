@@ -89,7 +89,7 @@ def render(results: list[Pairs], sections: list[Section], place: Workplace, roun
         f"in turns, {rounds} rounds; numbers are medians, ratios are medians of ratios of one round (ours / peer). "
         "CPU time is that of the whole process tree; memory is what its processes hold together, shared pages once, "
         "page cache not counted, seen in runs apart from the timed ones. Our runs flush every file to disk before they "
-        "name it, the peers' don't. nnU-Net resamples images by cubic splines, another result, and is not compared.",
+        "name it, the peers' don't. nnU-Net's resampling, by default cubic, is compared at order 1.",
         "",
         "| job | peer | wall | cpu | ours: wall / cpu | peer: wall / cpu | peak MiB, ours / peer (ratio) |",
         "|---|---|---|---|---|---|---|",

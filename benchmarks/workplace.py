@@ -84,7 +84,11 @@ def prepare(*, quick: bool, ours: Path | None) -> Workplace:
         ),
         _environment(
             environments / "frameworks",
-            [["-c", str(REPOSITORY / "constraints-cpu.txt"), "torch", "monai", "torchio", "nibabel", "SimpleITK"]],
+            [
+                ["-c", f"{REPOSITORY}/constraints-cpu.txt", "torch", "monai", "torchio", "nibabel", "SimpleITK"],
+                ["pandas", "scikit-image"],
+                ["--no-deps", "nnunetv2==2.8.1", "batchgenerators==0.25.5"],  # what its resampling needs alone
+            ],
         ),
         HERE / ".data" / ("quick" if quick else "full"),
         HERE / ".data" / "scratch",

@@ -1,6 +1,6 @@
-"""What a user writes by hand with TorchIO or MONAI.
+"""What a user writes by hand with TorchIO, MONAI, or the resampling of nnU-Net (at order 1, so that it is comparable).
 
-Run: python framework_loop.py torchio|monai SOURCE DEST SPACING
+Run: python framework_loop.py torchio|monai|nnu-net SOURCE DEST SPACING
 """
 
 import sys
@@ -21,6 +21,22 @@ if library == "torchio":
         )
         for name, image in resample(subject).get_images_dict(intensity_only=False).items():
             image.save(dest / name / case)
+elif library == "nnu-net":
+    import numpy as np
+    import SimpleITK as sitk
+    from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_spacing
+
+    for case in cases:
+        for name, order in (("image", 1), ("label", 0)):
+            before = sitk.ReadImage(source / name / case)
+            array = sitk.GetArrayFromImage(before)[None]
+            made = resample_data_or_seg_to_spacing(
+                array if name == "label" else array.astype(np.float32),  # as its preprocessing has images
+                before.GetSpacing()[::-1], (spacing,) * 3, is_seg=name == "label", order=order,
+            )  # fmt: skip
+            after = sitk.GetImageFromArray(np.rint(made[0]).astype(array.dtype))
+            after.SetSpacing((spacing,) * 3)
+            sitk.WriteImage(after, dest / name / case)
 else:
     import numpy as np
     from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, SaveImaged, Spacingd
