@@ -227,8 +227,9 @@ def test_the_field_covers_the_whole_box_with_cells_of_the_given_length(spacing_m
         field = sample_elastic(grid, (0.1, 0.0, 0.1), spacing_mm, np.random.default_rng(1))
         low = np.array(field.origin_xyz)
         corners = [grid.point_xyz(tuple(np.array(grid.size_zyx) * c - 0.5)) for c in np.ndindex(2, 2, 2)]
-        assert (np.min(corners, axis=0) >= low - 1e-6).all()
-        assert (np.max(corners, axis=0) <= low + field.dimensions_xyz + 1e-6).all()
+        before, after = np.min(corners, axis=0) - low, low + field.dimensions_xyz - np.max(corners, axis=0)
+        assert (before >= -1e-6).all()
+        np.testing.assert_allclose(before, after, atol=1e-6)
         np.testing.assert_allclose(np.array(field.dimensions_xyz) / field.mesh_size_xyz, spacing_mm)
         x, y, z = np.reshape(field.displacements, (3, -1))
         assert x.any()
@@ -271,7 +272,7 @@ def test_the_greatest_displacement_allowed_does_not_fold_and_a_little_more_may()
         (["--elastic", "nan", "0", "0"], "--elastic"),
         (["--elastic", "inf", "0", "0"], "--elastic"),
         (["--elastic", "1", "0"], "Z Y X"),
-        (["--elastic", "1", "1", "1", "--elastic-spacing", "0"], "--elastic-spacing"),
+        (["--elastic", "1", "1", "1", "--elastic-spacing", "0"], "--elastic-spacing: input should be greater than 0"),
         (["--elastic", "1", "1", "1", "--elastic-spacing", "inf"], "--elastic-spacing"),
         (["--elastic-spacing", "30", "--random-rot", "1", "0", "0"], "--elastic-spacing only matters with --elastic"),
         (["--elastic", "0", "0", "0"], "nothing to draw"),
