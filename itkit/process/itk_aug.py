@@ -48,7 +48,7 @@ class AugParams(OutputParams):
     random_flip: Annotated[NonNegativeZyx, Unit("probability")] = (0.0, 0.0, 0.0)
     """Probability of a mirror image along each physical axis."""
     elastic: Annotated[NonNegativeZyx, Unit("mm")] = (0.0, 0.0, 0.0)
-    """Greatest displacement of an elastic field's control points along physical axes; tissue moves a fifth of it."""
+    """Greatest displacement of an elastic field's control points along physical axes; tissue moves about 1/5 of it."""
     elastic_spacing: Annotated[float, Unit("mm"), Field(gt=0)] = _ELASTIC_SPACING_MM
     """Distance between the control points; at least 2.5 times the greatest displacement, so that nothing folds."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
