@@ -13,7 +13,7 @@ CATALOGUE = {
     "itk_resample": ("itkit.process.itk_resample:OPERATION", "new spacing, size or reference grid; the extent is kept"),
     "itk_orient": ("itkit.process.itk_orient:OPERATION", "turn axes to given directions, exactly"),
     "itk_patch": ("itkit.process.itk_patch:OPERATION", "cut overlapping patches that keep their physical place"),
-    "itk_aug": ("itkit.process.itk_aug:OPERATION", "augmented copies by random rotation, scale, shift, flip"),
+    "itk_aug": ("itkit.process.itk_aug:OPERATION", "augmented copies by random affine and elastic transforms"),
     "itk_extract": ("itkit.process.itk_extract:OPERATION", "pick and renumber classes of label maps"),
     "itk_convert": ("itkit.process.itk_convert:OPERATION", "DICOM trees to datasets; volume files to other formats"),
 }

@@ -11,13 +11,11 @@ import numpy as np
 
 from itkit.core.axes import to_xyz
 from itkit.core.errors import ResourceError
-from itkit.io.sitk_toolkit import itk_threads, to_sitk
-from itkit.process.geometry import cast
+from itkit.io.inspect import sitk_module
+from itkit.process.by_itk import Interpolation, resample_by_itk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from itkit.core.operation import CaseInput
     from itkit.core.volume import Geometry, Triple, Volume
@@ -144,29 +142,17 @@ def warp(
     threads
         Threads to use; the result does not depend on it.
     """
-    return volume.with_array(
-        cast(_sampled(volume, field, (matrix_xyz, center_xyz, shift_xyz), fill, threads), volume.dtype)
-    )
-
-
-def _sampled(
-    volume: Volume, field: ElasticField, affine_xyz: tuple[Sequence[float], ...], fill: float, threads: int
-) -> NDArray[Any]:
-    """Return labels, or an image in double precision; what SimpleITK held is free again before it is converted."""
-    is_label = volume.kind == "label"
-    with itk_threads(threads) as sitk:
-        elastic = sitk.BSplineTransform(3, _ORDER)
-        elastic.SetTransformDomainOrigin(field.origin_xyz)
-        elastic.SetTransformDomainDirection(_DIRECTION)
-        elastic.SetTransformDomainPhysicalDimensions(field.dimensions_xyz)
-        elastic.SetTransformDomainMeshSize(field.mesh_size_xyz)
-        elastic.SetParameters(field.displacements)
-        matrix_xyz, center_xyz, shift_xyz = affine_xyz
-        affine = sitk.AffineTransform(matrix_xyz, shift_xyz, center_xyz)
-        both = sitk.CompositeTransform([affine, elastic])  # the last one acts first
-        image = to_sitk(volume if is_label else volume.with_array(volume.array_zyx.astype(np.float64)))
-        image = sitk.Resample(image, image, both, sitk.sitkNearestNeighbor if is_label else sitk.sitkLinear, fill)
-        return np.asarray(sitk.GetArrayFromImage(image))
+    sitk = sitk_module()
+    elastic = sitk.BSplineTransform(3, _ORDER)
+    elastic.SetTransformDomainOrigin(field.origin_xyz)
+    elastic.SetTransformDomainDirection(_DIRECTION)
+    elastic.SetTransformDomainPhysicalDimensions(field.dimensions_xyz)
+    elastic.SetTransformDomainMeshSize(field.mesh_size_xyz)
+    elastic.SetParameters(field.displacements)
+    affine = sitk.AffineTransform(matrix_xyz, shift_xyz, center_xyz)
+    both = sitk.CompositeTransform([affine, elastic])  # the last one acts first
+    method: Interpolation = "nearest" if volume.kind == "label" else "linear"
+    return resample_by_itk(volume, volume.geometry, method, fill=fill, threads=threads, transform=both)
 
 
 def extra_bytes(item: CaseInput, *, is_label: bool) -> int:

@@ -18,7 +18,8 @@ from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Un
 from itkit.core.volume import Case, Geometry, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import write_json
-from itkit.kernels import affine_linear, affine_nearest, index_affine, min_max
+from itkit.kernels import affine_linear, affine_nearest, index_affine
+from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
 from itkit.process.geometry import require_one_grid
@@ -154,7 +155,7 @@ def augment(volume: Volume, transform: Augmentation, *, fill: float | None = Non
         Threads to use; the result does not depend on it.
     """
     is_label, affine = volume.kind == "label", (transform.matrix_xyz, transform.center_xyz, transform.shift_xyz)
-    value = 0.0 if is_label else float(min_max(volume.array_zyx)[0]) if fill is None else fill
+    value = default_fill(volume) if fill is None or is_label else fill
     if transform.elastic is not None:
         return warp(volume, transform.elastic, *affine, fill=value, threads=threads)
     grid = volume.geometry

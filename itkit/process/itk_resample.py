@@ -36,11 +36,10 @@ from itkit.io.layouts import (
     single_jobs,
 )
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
-from itkit.kernels import axis_aligned_indices, min_max, near_ties, sample_linear, sample_nearest
+from itkit.kernels import axis_aligned_indices, near_ties, sample_linear, sample_nearest
+from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import cast, orient, oriented_grid, require_one_grid, resampled_grid
-
-Interpolation = Literal["linear", "nearest", "bspline"]
 
 
 class ResampleParams(OutputParams):
@@ -139,7 +138,7 @@ def resample(
         or (interpolation == "bspline" and not nearest)
         or (nearest and _is_rotated(grid) and near_ties(indices))
     ):
-        return _resample_itk(volume, grid, "nearest" if nearest else interpolation, fill, threads)
+        return resample_by_itk(volume, grid, "nearest" if nearest else interpolation, fill=fill, threads=threads)
     sample = sample_nearest if nearest else sample_linear
     return volume.with_array(sample(volume.array_zyx, indices, fill=fill, threads=threads), grid)
 
@@ -147,28 +146,6 @@ def resample(
 def _is_rotated(grid: Geometry) -> bool:
     """Whether ITK's inverse of the direction has rounding noise, which decides samples half way between two voxels."""
     return any(value != 0 for place, value in enumerate(grid.direction_xyz) if place % 4)
-
-
-def _resample_itk(volume: Volume, grid: Geometry, interpolation: str, fill: float | None, threads: int) -> Volume:
-    nearest = interpolation == "nearest"
-    value = fill if fill is not None else 0.0 if volume.kind == "label" else float(min_max(volume.array_zyx)[0])
-    source = volume if nearest else volume.with_array(volume.array_zyx.astype(np.float64))
-    with itk_threads(threads) as sitk:
-        method = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}[
-            interpolation
-        ]
-        image = sitk.Resample(
-            to_sitk(source),
-            to_xyz(grid.size_zyx),
-            sitk.Transform(),
-            method,
-            grid.origin_xyz,
-            to_xyz(grid.spacing_zyx),
-            grid.direction_xyz,
-            value,
-        )
-        array = np.asarray(sitk.GetArrayFromImage(image))
-    return volume.with_array(cast(array, volume.dtype), grid)
 
 
 def _smoothed(volume: Volume, grid: Geometry, threads: int) -> Volume:
@@ -200,7 +177,7 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
         fill = None
         if has_target:
             fill = 0.0 if volume.kind == "label" else params.fill
-            fill = float(min_max(volume.array_zyx)[0]) if fill is None else fill
+            fill = default_fill(volume) if fill is None else fill
         volume = volume.with_array(volume.array_zyx, source)
         new = resample(
             volume,

@@ -1,0 +1,75 @@
+"""What SimpleITK resamples: grids and transforms that are beyond the kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from itkit.core.axes import to_xyz
+from itkit.io.sitk_toolkit import itk_threads, to_sitk
+from itkit.kernels import min_max
+from itkit.process.geometry import cast
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from itkit.core.volume import Geometry, Volume
+
+Interpolation = Literal["linear", "nearest", "bspline"]
+_METHODS = {"linear": "sitkLinear", "nearest": "sitkNearestNeighbor", "bspline": "sitkBSpline"}
+
+
+def default_fill(volume: Volume) -> float:
+    """Return the value outside a volume where none is given: an image's minimum, 0 for a label map."""
+    return 0.0 if volume.kind == "label" else float(min_max(volume.array_zyx)[0])
+
+
+def resample_by_itk(
+    volume: Volume,
+    grid: Geometry,
+    interpolation: Interpolation,
+    *,
+    fill: float | None = None,
+    threads: int = 1,
+    transform: Any = None,
+) -> Volume:
+    """Resample a volume by ``SimpleITK.Resample``: integers are rounded to nearest and clamped, not truncated.
+
+    Parameters
+    ----------
+    volume
+        Image or label map.
+    grid
+        The result's grid.
+    interpolation
+        Everything but ``nearest`` is computed in double precision.
+    fill
+        Value outside the source; by default `default_fill`.
+    threads
+        Threads to use; the result does not depend on it.
+    transform
+        ``SimpleITK.Transform`` from points of the result to points of the source; by default none.
+    """
+    value = default_fill(volume) if fill is None else fill
+    array = _resampled(volume, grid, interpolation, value, threads, transform)
+    return volume.with_array(cast(array, volume.dtype), grid)
+
+
+def _resampled(
+    volume: Volume, grid: Geometry, interpolation: Interpolation, fill: float, threads: int, transform: Any
+) -> NDArray[Any]:
+    """Return voxels as SimpleITK makes them; what it held is free again when they are converted."""
+    source = volume if interpolation == "nearest" else volume.with_array(volume.array_zyx.astype(np.float64))
+    with itk_threads(threads) as sitk:
+        image = sitk.Resample(
+            to_sitk(source),
+            to_xyz(grid.size_zyx),
+            transform or sitk.Transform(),
+            getattr(sitk, _METHODS[interpolation]),
+            grid.origin_xyz,
+            to_xyz(grid.spacing_zyx),
+            grid.direction_xyz,
+            fill,
+        )
+        return np.asarray(sitk.GetArrayFromImage(image))
