@@ -17,7 +17,7 @@ $(VENV)/.base: pyproject.toml setup.py constraints-cpu.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[demo,dev,dicom,fast,train,onnx]'
+	$(PIP) -e '.[demo,dev,dicom,fast,train,onnx,dask]'
 	touch $@
 
 setup: $(VENV)/.dev

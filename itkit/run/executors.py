@@ -1,4 +1,4 @@
-"""Where cases run: in this process, in worker processes, or on a Dask cluster.
+"""Where cases run: in this process or in worker processes; see `itkit.run.dask_executor` for clusters.
 
 An executor takes tasks and yields ``(task, result)`` in any order. It admits a task when its memory fits.
 """
@@ -13,10 +13,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from itkit.core.buffers import keep_freed_memory, reuse_buffers, reused_buffers
-from itkit.core.extras import require
 from itkit.run.lanes import thread_pool
 from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
 from itkit.run.worker import ReadCase, Task, TaskResult, read_case, run_task
@@ -39,13 +38,24 @@ class Executor(Protocol):
         ...
 
 
-def _too_large(task: Task, budget: int) -> TaskResult:
+def too_large(task: Task, budget: int) -> TaskResult:
+    """Return what becomes of a case that does not fit alone."""
     case = task.job.case_id
     return TaskResult(
         "failed",
         f"{case}: needs about {format_bytes(task.nbytes + 2 * BASE_BYTES)} of memory; "
         f"this run may use {format_bytes(budget)}; raise --max-memory",
     )
+
+
+def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int | None) -> Task | None:
+    """Take the first waiting task whose memory fits beside the running ones; any, when nothing runs."""
+    used = sum(task.nbytes + BASE_BYTES for task in running) + BASE_BYTES
+    for task in waiting:
+        if not running or budget is None or used + task.nbytes + BASE_BYTES <= budget:
+            waiting.remove(task)
+            return task
+    return None
 
 
 class SerialExecutor:
@@ -63,7 +73,7 @@ class SerialExecutor:
             for task, following in _with_next(tasks):
                 read, ahead = ahead, None
                 if task.nbytes + BASE_BYTES > self.budget:
-                    yield task, _too_large(task, self.budget)
+                    yield task, too_large(task, self.budget)
                     continue
                 if task.threads > 1 and following is not None and self._fit(task, following):
                     reader = reader or stack.enter_context(thread_pool(1))
@@ -111,13 +121,13 @@ class ProcessExecutor:
         try:
             while waiting or running or suspects or ended:
                 while len(running) < workers:
-                    task = self._next(waiting, running.values()) if waiting else None
+                    task = next_that_fits(waiting, running.values(), self.budget) if waiting else None
                     if task is None and not running and suspects:
                         task = suspects.popleft()
                     if task is None:
                         break
                     if task.nbytes + 2 * BASE_BYTES > self.budget:
-                        ended.append((task, _too_large(task, self.budget)))
+                        ended.append((task, too_large(task, self.budget)))
                         continue
                     threads = max(1, available_cores() // min(workers, len(waiting) + len(running) + 1))
                     worker = idle.pop() if idle else Worker(context, _start_worker)
@@ -147,15 +157,6 @@ class ProcessExecutor:
                 worker.dismiss(at_once=not finished)
             for worker in (*idle, *running):
                 worker.join()
-
-    def _next(self, waiting: deque[Task], running: Collection[Task]) -> Task | None:
-        """Take the first waiting task whose memory fits beside the running ones; any, when nothing runs."""
-        used = sum(task.nbytes + BASE_BYTES for task in running) + BASE_BYTES
-        for task in waiting:
-            if not running or used + task.nbytes + BASE_BYTES <= self.budget:
-                waiting.remove(task)
-                return task
-        return None
 
 
 def _death(death: WorkerDied) -> str:
@@ -196,29 +197,3 @@ def _start_worker() -> None:
 
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
-class DaskExecutor:
-    """Cases on a Dask cluster that sees the same file system."""
-
-    def __init__(self, address: str | None, workers: int, budget: int) -> None:
-        self.distributed: Any = require("distributed", extra="dask", why="--executor dask")
-        self.address = address
-        self.workers = workers
-        self.budget = budget
-
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
-        """Yield each task with its result."""
-        distributed = self.distributed
-        local = {} if self.address else {"n_workers": self.workers, "threads_per_worker": 1, "dashboard_address": None}
-        with distributed.Client(self.address, set_as_default=False, **local) as client:
-            futures = {client.submit(run_task, task, pure=False): task for task in tasks}
-            try:
-                for future in distributed.as_completed(list(futures)):
-                    task, error = futures[future], future.exception()
-                    if error is None:
-                        yield task, future.result()
-                    else:
-                        yield task, TaskResult("failed", f"{task.job.case_id}: its Dask worker died ({error})")
-            finally:
-                client.cancel(list(futures))

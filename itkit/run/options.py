@@ -50,11 +50,11 @@ class RunOptions(Params):
     compression: Literal["none", "fast", "small"] = "fast"
     """How output volumes are compressed."""
     max_memory: Annotated[int, BeforeValidator(_size), Field(gt=0), Unit("bytes, or with K, M, G, T")] | None = None
-    """Memory that the run may use (default: 80 % of what is free)."""
+    """Memory that the run may use on this machine (default: 80 % of what is free)."""
     executor: Literal["serial", "process", "dask"] | None = None
-    """Where cases run (default: process with several workers, else serial)."""
+    """Where cases run (default: process with several workers, else serial); without --dask, dask is local."""
     dask: str | None = None
-    """Address of a Dask scheduler."""
+    """Address of a running Dask scheduler; its workers must see source and destination under the same paths."""
     shard: Annotated[str, AfterValidator(_shard)] | None = None
     """I/N: only every N-th case of the sorted list, from the I-th on (array jobs)."""
     config: Path | None = None

@@ -17,7 +17,7 @@ from itkit.core.params import Params
 from itkit.io.layouts import STATE_FOLDER, require_destination
 from itkit.io.meta import refresh_index, write_json
 from itkit.run.decisions import Decision, decide, foreign_files, place, relative_path
-from itkit.run.executors import DaskExecutor, Executor, ProcessExecutor, SerialExecutor
+from itkit.run.executors import Executor, ProcessExecutor, SerialExecutor
 from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
 from itkit.run.progress import EventSink, Summary, case_event, start_event, summary_of
@@ -226,6 +226,8 @@ class _Session:
         if self._is_serial:
             return SerialExecutor(budget)
         if self.options.executor == "dask" or self.options.dask is not None:
+            from itkit.run.dask_executor import DaskExecutor  # and what it is made of: other runs start without
+
             return DaskExecutor(self.options.dask, self._workers(), budget)
         return ProcessExecutor(self._workers(), budget)
 
