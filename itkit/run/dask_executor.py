@@ -13,12 +13,15 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 import uuid
 from collections import Counter, deque
+from concurrent import futures
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import itkit
@@ -44,6 +47,8 @@ NO_WORKER_S = 300.0
 _SPARE = 2
 """Tasks beyond the threads of a cluster: its scheduler has the next one when a thread is free."""
 _LOOK_S = 1.0
+_UNANSWERED = (OSError, asyncio.TimeoutError, asyncio.CancelledError, futures.CancelledError)
+"""What a scheduler's silence or end raises."""
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +86,10 @@ class DaskExecutor:
             yield from _Run(self._distributed, client, waiting, workers, self._budget).results()
 
     def _client(self, address: str) -> Client:
-        return self._distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+        try:
+            return self._distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise _unreachable(address, error) from error
 
     @contextlib.contextmanager
     def _own_cluster(self, workers: int) -> Iterator[Client]:
@@ -98,15 +106,16 @@ class DaskExecutor:
             ),
         ):
             try:
-                cluster = self._distributed.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    memory_limit=0,  # cases are admitted by memory: nobody is to stop or kill a worker for it
-                    local_directory=scratch,
-                    silence_logs=logging.CRITICAL,
-                    preload=__name__,
-                )
+                with _no_interruption():
+                    cluster = self._distributed.LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        memory_limit=0,  # cases are admitted by memory: nobody is to stop or kill a worker for it
+                        local_directory=scratch,
+                        silence_logs=logging.CRITICAL,
+                        preload=__name__,
+                    )
             except (OSError, RuntimeError, asyncio.TimeoutError) as error:
                 raise ResourceError(f"--executor dask: its workers can't be started ({error})") from error
             with cluster:
@@ -130,8 +139,12 @@ def _require_scheduler(address: str) -> None:
         with thread_pool(1) as pool:  # this thread may run a loop of its own
             pool.submit(asyncio.run, knock()).result()
     except (OSError, ValueError, RuntimeError, asyncio.TimeoutError) as error:
-        reason = " ".join(str(error).split()) or "no answer"
-        raise ParamsError(f"--dask {address}: no Dask scheduler can be reached there ({reason})") from error
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> ParamsError:
+    reason = " ".join(str(error).split()) or "no answer"
+    return ParamsError(f"--dask {address}: no Dask scheduler can be reached there ({reason})")
 
 
 class _Run:
@@ -157,18 +170,30 @@ class _Run:
         """Hand out tasks as threads and memory allow, and yield what ends."""
         try:
             while self.waiting or self.running or self.suspects:
-                threads = self.client.nthreads() if self.client.status == "running" else {}
+                threads = self._threads()
                 lost = self._lost(threads)
                 if lost is not None:
                     yield from self._give_up(lost)
                     return
-                yield from self._hand_out(threads)
+                yield from self._hand_out(threads or {})
                 yield from self._gather()
         finally:
+            with contextlib.suppress(*_UNANSWERED):
+                self._leave()
+
+    def _leave(self) -> None:
+        if self.client.status == "running":
+            self.client.cancel([*self.running], force=True)
+            for mark in self.fatal:
+                self.distributed.Event(mark, client=self.client).clear()
+
+    def _threads(self) -> dict[str, int] | None:
+        """Return the threads of each worker; ``None`` where no scheduler answers."""
+        with contextlib.suppress(*_UNANSWERED):
             if self.client.status == "running":
-                self.client.cancel([*self.running], force=True)
-                for mark in self.fatal:
-                    self.distributed.Event(mark, client=self.client).clear()
+                threads: dict[str, int] = self.client.nthreads()
+                return threads
+        return None
 
     def _hand_out(self, threads: Mapping[str, int]) -> Iterator[tuple[Task, TaskResult]]:
         limit = self.workers if self.budget is not None else sum(threads.values()) + _SPARE
@@ -198,8 +223,7 @@ class _Run:
     def _gather(self) -> Iterator[tuple[Task, TaskResult]]:
         if not self.running:
             return
-        each_tells = contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError)
-        with each_tells, self.client.as_current():
+        with contextlib.suppress(*_UNANSWERED), self.client.as_current():
             self.distributed.wait([*self.running], timeout=_LOOK_S, return_when="FIRST_COMPLETED")
         for future in [future for future in self.running if future.done()]:
             task, mark = self.running.pop(future)
@@ -215,20 +239,24 @@ class _Run:
 
     def _result(self, future: Future, task: Task) -> TaskResult | None:
         """Return a task's result, or ``None`` where its worker died."""
-        error = None if future.cancelled() else future.exception()
-        if error is None and not future.cancelled():
-            result: TaskResult | None = future.result()
-            return result
+        case = task.job.case_id
+        try:
+            error = future.exception()
+            if error is None:
+                result: TaskResult | None = future.result()
+                return result
+        except _UNANSWERED:
+            return TaskResult("failed", f"{case}: the Dask scheduler has cancelled it, or has gone")
         if isinstance(error, self.distributed.scheduler.KilledWorker):
             return None
         error = getattr(error, "__cause__", None) or error
-        reason = "cancelled" if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         message = f"the Dask cluster can't run it ({reason}); scheduler and workers need the same packages as this run"
-        return TaskResult("failed", f"{task.job.case_id}: {message}")
+        return TaskResult("failed", f"{case}: {message}")
 
-    def _lost(self, threads: Mapping[str, int]) -> str | None:
+    def _lost(self, threads: Mapping[str, int] | None) -> str | None:
         """Say why no task will end any more, if so."""
-        if self.client.status != "running":
+        if threads is None:
             return "the Dask scheduler has gone"
         now = time.monotonic()
         if threads:
@@ -278,8 +306,27 @@ def _is_open(run_folder: Path) -> bool:
 def dask_setup(worker: object) -> None:
     """Prepare a worker of our own: Dask calls this in each one that it starts with this module as its preload."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides what Ctrl-C stops
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     reuse_buffers()
     keep_freed_memory()
+
+
+@contextlib.contextmanager
+def _no_interruption() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends: Dask can't tidy up half a cluster.
+
+    Threads that begin in the block, and the workers that they start then or later, never hear of it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill_workers(cluster: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def descendants(process):
 
 @contextlib.contextmanager
 def scheduler(folder, *, workers):
-    """Start a scheduler, and workers of two threads each, as users do; give its address."""
+    """Start a scheduler, and workers of two threads each, as users do; give its address and its process."""
     file = folder / "scheduler.json"
     environment = {
         **os.environ,
@@ -118,21 +119,23 @@ def scheduler(folder, *, workers):
     common = ["--no-dashboard", "--scheduler-file", file]
     calls = [["scheduler", "--host", "127.0.0.1", "--port", "0", *common]]
     calls += [["worker", "--nthreads", "2", "--local-directory", folder, *common]] * workers
+    processes = []
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))
         for call in calls:
             process = subprocess.Popen([BIN / "dask", *call], cwd=folder, env=environment, stdout=log, stderr=log)
+            processes.append(process)
             stack.callback(process.wait)
             stack.callback(process.terminate)
             wait_for(lambda: file.exists() and file.read_text().rstrip().endswith("}"), "no scheduler")
         wait_for(lambda: (folder / "log").read_text().count("Register worker") == workers, "no worker")
-        yield json.loads(file.read_text())["address"]
+        yield json.loads(file.read_text())["address"], processes[0]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """The address of a scheduler with one worker of two threads, which nanny and all are elsewhere."""
-    with scheduler(tmp_path_factory.mktemp("cluster"), workers=1) as address:
+    with scheduler(tmp_path_factory.mktemp("cluster"), workers=1) as (address, _):
         yield address
 
 
@@ -208,7 +211,8 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_ends_all_without_a_word_of_dask(tmp_path):
+@pytest.mark.parametrize("moment", ["at the start", "at work"])
+def test_ctrl_c_ends_all_without_a_word_of_dask(tmp_path, moment):
     write_cases(tmp_path / "in", "abcd")
     (tmp_path / "marks").mkdir()
     (tmp_path / "script.py").write_text(A_SCRIPT)
@@ -221,9 +225,11 @@ def test_ctrl_c_ends_all_without_a_word_of_dask(tmp_path):
         text=True,
         start_new_session=True,
     )
-    wait_for(lambda: (tmp_path / "out" / "d.mha").exists(), "the others are not done")
-    workers = descendants(psutil.Process(process.pid))
-    assert len(workers) == 2
+    run_process = psutil.Process(process.pid)
+    if moment == "at work":
+        wait_for((tmp_path / "out" / "d.mha").exists, "the others are not done")
+    wait_for(lambda: len(descendants(run_process)) == 2, "there are no workers")
+    workers = descendants(run_process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = process.communicate(timeout=SLEEP_S / 2)
     assert (process.returncode, err) == (130, "")
@@ -287,10 +293,23 @@ def test_workers_that_lack_the_files_the_version_or_the_code_say_so(tmp_path, cl
     assert not list((tmp_path / "out").glob("*.mha"))
 
 
+def test_a_scheduler_that_dies_fails_what_is_left(tmp_path):
+    write_cases(tmp_path / "in", "abcdefg")
+    with scheduler(tmp_path, workers=1) as (address, process):
+        begun = tmp_path / "marks" / "a"
+        killer = threading.Thread(target=lambda: (wait_for(begun.exists, "nothing begins"), process.kill()))
+        killer.start()
+        result = run(tmp_path, {"sleep": "a", "sleep_s": 3}, dask=address)
+        killer.join()
+    failed = messages(result)
+    assert {"a", "g"} <= failed.keys()
+    assert all("the Dask scheduler has" in message and "gone" in message for message in failed.values())
+
+
 def test_a_cluster_without_workers_is_not_waited_for_forever(tmp_path, monkeypatch, caplog):
     write_cases(tmp_path / "in", "ab")
     monkeypatch.setattr(dask_executor, "NO_WORKER_S", 1.5)
-    with scheduler(tmp_path, workers=0) as address:
+    with scheduler(tmp_path, workers=0) as (address, _):
         result = run(tmp_path, dask=address)
     assert set(statuses(result).values()) == {"failed"}
     assert messages(result)["a"] == "a: the Dask cluster has had no worker for 1.5 s"
