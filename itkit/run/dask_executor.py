@@ -45,8 +45,9 @@ CONNECT_S = 10.0
 NO_WORKER_S = 300.0
 """How long a run waits for a worker where a cluster has none."""
 _SPARE = 2
-"""Tasks beyond the threads of a cluster: its scheduler has the next one when a thread is free."""
-_LOOK_S = 1.0
+"""Tasks beyond the threads of a running cluster, for a thread that gets free; workers of our own have none: a result
+that waits to be fetched is lost when the next task kills its worker."""
+_LOOK_S = 0.5
 _UNANSWERED = (OSError, asyncio.TimeoutError, asyncio.CancelledError, futures.CancelledError)
 """What a scheduler's silence or end raises."""
 _log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class DaskExecutor:
                     cluster = self._distributed.LocalCluster(
                         n_workers=workers,
                         threads_per_worker=1,
-                        dashboard_address=None,
+                        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # None is port 8787
                         memory_limit=0,  # cases are admitted by memory: nobody is to stop or kill a worker for it
                         local_directory=scratch,
                         silence_logs=logging.CRITICAL,
@@ -163,8 +164,11 @@ class _Run:
         self.fatal: list[str] = []
         """Marks of tasks that workers died of."""
         self.name = uuid.uuid4().hex
+        self.threads: dict[str, int] = {}
+        self.next_look = 0.0
         self.seen = time.monotonic()
         """When there was a worker last."""
+        self.has_warned = False
 
     def results(self) -> Iterator[tuple[Task, TaskResult]]:
         """Hand out tasks as threads and memory allow, and yield what ends."""
@@ -188,12 +192,16 @@ class _Run:
                 self.distributed.Event(mark, client=self.client).clear()
 
     def _threads(self) -> dict[str, int] | None:
-        """Return the threads of each worker; ``None`` where no scheduler answers."""
-        with contextlib.suppress(*_UNANSWERED):
-            if self.client.status == "running":
-                threads: dict[str, int] = self.client.nthreads()
-                return threads
-        return None
+        """Return the threads of each worker, a moment old at most; ``None`` where no scheduler answers."""
+        if self.client.status != "running":
+            return None
+        if time.monotonic() >= self.next_look:
+            try:
+                self.threads = self.client.nthreads()
+            except _UNANSWERED:
+                return None
+            self.next_look = time.monotonic() + _LOOK_S
+        return self.threads
 
     def _hand_out(self, threads: Mapping[str, int]) -> Iterator[tuple[Task, TaskResult]]:
         limit = self.workers if self.budget is not None else sum(threads.values()) + _SPARE
@@ -218,7 +226,7 @@ class _Run:
         machines: Counter[str] = Counter()
         for address, count in threads.items():
             machines[address.rpartition(":")[0]] += count
-        return max(machines.values(), default=1)
+        return max(machines.values(), default=sys.maxsize)  # one thread, where nobody knows who will do it
 
     def _gather(self) -> Iterator[tuple[Task, TaskResult]]:
         if not self.running:
@@ -260,10 +268,11 @@ class _Run:
             return "the Dask scheduler has gone"
         now = time.monotonic()
         if threads:
-            self.seen = now
+            self.seen, self.has_warned = now, False
         elif now - self.seen > NO_WORKER_S:
             return f"the Dask cluster has had no worker for {NO_WORKER_S:g} s"
-        elif now - self.seen < _LOOK_S:
+        elif not self.has_warned:
+            self.has_warned = True
             _log.warning("the Dask cluster has no worker; waiting for one")
         return None
 

@@ -117,7 +117,7 @@ def scheduler(folder, *, workers):
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
     }
     common = ["--no-dashboard", "--scheduler-file", file]
-    calls = [["scheduler", "--host", "127.0.0.1", "--port", "0", *common]]
+    calls = [["scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", *common]]
     calls += [["worker", "--nthreads", "2", "--local-directory", folder, *common]] * workers
     processes = []
     with contextlib.ExitStack() as stack:
@@ -192,7 +192,6 @@ def test_stop_on_error_cuts_off_what_runs(tmp_path):
     result = run(tmp_path, {"fail": "a", "sleep": "b"}, executor="dask", workers=2, on_error="stop")
     assert time.monotonic() - begin < SLEEP_S / 2
     assert statuses(result) == {"a": "failed"}
-    assert attempts(tmp_path).keys() == {"a", "b"}
     assert not descendants(psutil.Process())
     assert not list((tmp_path / "out" / ".itkit").glob("tmp/*"))
 
@@ -258,6 +257,17 @@ def test_a_worker_of_a_running_scheduler_dies_twice_at_most(tmp_path, cluster):
     assert messages(result)["c"].startswith("c: its Dask worker died twice (")
     assert len(attempts(tmp_path)["c"]) == 2
     assert {record.facts["threads"] for record in result.records if record.facts} == {max(1, available_cores() // 2)}
+
+
+def test_no_more_is_handed_out_than_threads_and_a_few(tmp_path, cluster, monkeypatch):
+    write_cases(tmp_path / "in", "abcdefgh")
+    handed_out = []
+    gather = dask_executor._Run._gather
+    monkeypatch.setattr(
+        dask_executor._Run, "_gather", lambda run: (handed_out.append(len(run.running)), gather(run))[1]
+    )
+    assert set(statuses(run(tmp_path, dask=cluster)).values()) == {"done"}
+    assert max(handed_out) == 2 + dask_executor._SPARE
 
 
 def test_a_case_that_outlives_its_run_leaves_nothing_behind(tmp_path, cluster):
