@@ -10,7 +10,8 @@ import numpy as np
 
 from itkit.core.buffers import empty
 from itkit.core.errors import ReadError, WriteError
-from itkit.io.deflate import Chunk, Compression, Container, Plain, deflate_stream
+from itkit.io.checksums import Container
+from itkit.io.deflate import Chunk, Compression, Plain, deflate_stream
 from itkit.io.header_model import ITEM_BYTES, Header, UnsupportedHeader
 from itkit.io.headers import volume_suffix
 from itkit.io.inflate import CorruptStreamError, ShortStreamError, inflate
@@ -40,7 +41,7 @@ def read_voxels(header: Header, *, threads: int = 1) -> NDArray[Any]:
     header
         What `itkit.io.headers.read_header` said.
     threads
-        Accepted for callers that treat readers alike: one DEFLATE stream inflates on one core.
+        Threads that share a large compressed stream; the voxels don't depend on it.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def read_voxels(header: Header, *, threads: int = 1) -> NDArray[Any]:
             raise _truncated(header, header.data_path.stat().st_size - header.data_offset)
         stored = np.memmap(header.data_path, dtype, "c", header.data_offset, shape).view(np.ndarray)
     else:
-        stored = _inflate(header).view(dtype).reshape(shape)
+        stored = _inflate(header, threads).view(dtype).reshape(shape)
     return stored if dtype.isnative else stored.astype(dtype.newbyteorder("="))
 
 
@@ -81,11 +82,11 @@ def _truncated(header: Header, found: int) -> ReadError:
     )
 
 
-def _inflate(header: Header) -> NDArray[np.uint8]:
+def _inflate(header: Header, threads: int) -> NDArray[np.uint8]:
     with header.data_path.open("rb", buffering=0) as file:
         file.seek(header.stream_offset)
         try:
-            voxels = inflate(file, skip=header.data_offset, size=header.size_bytes)
+            voxels = inflate(file, skip=header.data_offset, size=header.size_bytes, threads=threads)
         except ShortStreamError as error:
             if error.made - header.data_offset < header.size_bytes:
                 raise _truncated(header, error.made - header.data_offset) from error

@@ -7,16 +7,18 @@ behind the voxels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from isal import isal_zlib
 
 from itkit.core.buffers import empty
-from itkit.kernels.inflate import ENDED, FAULTS, LEAST_INPUT, NEEDS_INPUT, TRUNCATED, Inflater
+from itkit.io.checksums import CHECKSUMS, Checksum
+from itkit.io.inflate_parts import MOST_THREADS, SEGMENT_BYTES, Output, Team, inflate_part
+from itkit.kernels.inflate import ENDED, FAULTS, LEAST_INPUT, OUT_IS_FULL, TRUNCATED, Inflater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -40,7 +42,7 @@ class ShortStreamError(Exception):
         self.made = made
 
 
-def inflate(file: BinaryIO, *, skip: int, size: int) -> NDArray[np.uint8]:
+def inflate(file: BinaryIO, *, skip: int, size: int, threads: int = 1) -> NDArray[np.uint8]:
     """Inflate the stream that begins where the file stands.
 
     Parameters
@@ -49,6 +51,8 @@ def inflate(file: BinaryIO, *, skip: int, size: int) -> NDArray[np.uint8]:
         Unbuffered binary file.
     skip, size
         Bytes to leave out at the start, and bytes to give; what follows them is verified, too.
+    threads
+        Threads that share a large stream; the bytes don't depend on it.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def inflate(file: BinaryIO, *, skip: int, size: int) -> NDArray[np.uint8]:
         plain = empty((front + skip + size,), np.uint8)[front:]
     except (ValueError, MemoryError) as error:
         raise MemoryError(f"{skip + size} bytes") from error
-    made = _Native(file, plain).run() if Inflater.available() else None
+    made = _Native(file, plain, threads).run() if Inflater.available() else None
     if made is None:
         file.seek(start)
         made = _inflate_with_isal(file, plain)
@@ -121,9 +125,10 @@ def _read_two_or_more(file: BinaryIO, data: bytes) -> bytes:
 class _Native:
     """A stream on its way from a file, through a buffer, into an array."""
 
-    def __init__(self, file: BinaryIO, plain: NDArray[np.uint8]) -> None:
-        self.file, self.plain = file, plain
-        self.buffer = np.empty(LEAST_INPUT + _READ_BYTES, np.uint8)
+    def __init__(self, file: BinaryIO, plain: NDArray[np.uint8], threads: int) -> None:
+        self.file, self.plain, self.threads = file, plain, min(threads, MOST_THREADS)
+        room = _READ_BYTES + (LEAST_INPUT if self.threads == 1 else self.threads * SEGMENT_BYTES)
+        self.buffer = np.empty(room, np.uint8)
         self.at = self.end = 0  # of what was read and not used
         self.is_last = False
 
@@ -137,8 +142,7 @@ class _Native:
             if head is None:
                 return None
             self.at += head
-            checksum = isal_zlib.crc32 if is_gzip else isal_zlib.adler32
-            ended, value = self._member(made, checksum, 0 if is_gzip else 1)
+            ended, value = self._member(made, CHECKSUMS["gzip" if is_gzip else "zlib"])
             if ended is None:
                 return None
             trailer = self._peek(8 if is_gzip else 4)
@@ -153,36 +157,34 @@ class _Native:
             if not is_gzip or self._peek(2) != _GZIP_MAGIC:  # what follows the last member is padding
                 return made
 
-    def _member(self, begin: int, checksum: Callable[[Any, int], int], value: int) -> tuple[int | None, int]:
+    def _member(self, begin: int, checksum: Checksum) -> tuple[int | None, int]:
         """Inflate one stream of DEFLATE data; give where it ends in the array (``None``: beyond it) and a checksum."""
-        inflater, made, size = Inflater(), begin, len(self.plain)
-        base, data = self.plain.ctypes.data, self.buffer.ctypes.data
-        while True:
-            room = min(_INFLATE_BYTES, size - made)
-            status, used, count = inflater.inflate(
-                data + self.at, self.end - self.at, base + made, made - begin, room, is_last=self.is_last
-            )
-            if status in FAULTS:
-                raise CorruptStreamError(FAULTS[status])
-            if status == TRUNCATED:
-                raise ShortStreamError(made + count)
-            self.at += used
-            value = checksum(self.plain[made : made + count], value)
-            made += count
-            if status == ENDED:
-                return made, value
-            if status == NEEDS_INPUT:
+        inflater, output = Inflater(), Output(self.plain, begin, checksum)
+        with Team(self.threads) as team:
+            while True:
+                source = self.buffer[self.at : self.end]
+                if team.is_worth_it(source.size):
+                    status, used = team.inflate(inflater, source, output, is_last=self.is_last)
+                else:
+                    status, used, _ = inflate_part(inflater, source, output, is_last=self.is_last)
+                self.at += used
+                if status in FAULTS:
+                    raise CorruptStreamError(FAULTS[status])
+                if status == TRUNCATED:
+                    raise ShortStreamError(output.made)
+                if status == ENDED:
+                    return output.made, output.value
+                if status == OUT_IS_FULL:  # the next match would not fit
+                    return None, output.value
                 self._read()
-            elif made + room - count == size:  # the next match would not fit
-                return None, value
 
     def _read(self) -> None:
-        """Move what is left to the buffer's start and read more behind it."""
+        """Move what is left to the buffer's start and fill it behind that."""
         left = self.end - self.at
         self.buffer[:left] = self.buffer[self.at : self.end]
         self.at, self.end = 0, left
-        while self.end - left < _READ_BYTES and not self.is_last:
-            count = self.file.readinto(self.buffer[self.end : left + _READ_BYTES].data)  # type: ignore[attr-defined]
+        while self.end < self.buffer.size and not self.is_last:
+            count = self.file.readinto(self.buffer[self.end :].data)  # type: ignore[attr-defined]
             self.is_last = not count
             self.end += count
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 1  # changes whenever a C function's arguments change, so that a stale build is never called
+ABI = 2  # changes whenever a C function's arguments change, so that a stale build is never called
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 _SIGNATURES = {
     "itkit_abi": "",
@@ -30,8 +30,10 @@ _SIGNATURES = {
     "itkit_deflate": "pqqqi" + "pq",
     "itkit_deflate_bound": "q",
     "itkit_inflater_bytes": "",
-    "itkit_inflate_begin": "p",
-    "itkit_inflate": "ppqi" + "pqqpp",
+    "itkit_inflate_begin": "ppq",
+    "itkit_inflate": "ppqiq" + "pqqppp",
+    "itkit_inflate_segment": "ppqiqq" + "pqppp",
+    "itkit_resolve": "pqp" + "p",
     "itkit_extremes": "ipqp",
     "itkit_summary": "ipqipp",
 }

@@ -59,7 +59,7 @@ def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int 
 
 
 class SerialExecutor:
-    """One case at a time, in this process, with all its cores; the next one is read meanwhile if memory allows."""
+    """One case at a time, in this process, with all its cores; half of them read the next one if memory allows."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -71,14 +71,15 @@ class SerialExecutor:
         with contextlib.ExitStack() as stack:
             stack.enter_context(reused_buffers())
             for task, following in _with_next(tasks):
-                read, ahead = ahead, None
+                read, ahead, share = ahead, None, task
                 if task.nbytes + BASE_BYTES > self.budget:
                     yield task, too_large(task, self.budget)
                     continue
                 if task.threads > 1 and following is not None and self._fit(task, following):
                     reader = reader or stack.enter_context(thread_pool(1))
-                    ahead = reader.submit(read_case, following)
-                result = run_task(task, None if read is None else read.result)
+                    ahead = reader.submit(read_case, following, task.threads // 2)
+                    share = replace(task, threads=task.threads - task.threads // 2)
+                result = run_task(share, None if read is None else read.result)
                 read = None  # with the voxels
                 yield task, result
 

@@ -108,8 +108,8 @@ def _with_case(case_id: str, message: str) -> str:
     return message if message.startswith(f"{case_id}:") else f"{case_id}: {message}"
 
 
-def read_case(task: Task) -> ReadCase:
-    """Read what an operation needs of a case, and collect what the headers warn of.
+def read_case(task: Task, threads: int | None = None) -> ReadCase:
+    """Read what an operation needs of a case, with a task's threads or others; collect what the headers warn of.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def read_case(task: Task) -> ReadCase:
             else:
                 from itkit.io.sitk_toolkit import read_with_header  # numpy with it; headers alone start without
 
-                volumes[name], header = read_with_header(file.path, kind, threads=task.threads)
+                volumes[name], header = read_with_header(file.path, kind, threads=threads or task.threads)
             if on_demand and file.kind != "grid":
                 from itkit.io.sitk_toolkit import read_volume
 

@@ -22,8 +22,8 @@ from itkit.core.axes import to_zyx
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.volume import Geometry
 from itkit.io import codecs
+from itkit.io.checksums import adler32_combine
 from itkit.io.codecs import read_voxels, volume_writers, write_volume_file
-from itkit.io.deflate import adler32_combine
 from itkit.io.headers import UnsupportedHeader, read_header
 from itkit.io.nii_toolkit import affine_ras
 

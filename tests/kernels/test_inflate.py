@@ -25,7 +25,7 @@ def inflate(data, room, step=None, window=None):
     while True:
         end = min(len(data), max(end, at) + step)
         space = min(window or room, room - made)
-        status, used, count = inflater.inflate(
+        status, used, count, _ = inflater.inflate(
             source.ctypes.data + at, end - at, out.ctypes.data + made, made, space, is_last=end == len(data)
         )
         at, made = at + used, made + count

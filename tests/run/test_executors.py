@@ -25,12 +25,20 @@ def orient(source, dest, **options):
 
 
 def test_the_next_case_is_read_while_one_is_worked_on(source, tmp_path, monkeypatch):
-    ahead = []
-    once = executors.read_case
-    monkeypatch.setattr(runner, "available_cores", lambda: 2)
-    monkeypatch.setattr(executors, "read_case", lambda task: (ahead.append(task.job.case_id), once(task))[1])
+    ahead, work = [], []
+    read, do = executors.read_case, executors.run_task
+    monkeypatch.setattr(runner, "available_cores", lambda: 5)
+    monkeypatch.setattr(
+        executors,
+        "read_case",
+        lambda task, threads: (ahead.append((task.job.case_id, threads)), read(task, threads))[1],
+    )
+    monkeypatch.setattr(
+        executors, "run_task", lambda task, case: (work.append((task.job.case_id, task.threads)), do(task, case))[1]
+    )
     assert orient(source, tmp_path / "out").exit_code == 0
-    assert ahead == ["1", "2", "3"]
+    assert ahead == [("1", 2), ("2", 2), ("3", 2)]
+    assert work == [("0", 3), ("1", 3), ("2", 3), ("3", 5)]  # together the cores
     for number in range(4):
         turned = itkit.read(tmp_path / "out" / f"{number}.mha")
         expected = itkit.orient(itkit.read(source / f"{number}.mha"), "RAI")
@@ -49,7 +57,7 @@ def test_a_file_that_fails_to_be_read_ahead_fails_its_own_case(source, tmp_path,
 def test_nothing_is_read_ahead_where_memory_is_short(source, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "available_cores", lambda: 2)
     monkeypatch.setattr(SerialExecutor, "_fit", lambda *_: False)
-    monkeypatch.setattr(executors, "read_case", lambda task: pytest.fail(f"{task.job.case_id} was read ahead"))
+    monkeypatch.setattr(executors, "read_case", lambda task, _: pytest.fail(f"{task.job.case_id} was read ahead"))
     assert orient(source, tmp_path / "out").exit_code == 0
 
 

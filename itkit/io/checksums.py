@@ -1,0 +1,46 @@
+"""The checksums of compressed streams: CRC-32 of gzip (RFC 1952), Adler-32 of zlib (RFC 1950)."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from isal import isal_zlib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Container = Literal["gzip", "zlib"]
+_ADLER_BASE = 65521
+
+
+class Checksum(NamedTuple):
+    """How to take a checksum: of nothing, of bytes after others, and of two strings of which each one's is known."""
+
+    of_nothing: int
+    update: Callable[[Any, int], int]
+    combine: Callable[[int, int, int], int]
+    """From the checksums of both strings and the length of the second."""
+
+    def of(self, data: Any) -> int:
+        """Return the checksum of bytes."""
+        return self.update(data, self.of_nothing)
+
+
+def adler32_combine(first: int, second: int, second_bytes: int) -> int:
+    """Adler-32 of two byte strings one after the other, from their checksums (RFC 1950) and the second's length.
+
+    Examples
+    --------
+    >>> adler32_combine(zlib.adler32(b"ab"), zlib.adler32(b"cde"), 3) == zlib.adler32(b"abcde")
+    True
+    """
+    low = ((first & 0xFFFF) + (second & 0xFFFF) - 1) % _ADLER_BASE
+    high = ((first >> 16) + (second >> 16) + second_bytes * ((first & 0xFFFF) - 1)) % _ADLER_BASE
+    return high << 16 | low
+
+
+CHECKSUMS: dict[Container, Checksum] = {
+    "gzip": Checksum(zlib.crc32(b""), isal_zlib.crc32, isal_zlib.crc32_combine),
+    "zlib": Checksum(zlib.adler32(b""), isal_zlib.adler32, adler32_combine),
+}
