@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 """How long a scheduler may take to answer."""
+CLOSE_S = 5.0
+"""How long the end of our own cluster may take."""
 NO_WORKER_S = 300.0
 """How long a run waits for a worker where a cluster has none."""
 _SPARE = 2
@@ -119,12 +121,15 @@ class DaskExecutor:
                     )
             except (OSError, RuntimeError, asyncio.TimeoutError) as error:
                 raise ResourceError(f"--executor dask: its workers can't be started ({error})") from error
-            with cluster:
-                try:
-                    with self._client(cluster.scheduler_address) as client:
-                        yield client
-                finally:
-                    _kill_workers(cluster)
+            try:
+                with self._client(cluster.scheduler_address) as client:
+                    yield client
+            except BaseException:
+                _kill_workers(cluster)
+                raise
+            finally:
+                with contextlib.suppress(asyncio.TimeoutError):  # Dask before 2026 may wait for a killed one forever
+                    cluster.close(timeout=CLOSE_S)
 
 
 def _require_scheduler(address: str) -> None:
