@@ -161,6 +161,9 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
+        if token == "--":  # no options from here on
+            joined += [f"./{word}" if word.startswith("-") and not _NUMBER.match(word) else word for word in tokens]
+            break
         if token not in many:
             joined.append(token)
             continue

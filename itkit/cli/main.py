@@ -16,7 +16,17 @@ HELP_FOLDER = os.path.join(os.path.dirname(__file__), "help")  # noqa: PTH118, P
 
 def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -> int:
     """Run a command and return its exit code."""
+    try:
+        return _main(name, argv, prog)
+    except KeyboardInterrupt:  # before the run has begun
+        print(f"{prog or name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(name: str, argv: list[str] | None, prog: str | None) -> int:
     argv = sys.argv[1:] if argv is None else argv
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a name of a file may be no text
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     if "--version" in argv:
         from itkit import __version__
 

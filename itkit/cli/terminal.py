@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from itkit.cli.adapter import parse
 from itkit.core.errors import ItkitError
 from itkit.core.operation import Operation
 from itkit.core.params import Params
+from itkit.io.meta import json_line
 from itkit.run.options import RunOptions
 from itkit.run.progress import Event, EventSink
 from itkit.run.runner import execute
@@ -43,7 +44,14 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
         show.close()
         print(f"{operation.name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except FileNotFoundError:
+        if _has_folder():
+            raise
+        print(f"{operation.name}: error: the current folder is gone; change to one that exists", file=sys.stderr)
+        return 2
+    except _OutputLostError as error:
+        with contextlib.suppress(OSError):
+            print(error, file=sys.stderr)
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -53,13 +61,33 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
     return result.exit_code
 
 
+class _OutputLostError(Exception):
+    """Nobody reads what is said, or it can't be written; what is done by then is in the manifest."""
+
+
+def _tell(text: str, stream: Any) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError as error:
+        raise _OutputLostError from error
+    except OSError as error:
+        raise _OutputLostError(f"error: the output can't be written ({error.strerror or error})") from error
+
+
+def _has_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def _confirm() -> Callable[[str], bool] | None:
     """Return a question to the user, where there is a terminal to ask on."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):  # each may be closed
         return None
 
     def ask(question: str) -> bool:
@@ -74,9 +102,9 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Print an event."""
-        print(json.dumps(event, ensure_ascii=False), flush=True)
+        _tell(json_line(event), sys.stdout)
         if event["event"] == "summary":
-            print(event["text"], file=sys.stderr)
+            _tell(event["text"], sys.stderr)
 
     def close(self) -> None:
         """Do nothing: there is nothing to tidy up."""
@@ -105,7 +133,7 @@ class Terminal:
     def _say(self, text: str, *, error: bool = True) -> None:
         if self.bar is not None:
             self.bar.clear()
-        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+        _tell(text, sys.stderr if error else sys.stdout)
 
     def _start(self, event: Event) -> None:
         self.dry_run = bool(event["dry_run"])

@@ -107,7 +107,7 @@ class Context:
 
         import numpy as np
 
-        return np.random.default_rng([self.seed, crc32(self.case_id.encode()), *more])
+        return np.random.default_rng([self.seed, crc32(self.case_id.encode(errors="surrogateescape")), *more])
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ class Operation(Generic[P]):
         Whether the seed changes the result.
     is_one_by_one
         Whether the function does no more than `Case.map`, so that it may get its volumes on demand.
+    replaces_all
+        Whether what a case had become below the destination goes when it is made anew, in whatever folder it lies.
     is_tolerant
         Whether the function wants cases with unreadable files too (`Case.problems` names them).
     dry_run_looks
@@ -201,6 +203,7 @@ class Operation(Generic[P]):
     reads: Literal["voxels", "headers"] | Callable[[P], Literal["voxels", "headers"]] = "voxels"
     is_random: bool = False
     is_one_by_one: bool = False
+    replaces_all: bool = False
     is_tolerant: bool = False
     dry_run_looks: bool = False
     version: int = 1

@@ -135,7 +135,7 @@ class Params(BaseModel):
             if not isinstance(getattr(self, name), Path) and marker(fields[name], Unkeyed) is None
         }
         text = json.dumps({**kept, **more}, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
     def absolute_values(self) -> dict[str, Any]:
         """Return the values as JSON has them, paths absolute: what repeats a run from any folder."""

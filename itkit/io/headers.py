@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ __all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # nobody may write to a pipe
 _LARGEST_TEXT_HEADER = 4 << 20
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 _DATA_FILE = {
@@ -69,7 +70,10 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         raise ReadError(f"{path}: expected a volume file ({', '.join(_SUFFIXES)}); convert it first")
     descriptor = os.open(path, _READ_FLAGS)  # a file object would cost as much as the parsing
     try:
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ReadError(f"{path}: no regular file (a folder, pipe or device); move it away")
+        size = status.st_size
         head = os.read(descriptor, _FIRST_BYTES)
         if not head:
             raise ReadError(f"{path}: the file is empty; copy or export it again")
@@ -157,7 +161,7 @@ def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """
     path = Path(path)
     pattern = _DATA_FILE.get(volume_suffix(path) or "")
-    if pattern is None:
+    if pattern is None or not path.is_file():
         return (path,)
     with path.open("rb") as file:
         match = pattern.search(file.read(_LARGEST_TEXT_HEADER))

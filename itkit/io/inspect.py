@@ -118,9 +118,12 @@ def _read_itk_header(path: Path) -> Header:
     ]
     import numpy as np
 
-    dtype = np.dtype(
-        sitk.extra._get_numpy_dtype(sitk.Image([1] * 2, reader.GetPixelID(), reader.GetNumberOfComponents()))
-    )
+    try:
+        one = sitk.Image([1] * 2, reader.GetPixelID(), reader.GetNumberOfComponents())
+        dtype = np.dtype(sitk.extra._get_numpy_dtype(one))
+    except (RuntimeError, KeyError, TypeError) as error:
+        kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        raise ReadError(f"{path}: voxels are of type {kind}; expected numbers, one or several a voxel") from error
     components = reader.GetNumberOfComponents()
     x, y, z = origin
     return Header(

@@ -59,9 +59,9 @@ def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
 
 def _walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
     """Yield (relative folder with a trailing slash, file name); links to folders are followed, loops are not."""
-    pending, seen = [("", folder)], {os.path.realpath(folder)}
+    pending = [("", folder, frozenset({os.path.realpath(folder)}))]
     while pending:
-        prefix, current = pending.pop()
+        prefix, current, above = pending.pop()
         try:
             entries = list(os.scandir(current))
         except OSError as error:
@@ -71,9 +71,8 @@ def _walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
                 continue
             if entry.is_dir():
                 real = os.path.realpath(entry.path)
-                if recursive and real not in seen:
-                    seen.add(real)
-                    pending.append((f"{prefix}{entry.name}/", Path(entry.path)))
+                if recursive and real not in above:
+                    pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
             else:
                 yield prefix, entry.name
 

@@ -53,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
-        with hidden.open("x", encoding="utf-8") as file:
+        with hidden.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -66,17 +66,35 @@ def write_text(path: Path, text: str) -> None:
 
 def dumps(value: Any, compact_depth: int) -> str:
     """Return JSON whose upper levels are indented and whose lower ones stand on one line."""
-    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     def render(item: Any, depth: int) -> str:
         if depth < compact_depth and item and isinstance(item, Mapping):
             inner = ",\n".join(
-                f"{'  ' * (depth + 1)}{encode(str(key))}: {render(entry, depth + 1)}" for key, entry in item.items()
+                f"{'  ' * (depth + 1)}{json_line(str(key))}: {render(entry, depth + 1)}" for key, entry in item.items()
             )
             return f"{{\n{inner}\n{'  ' * depth}}}"
-        return encode(item)
+        return json_line(item)
 
     return render(value, 0)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def json_line(value: Any) -> str:
+    r"""Return JSON on one line that UTF-8 can hold: names of files that are no text are escaped, and read back as such.
+
+    Examples
+    --------
+    >>> print(json_line(["Köln", "p\udcfc"]), json.loads(json_line("p\udcfc")) == "p\udcfc")
+    ["Köln", "p\udcfc"] True
+    """
+    text = _encode(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False)
+    return text
 
 
 def file_stamp(path: Path) -> dict[str, int]:

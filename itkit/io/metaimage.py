@@ -267,4 +267,4 @@ def metaimage_header(
         ):
             lines.append(f"{key} = {' '.join(value.split())}")
     lines += [f"ElementType = {_ELEMENT_TYPE[dtype]}", f"ElementDataFile = {data_file}", ""]
-    return "\n".join(lines).encode()
+    return "\n".join(lines).encode(errors="surrogateescape")

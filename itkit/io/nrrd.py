@@ -305,7 +305,7 @@ def nrrd_header(
             lines.append(f"{key}:={escaped}")
     if data_file is not None:
         lines.append(f"data file: {data_file}")
-    return "\n".join([*lines, "", ""]).encode()
+    return "\n".join([*lines, "", ""]).encode(errors="surrogateescape")
 
 
 def _vector_text(values: list[float]) -> str:

@@ -11,6 +11,8 @@ from itkit.io.disk import sync_file
 from itkit.io.headers import UnsupportedHeader, has_data_file, unit_files
 from itkit.io.meta import file_stamp, refresh_index
 
+_PIECE_BYTES = 1 << 20
+
 
 def _unit(path: Path) -> tuple[Path, ...]:
     """All files of a volume, data file first; the file alone where its header can't tell."""
@@ -24,7 +26,7 @@ def _unit(path: Path) -> tuple[Path, ...]:
 def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False) -> list[str]:
     """Say why a volume can't go to a folder: its data file is missing or elsewhere, or another file has its name.
 
-    With ``replace`` other files are no obstacle.
+    With ``replace`` other files are no obstacle; the beginning of a copy never is.
     """
     try:
         files = unit_files(path)
@@ -38,7 +40,10 @@ def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False)
             return [f"{path}: its data file {file.name} is missing"]
         if replace or not os.path.lexists(final) or _is_same(file, final, is_link=is_link):
             continue
-        return [f"{final} exists and {f'is no link to {file}' if is_link else 'differs'}; left alone"]
+        if not is_link and _is_beginning(final, file):
+            continue
+        what = f"is no link to {file}" if is_link else "differs"
+        return [f"{final} exists and {what}; left alone (--existing redo replaces it)"]
     return []
 
 
@@ -47,6 +52,20 @@ def _is_same(file: Path, final: Path, *, is_link: bool) -> bool:
     if is_link:
         return final.is_symlink() and final.resolve() == file.resolve()
     return final.exists() and not final.is_symlink() and file_stamp(final) == file_stamp(file)
+
+
+def _is_beginning(part: Path, file: Path) -> bool:
+    """Whether a file is what a copy of another that broke off would be."""
+    try:
+        if part.is_symlink() or not part.is_file() or part.stat().st_size >= file.stat().st_size:
+            return False
+        with part.open("rb") as first, file.open("rb") as second:
+            while piece := first.read(_PIECE_BYTES):
+                if piece != second.read(len(piece)):
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def copy_unit(path: Path, folder: Path) -> list[str]:

@@ -43,11 +43,13 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
     if run.dest is None:
         return
     counts: Counter[str] = Counter(record.status for record in run.records)
+    if run.options["shard"] is not None:  # every shard writes it: what all have done
+        counts = Counter(done=len(run.all_records))
     value = {
         "operation": operation,
         "itkit": itkit.__version__,
         "params": params.absolute_values(),
-        "options": {key: value for key, value in run.options.items() if value not in (None, False)},
+        "options": {key: value for key, value in run.options.items() if value not in (None, False) and key != "shard"},
         "counts": {**counts, "unpaired": len(run.plan.unpaired)},
         **more,
     }
@@ -62,5 +64,5 @@ def stamp_of(paths: Iterable[Path]) -> str:
             stamp = file_stamp(path)
         except OSError:  # a link to nowhere: reading it will say so
             stamp = {"bytes": -1, "mtime_ns": -1}
-        digest.update(f"{path.name}\0{stamp['bytes']}\0{stamp['mtime_ns']}\n".encode())
+        digest.update(f"{path.name}\0{stamp['bytes']}\0{stamp['mtime_ns']}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

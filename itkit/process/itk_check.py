@@ -213,8 +213,7 @@ def collect(params: CheckParams, run: Collected) -> Report:
     elif params.mode == "delete":
         done = _delete(params, run, by_case)
     else:
-        good = [by_case[record.case_id] for record in run.records if record.status == "done"]
-        done = _transfer(params, run, good, lines)
+        done = _transfer(params, run, by_case, lines)
     return done if params.report is None else _with_report(done, params.report, run)
 
 
@@ -265,39 +264,50 @@ def _is_doomed(record: Record, params: CheckParams) -> bool:
     return bool(record.facts.get("breaks_rule")) if is_sample else params.delete_unreadable
 
 
-def _transfer(params: CheckParams, run: Collected, jobs: Sequence[Job], lines: Sequence[str]) -> Report:
+def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job], lines: Sequence[str]) -> Report:
     """Copy or link whole samples: one part in the way, or one that can't be moved, holds its partner back too."""
     assert params.output is not None
-    output, existing = params.output, run.options["existing"]
-    is_link = params.mode == "symlink"
-    moves = [
-        [(file.path, output / base if name == _FLAT else output / name / base) for name, file in job.inputs.items()]
-        for job, base in ((job, Path(job.case_id).parent) for job in jobs)
-    ]
-    if existing == "error":
-        standing = [folder / path.name for sample in moves for path, folder in sample if _exists(folder / path.name)]
-        if standing:
-            first = f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}"
-            return Report((*lines, f"{first}; nothing was {_PAST[params.mode]}"), 2)
+    output, existing, is_link = params.output, run.options["existing"], params.mode == "symlink"
+    moves = [(record, _moves(by_case[record.case_id], output)) for record in run.records]
+    valid = [sample for record, sample in moves if record.status == "done"]
+    standing = [final for sample in valid for _, final in sample if _exists(final)]
+    if existing == "error" and standing:
+        first = f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}"
+        return Report((*lines, f"{first}; nothing was {_PAST[params.mode]}"), 2)
     problems: list[str] = []
     planned: list[str] = []
-    for sample in moves:
+    for sample in valid:
         found = [
             problem
-            for path, folder in sample
-            for problem in obstacles(path, folder, is_link=is_link, replace=existing == "redo")
+            for path, final in sample
+            for problem in obstacles(path, final.parent, is_link=is_link, replace=existing == "redo")
         ]
         if _is_dry(run) and not found:
-            planned += [f"would {_VERB[params.mode]} {path} to {folder / path.name}" for path, folder in sample]
-        for path, folder in sample if not (found or _is_dry(run)) else ():
-            found += link_unit(path, folder) if is_link else copy_unit(path, folder)
+            planned += [f"would {_VERB[params.mode]} {path} to {final}" for path, final in sample]
+        for path, final in sample if not (found or _is_dry(run)) else ():
+            found += link_unit(path, final.parent) if is_link else copy_unit(path, final.parent)
         problems += found[:1]
-    count = f"{len(jobs) - len(problems)} valid samples to {output}"
+    count = f"{len(valid) - len(problems)} valid samples to {output}"
+    wrong = [
+        record.case_id
+        for record, sample in moves
+        if record.status != "done" and any(_exists(final) for _, final in sample)
+    ]
+    notes = [f"{output} still holds {len(wrong)} samples that do not conform ({', '.join(wrong)})"] if wrong else []
     code = 1 if problems else 0
     if _is_dry(run):
-        return Report((*lines, *problems, *planned, f"would {_VERB[params.mode]} {count}"), code)
+        return Report((*lines, *problems, *planned, *notes, f"would {_VERB[params.mode]} {count}"), code)
     index = refresh_index_if_writable(output) if output.is_dir() else ()
-    return Report((*lines, *problems, f"{_PAST[params.mode]} {count}", *index), code)
+    return Report((*lines, *problems, *notes, f"{_PAST[params.mode]} {count}", *index), code)
+
+
+def _moves(job: Job, output: Path) -> list[tuple[Path, Path]]:
+    """Return the files of a sample, and where they go."""
+    base = Path(job.case_id).parent
+    return [
+        (file.path, (output / base if name == _FLAT else output / name / base) / file.path.name)
+        for name, file in job.inputs.items()
+    ]
 
 
 def _exists(path: Path) -> bool:

@@ -41,6 +41,11 @@ from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import cast, orient, oriented_grid, require_one_grid, resampled_grid
 
+_SAME_PLACE = 1e-6
+"""Part of a voxel by which rounding may move a grid."""
+_BYTES_PER_INDEX = 64
+"""Tables of the separable passes, for each index along each axis of the result."""
+
 
 class ResampleParams(OutputParams):
     """Resample images and labels to a voxel spacing, a size, or the grids of reference files."""
@@ -129,6 +134,8 @@ def resample(
     if volume.geometry.orientation != grid.orientation:
         turned = orient(volume, grid.orientation, threads=threads)
         volume = turned if axis_aligned_indices(turned.geometry, grid) is not None else volume
+    if volume.geometry.same_grid(grid, tol_mm=_SAME_PLACE * min(grid.spacing_zyx)):
+        return volume.with_array(volume.array_zyx, grid)  # to interpolate would round what doubles can't hold
     if antialias and volume.kind == "image":
         volume = _smoothed(volume, grid, threads)
     nearest = volume.kind == "label" or interpolation == "nearest"
@@ -243,6 +250,7 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
         out_voxels = math.prod(grid.size_zyx)
         voxels = item.nbytes // itemsize
         total += (voxels + out_voxels) * (itemsize + (16 if slow else itemsize))
+        total += _BYTES_PER_INDEX * sum(grid.size_zyx)
     return total
 
 

@@ -308,8 +308,6 @@ def run_errand(task: Task, errand: _Errand) -> TaskResult | None:
     begun.clear()
     if run_folder is not None and not _is_open(run_folder):  # the run has ended meanwhile: nobody wants the files
         shutil.rmtree(run_folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            run_folder.parent.rmdir()
     return result
 
 

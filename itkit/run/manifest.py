@@ -13,6 +13,7 @@ from typing import Any
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
 from itkit.io.layouts import STATE_FOLDER
+from itkit.io.meta import json_line
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,13 @@ class Manifest:
         return self.dest / STATE_FOLDER / name
 
     def latest_done(self, operation: str) -> dict[str, Record]:
-        """Newest finished record of each case of one operation; a torn or foreign line is passed over."""
+        """Newest finished record of each case of one operation; a torn or foreign line is passed over.
+
+        Raises
+        ------
+        LayoutError
+            When a manifest can't be read.
+        """
         newest: dict[str, Record] = {}
         for line in self._lines():
             if line.get("operation") == operation and line.get("status") == "skipped":
@@ -44,7 +51,7 @@ class Manifest:
     def _lines(self) -> Iterator[Mapping[str, Any]]:
         parsed: list[tuple[float, int, Mapping[str, Any]]] = []
         for path in sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in _text(path).splitlines():
                 try:
                     value = json.loads(line)
                 except ValueError:
@@ -63,6 +70,13 @@ class Manifest:
             When the manifest can't be written.
         """
         append_line(self.path, {"operation": operation, "time": time.time(), **line_of(record)})
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise LayoutError(f"{path}: can't be read ({error.strerror or error}); move it away") from error
 
 
 def line_of(record: Record) -> dict[str, Any]:
@@ -85,7 +99,10 @@ def record_of(line: Mapping[str, Any]) -> Record:
         message=line.get("message", ""),
         key=line.get("key", ""),
         inputs=line.get("inputs", {}),
-        outputs=tuple(line.get("outputs", ())),
+        outputs=tuple(
+            {**output, "path": str(output["path"]), "bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
+            for output in line.get("outputs", ())
+        ),
         facts=line.get("facts", {}),
         warnings=tuple(line.get("warnings", ())),
         took_s=line.get("took_s", 0.0),
@@ -100,7 +117,7 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     LayoutError
         When the file can't be written; a part of a line is taken back.
     """
-    data = (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    data = (json_line(value) + "\n").encode()
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:

@@ -22,7 +22,7 @@ from itkit.run.manifest import Manifest
 from itkit.run.options import RunOptions
 from itkit.run.progress import EventSink, Summary, case_event, start_event, summary_of
 from itkit.run.resources import available_cores, available_memory
-from itkit.run.stage import Move, Stage, is_unchanged, recover
+from itkit.run.stage import Move, Stage, alone, is_unchanged, recover
 from itkit.run.worker import Task, TaskResult, describe_inputs, reads_of
 
 RUN_FILE = "run.json"
@@ -76,6 +76,8 @@ def execute(
         When nothing can run; nothing has been written then.
     """
     options = options or RunOptions()
+    if options.dask is not None:  # workers may stand in another folder
+        params = type(params).model_validate(params.absolute_values())
     emit = on_event or (lambda _: None)
     plan = _sharded(operation.plan(params), options)
     _refuse(operation, plan, options)
@@ -266,6 +268,8 @@ class _Session:
         dest = stage.manifest.dest
         old = decision.before.outputs if decision.before else ()
         folders = {place(target.folder) for target in decision.job.targets.values()}
+        if self.operation.replaces_all:
+            folders.add(place(dest))
         stale = [
             place(dest / item["path"])
             for item in old
@@ -317,6 +321,12 @@ class _Session:
     ) -> Report:
         """Write the index and the operation's sidecars; where that fails, the volumes stand and the report says so."""
         records.sort(key=lambda record: record.case_id)
+        with alone(manifest) if manifest is not None else contextlib.nullcontext():
+            return self._describe(records, manifest, confirm)
+
+    def _describe(
+        self, records: list[Record], manifest: Manifest | None, confirm: Callable[[str], bool] | None
+    ) -> Report:
         try:
             standing = manifest.latest_done(self.operation.name) if manifest is not None else {}
             if manifest is not None and standing:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +20,7 @@ from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
 from itkit.io.disk import commit_files
 from itkit.io.layouts import STATE_FOLDER
-from itkit.io.meta import file_stamp
+from itkit.io.meta import file_stamp, json_line
 from itkit.run.manifest import Manifest, line_of, record_of
 
 _JOURNAL = "journal.json"
@@ -56,20 +56,21 @@ class Stage:
         """
         root = manifest.dest / STATE_FOLDER / "tmp"
         try:
-            folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
-            folder.mkdir(parents=True)
-            lock = (folder / "lock").open("wb", buffering=0)
-            lock.write(_node().encode())
+            while True:
+                folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
+                folder.mkdir(parents=True)
+                lock = (folder / "lock").open("wb", buffering=0)
+                lock.write(_node().encode())
+                if _own(lock):
+                    return cls(folder, manifest, operation, lock)
+                lock.close()  # another run has seen it before it was locked, and removes it as a dead run's
         except OSError as error:
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
-        _try_lock(lock)
-        return cls(folder, manifest, operation, lock)
 
     def close(self) -> None:
-        """Remove the folder, and its parent where no other run uses it."""
+        """Remove the folder; its parent stays, another run may be about to use it."""
         self.lock.close()
         _remove_tree(self.folder)
-        _remove_if_empty(self.folder.parent)
 
     def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> None:
         """Give a case's files their final names, remove the stale ones, and note the case as done.
@@ -88,7 +89,7 @@ class Stage:
         journal = self.folder / _JOURNAL
         try:
             with journal.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False))
+                file.write(json_line(line))
                 file.flush()
                 os.fsync(file.fileno())
             commit_files([(move.staged, move.final) for move in moves])
@@ -111,7 +112,8 @@ def _remove(paths: Sequence[Path]) -> None:
 def _remove_tree(folder: Path) -> None:
     import shutil  # a run that has no destination starts without
 
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # even so: when an interrupt comes between
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -138,7 +140,6 @@ def recover(manifest: Manifest) -> None:
                 continue  # a live run's
             _finish_journal(folder, manifest)
             _remove_tree(folder)
-    _remove_if_empty(root)
 
 
 def _finish_journal(folder: Path, manifest: Manifest) -> None:
@@ -163,6 +164,34 @@ def is_unchanged(path: Path, output: Mapping[str, Any]) -> bool:
         return file_stamp(path) == {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def alone(manifest: Manifest) -> Iterator[None]:
+    """Wait until no other run describes the destination: each reads what all have made, and writes it."""
+    state = manifest.dest / STATE_FOLDER
+    with contextlib.ExitStack() as stack:
+        if state.is_dir():
+            with contextlib.suppress(ImportError, OSError):  # no locks on this system: runs one after another are right
+                import fcntl
+
+                fcntl.flock(stack.enter_context((state / "collect.lock").open("ab")), fcntl.LOCK_EX)
+        yield
+
+
+def _own(lock: IO[bytes]) -> bool:
+    """Lock a file that this run has just made; ``False`` where another run holds it or has removed it."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))  # noqa: PTH116 - of an open file
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # this file system has no locks
+        return True
 
 
 def _try_lock(file: IO[bytes]) -> bool:

@@ -254,3 +254,16 @@ def test_contradictions_are_refused(tmp_path, values, message):
     write_pair(tmp_path, "a")
     with pytest.raises(ParamsError, match=message):
         check(tmp_path, **values)
+
+
+def test_half_a_copy_is_made_again_and_what_no_longer_conforms_is_named(tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_pair(raw, "small", Geometry((4, 8, 8), (1.0, 1.0, 1.0)))
+    write_pair(raw, "large", Geometry((9, 8, 8), (1.0, 1.0, 1.0)))
+    check(raw, mode="copy", output=out)
+    half = out / "image" / "large.nii.gz"
+    half.write_bytes(half.read_bytes()[:-9])
+    result = check(raw, mode="copy", output=out, min_size=(5, -1, -1))
+    assert result.exit_code == 0
+    assert half.read_bytes() == (raw / "image" / "large.nii.gz").read_bytes()
+    assert f"{out} still holds 1 samples that do not conform (small)" in result.summary.lines

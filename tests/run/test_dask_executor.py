@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Targe
 from itkit.core.params import Params
 from itkit.io.layouts import find_volumes
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.run import dask_executor
+from itkit.run import dask_executor, runner
 from itkit.run.options import RunOptions
 from itkit.run.resources import BASE_BYTES, available_cores
 from itkit.run.runner import execute
@@ -277,13 +278,25 @@ def test_a_case_that_outlives_its_run_leaves_nothing_behind(tmp_path, cluster):
     assert not (tmp_path / "marks" / "b-slept").exists()  # Dask can't interrupt it
     wait_for((tmp_path / "marks" / "b-slept").exists, "b was interrupted")
     time.sleep(0.5)
-    assert not list((tmp_path / "out" / ".itkit").glob("tmp"))
+    assert not list((tmp_path / "out" / ".itkit").glob("tmp/*"))
+
+
+def test_paths_may_be_relative_though_workers_stand_elsewhere(tmp_path, cluster, monkeypatch):
+    write_cases(tmp_path / "in", "a")
+    monkeypatch.chdir(tmp_path)
+    assert statuses(run(tmp_path, {"source": Path("in"), "dest": Path("out")}, dask=cluster)) == {"a": "done"}
 
 
 def test_workers_that_lack_the_files_the_version_or_the_code_say_so(tmp_path, cluster, monkeypatch):
     write_cases(tmp_path / "in", "a")
-    monkeypatch.chdir(tmp_path)
-    result = run(tmp_path, {"dest": Path("out")}, dask=cluster)
+    task = runner._Session._task
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            runner._Session,
+            "_task",
+            lambda *values: replace(task(*values), stage=tmp_path / "not mounted" / "run" / "1"),
+        )
+        result = run(tmp_path, dask=cluster)
     assert "does not see the destination" in messages(result)["a"]
     assert attempts(tmp_path) == {}
 

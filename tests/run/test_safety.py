@@ -1,14 +1,19 @@
 """Nothing of a user is overwritten, nothing hides behind something else, nothing is claimed that was not written."""
 
 import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from helpers import BIN, tree
 
 import itkit
 from itkit.core.errors import LayoutError, MissingExtraError, ParamsError
-from itkit.core.volume import Geometry
+from itkit.core.volume import Geometry, Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.run.options import RunOptions
 from itkit.testing import phantoms
@@ -191,3 +196,141 @@ def test_rerun_works_from_any_folder(tmp_path, command):
     assert command("itk_orient", "raw", "out", "LPI", cwd=tmp_path)[0] == 0
     assert command("itkit", "rerun", tmp_path / "out" / "orient_configs.json", cwd="/")[0] == 0
     assert read_volume(tmp_path / "out" / "image" / "case_00.mha").geometry.orientation == "LPI"
+
+
+def test_a_pipe_is_a_named_failure(tmp_path, command):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    for name in ("pipe.mha", "pipe2.mhd"):
+        os.mkfifo(tmp_path / "raw" / "image" / name)
+    code, _, stderr = command("itk_orient", tmp_path / "raw" / "image", tmp_path / "out", "RAS")
+    assert code == 1
+    assert stderr.count("no regular file") == 2
+    assert (tmp_path / "out" / "case_00.mha").exists()
+    assert command("itk_check", "symlink", tmp_path / "raw" / "image", "-o", tmp_path / "links")[0] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_complex_voxels_are_a_named_failure(tmp_path, workers):
+    write_volume(phantoms.noise(Geometry((4, 5, 6), (1.0, 1.0, 1.0))), tmp_path / "raw" / "good.mha")
+    sitk.WriteImage(sitk.Image([4, 5, 6], sitk.sitkComplexFloat32), str(tmp_path / "raw" / "wave.nii"))
+    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS", workers=workers)
+    assert [record.status for record in result.records] == ["done", "failed"]
+    assert "complex" in result.records[1].message
+    assert itkit.run("itk_check", mode="check", sample_folder=tmp_path / "raw").exit_code == 1
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_names_that_are_no_text_are_worked_on(tmp_path, command, locale):
+    name = os.fsdecode(b"p\xfc")
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    for folder in ("image", "label"):
+        path = tmp_path / "raw" / folder / "case_00.nii.gz"
+        path.with_name(f"{name}.nii.gz").write_bytes(path.read_bytes())
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for status in ("2 done, 0 skipped", "0 done, 2 skipped"):
+        code, stdout, stderr = command("itk_resample", "dataset", raw, out, "--size", 4, 4, 4, "--mp", env=locale)
+        assert (code, stderr) == (0, "")
+        assert status in stdout
+    assert {path.stem for path in (out / "image").iterdir()} == {"case_00", name}
+    assert f"image/{name}.mha" in json.loads((out / "series_meta.json").read_text())
+    code, stdout, stderr = command(
+        "itk_check", "check", raw, "--min-size", 999, -1, -1, "--report", "r.csv", env=locale, cwd=tmp_path
+    )
+    assert (code, "Traceback" in stderr) == (1, False)
+    assert r"p\udcfc: size" in stdout
+
+
+def test_linked_folders_are_sources_of_their_own_and_loops_end(tmp_path):
+    write_volume(phantoms.noise(Geometry((4, 5, 6), (1.0, 1.0, 1.0))), tmp_path / "raw" / "one" / "a.mha")
+    (tmp_path / "raw" / "two").symlink_to("one")
+    (tmp_path / "raw" / "one" / "loop").symlink_to("..")
+    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS")
+    assert [record.case_id for record in result.records] == ["one/a", "two/a"]
+
+
+def test_patches_of_another_layout_are_removed(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    foreign = tmp_path / "out" / "case_00" / "notes.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    common = {"src_folder": tmp_path / "raw", "dst_folder": tmp_path / "out", "patch_size": 4, "patch_stride": 4}
+    for more, places in (
+        ({}, "case_00/"),
+        ({"layout": "dataset"}, ("image/", "label/")),
+        ({"store": "zarr"}, "case_00.zarr.zip"),
+        ({}, "case_00/"),
+    ):
+        assert itkit.run("itk_patch", **common, pad=True, **more).exit_code == 0
+        files = [name for name in tree(tmp_path / "out") if name.endswith((".mha", ".zip"))]
+        assert files
+        assert all(name.startswith(places) for name in files)
+    assert foreign.exists()
+
+
+def test_large_integers_survive_a_turn_onto_their_own_grid(tmp_path):
+    values = np.array([0, 2**64 - 1, 2**63, 2**53 + 1], np.uint64).reshape(1, 1, 4)
+    write_volume(Volume(values, Geometry((1, 1, 4), (1.0, 1.0, 1.0))), tmp_path / "raw" / "a.mha")
+    itkit.run("itk_resample", mode="image", source_folder=tmp_path / "raw", dest_folder=tmp_path / "out", orient="RAS",
+              size=(1, 1, 4))  # fmt: skip
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.mha").array_zyx, values[:, :, ::-1])
+
+
+def test_tables_of_an_axis_count_as_memory(tmp_path):
+    write_volume(phantoms.noise(Geometry((1, 1, 1), (1.0, 1.0, 1.0))), tmp_path / "raw" / "a.mha")
+    result = itkit.run("itk_resample", mode="image", source_folder=tmp_path / "raw", dest_folder=tmp_path / "out",
+                       size=(1, 1, 10**8), max_memory=1 << 30)  # fmt: skip
+    assert "needs about" in result.records[0].message
+
+
+@pytest.mark.parametrize("progress", ["json", "none"])
+def test_output_that_can_not_be_written_is_said(tmp_path, progress):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    words = [BIN / "itk_check", "check", tmp_path / "raw", "--progress", progress]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: the output can't be written (No space left on device)"
+
+
+def test_a_closed_standard_input_is_no_fault(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    line = f"'{BIN / 'itk_check'}' delete '{tmp_path / 'raw'}' --min-size 999 -1 -1 <&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "nothing deleted: not confirmed" in done.stdout
+
+
+def test_a_manifest_that_is_none_refuses_and_foreign_lines_are_passed_over(tmp_path, command):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    manifest = tmp_path / "out" / ".itkit" / "manifest.jsonl"
+    manifest.mkdir(parents=True)
+    code, _, stderr = command("itk_orient", tmp_path / "raw", tmp_path / "out", "RAS")
+    assert (code, len(stderr.splitlines())) == (2, 1)
+    assert "manifest.jsonl: can't be read" in stderr
+    manifest.rmdir()
+    line = {"time": 9e9, "operation": "itk_orient", "status": "done", "case": "case_00", "outputs": [{"path": "x"}]}
+    manifest.write_text(json.dumps(line))
+    assert command("itk_orient", tmp_path / "raw", tmp_path / "out", "RAS")[0] == 0
+
+
+def test_all_behind_two_dashes_are_names(tmp_path, command):
+    phantoms.write_dataset(tmp_path / "-raw", 1)
+    assert command("itk_orient", "--ext", "keep", "--", "-raw", "-out", "LPI", cwd=tmp_path)[0] == 0
+    assert (tmp_path / "-out" / "image" / "case_00.nii.gz").exists()
+
+
+def test_shards_at_once_describe_all_that_they_made(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 6)
+    words = [BIN / "itk_patch", tmp_path / "raw", tmp_path / "out", "--patch-size", "4", "--patch-stride", "4", "--pad"]
+    for _ in range(3):
+        shards = [
+            subprocess.Popen([*words, "--shard", f"{number}/6"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for number in range(1, 7)
+        ]
+        assert [shard.communicate()[1] for shard in shards] == [b""] * 6
+        assert [shard.returncode for shard in shards] == [0] * 6
+        cases = json.loads((tmp_path / "out" / "crop_meta.json").read_text())["patch_meta"]
+        files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mha")}
+        assert len(cases) == 6
+        assert json.loads((tmp_path / "out" / "series_meta.json").read_text()).keys() == files
+        shutil.rmtree(tmp_path / "out")
