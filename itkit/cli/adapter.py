@@ -197,7 +197,7 @@ def parse(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = 
     given = vars(build_parser(operation, prog=prog).parse_intermixed_args(_join_values(argv, operation)))
     given = {name: value for name, value in given.items() if value not in ([], None)}
     if "config" in given:
-        given = {**read_config(Path(given["config"])), **given}
+        given = {**read_config(Path(given["config"]), operation), **given}
     run_names = RunOptions.model_fields.keys()
     own = {name: value for name, value in given.items() if name not in run_names}
     common = {name: value for name, value in given.items() if name in run_names}
@@ -244,13 +244,15 @@ def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
     return f"{label}{axis}: {message[:1].lower()}{message[1:]}; got {got!r}"
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read parameters from a TOML or JSON file; names may use ``-`` or ``_``.
+def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
+    """Read an operation's parameters from a TOML or JSON file, or from what a run of it wrote.
+
+    Names may use ``-`` or ``_``; positional ones are those of the help or of the model.
 
     Raises
     ------
     ParamsError
-        When the file is missing or malformed.
+        When the file is missing or malformed, or holds what is no parameter.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -261,7 +263,24 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ParamsError(f"--config {path}: {error}") from error
     if not isinstance(values, dict):
         raise ParamsError(f"--config {path}: expected names and values")
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+    if isinstance(values.get("params"), dict) and "operation" in values:
+        if values["operation"] != operation.name:
+            raise ParamsError(f"--config {path}: describes a run of {values['operation']}, not of {operation.name}")
+        values = {**values.get("options", {}), **values["params"]}
+    fields = {**operation.params.model_fields, **RunOptions.model_fields}
+    shown = {_metavar(name, field): name for name, field in fields.items() if marker(field, Positional) is not None}
+    known = {name.replace("-", "_"): name for name in fields} | shown
+    given = {}
+    for name, value in values.items():
+        key = str(name).replace("-", "_")
+        if key not in known:
+            import difflib
+
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ParamsError(f"--config {path}: unknown parameter {name!r}{hint}")
+        given[known[key]] = value
+    return given
 
 
 def _toml() -> Any:

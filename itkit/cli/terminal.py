@@ -163,5 +163,5 @@ class Terminal:
     def _summary(self, event: Event) -> None:
         self.close()
         for line in event["lines"]:
-            self._say(line, error=False)
+            self._say(line, error=line.startswith("error:"))
         self._say(event["text"], error=False)

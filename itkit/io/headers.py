@@ -106,7 +106,7 @@ def _whole_header(
 
 def _read_nifti(descriptor: int, head: bytes, path: Path, size: int, *, compressed: bool) -> Header:
     if head[:2] == _GZIP_MAGIC and not compressed:
-        raise UnsupportedHeader(f"{path}: a gzip stream under another extension")
+        raise ReadError(f"{path}: a gzip stream under another extension; rename it to .nii.gz")
     if not compressed:
         return nifti.parse_nifti(head, path, size)
     try:

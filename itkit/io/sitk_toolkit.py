@@ -139,7 +139,7 @@ def smallest_integer(lowest: float, highest: float) -> np.dtype[Any]:
         info = np.iinfo(name)
         if info.min <= lowest and highest <= info.max:
             return np.dtype(name)
-    raise LabelError(f"no integer type holds the range {lowest:g} … {highest:g}")
+    raise LabelError(f"no integer type holds the range {lowest:g} … {highest:g}; renumber its classes")
 
 
 def write_volume(

@@ -50,7 +50,9 @@ def resampled_grid(
             spacing = float(spacing_zyx[axis])
             size = max(1, math.floor(round(min(old_size * old_spacing / spacing, 2.0**62), 6) + 0.5))
             if size >= _LONGEST_AXIS:
-                raise ResourceError(f"spacing {spacing:g} mm gives {size:.2g} voxels along axis {'ZYX'[axis]}")
+                raise ResourceError(
+                    f"spacing {spacing:g} mm gives {size:.2g} voxels along axis {'ZYX'[axis]}; choose a coarser one"
+                )
         elif size_zyx[axis] > 0:
             size = int(size_zyx[axis])
             spacing = old_spacing if size == old_size else old_size * old_spacing / size

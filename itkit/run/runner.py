@@ -80,7 +80,7 @@ def execute(
         params = type(params).model_validate(params.absolute_values())
     emit = on_event or (lambda _: None)
     plan = _sharded(operation.plan(params), options)
-    _refuse(operation, plan, options)
+    _refuse(params, plan, options)
     key = params.content_key(
         operation=operation.name,
         version=operation.version,
@@ -108,13 +108,16 @@ def _sharded(plan: Plan, options: RunOptions) -> Plan:
     return replace(plan, jobs=plan.jobs[index - 1 :: count])
 
 
-def _refuse(operation: Operation[Any], plan: Plan, options: RunOptions) -> None:
+def _refuse(params: Params, plan: Plan, options: RunOptions) -> None:
     if options.strict and plan.unpaired:
         names = ", ".join(f"{item.path.name} (no {item.lacks})" for item in plan.unpaired)
         raise LayoutError(f"--strict: {len(plan.unpaired)} files have no partner: {names}")
     if not plan.jobs and not (options.shard and options.shard != "1/1") and plan.dest is not None:
         lone = f"; {len(plan.unpaired)} files have no partner" if plan.unpaired else ""
-        raise LayoutError(f"{operation.name}: no volume to work on was found in the source{lone}")
+        deeper = ", or add -r for its sub-folders" if "recursive" in type(params).model_fields else ""
+        raise LayoutError(
+            f"no volume to work on was found in the source{lone}; give the folder that holds the files{deeper}"
+        )
     if len({job.case_id for job in plan.jobs}) < len(plan.jobs):
         twice = next(case for case, count in Counter(job.case_id for job in plan.jobs).items() if count > 1)
         raise LayoutError(f"two cases of the source share the id {twice!r}; rename or move one of them")

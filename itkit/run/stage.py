@@ -59,11 +59,12 @@ class Stage:
             while True:
                 folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
                 folder.mkdir(parents=True)
-                lock = (folder / "lock").open("wb", buffering=0)
-                lock.write(_node().encode())
-                if _own(lock):
-                    return cls(folder, manifest, operation, lock)
-                lock.close()  # another run has seen it before it was locked, and removes it as a dead run's
+                with contextlib.suppress(FileNotFoundError):  # another run removes what it sees before it is locked
+                    lock = (folder / "lock").open("wb", buffering=0)
+                    lock.write(_node().encode())
+                    if _own(lock):
+                        return cls(folder, manifest, operation, lock)
+                    lock.close()
         except OSError as error:
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
 
@@ -98,8 +99,8 @@ class Stage:
         except (OSError, LayoutError) as error:
             journal.unlink(missing_ok=True)
             _remove([move.final for move in moves if not move.staged.exists()])
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise WriteError(f"{record.case_id}: can't be moved into place ({reason or error})") from error
+            reason = f"{error.filename2 or error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            raise WriteError(f"{record.case_id}: can't be moved into place ({reason})") from error
 
 
 def _remove(paths: Sequence[Path]) -> None:

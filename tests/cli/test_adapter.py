@@ -70,8 +70,24 @@ def test_explicit_beats_file_beats_default(tmp_path):
     params, options = parse(load("itk_resample"), argv)
     assert (params.spacing, str(params.dest_folder), options.workers) == ((2.0, 2.0, 2.0), "there", 5)
     config.write_text("spacin = 1")
-    with pytest.raises(ParamsError, match="unknown parameter 'spacin'"):
+    with pytest.raises(ParamsError, match=r"run\.toml: unknown parameter 'spacin'; did you mean 'spacing'"):
         parse(load("itk_resample"), argv)
+
+
+def test_a_file_may_name_what_the_help_names_and_may_be_what_a_run_wrote(tmp_path, command):
+    config = tmp_path / "run.json"
+    config.write_text('{"mode": "image", "source": "a", "dest": "b"}')
+    from itkit.testing import phantoms
+
+    params, _ = parse(load("itk_resample"), ["--config", str(config)])
+    assert (str(params.source_folder), str(params.dest_folder)) == ("a", "b")
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    assert command("itk_orient", "raw", "out", "RAI", "--seed", 4, cwd=tmp_path)[0] == 0
+    told = tmp_path / "out" / "orient_configs.json"
+    params, options = parse(load("itk_orient"), ["--config", str(told), "--ext", ".nii"])
+    assert (params.orient, params.ext, params.src_dir, options.seed) == ("RAI", ".nii", tmp_path / "raw", 4)
+    with pytest.raises(ParamsError, match="describes a run of itk_orient, not of itk_resample"):
+        parse(load("itk_resample"), ["--config", str(told)])
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
