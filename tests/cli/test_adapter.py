@@ -76,7 +76,7 @@ def test_explicit_beats_file_beats_default(tmp_path):
 
 def test_a_file_may_name_what_the_help_names_and_may_be_what_a_run_wrote(tmp_path, command):
     config = tmp_path / "run.json"
-    config.write_text('{"mode": "image", "source": "a", "dest": "b"}')
+    config.write_text('{"mode": "image", "source": "a", "dest": "b", "size": [1, 2, 3]}')
     from itkit.testing import phantoms
 
     params, _ = parse(load("itk_resample"), ["--config", str(config)])
