@@ -127,7 +127,7 @@ class _Native:
 
     def __init__(self, file: BinaryIO, plain: NDArray[np.uint8], threads: int) -> None:
         self.file, self.plain, self.threads = file, plain, min(threads, MOST_THREADS)
-        room = _READ_BYTES + (LEAST_INPUT if self.threads == 1 else self.threads * SEGMENT_BYTES)
+        room = _READ_BYTES + (LEAST_INPUT if self.threads == 1 else (self.threads + 1) * SEGMENT_BYTES)
         self.buffer = np.empty(room, np.uint8)
         self.at = self.end = 0  # of what was read and not used
         self.is_last = False

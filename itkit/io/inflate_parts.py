@@ -30,6 +30,8 @@ SEGMENT_BYTES = 2 << 20
 _LEAST_SEGMENT_BYTES = 1 << 18
 _MOST_PER_BYTE = 8
 """Output of a byte of input up to which threads are of use: what shrinks more is read in no time."""
+_FIRST_SHARE = 1.2
+"""Of the thread that knows what lies before its share, by those of others, which have bytes to find and fill in."""
 _MOST_MISSES = 3
 MOST_THREADS = 8
 """More would ask for more memory (12 MB each) than the time is worth."""
@@ -109,37 +111,35 @@ class Team:
         self, inflater: Inflater, source: NDArray[np.uint8], output: Output, *, is_last: bool
     ) -> tuple[int, int]:
         """Inflate a share of the input for each thread, or less; give the status and the bytes that were used."""
-        shares = min(self._threads, source.size // _LEAST_SEGMENT_BYTES)
-        bits = 8 * min(SEGMENT_BYTES, source.size // shares)
-        shares = min(shares, 8 * source.size // bits)
-        self._prepare(shares)
-        assert self._pool is not None
-        others = [self._pool.submit(self._segment, k, source, k * bits, is_last) for k in range(1, shares)]
+        others = min(self._threads, source.size // _LEAST_SEGMENT_BYTES) - 1
+        share = min(8 * SEGMENT_BYTES, int(8 * source.size / (others + _FIRST_SHARE)))
+        first = int(_FIRST_SHARE * share)
+        pool = self._prepare(others)
+        tasks = [pool.submit(self._segment, k, source, first + k * share, share, is_last) for k in range(others)]
         try:
-            status, used, bit = inflate_part(inflater, source, output, is_last=is_last, stop=bits)
+            status, used, bit = inflate_part(inflater, source, output, is_last=is_last, stop=first)
         finally:
-            segments = [other.result() for other in others]  # none is at work on what is not there any more
+            segments = [task.result() for task in tasks]  # none is at work on what is not there any more
         if status != STOPPED:
             return status, used
         status, end = self._join(segments, output, bit)
         self._misses = 0 if end != bit else self._misses + 1
         return status, inflater.begin(source.ctypes.data, end) if end != bit else used
 
-    def _prepare(self, shares: int) -> None:
+    def _prepare(self, others: int) -> ThreadPoolExecutor:
         from concurrent.futures import ThreadPoolExecutor
 
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads - 1)
-        while len(self._inflaters) < shares - 1:
+        self._pool = self._pool or ThreadPoolExecutor(self._threads)
+        while len(self._inflaters) < others:
             self._inflaters.append(Inflater())
             self._units.append(np.empty(WINDOW + _MOST_PER_BYTE * SEGMENT_BYTES, np.uint16))
+        return self._pool
 
-    def _segment(self, share: int, source: NDArray[np.uint8], start: int, is_last: bool) -> Segment:
-        units = self._units[share - 1]
-        return self._inflaters[share - 1].segment(
-            source.ctypes.data, source.size, start, start + start // share, units.ctypes.data, units.size,
-            is_last=is_last,
-        )  # fmt: skip
+    def _segment(self, k: int, source: NDArray[np.uint8], start: int, length: int, is_last: bool) -> Segment:
+        units = self._units[k]
+        return self._inflaters[k].segment(
+            source.ctypes.data, source.size, start, start + length, units.ctypes.data, units.size, is_last=is_last
+        )
 
     def _join(self, segments: list[Segment], output: Output, bit: int) -> tuple[int, int]:
         """Take in the segments that begin where the one before ends; give the last one's status and end."""
@@ -150,15 +150,16 @@ class Team:
             fits = segment.made <= output.plain.size - made and made - output.begin >= WINDOW
             if segment.status not in (STOPPED, ENDED) or segment.begin != bit or not fits or status == ENDED:
                 break
-            window = np.array(output.plain[made - WINDOW : made])  # its last bytes, at least, are there by now
             status, bit = segment.status, segment.end
-            tail = min(WINDOW, segment.made)
-            begin = units.ctypes.data + 2 * WINDOW
-            resolve(
-                begin + 2 * (segment.made - tail), tail, window.ctypes.data, output.address(made + segment.made - tail)
-            )
-            task = self._pool.submit(self._resolve, begin, segment.made - tail, window, output, made, segment.made)
-            resolved.append((task, segment.made))
+            window = np.array(output.plain[made - WINDOW : made])
+            open_until = max(0, segment.made - WINDOW)
+            self._resolve(units, open_until, segment.made, window, output, made)  # the next one's window
+            for start in range(0, segment.made, _PART_BYTES):
+                stop = min(start + _PART_BYTES, segment.made)
+                task = self._pool.submit(
+                    self._resolve, units, start, min(stop, open_until), window, output, made, checked_until=stop
+                )
+                resolved.append((task, stop - start))
             made += segment.made
         for task, count in resolved:
             output.value = output.checksum.combine(output.value, task.result(), count)
@@ -166,10 +167,15 @@ class Team:
         return status, bit
 
     @staticmethod
-    def _resolve(begin: int, count: int, window: NDArray[np.uint8], output: Output, made: int, whole: int) -> int:
-        """Fill in the rest of a segment and take the checksum of all of it."""
-        resolve(begin, count, window.ctypes.data, output.address(made))
-        return output.checksum.of(output.plain[made : made + whole])
+    def _resolve(
+        units: NDArray[np.uint16], start: int, stop: int, window: NDArray[np.uint8], output: Output, made: int,
+        checked_until: int = 0,
+    ) -> int:  # fmt: skip
+        """Fill in some bytes of a segment that begins at a place of the output; give the checksum of some."""
+        if start < stop:
+            address = units.ctypes.data + units.itemsize * (WINDOW + start)
+            resolve(address, stop - start, window.ctypes.data, output.address(made + start))
+        return output.checksum.of(output.plain[made + start : made + max(start, checked_until)])
 
 
 __all__ = ["SEGMENT_BYTES", "Output", "Team", "inflate_part"]
