@@ -1,8 +1,9 @@
 /* A piece from the middle of a DEFLATE stream, decoded before what lies in front of it is known: so threads share one.
  *
  * As pugz does (Kerbiriou and Chikhi, "Parallel decompression of gzip-compressed files and random access to DNA
- * sequences", HiCOMB 2019): the start of a block is searched for, and bytes that a match takes from the 32 KiB before it
- * become units that name their place there. Where the piece before ends shows whether the start was one. */
+ * sequences", arXiv:1905.07224; github.com/Piezoid/pugz): the start of a block is searched for, and bytes that a match
+ * takes from the 32 KiB before it become units that name their place there. Where the piece before ends shows whether
+ * the start was one. */
 #include "inflate_stream.h"
 
 #define UNIT uint16_t
