@@ -87,7 +87,7 @@ def json_line(value: Any) -> str:
     Examples
     --------
     >>> print(json_line(["Köln", "p\udcfc"]), json.loads(json_line("p\udcfc")) == "p\udcfc")
-    ["Köln", "p\udcfc"] True
+    ["K\u00f6ln", "p\udcfc"] True
     """
     text = _encode(value)
     try:

@@ -160,13 +160,14 @@ def test_files_are_the_same_as_of_one_process_and_a_broken_one_fails_alone(tmp_p
 
 def test_a_killed_worker_costs_its_own_case_alone(tmp_path):
     write_cases(tmp_path / "in", "abcdef")
+    before = descendants(psutil.Process())
     result = run(tmp_path, {"die": "c"}, executor="dask", workers=2)
     assert statuses(result) == {**dict.fromkeys("abdef", "done"), "c": "failed"}
     assert messages(result)["c"].startswith("c: its Dask worker died twice (")
     assert {name: len(pids) for name, pids in attempts(tmp_path).items()} == {**dict.fromkeys("abdef", 1), "c": 2}
     image = read_volume(tmp_path / "in" / "f.nii.gz").array_zyx
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "f.mha").array_zyx, image + 1)
-    assert not descendants(psutil.Process())
+    assert set(descendants(psutil.Process())) <= set(before)
 
 
 def test_memory_admits_one_case_at_a_time_and_the_last_one_has_all_cores(tmp_path):
@@ -189,11 +190,12 @@ def test_a_case_that_can_not_fit_is_a_named_failure(tmp_path):
 
 def test_stop_on_error_cuts_off_what_runs(tmp_path):
     write_cases(tmp_path / "in", "abcd")
-    begin = time.monotonic()
+    before = descendants(psutil.Process())
     result = run(tmp_path, {"fail": "a", "sleep": "b"}, executor="dask", workers=2, on_error="stop")
-    assert time.monotonic() - begin < SLEEP_S / 2
     assert statuses(result) == {"a": "failed"}
-    assert not descendants(psutil.Process())
+    assert (tmp_path / "marks" / "b").exists()
+    assert not (tmp_path / "marks" / "b-slept").exists()
+    assert set(descendants(psutil.Process())) <= set(before)
     assert not list((tmp_path / "out" / ".itkit").glob("tmp/*"))
 
 
