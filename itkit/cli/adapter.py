@@ -279,6 +279,11 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ParamsError(f"--config {path}: unknown parameter {name!r}{hint}")
+        is_flag = _base(fields[known[key]].annotation) is bool
+        if any(isinstance(item, bool) != is_flag for item in (value if isinstance(value, list) else [value])):
+            raise ParamsError(
+                f"--config {path}: {name}: expected {'true or false' if is_flag else 'no flag'}; got {value!r}"
+            )
         given[known[key]] = value
     return given
 

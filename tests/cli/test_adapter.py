@@ -74,6 +74,13 @@ def test_explicit_beats_file_beats_default(tmp_path):
         parse(load("itk_resample"), argv)
 
 
+@pytest.mark.parametrize("line", ["spacing = [true, 1, 1]", 'mp = "yes"', "workers = true", "recursive = 1"])
+def test_flags_in_a_file_are_no_numbers_and_numbers_no_flags(tmp_path, line):
+    (tmp_path / "run.toml").write_text(line)
+    with pytest.raises(ParamsError, match=f"{line.split()[0]}: expected"):
+        parse(load("itk_resample"), ["image", "in", "out", "--config", str(tmp_path / "run.toml")])
+
+
 def test_a_file_may_name_what_the_help_names_and_may_be_what_a_run_wrote(tmp_path, command):
     config = tmp_path / "run.json"
     config.write_text('{"mode": "image", "source": "a", "dest": "b", "size": [1, 2, 3]}')
