@@ -137,13 +137,18 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _models(arguments: list[str]) -> int:
+    from itkit.core.errors import ParamsError
     from itkit.models.registry import table
 
-    rows = [(row["name"], row["dims"], row["year"], row["title"]) for row in table(*arguments[:1])]
+    if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
+        raise ParamsError("give one pattern, such as 'mednext*', or none for all networks")
+    rows = [(row["name"], row["dims"], row["year"], row["title"]) for row in table(*arguments)]
+    if not rows:
+        raise ParamsError(f"no network matches {arguments[0]!r}; itkit models lists all")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
-    return 0 if rows else 2
+    return 0
 
 
 def _completion(arguments: list[str]) -> int:

@@ -19,6 +19,7 @@ Triple = tuple[float, float, float]
 GRID_TOLERANCE_MM = 1e-3
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _LETTERS = ("LR", "PA", "SI")
+_KINDS = ("image", "label")
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ class Volume:
     def __post_init__(self) -> None:
         if self.array_zyx.ndim not in (3, 4) or self.array_zyx.shape[:3] != self.geometry.size_zyx:
             raise ValueError(f"array of shape {self.array_zyx.shape} on a grid of {self.geometry.size_zyx} voxels ZYX")
+        if self.kind not in _KINDS:
+            raise ValueError(f"kind of a volume: expected 'image' or 'label'; got {self.kind!r}")
 
     @property
     def dtype(self) -> np.dtype[Any]:

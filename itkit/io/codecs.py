@@ -142,7 +142,7 @@ def volume_writers(
     if suffix is None or dtype not in ITEM_BYTES:
         raise WriteError(
             f"{path.name}: expected a volume file of integers or float32/float64, got {array_zyx.dtype} voxels; "
-            "change the extension or --dtype"
+            "convert them first"
         )
     if array_zyx.shape[:3] != geometry.size_zyx or array_zyx.ndim > 4 or array_zyx.size == 0:
         raise WriteError(f"{path.name}: array of shape {array_zyx.shape} on a grid of {geometry.size_zyx} voxels ZYX")

@@ -82,17 +82,27 @@ def _read(path: str | os.PathLike[str], backend: str) -> Header:
         header = read_header(path) if backend == "native" else _read_itk_header(path)
     except UnsupportedHeader:
         header = _read_itk_header(path)
-    _require_possible_grid(header.geometry, path)
+    require_possible_grid(header.geometry, path.name, "the header is damaged")
     return header
 
 
-def _require_possible_grid(grid: Geometry, path: Path) -> None:
-    """Refuse a grid that no scanner makes: it would give wrong places, not an error, later on."""
+def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
+    """Refuse a grid that no scanner makes: it would give wrong places, not an error, later on.
+
+    Raises
+    ------
+    ReadError
+        When a spacing is not between 1e-6 and 1e6 mm, the origin not finite, the direction not orthonormal.
+    """
     for axis, spacing in zip("ZYX", grid.spacing_zyx, strict=True):
         if not 1e-6 <= spacing <= 1e6:
-            raise ReadError(f"{path.name}: spacing {axis} is {spacing:g} mm; the header is damaged")
-    if not all(map(math.isfinite, grid.origin_xyz)) or not is_orthonormal(grid.direction_xyz, tolerance=1e-2):
-        raise ReadError(f"{path.name}: origin or direction is not that of a voxel grid (sheared, zero or nan)")
+            raise ReadError(f"{name}: spacing {axis} is {spacing:g} mm; {advice}")
+    if (
+        len(grid.direction_xyz) != 9
+        or not all(map(math.isfinite, grid.origin_xyz))
+        or not is_orthonormal(grid.direction_xyz, tolerance=1e-2)
+    ):
+        raise ReadError(f"{name}: origin or direction is not that of a voxel grid (sheared, zero or nan)")
 
 
 def _read_itk_header(path: Path) -> Header:

@@ -17,12 +17,13 @@ import numpy as np
 
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import LabelError, ReadError, WriteError
+from itkit.core.params import VOLUME_EXTENSIONS
 from itkit.core.volume import Geometry, Kind, Volume
 from itkit.io.backend import codecs_backend
 from itkit.io.codecs import read_voxels, write_volume_file
 from itkit.io.disk import commit_files, sync_file
-from itkit.io.headers import Header, unit_files
-from itkit.io.inspect import last_line, read_any_header, require_single_volume, sitk_module
+from itkit.io.headers import Header, unit_files, volume_suffix
+from itkit.io.inspect import last_line, read_any_header, require_possible_grid, require_single_volume, sitk_module
 from itkit.io.inspect import read_geometry as read_geometry
 from itkit.io.nii_toolkit import apply_scaling
 
@@ -155,9 +156,16 @@ def write_volume(
     Raises
     ------
     WriteError
-        When the file can't be written; what stood under that name before still stands.
+        When the file can't be written, or could not be read again: its extension names no format, or the grid is none.
+        What stood under that name before still stands.
     """
     path = Path(path)
+    if volume_suffix(path) is None:
+        raise WriteError(f"{path}: expected an extension of {', '.join(VOLUME_EXTENSIONS)}")
+    try:
+        require_possible_grid(volume.geometry, path.name, "no grid to write")
+    except ReadError as error:
+        raise WriteError(str(error)) from error
     stage = path.parent / f".itkit-{uuid.uuid4().hex}"
     try:
         stage.mkdir(parents=True)

@@ -37,11 +37,25 @@ def resampled_grid(
     size_zyx
         Target size, voxels; -1 leaves an axis. The spacing becomes ``extent / size``.
 
+    Raises
+    ------
+    ValueError
+        When a value is neither -1 nor greater than 0, or both set one axis.
+    ResourceError
+        When an axis becomes too long.
+
     Examples
     --------
     >>> resampled_grid(Geometry((64, 10, 10), (0.6, 1.0, 1.0)), spacing_zyx=(0.2, -1, 2.0)).size_zyx
     (192, 10, 5)
     """
+    for name, values in (("spacing_zyx", spacing_zyx), ("size_zyx", size_zyx)):
+        if len(values) != 3 or not all(value == -1 or 0 < value < math.inf for value in values):
+            raise ValueError(f"{name}: expected three numbers > 0, or -1 to leave an axis; got {values}")
+    if any(size != int(size) for size in size_zyx):
+        raise ValueError(f"size_zyx: expected whole numbers of voxels; got {size_zyx}")
+    if any(spacing != -1 and size != -1 for spacing, size in zip(spacing_zyx, size_zyx, strict=True)):
+        raise ValueError("spacing_zyx and size_zyx both set an axis; keep one of them")
     sizes, spacings, shifts = [], [], []
     for axis in range(3):
         old_size, old_spacing = grid.size_zyx[axis], grid.spacing_zyx[axis]

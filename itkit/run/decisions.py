@@ -61,8 +61,9 @@ def decide(
         if options.existing == "redo":
             yield Decision(job, "run", "", record, inputs, warnings)
             continue
-        action, message = _judge(job, record, manifest.dest, key, inputs)
-        yield Decision(job, action, message, record, inputs, warnings)
+        action, message, replaced = _judge(job, record, manifest.dest, key, inputs)
+        notes = tuple(f"{path.name} was no whole file and is made again" for path in replaced)
+        yield Decision(job, action, message, record, inputs, (*warnings, *notes))
 
 
 def _names_by_case(folder: Path) -> Mapping[str, Sequence[str]]:
@@ -110,7 +111,10 @@ def place(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
-def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]) -> tuple[str, str]:
+def _judge(
+    job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]
+) -> tuple[str, str, Sequence[Path]]:
+    """Return what is to happen, what to say, and files that are replaced though they were not as we wrote them."""
     ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
     present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
     foreign = _foreign(present, ours)
@@ -119,12 +123,13 @@ def _judge(job: Job, record: Record | None, dest: Path, key: str, inputs: Mappin
         return (
             "left",
             f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
+            (),
         )
     if record is None or foreign or not ours.keys() <= set(present):
-        return "run", ""
+        return "run", "", foreign
     if record.key != key or record.inputs != inputs:
-        return "run", ""
-    return "skipped", ""
+        return "run", "", ()
+    return "skipped", "", ()
 
 
 def foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:

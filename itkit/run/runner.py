@@ -15,7 +15,7 @@ from itkit.core.errors import CaseError, LayoutError, ReadError, WriteError
 from itkit.core.operation import Collected, Operation, Plan, Record, Report
 from itkit.core.params import Params
 from itkit.io.layouts import STATE_FOLDER, require_destination
-from itkit.io.meta import refresh_index, write_json
+from itkit.io.meta import SERIES_META, refresh_index, write_json
 from itkit.run.decisions import Decision, decide, foreign_files, place, relative_path
 from itkit.run.executors import Executor, ProcessExecutor, SerialExecutor
 from itkit.run.manifest import Manifest
@@ -110,7 +110,7 @@ def _sharded(plan: Plan, options: RunOptions) -> Plan:
 
 def _refuse(params: Params, plan: Plan, options: RunOptions) -> None:
     if options.strict and plan.unpaired:
-        names = ", ".join(f"{item.path.name} (no {item.lacks})" for item in plan.unpaired)
+        names = ", ".join(f"{item.path} (no {item.lacks})" for item in plan.unpaired)
         raise LayoutError(f"--strict: {len(plan.unpaired)} files have no partner: {names}")
     if not plan.jobs and not (options.shard and options.shard != "1/1") and plan.dest is not None:
         lone = f"; {len(plan.unpaired)} files have no partner" if plan.unpaired else ""
@@ -332,7 +332,7 @@ class _Session:
     ) -> Report:
         try:
             standing = manifest.latest_done(self.operation.name) if manifest is not None else {}
-            if manifest is not None and standing:
+            if manifest is not None and (standing or (manifest.dest / SERIES_META).exists()):
                 for folder in dict.fromkeys(_index_folders(manifest.dest, self.plan)):
                     refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
             if self.operation.collect is None:

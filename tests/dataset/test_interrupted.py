@@ -92,3 +92,12 @@ def test_an_interrupt_ends_with_code_130_and_can_be_completed(tmp_path):
     result, _ = convert("sa_med2d_20m", one.source, dest)
     assert result.exit_code == 0
     assert one.problems(dest) == []
+
+
+def test_a_label_that_is_gone_from_the_release_goes_from_the_dataset(tmp_path):
+    one = Release("kits23", tmp_path / "release")
+    convert("kits23", one.source, tmp_path / "twice")
+    min(one.source.rglob("segmentation.nii.gz")).unlink()
+    for dest in ("twice", "once"):
+        convert("kits23", one.source, tmp_path / dest)
+    assert tree(tmp_path / "twice") == tree(tmp_path / "once")

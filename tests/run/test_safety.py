@@ -12,9 +12,10 @@ import SimpleITK as sitk
 from helpers import BIN, tree
 
 import itkit
-from itkit.core.errors import LayoutError, MissingExtraError, ParamsError
+from itkit.core.errors import LayoutError, MissingExtraError, ParamsError, WriteError
 from itkit.core.volume import Geometry, Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.process.geometry import resampled_grid
 from itkit.run.options import RunOptions
 from itkit.testing import phantoms
 
@@ -334,3 +335,67 @@ def test_shards_at_once_describe_all_that_they_made(tmp_path):
         assert len(cases) == 6
         assert json.loads((tmp_path / "out" / "series_meta.json").read_text()).keys() == files
         shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (Geometry((4, 5, 6), (0.0, 1.0, 1.0)), "spacing Z is 0 mm"),
+        (Geometry((4, 5, 6), (1.0, -1.0, 1.0)), "spacing Y is -1 mm"),
+        (Geometry((4, 5, 6), (1.0, 1.0, float("nan"))), "spacing X is nan mm"),
+        (Geometry((4, 5, 6), (1.0, 1.0, 1.0), (float("nan"), 0.0, 0.0)), "origin or direction"),
+        (Geometry((4, 5, 6), (1.0, 1.0, 1.0), direction_xyz=(1.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)), "sheared"),
+        (Geometry((4, 5, 6), (1.0, 1.0, 1.0), direction_xyz=(1.0, 0.0, 0.0)), "origin or direction"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mha", ".nii.gz", ".nrrd"])
+def test_what_could_not_be_read_again_is_not_written(tmp_path, grid, message, suffix):
+    with pytest.raises(WriteError, match=message):
+        itkit.write(Volume(np.zeros((4, 5, 6), np.int16), grid), tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_extension_that_is_no_format_and_a_kind_that_is_none_are_refused(tmp_path):
+    grid = Geometry((4, 5, 6), (1.0, 1.0, 1.0))
+    with pytest.raises(WriteError, match=r"x\.tiff: expected an extension of \.mha"):
+        itkit.write(Volume(np.zeros((4, 5, 6), np.int16), grid), tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match="'mask'"):
+        Volume(np.zeros((4, 5, 6), np.uint8), grid, "mask")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"spacing_zyx": (0, 1, 1)},
+        {"spacing_zyx": (-2, 1, 1)},
+        {"spacing_zyx": (float("nan"), 1, 1)},
+        {"spacing_zyx": (1, 1)},
+        {"size_zyx": (0, 3, 3)},
+        {"size_zyx": (3.5, 3, 3)},
+        {"spacing_zyx": (1, -1, -1), "size_zyx": (3, -1, -1)},
+    ],
+)
+def test_grids_of_impossible_numbers_are_refused(values):
+    with pytest.raises(ValueError, match=r"spacing_zyx|size_zyx"):
+        resampled_grid(Geometry((4, 5, 6), (1.0, 1.0, 1.0)), **values)
+
+
+def test_an_index_is_made_anew_where_every_case_is_left_alone(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    common = {"src_dir": tmp_path / "raw", "dst_dir": tmp_path / "out", "orient": "RAS"}
+    assert itkit.run("itk_orient", **common).exit_code == 0
+    (tmp_path / "out" / ".itkit" / "manifest.jsonl").unlink()
+    index = tmp_path / "out" / "series_meta.json"
+    whole = index.read_text()
+    index.write_text("{")
+    assert [record.status for record in itkit.run("itk_orient", **common).records] == ["left"]
+    assert json.loads(index.read_text()).keys() == json.loads(whole).keys()
+
+
+def test_a_file_that_is_no_volume_is_named_before_it_is_replaced(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    path = tmp_path / "out" / "image" / "case_00.mha"
+    path.parent.mkdir(parents=True)
+    path.write_text("notes")
+    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS")
+    assert result.records[0].warnings == ("case_00.mha was no whole file and is made again",)
