@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from itkit.core.errors import ParamsError
+from itkit.core.errors import ParamsError, did_you_mean
 from itkit.core.operation import Operation
 from itkit.core.params import Axes, Params, Positional, Short, Unit, marker
 from itkit.run.options import RunOptions
@@ -269,16 +269,12 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
         values = {**values.get("options", {}), **values["params"]}
     fields = {**operation.params.model_fields, **RunOptions.model_fields}
     shown = {_metavar(name, field): name for name, field in fields.items() if marker(field, Positional) is not None}
-    known = {name.replace("-", "_"): name for name in fields} | shown
+    known = {name: name for name in fields} | shown
     given = {}
     for name, value in values.items():
         key = str(name).replace("-", "_")
         if key not in known:
-            import difflib
-
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ParamsError(f"--config {path}: unknown parameter {name!r}{hint}")
+            raise ParamsError(f"--config {path}: unknown parameter {name!r}{did_you_mean(key, known)}")
         is_flag = _base(fields[known[key]].annotation) is bool
         if any(isinstance(item, bool) != is_flag for item in (value if isinstance(value, list) else [value])):
             raise ParamsError(

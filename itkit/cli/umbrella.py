@@ -69,10 +69,9 @@ def _main(argv: Sequence[str] | None) -> int:
 
         return convert(arguments)
     if verb not in _OTHERS:
-        import difflib
+        from itkit.core.errors import did_you_mean
 
-        close = difflib.get_close_matches(verb, [*_VERBS, *_OTHERS], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(verb, [*_VERBS, *_OTHERS])
         print(f"itkit: error: no command {verb!r}{hint} (itkit list shows all)", file=sys.stderr)
         return 2
     return _guarded(verb, arguments)

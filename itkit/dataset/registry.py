@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import ParamsError
+from itkit.core.errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
     from itkit.core.operation import Operation
@@ -61,10 +61,7 @@ def load_converter(name: str) -> Operation[Any]:
     family = ALIASES.get(key, (key, ""))[0]
     known = {**DATASETS, **EXPORTS}
     if family not in known:
-        import difflib
-
-        close = difflib.get_close_matches(key, [*known, *ALIASES], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(key, [*known, *ALIASES])
         raise ParamsError(f"no dataset {name!r}{hint} (itkit convert-dataset --list shows all)")
     operation: Operation[Any] = import_module(f"itkit.dataset.{known[family][0]}").OPERATION
     return operation

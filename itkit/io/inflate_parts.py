@@ -153,12 +153,10 @@ class Team:
             status, bit = segment.status, segment.end
             window = np.array(output.plain[made - WINDOW : made])
             open_until = max(0, segment.made - WINDOW)
-            self._resolve(units, open_until, segment.made, window, output, made)  # the next one's window
+            self._fill(units, open_until, segment.made, window, output, made)  # the next one's window
             for start in range(0, segment.made, _PART_BYTES):
                 stop = min(start + _PART_BYTES, segment.made)
-                task = self._pool.submit(
-                    self._resolve, units, start, min(stop, open_until), window, output, made, checked_until=stop
-                )
+                task = self._pool.submit(self._finish, units, start, stop, open_until, window, output, made)
                 resolved.append((task, stop - start))
             made += segment.made
         for task, count in resolved:
@@ -167,15 +165,22 @@ class Team:
         return status, bit
 
     @staticmethod
-    def _resolve(
-        units: NDArray[np.uint16], start: int, stop: int, window: NDArray[np.uint8], output: Output, made: int,
-        checked_until: int = 0,
-    ) -> int:  # fmt: skip
-        """Fill in some bytes of a segment that begins at a place of the output; give the checksum of some."""
+    def _fill(
+        units: NDArray[np.uint16], start: int, stop: int, window: NDArray[np.uint8], output: Output, made: int
+    ) -> None:
+        """Fill in bytes of a segment that begins at a place of the output."""
         if start < stop:
             address = units.ctypes.data + units.itemsize * (WINDOW + start)
             resolve(address, stop - start, window.ctypes.data, output.address(made + start))
-        return output.checksum.of(output.plain[made + start : made + max(start, checked_until)])
+
+    @classmethod
+    def _finish(
+        cls, units: NDArray[np.uint16], start: int, stop: int, open_until: int, window: NDArray[np.uint8],
+        output: Output, made: int,
+    ) -> int:  # fmt: skip
+        """Fill in those bytes of a part of a segment that are open still; give the checksum of the part."""
+        cls._fill(units, start, min(stop, open_until), window, output, made)
+        return output.checksum.of(output.plain[made + start : made + stop])
 
 
 __all__ = ["SEGMENT_BYTES", "Output", "Team", "inflate_part"]

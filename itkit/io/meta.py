@@ -86,8 +86,8 @@ def json_line(value: Any) -> str:
 
     Examples
     --------
-    >>> print(json_line(["Köln", "p\udcfc"]), json.loads(json_line("p\udcfc")) == "p\udcfc")
-    ["K\u00f6ln", "p\udcfc"] True
+    >>> json_line("Köln"), json_line("p\udcfc"), json.loads(json_line("p\udcfc")) == "p\udcfc"
+    ('"Köln"', '"p\\udcfc"', True)
     """
     text = _encode(value)
     try:

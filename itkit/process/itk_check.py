@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -270,7 +271,7 @@ def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job], l
     output, existing, is_link = params.output, run.options["existing"], params.mode == "symlink"
     moves = [(record, _moves(by_case[record.case_id], output)) for record in run.records]
     valid = [sample for record, sample in moves if record.status == "done"]
-    standing = [final for sample in valid for _, final in sample if _exists(final)]
+    standing = [final for sample in valid for _, final in sample if os.path.lexists(final)]
     if existing == "error" and standing:
         first = f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}"
         return Report((*lines, f"{first}; nothing was {_PAST[params.mode]}"), 2)
@@ -291,7 +292,7 @@ def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job], l
     wrong = [
         record.case_id
         for record, sample in moves
-        if record.status != "done" and any(_exists(final) for _, final in sample)
+        if record.status != "done" and any(os.path.lexists(final) for _, final in sample)
     ]
     notes = [f"{output} still holds {len(wrong)} samples that do not conform ({', '.join(wrong)})"] if wrong else []
     code = 1 if problems else 0
@@ -308,10 +309,6 @@ def _moves(job: Job, output: Path) -> list[tuple[Path, Path]]:
         (file.path, (output / base if name == _FLAT else output / name / base) / file.path.name)
         for name, file in job.inputs.items()
     ]
-
-
-def _exists(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:

@@ -297,7 +297,7 @@ def run_errand(task: Task, errand: _Errand) -> TaskResult | None:
     run_folder = None if task.stage is None else task.stage.parent
     if run_folder is not None and not _is_open(run_folder):
         message = f"the Dask worker on {socket.gethostname()} does not see the destination ({run_folder} is not there)"
-        return TaskResult("failed", f"{case}: {message}; give absolute paths of folders that all workers share")
+        return TaskResult("failed", f"{case}: {message}; put it on a file system that all workers share")
     begun = distributed.Event(errand.mark)
     if begun.is_set():
         return None

@@ -39,15 +39,16 @@ static int may_begin_block(uint64_t bits, uint64_t lengths) {
 
 static inline uint64_t bits_at(const uint8_t *input, int64_t bit) { return load64(input + (bit >> 3)) >> (bit & 7); }
 
-/* Find where a block with codes of its own begins, at or behind a bit; -1: nowhere up to `limit`. */
-static int64_t find_block(Inflater *s, const uint8_t *input, int64_t input_bytes, int64_t bit, int64_t limit) {
-    int64_t most = (input_bytes - HEADER_BYTES) * 8;
+/* Find where a block with codes of its own begins, at or behind a bit, and begin it; -1: nowhere up to `limit`. */
+static int64_t find_block(Inflater *s, Input *in, int64_t bit, int64_t limit) {
+    const Input whole = *in;
+    int64_t most = (whole.end - whole.at - HEADER_BYTES) * 8;
     if (limit > most) limit = most;
     for (; bit < limit; bit++) {
-        if (!may_begin_block(bits_at(input, bit), bits_at(input, bit + 17))) continue;
-        Input in = {input, input + input_bytes};
-        begin_at(s, &in, bit);
-        if (begin_block(s, &in) == 0) return bit;
+        if (!may_begin_block(bits_at(whole.at, bit), bits_at(whole.at, bit + 17))) continue;
+        *in = whole;
+        begin_at(s, in, bit);
+        if (begin_block(s, in) == 0) return bit;
     }
     return -1;
 }
@@ -58,10 +59,9 @@ static int64_t find_block(Inflater *s, const uint8_t *input, int64_t input_bytes
 EXPORT int itkit_inflate_segment(Inflater *s, const uint8_t *input, int64_t input_bytes, int is_last, int64_t from,
                                  int64_t stop, uint16_t *output, int64_t room, int64_t *begin, int64_t *end,
                                  int64_t *made) {
-    int64_t bit = find_block(s, input, input_bytes, from, stop);
-    if (bit < 0 || room < WINDOW) return BAD_BLOCK;
     Input in = {input, input + input_bytes};
-    begin_at(s, &in, bit);
+    int64_t bit = find_block(s, &in, from, stop);
+    if (bit < 0 || room < WINDOW) return BAD_BLOCK;
     for (int i = 0; i < WINDOW; i++) output[i] = (uint16_t)(256 + i);
     uint16_t *out = output + WINDOW;
     int result = decode_units(s, &in, is_last, input, stop, output, &out, output + room);
