@@ -50,8 +50,9 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
         print(f"{operation.name}: error: the current folder is gone; change to one that exists", file=sys.stderr)
         return 2
     except _OutputLostError as error:
-        with contextlib.suppress(OSError):
-            print(error, file=sys.stderr)
+        if not isinstance(error.__cause__, BrokenPipeError):
+            with contextlib.suppress(OSError):
+                print(error, file=sys.stderr)
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -68,8 +69,6 @@ class _OutputLostError(Exception):
 def _tell(text: str, stream: Any) -> None:
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError as error:
-        raise _OutputLostError from error
     except OSError as error:
         raise _OutputLostError(f"error: the output can't be written ({error.strerror or error})") from error
 

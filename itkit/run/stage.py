@@ -99,8 +99,14 @@ class Stage:
         except (OSError, LayoutError) as error:
             journal.unlink(missing_ok=True)
             _remove([move.final for move in moves if not move.staged.exists()])
-            reason = f"{error.filename2 or error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            raise WriteError(f"{record.case_id}: can't be moved into place ({reason})") from error
+            raise WriteError(f"{record.case_id}: can't be moved into place ({_reason(error)})") from error
+
+
+def _reason(error: OSError | LayoutError) -> str:
+    if isinstance(error, LayoutError):
+        return str(error)
+    where = error.filename2 or error.filename  # a full disk has none
+    return ": ".join(filter(None, (where and str(where), error.strerror or str(error))))
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -16,6 +16,7 @@ from itkit.core.errors import LayoutError, MissingExtraError, ParamsError, Write
 from itkit.core.volume import Geometry, Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import resampled_grid
+from itkit.run import stage
 from itkit.run.options import RunOptions
 from itkit.testing import phantoms
 
@@ -291,6 +292,35 @@ def test_output_that_can_not_be_written_is_said(tmp_path, progress):
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: the output can't be written (No space left on device)"
+
+
+@pytest.mark.parametrize("progress", ["json", "none"])
+def test_a_reader_that_has_enough_hears_nothing(tmp_path, progress):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [BIN / "itk_check", "check", tmp_path / "raw", "--progress", progress]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "(No space left on device)"),
+        (IsADirectoryError(21, "Is a directory", "half.mha", None, "a.mha"), "(a.mha: Is a directory)"),
+    ],
+)
+def test_what_hinders_a_move_is_named(tmp_path, monkeypatch, error, said):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+
+    def refuse(moves):
+        raise error
+
+    monkeypatch.setattr(stage, "commit_files", refuse)
+    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS")
+    assert result.records[0].message == f"case_00: can't be moved into place {said}"
 
 
 def test_a_closed_standard_input_is_no_fault(tmp_path):
