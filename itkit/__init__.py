@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from itkit.core.version import VERSION
+
 TYPE_CHECKING = False  # as typing has it, which takes longer to import than the rest
 if TYPE_CHECKING:
     from typing import Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from itkit.core.volume import Case as Case
     from itkit.core.volume import Geometry as Geometry
     from itkit.core.volume import Volume as Volume
+    from itkit.engine.api import run as run
     from itkit.io.sitk_toolkit import read_volume as read
     from itkit.io.sitk_toolkit import write_volume as write
     from itkit.process.geometry import orient as orient
@@ -27,9 +30,8 @@ if TYPE_CHECKING:
     from itkit.process.itk_extract import remap_labels as remap_labels
     from itkit.process.itk_patch import crop_patches as crop_patches
     from itkit.process.itk_resample import resample as resample
-    from itkit.run.api import run as run
 
-__version__ = "5.0.0.dev0"
+__version__ = VERSION
 
 _HOMES = {
     "Case": "itkit.core.volume:Case",
@@ -41,7 +43,7 @@ _HOMES = {
     "read": "itkit.io.sitk_toolkit:read_volume",
     "remap_labels": "itkit.process.itk_extract:remap_labels",
     "resample": "itkit.process.itk_resample:resample",
-    "run": "itkit.run",
+    "run": "itkit.engine.api:run",
     "write": "itkit.io.sitk_toolkit:write_volume",
 }
 __all__ = [
@@ -63,8 +65,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'itkit' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
-    home = import_module(module)
-    return getattr(home, attribute) if attribute else home
+    return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 import itkit
 
-LIGHT = ("core", "kernels", "io", "process", "run", "cli", "testing", "dataset")
+LIGHT = ("core", "kernels", "io", "process", "engine", "cli", "testing", "dataset")
 MODULES = [
     module.name
     for part in LIGHT

@@ -10,7 +10,7 @@ import pytest
 import itkit
 
 ROOT = Path(itkit.__file__).parent
-LAYERS = ["core", "kernels", "io", "process", "run", "cli"]
+LAYERS = ["core", "kernels", "io", "process", "engine", "cli"]
 TORCH_USERS = {"models", "criterion", "lightning", "mm", "deploy"}
 
 
@@ -98,7 +98,7 @@ def test_help_imports_nothing_heavy(name):
 
 NEEDLESS_FOR_HEADERS = {
     "SimpleITK", "asyncio", "concurrent.futures", "csv", "email", "html", "importlib.metadata", "itkit.io.sitk_toolkit",
-    "itkit.io.store", "itkit.run.pool", "logging", "multiprocessing", "numpy", "pickle", "shutil", "socket",
+    "itkit.io.store", "itkit.engine.pool", "logging", "multiprocessing", "numpy", "pickle", "shutil", "socket",
     "subprocess", "tempfile", "traceback", "zipfile",
 }  # fmt: skip
 """Modules that take a millisecond and more each, where the check of a small dataset takes a tenth of a second."""
@@ -122,5 +122,5 @@ def test_workers_need_no_event_loop(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 2)
     words = ["dataset", str(tmp_path / "raw"), str(tmp_path / "out"), "--spacing", "2", "2", "2", "--workers", "2"]
     loaded = modules_after(f"from itkit.cli.main import main; assert not main('itk_resample', {words!r})")
-    assert "itkit.run.pool" in loaded
+    assert "itkit.engine.pool" in loaded
     assert not loaded & {"asyncio", "email", "ssl", "SimpleITK"}

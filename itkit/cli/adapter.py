@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 from itkit.core.errors import ParamsError, did_you_mean
 from itkit.core.operation import Operation
 from itkit.core.params import Axes, Params, Positional, Short, Unit, marker
-from itkit.run.options import RunOptions
+from itkit.engine.options import RunOptions
 
 WIDTH = 100
 _SEPARATOR = "\x1f"  # values may hold blanks

@@ -63,8 +63,8 @@ def run(operation: Operation[Any], arguments: Sequence[str] | None = None, *, pr
         print(help_text(operation, prog=prog), end="", file=sys.stdout if asks_help else sys.stderr)
         return 0 if asks_help else 2
     if "--version" in arguments:
-        from itkit import __version__
+        from itkit.core.version import VERSION
 
-        print(f"{operation.name} (itkit {__version__})")
+        print(f"{operation.name} (itkit {VERSION})")
         return 0
     return run_command(operation, arguments, prog=prog)

@@ -19,6 +19,8 @@ from itkit.cli.catalogue import load
 from itkit.core.errors import LayoutError
 from itkit.core.extras import require
 from itkit.core.volume import Geometry, Volume
+from itkit.engine.options import RunOptions
+from itkit.engine.runner import execute
 from itkit.io.inspect import sitk_module
 from itkit.io.layouts import find_dataset
 from itkit.io.meta import write_text
@@ -26,8 +28,6 @@ from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import orient
 from itkit.process.itk_aug import euler_matrix
 from itkit.process.preview import PLANES, class_colour, class_statistics, slice_picture
-from itkit.run.options import RunOptions
-from itkit.run.runner import execute
 
 _CHEST_CLASSES = {
     1: "ribs",

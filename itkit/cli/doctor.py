@@ -5,16 +5,16 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, requires, version
 
-import itkit
+from itkit.core.version import VERSION
+from itkit.engine.resources import available_cores, available_memory, format_bytes
 from itkit.io.backend import codecs_backend
 from itkit.kernels import backend as kernel_backend
-from itkit.run.resources import available_cores, available_memory, format_bytes
 
 
 def report() -> str:
     """Return versions, optional packages, cores, memory, codecs and kernels, a line each."""
     rows = [
-        ("itkit", itkit.__version__),
+        ("itkit", VERSION),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         ("cores", f"{available_cores()} usable"),
         ("memory", f"{format_bytes(available_memory())} free to this process"),

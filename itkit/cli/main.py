@@ -28,9 +28,9 @@ def _main(name: str, argv: list[str] | None, prog: str | None) -> int:
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a name of a file may be no text
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     if "--version" in argv:
-        from itkit import __version__
+        from itkit.core.version import VERSION
 
-        print(f"{name} (itkit {__version__})")
+        print(f"{name} (itkit {VERSION})")
         return 0
     if "--help" in argv or "-h" in argv or not argv:
         text = _help_page(name)

@@ -14,10 +14,10 @@ from itkit.cli.adapter import parse
 from itkit.core.errors import ItkitError
 from itkit.core.operation import Operation
 from itkit.core.params import Params
+from itkit.engine.options import RunOptions
+from itkit.engine.progress import Event, EventSink
+from itkit.engine.runner import execute
 from itkit.io.meta import json_line
-from itkit.run.options import RunOptions
-from itkit.run.progress import Event, EventSink
-from itkit.run.runner import execute
 
 
 def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = None) -> int:
@@ -143,7 +143,7 @@ class Terminal:
         if self.wants_bar and not self.dry_run:
             from tqdm import tqdm
 
-            tqdm.monitor_interval = 0  # no thread of its own: see itkit.run.executors
+            tqdm.monitor_interval = 0  # no thread of its own: see itkit.engine.executors
             self.bar = tqdm(
                 total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True
             )

@@ -52,9 +52,9 @@ def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments.pop(0) if arguments else "--help"
     if verb == "--version":
-        from itkit import __version__
+        from itkit.core.version import VERSION
 
-        print(f"itkit {__version__}")
+        print(f"itkit {VERSION}")
         return 0
     if verb in ("--help", "-h", "list"):
         print(usage())
@@ -113,8 +113,8 @@ def _rerun(arguments: list[str]) -> int:
     from itkit.cli.terminal import run_operation
     from itkit.core.errors import ParamsError
     from itkit.dataset.registry import load_converter
+    from itkit.engine.options import RunOptions
     from itkit.io.meta import read_json
-    from itkit.run.options import RunOptions
 
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
         raise ParamsError("give one file: a run.json or …_configs.json that a command wrote")

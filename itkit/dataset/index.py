@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import itkit
 from itkit.core.operation import Collected, Record, Report
+from itkit.core.version import VERSION
 from itkit.dataset.find import counted, some
 from itkit.dataset.labels import select
 from itkit.io.meta import SERIES_META, read_json, refresh_index, write_json
@@ -106,7 +106,7 @@ def describe(
         "channels": list(channels),
         "labels": {"0": "background", **{str(number): name for number, name in sorted(names.items())}},
         **about,
-        "itkit": itkit.__version__,
+        "itkit": VERSION,
         "params": settings,
         "counts": {
             "cases": len(cases),

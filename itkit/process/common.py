@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import itkit
 from itkit.core.operation import Collected
 from itkit.core.params import Params
+from itkit.core.version import VERSION
 from itkit.core.volume import Volume
 from itkit.io.meta import file_stamp, write_json
 from itkit.process.geometry import cast
@@ -47,7 +47,7 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
         counts = Counter(done=len(run.all_records))
     value = {
         "operation": operation,
-        "itkit": itkit.__version__,
+        "itkit": VERSION,
         "params": params.absolute_values(),
         "options": {key: value for key, value in run.options.items() if value not in (None, False) and key != "shard"},
         "counts": {**counts, "unpaired": len(run.plan.unpaired)},

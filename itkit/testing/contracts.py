@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 from itkit.cli.adapter import help_text, make_params, parse, to_argv
 from itkit.core.operation import Operation
 from itkit.core.params import Axes, Unit, marker
-from itkit.run.options import RunOptions
-from itkit.run.runner import RunResult, execute
+from itkit.engine.options import RunOptions
+from itkit.engine.runner import RunResult, execute
 from itkit.testing import phantoms
 
 

@@ -14,7 +14,7 @@ from itkit.cli.main import HELP_FOLDER
 from itkit.cli.umbrella import main as umbrella
 from itkit.core.errors import ParamsError
 from itkit.core.params import Axes, Unit
-from itkit.run.options import RunOptions
+from itkit.engine.options import RunOptions
 
 spacing = st.one_of(st.just(-1.0), st.floats(1e-3, 1e3))
 size = st.one_of(st.just(-1), st.integers(1, 5000))

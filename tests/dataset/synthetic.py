@@ -9,8 +9,8 @@ from pathlib import Path
 
 from itkit.cli.adapter import make_params
 from itkit.dataset.registry import ALIASES, load_converter
-from itkit.run.options import RunOptions
-from itkit.run.runner import execute
+from itkit.engine.options import RunOptions
+from itkit.engine.runner import execute
 
 sys.path.insert(0, str(Path(__file__).parent / "fakes"))
 

@@ -14,7 +14,7 @@ from synthetic import convert, release
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.dataset.TCGA.download import OPERATION
 from itkit.dataset.TCGA.nbia import Server
-from itkit.run.api import run
+from itkit.engine.api import run
 
 pytestmark = pytest.mark.net
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from itkit.run.lanes import Lanes
+from itkit.engine.lanes import Lanes
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -6,8 +6,8 @@ import pytest
 
 import itkit
 from itkit.core.volume import Geometry, Volume
-from itkit.run import executors, runner
-from itkit.run.executors import SerialExecutor
+from itkit.engine import executors, runner
+from itkit.engine.executors import SerialExecutor
 from itkit.testing import phantoms
 
 GRID = Geometry((6, 7, 8), (1.0, 1.0, 1.0))
@@ -77,15 +77,15 @@ A_THREAD = "import threading; wait = threading.Event().wait; threading.Thread(ta
 )
 def test_workers_are_forked_only_where_no_thread_can_hold_a_lock(setup, method):
     ask = "print(_context('itkit.process.itk_orient').get_start_method())"
-    code = f"{setup}\nfrom itkit.run.executors import _context\n{ask}"
+    code = f"{setup}\nfrom itkit.engine.executors import _context\n{ask}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (method if sys.platform == "linux" else "spawn")
 
 
 def test_a_worker_has_one_volume_of_a_case_in_memory_at_a_time(source):
     from itkit.core.volume import VolumesOnDemand
+    from itkit.engine.worker import Task, read_case
     from itkit.process.itk_orient import OPERATION
-    from itkit.run.worker import Task, read_case
 
     params = OPERATION.params(src_dir=source, dst_dir=source.with_name("out"), orient="RAI")
     job = OPERATION.plan(params).jobs[1]

@@ -11,14 +11,14 @@ from typing import Any
 
 from itkit.core.errors import ItkitError, LayoutError, ReadError
 from itkit.core.operation import Job, Operation, Plan, Record
+from itkit.engine.manifest import Manifest
+from itkit.engine.options import RunOptions
+from itkit.engine.stage import is_unchanged
+from itkit.engine.worker import TaskResult
 from itkit.io.headers import UnsupportedHeader, unit_files
 from itkit.io.inspect import read_any_header
 from itkit.io.layouts import split_extension
 from itkit.io.meta import file_stamp
-from itkit.run.manifest import Manifest
-from itkit.run.options import RunOptions
-from itkit.run.stage import is_unchanged
-from itkit.run.worker import TaskResult
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import IO, Any
 
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
+from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.io.disk import commit_files
 from itkit.io.layouts import STATE_FOLDER
 from itkit.io.meta import file_stamp, json_line
-from itkit.run.manifest import Manifest, line_of, record_of
 
 _JOURNAL = "journal.json"
 _PATIENCE_S = 5.0

@@ -17,16 +17,16 @@ import psutil
 import pytest
 from helpers import BIN, tree
 
-import itkit
 from itkit.core.errors import ParamsError, ReadError
 from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
 from itkit.core.params import Params
+from itkit.core.version import VERSION
+from itkit.engine import dask_executor, runner
+from itkit.engine.options import RunOptions
+from itkit.engine.resources import BASE_BYTES, available_cores
+from itkit.engine.runner import execute
 from itkit.io.layouts import find_volumes
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.run import dask_executor, runner
-from itkit.run.options import RunOptions
-from itkit.run.resources import BASE_BYTES, available_cores
-from itkit.run.runner import execute
 from itkit.testing import phantoms
 
 HERE = Path(__file__).parent
@@ -203,7 +203,7 @@ A_SCRIPT = """
 import sys
 from pathlib import Path
 from itkit.cli.terminal import run_operation
-from itkit.run.options import RunOptions
+from itkit.engine.options import RunOptions
 from test_dask_executor import WORK, WorkParams
 
 if __name__ == "__main__":
@@ -303,9 +303,9 @@ def test_workers_that_lack_the_files_the_version_or_the_code_say_so(tmp_path, cl
     assert attempts(tmp_path) == {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(itkit, "__version__", "0.1")
+        patch.setattr(dask_executor, "VERSION", "0.1")
         result = run(tmp_path, dask=cluster)
-    assert f"has itkit {itkit.__version__}, this is 0.1" in messages(result)["a"]
+    assert f"has itkit {VERSION}, this is 0.1" in messages(result)["a"]
 
     (tmp_path / "only_here.py").write_text("def work(case, params, context): ...\n")
     monkeypatch.syspath_prepend(tmp_path)

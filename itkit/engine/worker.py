@@ -13,10 +13,10 @@ from itkit.core.errors import CaseError, CaseSkipped, ItkitError, WriteError
 from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Geometry, Kind, Volume, VolumesOnDemand
+from itkit.engine.lanes import Lanes
 from itkit.io.disk import sync_files
 from itkit.io.inspect import read_any_header, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
-from itkit.run.lanes import Lanes
 
 if TYPE_CHECKING:
     from itkit.io.sitk_toolkit import Compression

@@ -10,9 +10,9 @@ import pytest
 
 from itkit.core.operation import Job, Operation, Outcome, Plan
 from itkit.core.params import Params
-from itkit.run.executors import ProcessExecutor
-from itkit.run.pool import Worker, WorkerDied, ready
-from itkit.run.worker import Task
+from itkit.engine.executors import ProcessExecutor
+from itkit.engine.pool import Worker, WorkerDied, ready
+from itkit.engine.worker import Task
 
 LARGE = 1 << 40
 
@@ -93,7 +93,7 @@ def test_a_run_that_is_left_early_leaves_no_worker():
 def test_a_worker_whose_parent_died_at_its_birth_goes_too():
     code = """
 import multiprocessing, os, signal, time
-from itkit.run.pool import Worker
+from itkit.engine.pool import Worker
 
 def slow():  # the parent dies before the worker could ask to die with it
     print(os.getpid(), flush=True)

@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
-from itkit.run.worker import Task, TaskResult, run_task
+from itkit.engine.worker import Task, TaskResult, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

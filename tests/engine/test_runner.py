@@ -17,12 +17,12 @@ import itkit
 from itkit.core.errors import LayoutError
 from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
 from itkit.core.params import Params
+from itkit.engine.manifest import Manifest
+from itkit.engine.options import RunOptions
+from itkit.engine.runner import execute
+from itkit.engine.stage import Stage, recover
 from itkit.io.layouts import find_volumes
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.run.manifest import Manifest
-from itkit.run.options import RunOptions
-from itkit.run.runner import execute
-from itkit.run.stage import Stage, recover
 from itkit.testing import phantoms
 
 GRID = phantoms.GRIDS["plain"]

@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import itkit
 from itkit.core.errors import CaseError, LayoutError, ReadError, WriteError
 from itkit.core.operation import Collected, Operation, Plan, Record, Report
 from itkit.core.params import Params
+from itkit.core.version import VERSION
+from itkit.engine.decisions import Decision, decide, foreign_files, place, relative_path
+from itkit.engine.executors import Executor, ProcessExecutor, SerialExecutor
+from itkit.engine.manifest import Manifest
+from itkit.engine.options import RunOptions
+from itkit.engine.progress import EventSink, Summary, case_event, start_event, summary_of
+from itkit.engine.resources import available_cores, available_memory
+from itkit.engine.stage import Move, Stage, alone, is_unchanged, recover
+from itkit.engine.worker import Task, TaskResult, describe_inputs, reads_of
 from itkit.io.layouts import STATE_FOLDER, require_destination
 from itkit.io.meta import SERIES_META, refresh_index, write_json
-from itkit.run.decisions import Decision, decide, foreign_files, place, relative_path
-from itkit.run.executors import Executor, ProcessExecutor, SerialExecutor
-from itkit.run.manifest import Manifest
-from itkit.run.options import RunOptions
-from itkit.run.progress import EventSink, Summary, case_event, start_event, summary_of
-from itkit.run.resources import available_cores, available_memory
-from itkit.run.stage import Move, Stage, alone, is_unchanged, recover
-from itkit.run.worker import Task, TaskResult, describe_inputs, reads_of
 
 RUN_FILE = "run.json"
 
@@ -208,7 +208,7 @@ class _Session:
     def describe(self) -> dict[str, Any]:
         """Everything that repeats this run."""
         return {
-            "itkit": itkit.__version__,
+            "itkit": VERSION,
             "operation": self.operation.name,
             "params": self.params.absolute_values(),
             "options": json.loads(self.options.model_dump_json(exclude_defaults=True, exclude={"dry_run", "config"})),
@@ -231,7 +231,7 @@ class _Session:
         if self._is_serial:
             return SerialExecutor(budget)
         if self.options.executor == "dask" or self.options.dask is not None:
-            from itkit.run.dask_executor import DaskExecutor  # and what it is made of: other runs start without
+            from itkit.engine.dask_executor import DaskExecutor  # and what it is made of: other runs start without
 
             return DaskExecutor(self.options.dask, self._workers(), budget)
         return ProcessExecutor(self._workers(), budget)

@@ -24,14 +24,14 @@ from importlib import import_module
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-import itkit
 from itkit.core.buffers import keep_freed_memory, reuse_buffers, reused_buffers
 from itkit.core.errors import ParamsError, ResourceError
 from itkit.core.extras import require
-from itkit.run.executors import next_that_fits, too_large
-from itkit.run.lanes import thread_pool
-from itkit.run.resources import BASE_BYTES, available_cores
-from itkit.run.worker import Task, TaskResult, run_task
+from itkit.core.version import VERSION
+from itkit.engine.executors import next_that_fits, too_large
+from itkit.engine.lanes import thread_pool
+from itkit.engine.resources import BASE_BYTES, available_cores
+from itkit.engine.worker import Task, TaskResult, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -64,7 +64,7 @@ class _Errand:
     """Tasks that may share the cores of the worker's machine."""
     is_own: bool
     """Whether the worker does nothing but this run."""
-    version: str = field(default_factory=lambda: itkit.__version__)
+    version: str = field(default_factory=lambda: VERSION)
 
 
 class DaskExecutor:
@@ -291,8 +291,8 @@ def run_errand(task: Task, errand: _Errand) -> TaskResult | None:
     """Do one case on a Dask worker; ``None`` when an earlier worker died of it."""
     distributed: Any = import_module("distributed")
     case = task.job.case_id
-    if itkit.__version__ != errand.version:
-        message = f"the Dask worker on {socket.gethostname()} has itkit {itkit.__version__}, this is {errand.version}"
+    if errand.version != VERSION:
+        message = f"the Dask worker on {socket.gethostname()} has itkit {VERSION}, this is {errand.version}"
         return TaskResult("failed", f"{case}: {message}; install the same on both")
     run_folder = None if task.stage is None else task.stage.parent
     if run_folder is not None and not _is_open(run_folder):

@@ -1,4 +1,4 @@
-"""Where cases run: in this process or in worker processes; see `itkit.run.dask_executor` for clusters.
+"""Where cases run: in this process or in worker processes; see `itkit.engine.dask_executor` for clusters.
 
 An executor takes tasks and yields ``(task, result)`` in any order. It admits a task when its memory fits.
 """
@@ -16,15 +16,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from itkit.core.buffers import keep_freed_memory, reuse_buffers, reused_buffers
-from itkit.run.lanes import thread_pool
-from itkit.run.resources import BASE_BYTES, available_cores, format_bytes
-from itkit.run.worker import ReadCase, Task, TaskResult, read_case, run_task
+from itkit.engine.lanes import thread_pool
+from itkit.engine.resources import BASE_BYTES, available_cores, format_bytes
+from itkit.engine.worker import ReadCase, Task, TaskResult, read_case, run_task
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
     from multiprocessing.context import BaseContext
 
-    from itkit.run.pool import Worker, WorkerDied
+    from itkit.engine.pool import Worker, WorkerDied
 
 _STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
 """Modules with threads that Python does not count."""
@@ -107,7 +107,7 @@ class ProcessExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
-        from itkit.run.pool import UNSENDABLE, Worker, WorkerDied, ready  # multiprocessing with it
+        from itkit.engine.pool import UNSENDABLE, Worker, WorkerDied, ready  # multiprocessing with it
 
         waiting = deque(tasks)
         if not waiting:
@@ -184,7 +184,7 @@ def _context(operation_module: str) -> BaseContext:
             import_module(module)
         return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["itkit.run.pool", *modules])
+    context.set_forkserver_preload(["itkit.engine.pool", *modules])
     return context
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ParamsError
-from itkit.run.options import RunOptions
-from itkit.run.runner import RunResult, execute
+from itkit.engine.options import RunOptions
+from itkit.engine.runner import RunResult, execute
 
 if TYPE_CHECKING:
     from itkit.core.operation import Operation
     from itkit.core.params import Params
-    from itkit.run.progress import EventSink
+    from itkit.engine.progress import EventSink
 
 
 def run(

@@ -1,0 +1,1 @@
+"""From an operation and its parameters to files: plan, execute, resume, report."""
