@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workplace import LOTS, SCRIPTS, TIMES, Workplace
 
-from itkit.io.inspect import read_geometry
+from itkit.io.formats.inspect import read_geometry
 
 Command = Callable[[Path], list[object]]
 """From a destination that does not exist yet to a command line."""

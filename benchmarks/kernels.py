@@ -14,10 +14,17 @@ import time
 import numpy as np
 import SimpleITK as sitk
 
-from itkit import kernels
 from itkit.core.axes import to_xyz
-from itkit.core.buffers import reused_buffers
 from itkit.core.volume import Geometry
+from itkit.kernels.affine import affine_pair
+from itkit.kernels.buffers import reused_buffers
+from itkit.kernels.dispatch import backend
+from itkit.kernels.labels import label_counts, remap
+from itkit.kernels.layout import reorient
+from itkit.kernels.patches import patch_classes, patch_foreground
+from itkit.kernels.sampling import axis_aligned_indices, index_affine
+from itkit.kernels.separable import sample_linear, sample_nearest
+from itkit.kernels.statistics import finite_summary, min_max
 
 
 def phantom(size_zyx):
@@ -73,25 +80,25 @@ def contests(size_zyx):
     itk_image, itk_label = as_itk(image, grid), as_itk(label, grid)
     for spacing in (1.5, 1.0):
         target = resized(grid, (spacing,) * 3)
-        indices = kernels.axis_aligned_indices(grid, target)
+        indices = axis_aligned_indices(grid, target)
         yield (
             f"linear to {spacing} mm / SimpleITK",
-            lambda i=indices: kernels.sample_linear(image, i),
+            lambda i=indices: sample_linear(image, i),
             lambda t=target: itk_resample(itk_image, t, sitk.sitkLinear),
         )
         yield (
             f"nearest to {spacing} mm / SimpleITK",
-            lambda i=indices: kernels.sample_nearest(label, i),
+            lambda i=indices: sample_nearest(label, i),
             lambda t=target: itk_resample(itk_label, t, sitk.sitkNearestNeighbor),
         )
     turn = sitk.Euler3DTransform()
     turn.SetRotation(0.1, -0.07, 0.2)
     center = grid.point_xyz(tuple((n - 1) / 2 for n in size_zyx))
     turn.SetCenter(center)
-    matrix, offset = kernels.index_affine(grid, grid, turn.GetMatrix(), center)
+    matrix, offset = index_affine(grid, grid, turn.GetMatrix(), center)
     yield (
         "rotation of a pair / SimpleITK",
-        lambda: kernels.affine_pair(image, label, size_zyx, matrix, offset, fill=-1024),
+        lambda: affine_pair(image, label, size_zyx, matrix, offset, fill=-1024),
         lambda: (
             itk_resample(itk_image, grid, sitk.sitkLinear, turn),
             itk_resample(itk_label, grid, sitk.sitkNearestNeighbor, turn),
@@ -102,19 +109,19 @@ def contests(size_zyx):
         ("XYZ->YZX", (1, 0, 2), (False, True, False)),
         ("transposition", (2, 1, 0), (True, False, False)),
     ):
-        yield (f"reorient, {name} / copy", lambda a=axes, f=flips: kernels.reorient(image, a, f), image.copy)
+        yield (f"reorient, {name} / copy", lambda a=axes, f=flips: reorient(image, a, f), image.copy)
     mapping = {value: 15 - value for value in range(1, 15)}
     table = np.array([mapping.get(value, 0) for value in range(256)], dtype=np.uint8)
-    yield "label_counts / copy", lambda: kernels.label_counts(label), label.copy
-    yield "label_counts / np.unique", lambda: kernels.label_counts(label), lambda: np.unique(label, return_counts=True)
-    yield "remap with counts / copy", lambda: kernels.remap(label, mapping, dtype="uint8"), label.copy
-    yield "remap with counts / numpy lookup", lambda: kernels.remap(label, mapping, dtype="uint8"), lambda: table[label]
-    yield "min_max int16 / copy", lambda: kernels.min_max(image), image.copy
+    yield "label_counts / copy", lambda: label_counts(label), label.copy
+    yield "label_counts / np.unique", lambda: label_counts(label), lambda: np.unique(label, return_counts=True)
+    yield "remap with counts / copy", lambda: remap(label, mapping, dtype="uint8"), label.copy
+    yield "remap with counts / numpy lookup", lambda: remap(label, mapping, dtype="uint8"), lambda: table[label]
+    yield "min_max int16 / copy", lambda: min_max(image), image.copy
     real = image.astype(np.float32)
-    yield "finite_summary float32 / copy", lambda: kernels.finite_summary(real), real.copy
+    yield "finite_summary float32 / copy", lambda: finite_summary(real), real.copy
     starts = [sorted({*range(0, n - 96, 48), n - 96}) for n in size_zyx]
-    yield "patch_foreground 96/48 / copy", lambda: kernels.patch_foreground(label, starts, (96, 96, 96)), label.copy
-    yield "patch_classes 96/48 / copy", lambda: kernels.patch_classes(label, starts, (96, 96, 96)), label.copy
+    yield "patch_foreground 96/48 / copy", lambda: patch_foreground(label, starts, (96, 96, 96)), label.copy
+    yield "patch_classes 96/48 / copy", lambda: patch_classes(label, starts, (96, 96, 96)), label.copy
 
 
 def cpu_ms(function):
@@ -129,7 +136,7 @@ def main():
     parser.add_argument("--size", type=int, nargs=3, default=(160, 512, 512), metavar=("Z", "Y", "X"))
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    print(f"backend: {kernels.backend()}; {options.size} voxels ZYX; median CPU ms of {options.rounds} rounds")
+    print(f"backend: {backend()}; {options.size} voxels ZYX; median CPU ms of {options.rounds} rounds")
     for name, kernel, reference in contests(tuple(options.size)):
         if options.only not in name:
             continue

@@ -98,7 +98,7 @@ def test_help_imports_nothing_heavy(name):
 
 NEEDLESS_FOR_HEADERS = {
     "SimpleITK", "asyncio", "concurrent.futures", "csv", "email", "html", "importlib.metadata", "itkit.io.sitk_toolkit",
-    "itkit.io.store", "itkit.engine.pool", "logging", "multiprocessing", "numpy", "pickle", "shutil", "socket",
+    "itkit.io.formats.store", "itkit.engine.pool", "logging", "multiprocessing", "numpy", "pickle", "shutil", "socket",
     "subprocess", "tempfile", "traceback", "zipfile",
 }  # fmt: skip
 """Modules that take a millisecond and more each, where the check of a small dataset takes a tenth of a second."""

@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from itkit.core.buffers import reuse_buffers
-from itkit.io.inflate import inflate as inflated
+from itkit.io.streams.inflate import inflate as inflated
+from itkit.kernels.buffers import reuse_buffers
 from itkit.kernels.deflate import deflate as deflated
 
 SOURCE, RESULTS, DEST = (Path(word) for word in sys.argv[1:4])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from itkit.io.formats.store import STORE_SUFFIX, PatchStore, write_store
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.io.store import STORE_SUFFIX, PatchStore, write_store
 
 SIZE = (96, 96, 96)
 SECONDS = 3.0
@@ -65,7 +65,7 @@ for kind, suffix in STORE_SUFFIX.items():
             },
             [path],
         )  # fmt: skip
-from itkit.io.columns import write_boxes  # noqa: E402
+from itkit.io.formats.shared_pieces import write_boxes  # noqa: E402
 
 cuts = {}
 for number, window in enumerate(windows[:20]):

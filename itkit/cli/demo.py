@@ -21,7 +21,7 @@ from itkit.core.extras import require
 from itkit.core.volume import Geometry, Volume
 from itkit.engine.options import RunOptions
 from itkit.engine.runner import execute
-from itkit.io.inspect import sitk_module
+from itkit.io.formats.inspect import sitk_module
 from itkit.io.layouts import find_dataset
 from itkit.io.meta import write_text
 from itkit.io.sitk_toolkit import read_volume, write_volume

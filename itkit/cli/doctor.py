@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from itkit.core.version import VERSION
 from itkit.engine.resources import available_cores, available_memory, format_bytes
-from itkit.io.backend import codecs_backend
-from itkit.kernels import backend as kernel_backend
+from itkit.io.formats.backend import codecs_backend
+from itkit.kernels.dispatch import backend as kernel_backend
 
 
 def report() -> str:

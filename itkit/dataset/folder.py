@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.volume import Geometry
 from itkit.dataset.labels import file_part, key_of
-from itkit.io.inspect import read_any_header
+from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
 from itkit.io.meta import read_json
 from itkit.io.sitk_toolkit import read_volume, smallest_integer
-from itkit.kernels import label_counts, remap
+from itkit.kernels.labels import label_counts, remap
 
 DATASET_META = "dataset.json"
 

@@ -12,7 +12,7 @@ import numpy as np
 from itkit.core.errors import LabelError, ParamsError
 from itkit.core.volume import Geometry, Volume
 from itkit.io.sitk_toolkit import smallest_integer
-from itkit.kernels import label_counts, remap
+from itkit.kernels.labels import label_counts, remap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from itkit.core.volume import Geometry, Kind, Volume
 from itkit.dataset.find import counted, some
 from itkit.dataset.labels import Selection, merge_masks, select, unknown_values
 from itkit.dataset.repair import open_header
-from itkit.io.codecs import read_voxels
-from itkit.io.header_model import Header, UnsupportedHeader
+from itkit.io.formats.codecs import read_voxels
+from itkit.io.formats.header_model import Header, UnsupportedHeader
 from itkit.io.nii_toolkit import split_volumes
 from itkit.io.sitk_toolkit import as_labels, read_volume
 from itkit.process.geometry import grid_difference

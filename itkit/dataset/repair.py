@@ -15,10 +15,10 @@ import numpy as np
 
 from itkit.core.axes import to_xyz
 from itkit.core.errors import ReadError
-from itkit.io.header_model import MOST_INFLATED, Header, UnsupportedHeader
-from itkit.io.headers import volume_suffix
-from itkit.io.inspect import read_any_header
-from itkit.io.nifti import HEADER_BYTES, parse_nifti
+from itkit.io.formats.header_model import MOST_INFLATED, Header, UnsupportedHeader
+from itkit.io.formats.headers import volume_suffix
+from itkit.io.formats.inspect import read_any_header
+from itkit.io.formats.nifti import HEADER_BYTES, parse_nifti
 
 LARGEST_COSINE = 0.02
 """Axes further from right angles than this (about one degree) are a sheared grid, not rounding."""

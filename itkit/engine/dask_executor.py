@@ -24,7 +24,6 @@ from importlib import import_module
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.buffers import keep_freed_memory, reuse_buffers, reused_buffers
 from itkit.core.errors import ParamsError, ResourceError
 from itkit.core.extras import require
 from itkit.core.version import VERSION
@@ -32,6 +31,7 @@ from itkit.engine.executors import next_that_fits, too_large
 from itkit.engine.lanes import thread_pool
 from itkit.engine.resources import BASE_BYTES, available_cores
 from itkit.engine.worker import Task, TaskResult, run_task
+from itkit.kernels.buffers import keep_freed_memory, reuse_buffers, reused_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -15,8 +15,8 @@ from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.stage import is_unchanged
 from itkit.engine.worker import TaskResult
-from itkit.io.headers import UnsupportedHeader, unit_files
-from itkit.io.inspect import read_any_header
+from itkit.io.formats.headers import UnsupportedHeader, unit_files
+from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import split_extension
 from itkit.io.meta import file_stamp
 
@@ -144,8 +144,8 @@ def _foreign(present: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
 
 def _reads_whole(path: Path) -> bool:
     """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
+    from itkit.io.formats.store import opens_whole, store_kind
     from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
-    from itkit.io.store import opens_whole, store_kind
 
     if store_kind(path) is not None:
         return opens_whole(path)

@@ -15,10 +15,10 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from itkit.core.buffers import keep_freed_memory, reuse_buffers, reused_buffers
 from itkit.engine.lanes import thread_pool
 from itkit.engine.resources import BASE_BYTES, available_cores, format_bytes
 from itkit.engine.worker import ReadCase, Task, TaskResult, read_case, run_task
+from itkit.kernels.buffers import keep_freed_memory, reuse_buffers, reused_buffers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

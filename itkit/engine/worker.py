@@ -15,7 +15,7 @@ from itkit.core.params import Params
 from itkit.core.volume import Case, Geometry, Kind, Volume, VolumesOnDemand
 from itkit.engine.lanes import Lanes
 from itkit.io.disk import sync_files
-from itkit.io.inspect import read_any_header, require_single_volume
+from itkit.io.formats.inspect import read_any_header, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.volume import Volume
-from itkit.io.headers import Header
-from itkit.io.inspect import read_any_header
+from itkit.io.formats.headers import Header
+from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
 
 SERIES_META = "series_meta.json"
@@ -125,7 +125,7 @@ def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int]
     if classes is None:
         classes = volume.classes
     if volume.kind == "label" and classes is None:
-        from itkit.kernels import label_counts
+        from itkit.kernels.labels import label_counts
 
         classes = list(label_counts(volume.array_zyx))
     grid = volume.geometry

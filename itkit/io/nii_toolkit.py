@@ -8,7 +8,7 @@ import numpy as np
 
 from itkit.core.errors import LabelError
 from itkit.core.volume import Volume
-from itkit.io.nifti import Affine, affine_ras, geometry_from_affine
+from itkit.io.formats.nifti import Affine, affine_ras, geometry_from_affine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from itkit.core.volume import Kind
-    from itkit.io.header_model import Header
+    from itkit.io.formats.header_model import Header
 
 __all__ = ["Affine", "affine_ras", "apply_scaling", "geometry_from_affine", "split_volumes"]
 
@@ -57,7 +57,8 @@ def split_volumes(stored: NDArray[Any], header: Header, kind: Kind = "image") ->
     Parameters
     ----------
     stored
-        Voxels as `itkit.io.codecs.read_voxels` gives them: ``(T, Z, Y, X)``, or ``(Z, Y, X)`` for a single volume.
+        Voxels as `itkit.io.formats.codecs.read_voxels` returns them: ``(T, Z, Y, X)``, or ``(Z, Y, X)`` for one
+        volume.
     header
         The file's header.
     kind

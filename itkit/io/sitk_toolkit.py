@@ -19,12 +19,18 @@ from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import LabelError, ReadError, WriteError
 from itkit.core.params import VOLUME_EXTENSIONS
 from itkit.core.volume import Geometry, Kind, Volume
-from itkit.io.backend import codecs_backend
-from itkit.io.codecs import read_voxels, write_volume_file
 from itkit.io.disk import commit_files, sync_file
-from itkit.io.headers import Header, unit_files, volume_suffix
-from itkit.io.inspect import last_line, read_any_header, require_possible_grid, require_single_volume, sitk_module
-from itkit.io.inspect import read_geometry as read_geometry
+from itkit.io.formats.backend import codecs_backend
+from itkit.io.formats.codecs import read_voxels, write_volume_file
+from itkit.io.formats.headers import Header, unit_files, volume_suffix
+from itkit.io.formats.inspect import (
+    last_line,
+    read_any_header,
+    require_possible_grid,
+    require_single_volume,
+    sitk_module,
+)
+from itkit.io.formats.inspect import read_geometry as read_geometry
 from itkit.io.nii_toolkit import apply_scaling
 
 if TYPE_CHECKING:

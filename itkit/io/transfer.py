@@ -8,7 +8,7 @@ from pathlib import Path
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.io.disk import sync_file
-from itkit.io.headers import UnsupportedHeader, has_data_file, unit_files
+from itkit.io.formats.headers import UnsupportedHeader, has_data_file, unit_files
 from itkit.io.meta import file_stamp, refresh_index
 
 _PIECE_BYTES = 1 << 20

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from itkit.core.buffers import empty
 from itkit.kernels.arrays import fill_value, plain, to_dtype, type_number
+from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native, numbers, run_slabs
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from itkit.core.buffers import empty
+from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native
 
 _LEAST_ROOM = 5 << 20

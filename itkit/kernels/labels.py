@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from itkit.core.buffers import empty
 from itkit.kernels.arrays import in_memory_order, plain
+from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native
 from itkit.kernels.statistics import min_max
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.buffers import empty
 from itkit.kernels.arrays import plain
+from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native, numbers, run_slabs
 
 if TYPE_CHECKING:

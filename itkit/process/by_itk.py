@@ -8,7 +8,7 @@ import numpy as np
 
 from itkit.core.axes import to_xyz
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
-from itkit.kernels import min_max
+from itkit.kernels.statistics import min_max
 from itkit.process.geometry import cast
 
 if TYPE_CHECKING:

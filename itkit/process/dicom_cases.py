@@ -21,7 +21,7 @@ from itkit.io.dcm_toolkit import (
     series_geometry,
     split_series,
 )
-from itkit.io.dicom_header import parse_errors, read_dataset
+from itkit.io.dicom.header import parse_errors, read_dataset
 
 OnIrregularSeries = Literal["error", "largest", "split"]
 _DEPTH = 6

@@ -11,7 +11,7 @@ import numpy as np
 
 from itkit.core.axes import to_xyz
 from itkit.core.errors import ResourceError
-from itkit.io.inspect import sitk_module
+from itkit.io.formats.inspect import sitk_module
 from itkit.process.by_itk import Interpolation, resample_by_itk
 
 if TYPE_CHECKING:

@@ -153,7 +153,7 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
         return volume.with_array(
             volume.array_zyx[tuple(slice(None, None, -1 if flip else 1) for flip in flips_zyx)], grid
         )
-    from itkit.kernels import reorient
+    from itkit.kernels.layout import reorient
 
     return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
 

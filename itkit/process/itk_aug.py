@@ -18,7 +18,8 @@ from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Un
 from itkit.core.volume import Case, Geometry, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import write_json
-from itkit.kernels import affine_linear, affine_nearest, index_affine
+from itkit.kernels.affine import affine_linear, affine_nearest
+from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp

@@ -135,7 +135,8 @@ def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
 
 def voxel_findings(volume: Volume, name: str) -> tuple[list[str], dict[str, Any]]:
     """Return what is wrong with a volume's voxels, and facts about them."""
-    from itkit.kernels import finite_summary, label_counts  # numpy with it; headers alone start without
+    from itkit.kernels.labels import label_counts  # numpy with it; headers alone start without
+    from itkit.kernels.statistics import finite_summary
 
     if volume.kind == "label":
         counts = label_counts(volume.array_zyx)

@@ -17,7 +17,7 @@ from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder, single_jobs
 from itkit.io.meta import write_json
 from itkit.io.sitk_toolkit import smallest_integer
-from itkit.kernels import label_counts, remap
+from itkit.kernels.labels import label_counts, remap
 from itkit.process.common import write_sidecar
 
 

@@ -32,8 +32,9 @@ from itkit.core.operation import (
 )
 from itkit.core.params import OrientationCode, PatchZyx, Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
-from itkit.io.backend import codecs_backend
-from itkit.io.columns import column_cuts, write_boxes
+from itkit.io.formats.backend import codecs_backend
+from itkit.io.formats.shared_pieces import column_cuts, write_boxes
+from itkit.io.formats.store import STORE_SUFFIX, Store, require_store, write_store
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
@@ -45,8 +46,8 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.meta import volume_entry, write_json
-from itkit.io.store import STORE_SUFFIX, Store, require_store, write_store
-from itkit.kernels import min_max, patch_classes, patch_foreground
+from itkit.kernels.patches import patch_classes, patch_foreground
+from itkit.kernels.statistics import min_max
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import orient, require_one_grid
 

@@ -36,7 +36,8 @@ from itkit.io.layouts import (
     single_jobs,
 )
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
-from itkit.kernels import axis_aligned_indices, near_ties, sample_linear, sample_nearest
+from itkit.kernels.sampling import axis_aligned_indices, near_ties
+from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import cast, orient, oriented_grid, require_one_grid, resampled_grid

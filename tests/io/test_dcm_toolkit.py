@@ -20,7 +20,6 @@ from pydicom.uid import (
 )
 
 from itkit.core.errors import LayoutError, MissingExtraError, ParamsError, ReadError
-from itkit.io import dicom_pixels
 from itkit.io.dcm_toolkit import (
     IrregularSeriesError,
     UndecodableError,
@@ -32,6 +31,7 @@ from itkit.io.dcm_toolkit import (
     series_of,
     split_series,
 )
+from itkit.io.dicom import pixels as dicom_pixels
 
 SAMPLES = Path(pydicom.data.__file__).parent / "test_files"
 CT_SMALL, MR_SMALL = SAMPLES / "CT_small.dcm", SAMPLES / "MR_small.dcm"

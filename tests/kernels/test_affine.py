@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itkit.core.volume import Geometry
-from itkit.kernels import affine_linear, affine_nearest, affine_pair, index_affine
+from itkit.kernels.affine import affine_linear, affine_nearest, affine_pair
 from itkit.kernels.dispatch import forced_backend
+from itkit.kernels.sampling import index_affine
 
 from .support import DTYPES, INTEGERS, both, classes, oblique, same_bits, seeds, simpleitk, sizes, spacings, volume
 

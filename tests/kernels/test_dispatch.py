@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from itkit.kernels import backend, forced_backend
-from itkit.kernels.dispatch import run_slabs
+from itkit.kernels.dispatch import backend, forced_backend, run_slabs
 
 
 def test_the_environment_switches_the_compiled_kernels_off(monkeypatch):

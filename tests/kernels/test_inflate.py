@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itkit.kernels import forced_backend
+from itkit.kernels.dispatch import forced_backend
 from itkit.kernels.inflate import ENDED, FAULTS, LEAST_INPUT, NEEDS_INPUT, OUT_IS_FULL, TRUNCATED, Inflater
 
 STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED)

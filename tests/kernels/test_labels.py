@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itkit.kernels import label_counts, remap
 from itkit.kernels.arrays import in_memory_order
 from itkit.kernels.dispatch import forced_backend
+from itkit.kernels.labels import label_counts, remap
 
 from .support import INTEGERS, both, classes, same_bits, seeds
 

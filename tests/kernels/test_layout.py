@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itkit.kernels import reorient
+from itkit.kernels.layout import reorient
 
 from .support import DTYPES, both, same_bits, seeds, volume
 

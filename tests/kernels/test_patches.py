@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itkit.kernels import patch_classes, patch_foreground
+from itkit.kernels.patches import patch_classes, patch_foreground
 
 from .support import DTYPES, both, classes, seeds
 

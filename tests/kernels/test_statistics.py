@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itkit.kernels import finite_summary, min_max
+from itkit.kernels.statistics import finite_summary, min_max
 
 from .support import DTYPES, both, seeds, volume
 

@@ -20,7 +20,7 @@ from itkit.dataset.labels import Merged, merge_masks, select
 from itkit.dataset.params import ConvertDatasetParams
 from itkit.dataset.spec import DatasetSpec, Finding, FoundCase
 from itkit.dataset.stream import Member, stream_members
-from itkit.io.inspect import last_line
+from itkit.io.formats.inspect import last_line
 from itkit.io.meta import read_json
 from itkit.io.sitk_toolkit import itk_threads
 from itkit.process.common import converted

@@ -1,0 +1,259 @@
+"""Series in a folder of DICOM files, whatever the files are called."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from itkit.core.errors import LayoutError, ReadError
+from itkit.io.dicom.header import (
+    Frame,
+    number,
+    parse_errors,
+    pydicom_module,
+    read_dataset,
+    read_frames,
+    short,
+    text,
+    warnings_as_notes,
+)
+
+SeriesKind = Literal["image", "SEG", "RTSTRUCT", "other"]
+_SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_RTDOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_DICOMDIR = "1.2.840.10008.1.3.10"
+#: Facts that say how an image was taken and nothing about whom it shows.
+ACQUISITION = (
+    "Modality", "BodyPartExamined", "Manufacturer", "ManufacturerModelName", "KVP", "ConvolutionKernel",
+    "SliceThickness", "MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
+    "ScanningSequence", "SequenceVariant", "ContrastBolusAgent", "PatientPosition", "Units",
+)  # fmt: skip
+_IDENTITY = (
+    "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "SeriesNumber", "SeriesDescription",
+)  # fmt: skip
+_IMAGE = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
+    "RescaleType", "ModalityLUTSequence", "LossyImageCompression",
+)  # fmt: skip
+_FRAME = (
+    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices",
+    "EchoNumbers", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue",
+    "DiffusionGradientOrientation", "AcquisitionNumber", "ImageType", "StackID", "NominalPercentageOfCardiacPhase",
+    "TriggerTime", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+HEADER_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", *_IDENTITY, *ACQUISITION, *_IMAGE, *_FRAME)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Files with one SeriesInstanceUID and of one kind.
+
+    Parameters
+    ----------
+    uid, study_uid, frame_of_reference_uid, patient_id
+        Identifiers as in the files; they identify a patient and stay out of volumes' metadata and of ``repr``.
+    modality, description, number
+        As in the first file; ``number`` is ``None`` when there is none.
+    kind
+        ``"image"`` (has pixels and is neither a segmentation nor a dose), ``"SEG"``, ``"RTSTRUCT"`` or ``"other"``.
+    files
+        Sorted by instance number, then name.
+    facts
+        What was noted, by name: acquisition, pixel padding, photometric interpretation, warnings of the parser.
+    frames
+        What each image plane says; empty unless ``kind`` is ``"image"``.
+    """
+
+    uid: str = field(repr=False)
+    modality: str
+    description: str = field(repr=False)
+    number: int | None
+    patient_id: str = field(repr=False)
+    study_uid: str = field(repr=False)
+    frame_of_reference_uid: str = field(repr=False)
+    kind: SeriesKind
+    files: tuple[Path, ...] = field(repr=False)
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    frames: tuple[Frame, ...] = field(default=(), repr=False)
+
+    @property
+    def title(self) -> str:
+        """Where a message points: the folder, the series' number, the count of files."""
+        number = "without number" if self.number is None else f"number {self.number}"
+        folder = os.path.commonpath([path.parent for path in self.files])
+        files = self.files[0] if len(self.files) == 1 else f"{folder} ({len(self.files)} files)"
+        return f"{files}: {self.modality or 'DICOM'} series {number}"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that belongs to no series, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file that was read: its part of the series."""
+
+    sop_uid: str
+    series: Series
+
+
+def find_series(
+    folder: Path, *, recursive: bool = True, on_progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Series], list[Refusal]]:
+    """Find the series in a folder; headers only.
+
+    Parameters
+    ----------
+    folder
+        Folder with DICOM files under any names, others among them. Names that start with a dot are passed over.
+    recursive
+        Whether sub-folders are searched too.
+    on_progress
+        Called with the number of files read and of all files.
+
+    Returns
+    -------
+    tuple
+        The series, by study, number and UID, and the files that belong to none: not DICOM, damaged, an index
+        (DICOMDIR), without SeriesInstanceUID, or a byte-for-byte copy of another.
+
+    Raises
+    ------
+    LayoutError
+        When the folder is missing.
+    MissingExtraError
+        When pydicom is not installed.
+    """
+    if not folder.is_dir():
+        raise LayoutError(f"{folder}: not a folder")
+    pydicom_module()
+    paths = list(_files(folder, recursive=recursive))
+    found: dict[tuple[str, str, str], list[_File]] = {}
+    refused: list[Refusal] = []
+    seen: dict[str, Path] = {}
+    for done, path in enumerate(paths, start=1):
+        try:
+            file = _read_file(path)
+        except ReadError as error:
+            refused.append(Refusal(path, str(error).removeprefix(f"{path}: ")))
+        else:
+            twin = seen.setdefault(file.sop_uid or str(path), path)
+            if twin != path and filecmp.cmp(twin, path, shallow=False):
+                refused.append(Refusal(path, f"a copy of {twin}"))
+            else:
+                key = (file.series.study_uid, file.series.uid, file.series.kind)
+                found.setdefault(key, []).append(file)
+        if on_progress is not None:
+            on_progress(done, len(paths))
+    series = [_merge([file.series for file in files]) for files in found.values()]
+    return sorted(series, key=lambda one: (one.study_uid, one.number or 0, one.uid, one.kind)), refused
+
+
+def series_of(path: Path) -> Series:
+    """Read one file as a series of its own.
+
+    Raises
+    ------
+    ReadError
+        When the file is no DICOM file with a SeriesInstanceUID, or damaged.
+    """
+    return _read_file(path).series
+
+
+def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        for name in sorted(names):
+            path = Path(root, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _read_file(path: Path) -> _File:
+    notes: list[str] = []
+    dataset = read_dataset(path, keywords=HEADER_KEYWORDS, pixels=False, notes=notes)
+    try:
+        with warnings_as_notes(notes):
+            file = _describe(dataset, path)
+    except parse_errors() as error:
+        raise ReadError(f"{path}: damaged DICOM header: {short(error)}") from error
+    facts = {**file.series.facts, **({"warnings": "; ".join(notes)} if notes else {})}
+    return replace(file, series=replace(file.series, facts=facts))
+
+
+def _describe(dataset: Any, path: Path) -> _File:
+    sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    if sop_class == _DICOMDIR:
+        raise ReadError(f"{path}: an index of files (DICOMDIR), no image")
+    if not text(dataset, "SeriesInstanceUID"):
+        raise ReadError(f"{path}: no SeriesInstanceUID")
+    has_pixels = bool(dataset.get("Rows") and dataset.get("Columns") and dataset.get("BitsAllocated"))
+    if not has_pixels and pydicom_module().uid.UID(sop_class).name.endswith("Image Storage"):
+        raise ReadError(f"{path}: an image without Rows, Columns or BitsAllocated; its header may be truncated")
+    kind = _kind(sop_class, has_pixels)
+    series_number = number(dataset, "SeriesNumber")
+    frames = read_frames(dataset, path) if kind == "image" else ()
+    series = Series(
+        uid=text(dataset, "SeriesInstanceUID"),
+        modality=text(dataset, "Modality"),
+        description=text(dataset, "SeriesDescription"),
+        number=None if series_number is None else int(series_number),
+        patient_id=text(dataset, "PatientID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        kind=kind,
+        files=(path,),
+        facts=_facts(dataset),
+        frames=frames,
+    )
+    return _File(text(dataset, "SOPInstanceUID"), series)
+
+
+def _kind(sop_class: str, has_pixels: bool) -> SeriesKind:
+    if sop_class in _SEG:
+        return "SEG"
+    if sop_class == _RTSTRUCT:
+        return "RTSTRUCT"
+    return "image" if has_pixels and sop_class != _RTDOSE else "other"
+
+
+def _facts(dataset: Any) -> dict[str, str]:
+    facts = {keyword: text(dataset, keyword) for keyword in ACQUISITION if text(dataset, keyword)}
+    padding = text(dataset, "PixelPaddingValue")
+    if padding:
+        facts["PixelPaddingValue"] = " to ".join(filter(None, (padding, text(dataset, "PixelPaddingRangeLimit"))))
+    if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
+        facts["PhotometricInterpretation"] = "MONOCHROME1: the lowest value is meant to be shown white"
+    if text(dataset, "LossyImageCompression") == "01":
+        facts["LossyImageCompression"] = "compressed with loss at some time"
+    if "ModalityLUTSequence" in dataset:
+        facts["ModalityLUTSequence"] = "values go through a table"
+    return facts
+
+
+def _merge(parts: list[Series]) -> Series:
+    parts = sorted(parts, key=lambda part: (part.frames[0].number if part.frames else 0, str(part.files[0])))
+    names = {name: None for part in parts for name in part.facts}
+    facts = {name: _common([part.facts.get(name, "") for part in parts]) for name in names}
+    return replace(
+        parts[0],
+        files=tuple(path for part in parts for path in part.files),
+        frames=tuple(frame for part in parts for frame in part.frames),
+        facts=facts,
+    )
+
+
+def _common(values: list[str]) -> str:
+    """Join differing values of one fact, the commonest first."""
+    return "; ".join(value for value, _ in Counter(value for value in values if value).most_common(5))

@@ -1,0 +1,83 @@
+"""Case names from DICOM series without the patient in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from typing import TYPE_CHECKING
+
+from itkit.core.errors import ParamsError
+
+if TYPE_CHECKING:
+    from itkit.io.dicom.find import Series
+
+_HASHED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_DEFAULT_KEY = "itkit"
+
+
+def case_name(
+    series: Series, template: str = "{PatientID}_{SeriesNumber}", *, keep_ids: bool = False, key: str = _DEFAULT_KEY
+) -> str:
+    """Name a case after its series.
+
+    Parameters
+    ----------
+    series
+        The series.
+    template
+        Fields: PatientID, StudyInstanceUID, SeriesInstanceUID, FrameOfReferenceUID, SeriesNumber, Modality,
+        SeriesDescription. A missing PatientID is replaced by the study, a missing SeriesNumber by the series.
+    keep_ids
+        Keep identifiers as they are. By default each is replaced by a short keyed hash: the same patient gets the same
+        name in every run with the same key.
+    key
+        Key of the hash. With the default key somebody who guesses an identifier can confirm the guess; give a secret
+        of your own where that matters.
+
+    Returns
+    -------
+    str
+        A file name of letters, digits, ``.``, ``_`` and ``-``.
+
+    Raises
+    ------
+    ParamsError
+        When the template is malformed, names another field, or gives an empty name.
+    """
+    fields = {
+        "PatientID": series.patient_id or series.study_uid,
+        "StudyInstanceUID": series.study_uid,
+        "SeriesInstanceUID": series.uid,
+        "FrameOfReferenceUID": series.frame_of_reference_uid,
+    }
+    if not keep_ids:
+        fields = {name: pseudonym(value, key=key) for name, value in fields.items()}
+    fields["SeriesNumber"] = fields["SeriesInstanceUID"] if series.number is None else str(series.number)
+    fields |= {"Modality": series.modality, "SeriesDescription": series.description}
+    try:
+        unknown = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None} - fields.keys()
+        name = "" if unknown else template.format(**fields)
+    except (ValueError, LookupError) as error:
+        raise ParamsError(f"case name template {template!r}: {error}") from error
+    if unknown:
+        raise ParamsError(f"case name template {template!r}: unknown {sorted(unknown)}; known are {', '.join(fields)}")
+    safe = _UNSAFE.sub("-", name).strip(".-_")
+    if not safe:
+        raise ParamsError(f"case name template {template!r} gives an empty name")
+    return safe
+
+
+def pseudonym(identifier: str, *, key: str = _DEFAULT_KEY) -> str:
+    """Replace an identifier by ten hexadecimal digits of its keyed BLAKE2 hash (RFC 7693); empty stays empty.
+
+    Examples
+    --------
+    >>> pseudonym("4MR1") == pseudonym("4MR1"), pseudonym("4MR1") == pseudonym("4MR1", key="another")
+    (True, False)
+    """
+    if not identifier:
+        return ""
+    secret = hashlib.blake2b(key.encode()).digest()
+    return hashlib.blake2b(identifier.encode(), key=secret, digest_size=5).hexdigest()

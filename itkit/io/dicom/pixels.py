@@ -1,0 +1,179 @@
+"""Pixels of DICOM frames as stored: decoded, unused bits cleared, sign extended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.errors import ReadError
+from itkit.io.dicom.header import (
+    Frame,
+    PixelFormat,
+    number,
+    parse_errors,
+    pydicom_module,
+    read_dataset,
+    short,
+    warnings_as_notes,
+)
+from itkit.io.formats.inspect import sitk_module
+
+#: Package that decodes a transfer syntax, by the beginning of its UID; the longest that fits counts.
+_DECODERS = {
+    "1.2.840.10008.1.2.4.5": "pylibjpeg-libjpeg",  # JPEG
+    "1.2.840.10008.1.2.4.7": "pylibjpeg-libjpeg",  # JPEG lossless
+    "1.2.840.10008.1.2.4.8": "pylibjpeg-libjpeg",  # JPEG-LS
+    "1.2.840.10008.1.2.4.9": "pylibjpeg-openjpeg",  # JPEG 2000
+    "1.2.840.10008.1.2.4.20": "pylibjpeg-openjpeg",  # HTJ2K
+    "1.2.840.10008.1.2.5": "pydicom",  # RLE
+}
+
+
+class UndecodableError(ReadError):
+    """Pixels are compressed in a way that no installed decoder reads, or damaged."""
+
+
+def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iterator[NDArray[Any]]:
+    """Decode frames of one file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    frames
+        Frames of it, in the order wanted.
+    notes
+        Gets the parser's and the decoders' warnings.
+
+    Yields
+    ------
+    NDArray
+        Stored values ``(Y, X)``, before any rescale.
+
+    Raises
+    ------
+    UndecodableError
+        When the pixels are truncated, damaged, in colour or no decoder reads them; the message names the package that
+        would.
+    """
+    for frame in frames:
+        if frame.pixel.samples != 1 or not frame.pixel.photometric.startswith("MONOCHROME"):
+            raise UndecodableError(f"{path}: {frame.pixel.photometric} image; only grey values make a volume")
+    dataset = read_dataset(path, pixels=True, notes=notes)
+    if "ModalityLUTSequence" in dataset:
+        raise UndecodableError(f"{path}: its values go through a modality table, which has no linear rescale")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise UndecodableError(f"{path}: unknown transfer syntax {syntax}")
+    is_raw = not syntax.is_encapsulated
+    if is_raw:
+        with warnings_as_notes(notes):
+            _check_length(dataset, path, frames[0])
+    for frame, array in zip(frames, decoded(dataset, path, [frame.index for frame in frames], notes), strict=True):
+        if array.shape != frame.size_yx:
+            raise UndecodableError(f"{path}: decoded to {array.shape} pixels YX, the header says {frame.size_yx}")
+        yield clear_unused_bits(array, frame.pixel) if is_raw else array
+
+
+def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) -> Iterator[NDArray[Any]]:
+    """Decode frames with pydicom's plug-ins or, for one-frame files, with SimpleITK (GDCM).
+
+    Raises
+    ------
+    UndecodableError
+        When both fail.
+    """
+    pydicom = pydicom_module()
+    try:
+        with warnings_as_notes(notes):
+            is_encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+            if dataset.BitsAllocated == 1 and not is_encapsulated:
+                yield from _unpacked(dataset, path, indices)
+                return
+            options = {"raw": True, "correct_unused_bits": is_encapsulated}  # elsewhere HighBit has a say: see below
+            yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), **options)
+    except parse_errors() as error:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_encapsulated and (number(dataset, "NumberOfFrames") or 1) == 1:
+            found = _decode_with_gdcm(path, dataset)
+            if found is not None:
+                yield found
+                return
+        raise UndecodableError(f"{path}: {_reason(syntax, error)}") from error
+
+
+def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
+    """Keep the stored bits and extend their sign; older files have overlays in the others (PS3.5 section 8.1.1)."""
+    if array.dtype.kind not in "iu" or pixel.bits_stored >= pixel.bits_allocated:
+        return array
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    shift = pixel.high_bit + 1 - pixel.bits_stored
+    unsigned = np.dtype(f"u{array.dtype.itemsize}").type
+    values: NDArray[Any] = (array.view(unsigned) >> unsigned(shift)) & unsigned((1 << pixel.bits_stored) - 1)
+    if not pixel.is_signed:
+        return values
+    sign = unsigned(1 << (pixel.bits_stored - 1))
+    extended: NDArray[Any] = ((values ^ sign) - sign).view(f"i{array.dtype.itemsize}")
+    return extended
+
+
+def _unpacked(dataset: Any, path: Path, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Unpack one-bit frames, which follow one another without filling up bytes (PS3.5 section 8.1.1)."""
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    data = np.frombuffer(dataset.PixelData, np.uint8)
+    is_swapped = dataset["PixelData"].VR == "OW" and not dataset.file_meta.TransferSyntaxUID.is_little_endian
+    if is_swapped:
+        data = data[: len(data) // 2 * 2].view(np.uint16).byteswap().view(np.uint8)
+    for index in indices:
+        start, stop = index * rows * columns, (index + 1) * rows * columns
+        if stop > 8 * len(data):
+            raise UndecodableError(f"{path}: truncated: {len(data)} bytes of pixels end within frame {index + 1}")
+        bits = np.unpackbits(data[start // 8 : -(-stop // 8)], bitorder="little")
+        yield bits[start % 8 :][: rows * columns].reshape(rows, columns)
+
+
+def _check_length(dataset: Any, path: Path, frame: Frame) -> None:
+    """Refuse uncompressed pixel data that ends early."""
+    names = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+    try:
+        element = next((dataset[name] for name in names if name in dataset), None)
+    except parse_errors() as error:
+        raise UndecodableError(f"{path}: damaged pixel data: {short(error)}") from error
+    if element is None:
+        raise UndecodableError(f"{path}: truncated: no pixel data")
+    pixels = frame.size_yx[0] * frame.size_yx[1] * int(number(dataset, "NumberOfFrames") or 1)
+    expected = pixels * frame.pixel.bits_allocated // 8
+    if len(element.value) < expected:
+        raise UndecodableError(f"{path}: truncated: {len(element.value)} of {expected} bytes of pixels")
+
+
+def _decode_with_gdcm(path: Path, dataset: Any) -> NDArray[Any] | None:
+    """Decode a one-frame file with GDCM and undo the rescale that it applies; ``None`` when it can't."""
+    sitk = sitk_module()
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        return None
+    array: NDArray[Any] = sitk.GetArrayFromImage(image)
+    if array.ndim != 3 or len(array) != 1:
+        return None
+    slope, intercept = number(dataset, "RescaleSlope") or 1.0, number(dataset, "RescaleIntercept") or 0.0
+    sign = "i" if dataset.get("PixelRepresentation") else "u"
+    stored: NDArray[Any] = np.rint((array[0] - intercept) / slope).astype(f"{sign}{dataset.BitsAllocated // 8}")
+    return stored
+
+
+def _reason(syntax: Any, error: BaseException) -> str:
+    package = max((start for start in _DECODERS if syntax.startswith(start)), key=len, default=None)
+    if not syntax.is_encapsulated:
+        return f"the pixels can't be read: {short(error)}"
+    if package is None:
+        return f"no decoder for {syntax.name}; convert the file to an uncompressed transfer syntax"
+    lacks_decoder = "plugin" in str(error) and "missing" in str(error)
+    if lacks_decoder:
+        return f"{syntax.name} needs the package {_DECODERS[package]}; install it with: pip install 'itkit[dicom]'"
+    return f"{syntax.name} pixels are damaged: {short(error)}"

@@ -1,0 +1,155 @@
+"""Volumes from DICOM image series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.errors import ReadError
+from itkit.core.volume import Geometry, Kind, Volume
+from itkit.io.dicom.find import ACQUISITION, Series
+from itkit.io.dicom.header import Frame
+from itkit.io.dicom.pixels import stored_frames
+from itkit.io.dicom.stack import IrregularSeriesError, Stack, stack_frames
+
+OnIrregular = Literal["error", "largest"]
+SPACING_TOLERANCE = 0.01
+_ADVICE = "read the largest regular stack, or split the series"
+_HOPELESS = "no part of it is a regular volume"
+_INTEGERS = (np.int16, np.uint16, np.int32)
+
+
+def series_geometry(
+    series: Series, *, on_irregular: OnIrregular = "error", spacing_tolerance: float = SPACING_TOLERANCE
+) -> Geometry:
+    """Return the grid of a series, from headers alone; parameters and errors as for `read_series`."""
+    return _stack(series, on_irregular, spacing_tolerance)[0].geometry
+
+
+def split_series(series: Series, *, spacing_tolerance: float = SPACING_TOLERANCE) -> list[Series]:
+    """Part a series into regular stacks, each a series that `read_series` takes.
+
+    Frames that no regular stack can hold (without position, or of a tilted gantry) are in none.
+    """
+    _check_kind(series)
+    stacks, _ = stack_frames(series.frames, spacing_tolerance=spacing_tolerance)
+    return [_part(series, stack) for stack in stacks]
+
+
+def read_series(
+    series: Series,
+    *,
+    on_irregular: OnIrregular = "error",
+    spacing_tolerance: float = SPACING_TOLERANCE,
+    kind: Kind = "image",
+) -> Volume:
+    """Read an image series as one volume.
+
+    Parameters
+    ----------
+    series
+        One of `find_series`, of kind ``"image"``.
+    on_irregular
+        ``"error"`` refuses a series that is no single regular volume; ``"largest"`` reads the regular stack with the
+        most slices and says so in the metadata.
+    spacing_tolerance
+        Part of the slice distance by which a gap may differ from it.
+    kind
+        What the values are.
+
+    Returns
+    -------
+    Volume
+        Rescaled values ``(Z, Y, X)``, slices ascending along the slice normal. Integral results are ``int16`` or, where
+        they don't fit, ``uint16`` or ``int32``; others ``float32``. The metadata tells how the image was taken and what
+        was noted; nothing in it identifies a patient.
+
+    Raises
+    ------
+    IrregularSeriesError
+        For mixed orientations, sizes, spacings, pixel formats, rescale types, echoes, time points or acquisitions,
+        slices at one position, missing or uneven slices, a tilted gantry; ``reasons`` has the codes.
+    UndecodableError
+        For pixels in colour, truncated, damaged, or without a decoder.
+    ReadError
+        For a series of another kind.
+    """
+    stack, note = _stack(series, on_irregular, spacing_tolerance)
+    notes: list[str] = []
+    stored: list[NDArray[Any] | None] = [None] * len(stack.frames)
+    for place, array in _decode(stack.frames, notes):
+        stored[place] = array
+    array_zyx = _rescaled(stored, stack.frames)
+    metadata = {name: value for name, value in series.facts.items() if name in ACQUISITION or name in _NOTED}
+    noted = {"selection": note, "warnings": "; ".join(notes)}
+    metadata |= {name: value for name, value in noted.items() if value}
+    return Volume(array_zyx, stack.geometry, kind, metadata)
+
+
+_NOTED = ("PixelPaddingValue", "PhotometricInterpretation", "LossyImageCompression", "warnings")
+
+
+def _check_kind(series: Series) -> None:
+    if series.kind != "image":
+        raise ReadError(f"{series.title}: holds no image ({series.kind}, {series.modality or 'no modality'})")
+
+
+def _stack(series: Series, on_irregular: OnIrregular, tolerance: float) -> tuple[Stack, str]:
+    """Return the stack to read, and a note when it is not all of the series."""
+    _check_kind(series)
+    stacks, faults = stack_frames(series.frames, spacing_tolerance=tolerance)
+    if not faults:
+        return stacks[0], ""
+    if on_irregular == "error":
+        raise IrregularSeriesError(series.title, faults, _ADVICE if stacks else _HOPELESS)
+    largest = max(stacks, key=lambda stack: len(stack.frames), default=None)
+    if largest is None or (len(largest.frames) == 1 and len(series.frames) > 1):
+        raise IrregularSeriesError(series.title, faults, _HOPELESS)
+    reasons = "; ".join(fault.text for fault in faults)
+    return largest, f"{len(largest.frames)} of {len(series.frames)} slices, the largest regular stack: {reasons}"
+
+
+def _part(series: Series, stack: Stack) -> Series:
+    files = tuple(dict.fromkeys(frame.path for frame in stack.frames))
+    return replace(series, files=files, frames=stack.frames)
+
+
+def _decode(frames: Sequence[Frame], notes: list[str]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Decode file by file, each opened once; gives the place in the stack with the stored values."""
+    places: dict[Path, list[int]] = {}
+    for place, frame in enumerate(frames):
+        places.setdefault(frame.path, []).append(place)
+    for path, wanted in places.items():
+        yield from zip(wanted, stored_frames(path, [frames[place] for place in wanted], notes), strict=True)
+
+
+def _rescaled(stored: list[NDArray[Any] | None], frames: Sequence[Frame]) -> NDArray[Any]:
+    """Apply every frame's own rescale; the stored slices are let go one by one."""
+    dtype = _result_dtype(stored, frames)
+    result = np.empty((len(frames), *frames[0].size_yx), dtype)
+    work = np.float64 if dtype == np.float32 else np.int64
+    for place, frame in enumerate(frames):
+        values, stored[place] = stored[place], None
+        if values is None:
+            raise ReadError(f"{frame.path}: frame {frame.index} was not decoded")
+        result[place] = values.astype(work) * work(frame.slope) + work(frame.intercept)
+    return result
+
+
+def _result_dtype(stored: Sequence[NDArray[Any] | None], frames: Sequence[Frame]) -> np.dtype[Any]:
+    low, high = 0.0, 0.0
+    for values, frame in zip(stored, frames, strict=True):
+        is_integral = frame.slope.is_integer() and frame.intercept.is_integer()
+        if values is None or values.dtype.kind not in "iu" or not is_integral:
+            return np.dtype(np.float32)
+        ends = [float(end) * frame.slope + frame.intercept for end in (values.min(), values.max())]
+        low, high = min(low, *ends), max(high, *ends)
+    for dtype in _INTEGERS:
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    return np.dtype(np.float32)

@@ -1,0 +1,214 @@
+"""Volumes written back as DICOM series: one file a slice, all of the folder or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.errors import WriteError
+from itkit.core.volume import Geometry, Volume
+from itkit.io.dicom.find import Series
+from itkit.io.dicom.header import parse_errors, pydicom_module, read_dataset, short, warnings_as_notes
+
+_CT = "1.2.840.10008.5.1.4.1.1.2"
+_CLASSES = {"CT": _CT, "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+#: What the new series has in common with its template: the patient, the study, the frame of reference.
+_FROM_TEMPLATE = (
+    "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
+    "PatientWeight", "PatientPosition", "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription",
+    "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator", "Modality",
+    "BodyPartExamined", "RescaleType",
+)  # fmt: skip
+_EMPTY = (
+    "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber",
+    "ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator",
+)  # fmt: skip
+_LEVELS = 65535
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """16-bit values and the rescale that gives the volume's back; numbers as the file can hold them."""
+
+    values_zyx: NDArray[Any]
+    slope: str
+    intercept: str
+
+
+def write_series(
+    volume: Volume,
+    folder: Path,
+    *,
+    template: Series | Path | None = None,
+    description: str = "",
+    series_number: int = 1,
+    modality: str = "",
+) -> list[Path]:
+    """Write a volume as a DICOM series, one uncompressed file a slice.
+
+    Parameters
+    ----------
+    volume
+        One channel; its direction must be orthonormal. A left-handed one keeps every voxel at its physical point.
+    folder
+        Folder to make; it must not exist, or be empty.
+    template
+        A series, a file, or ``None``: where patient, study, frame of reference and modality come from. Series and
+        instance UIDs are new.
+    description, series_number
+        SeriesDescription and SeriesNumber.
+    modality
+        Given: instead of the template's or the volume's. ``CT``, ``MR`` and ``PT`` get their own SOP class, others
+        become secondary captures.
+
+    Returns
+    -------
+    list[Path]
+        The files, in slice order.
+
+    Raises
+    ------
+    WriteError
+        When the folder has files, the values aren't finite, a label map needs more than 16 bits, the direction is not
+        orthonormal, or the disk says no; nothing is left behind.
+
+    Notes
+    -----
+    Integers that span at most 16 bits are kept exactly; other values are quantised to 65536 levels over their range, so
+    they come back within half a level.
+    """
+    pydicom = pydicom_module()
+    _check(volume, folder)
+    stored = _stored(volume, folder)
+    common = _common(volume, template, modality)
+    common.SeriesDescription = description
+    common.SeriesNumber = series_number
+    names = [f"{index:05d}.dcm" for index in range(1, len(stored.values_zyx) + 1)]
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for index, name in enumerate(names):
+            _write_slice(pydicom, common, stored, volume.geometry, index, partial / name)
+        if folder.is_dir():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise WriteError(f"{folder}: {error.strerror or error}") from error
+    except parse_errors() as error:
+        raise WriteError(f"{folder}: the template has values that can't be written: {short(error)}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return [folder / name for name in names]
+
+
+def _check(volume: Volume, folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WriteError(f"{folder}: exists already; give a new or empty folder")
+    if volume.array_zyx.ndim != 3:
+        raise WriteError(f"{folder}: {volume.array_zyx.shape[-1]} channels; a series holds one")
+    matrix = np.reshape(volume.geometry.direction_xyz, (3, 3))
+    if np.abs(matrix.T @ matrix - np.eye(3)).max() > 1e-4:
+        raise WriteError(f"{folder}: the axes of the grid aren't perpendicular; resample it first")
+    if volume.array_zyx.dtype.kind not in "biuf":
+        raise WriteError(f"{folder}: values of type {volume.dtype}; a series holds integers or real numbers")
+    if volume.array_zyx.dtype.kind == "f" and not np.isfinite(volume.array_zyx).all():
+        raise WriteError(f"{folder}: nan or infinite values; a series can't hold them")
+
+
+def _stored(volume: Volume, folder: Path) -> _Stored:
+    array = volume.array_zyx
+    low, high = array.min().item(), array.max().item()
+    is_integral = array.dtype.kind != "f" or bool(np.all(array == np.rint(array)))
+    if is_integral:
+        low, high = int(low), int(high)
+        for dtype in (np.int16, np.uint16):
+            if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                return _Stored(array.astype(dtype), "1", "0")
+        if high - low <= _LEVELS:
+            offset = array - array.dtype.type(low) if array.dtype.kind in "fu" else array.astype(np.int64) - low
+            return _Stored(offset.astype(np.uint16), "1", _decimal(low))
+    if volume.kind == "label":
+        raise WriteError(f"{folder}: label values from {low} to {high} don't fit 16 bits; renumber them first")
+    slope, intercept = _decimal((float(high) - float(low)) / _LEVELS), _decimal(low)
+    levels = np.rint((array.astype(np.float64) - float(intercept)) / (float(slope) or 1.0))
+    return _Stored(np.clip(levels, 0, _LEVELS).astype(np.uint16), slope if float(slope) else "1", intercept)
+
+
+def _decimal(value: float) -> str:
+    """Return a number as a decimal string of at most 16 characters (PS3.5, VR DS)."""
+    return str(pydicom_module().valuerep.format_number_as_ds(float(value))).strip()
+
+
+def _common(volume: Volume, template: Series | Path | None, modality: str) -> Any:
+    """Return what all slices have in common."""
+    pydicom = pydicom_module()
+    uid = pydicom.uid
+    common = pydicom.Dataset()
+    for keyword in _EMPTY:
+        setattr(common, keyword, "")
+    common.PatientID = "ANONYMOUS"
+    common.Modality = volume.metadata.get("Modality", "OT")
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        setattr(common, keyword, uid.generate_uid())
+    path = template.files[0] if isinstance(template, Series) else template
+    if path is not None:
+        source = read_dataset(path, keywords=_FROM_TEMPLATE, pixels=False, notes=[])
+        for keyword in _FROM_TEMPLATE:
+            if keyword in source:
+                common[keyword] = source[keyword]
+    if modality:
+        common.Modality = modality
+    common.SOPClassUID = _CLASSES.get(common.Modality, _SECONDARY_CAPTURE)
+    common.SeriesInstanceUID = uid.generate_uid()
+    common.ImageType = ["DERIVED", "SECONDARY", *(["AXIAL"] if common.SOPClassUID == _CT else ["OTHER"])]
+    if common.SOPClassUID == _SECONDARY_CAPTURE:
+        common.ConversionType = "WSD"
+    if common.SOPClassUID == _CT and "RescaleType" not in common:
+        common.RescaleType = "HU"
+    if volume.metadata.get("PhotometricInterpretation", "").startswith("MONOCHROME1"):
+        common.PhotometricInterpretation = "MONOCHROME1"
+    else:
+        common.PhotometricInterpretation = "MONOCHROME2"
+    return common
+
+
+def _write_slice(pydicom: Any, common: Any, stored: _Stored, geometry: Geometry, index: int, path: Path) -> None:
+    values = stored.values_zyx[index]
+    spacing_z, spacing_y, spacing_x = geometry.spacing_zyx
+    direction = geometry.direction_xyz
+    dataset = pydicom.Dataset()
+    dataset.update(common)
+    dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.InstanceNumber = index + 1
+    dataset.ImagePositionPatient = [_decimal(value) for value in geometry.point_xyz((index, 0, 0))]
+    dataset.ImageOrientationPatient = [_decimal(direction[3 * row + axis]) for axis in (0, 1) for row in range(3)]
+    dataset.PixelSpacing = [_decimal(spacing_y), _decimal(spacing_x)]
+    dataset.SliceThickness = _decimal(spacing_z)
+    dataset.SpacingBetweenSlices = _decimal(spacing_z)
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.SamplesPerPixel = 1
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    dataset.RescaleSlope, dataset.RescaleIntercept = stored.slope, stored.intercept
+    if "RescaleType" not in dataset:
+        dataset.RescaleType = "US"
+    dataset.PixelData = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+    dataset["PixelData"].VR = "OW"
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta = meta
+    with warnings_as_notes([]), path.open("xb") as file:
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Volume files: headers of each format, and one way to their voxels."""

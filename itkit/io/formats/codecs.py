@@ -1,0 +1,293 @@
+"""Voxels from files and to files, as fast as one pass over the bytes allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from itkit.core.errors import ReadError, WriteError
+from itkit.io.formats.header_model import ITEM_BYTES, Header, UnsupportedHeader
+from itkit.io.formats.headers import volume_suffix
+from itkit.io.formats.metaimage import metaimage_header
+from itkit.io.formats.nifti import nifti_header
+from itkit.io.formats.nrrd import nrrd_header
+from itkit.io.streams.checksums import Container
+from itkit.io.streams.deflate import Chunk, Compression, Plain, deflate_stream
+from itkit.io.streams.inflate import CorruptStreamError, ShortStreamError, inflate
+from itkit.kernels.buffers import empty
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from itkit.core.volume import Geometry
+
+Writer = Callable[[BinaryIO], object]
+CHUNK_BYTES = 4 << 20
+"""Voxels that are compressed as one piece, about: whole slices, so that the bytes written depend on the shape alone."""
+_BLOCK = 16
+
+
+def read_voxels(header: Header, *, threads: int = 1) -> NDArray[Any]:
+    """Read the voxels of a file as they are stored; scaling is left to `itkit.io.nii_toolkit.apply_scaling`.
+
+    Parameters
+    ----------
+    header
+        What `itkit.io.formats.headers.read_header` said.
+    threads
+        Threads that share a large compressed stream; the voxels don't depend on it.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(Z, Y, X)``, ``(Z, Y, X, C)`` for several components, ``(T, Z, Y, X[, C])`` for several volumes;
+        C-contiguous, native byte order. Uncompressed files are mapped, not read: pages come when they are touched,
+        and a write to the array (allowed) stays in memory.
+
+    Raises
+    ------
+    ReadError
+        When the stream is corrupt, its checksum wrong, or it ends too early.
+    UnsupportedHeader
+        When the header came from SimpleITK.
+    """
+    if header.encoding == "itk":
+        raise UnsupportedHeader(f"{header.data_path}: read by SimpleITK")
+    shape: tuple[int, ...] = header.geometry.size_zyx
+    if header.volumes != 1:
+        shape = (header.volumes, *shape)
+    if header.components != 1:
+        shape = (*shape, header.components)
+    dtype = np.dtype(header.dtype).newbyteorder("<" if header.byte_order == "little" else ">")
+    stored: NDArray[Any]
+    if header.encoding == "raw":
+        if header.data_path.stat().st_size < header.data_offset + header.size_bytes:
+            raise _truncated(header, header.data_path.stat().st_size - header.data_offset)
+        stored = np.memmap(header.data_path, dtype, "c", header.data_offset, shape).view(np.ndarray)
+    else:
+        stored = _inflate(header, threads).view(dtype).reshape(shape)
+    return stored if dtype.isnative else stored.astype(dtype.newbyteorder("="))
+
+
+def _truncated(header: Header, found: int) -> ReadError:
+    return ReadError(
+        f"{header.data_path}: truncated: expected {header.size_bytes} bytes of voxels, found {max(0, found)}; "
+        "copy or export the file again"
+    )
+
+
+def _inflate(header: Header, threads: int) -> NDArray[np.uint8]:
+    with header.data_path.open("rb", buffering=0) as file:
+        file.seek(header.stream_offset)
+        try:
+            voxels = inflate(file, skip=header.data_offset, size=header.size_bytes, threads=threads)
+        except ShortStreamError as error:
+            if error.made - header.data_offset < header.size_bytes:
+                raise _truncated(header, error.made - header.data_offset) from error
+            raise _corrupt(header, error) from error
+        except CorruptStreamError as error:
+            raise _corrupt(header, error) from error
+    if len(voxels) < header.size_bytes:
+        raise _truncated(header, len(voxels))
+    return voxels
+
+
+def _corrupt(header: Header, error: Exception) -> ReadError:
+    return ReadError(f"{header.data_path}: the compressed stream is corrupt ({error}); copy or export the file again")
+
+
+def volume_writers(
+    path: Path,
+    array_zyx: NDArray[Any],
+    geometry: Geometry,
+    *,
+    compression: Compression = "fast",
+    threads: int = 1,
+    metadata: Mapping[str, str] | None = None,
+) -> dict[Path, Writer]:
+    """Give the files that make up a volume, and for each what writes it: data file first, header last.
+
+    Each writer gets an empty binary file that it can seek in; call them in order. Headers name the data file as it is
+    named here, wherever the bytes go.
+
+    Parameters
+    ----------
+    path
+        Final name: ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``.
+    array_zyx
+        ``(Z, Y, X)`` or ``(Z, Y, X, C)``; any strides: copied some slices at a time.
+    geometry
+        The grid.
+    compression
+        ``"none"``, ``"fast"`` or ``"small"``. ``.nii`` is never compressed; ``.nii.gz`` with ``"none"`` is a gzip
+        stream of stored blocks.
+    threads
+        Threads that compress; the bytes written don't depend on it.
+    metadata
+        Further header fields, as far as the format can hold them.
+
+    Raises
+    ------
+    WriteError
+        When the format can't hold the array.
+    """
+    suffix = volume_suffix(path)
+    dtype = "uint8" if array_zyx.dtype == np.bool_ else array_zyx.dtype.name
+    if suffix is None or dtype not in ITEM_BYTES:
+        raise WriteError(
+            f"{path.name}: expected a volume file of integers or float32/float64, got {array_zyx.dtype} voxels; "
+            "convert them first"
+        )
+    if array_zyx.shape[:3] != geometry.size_zyx or array_zyx.ndim > 4 or array_zyx.size == 0:
+        raise WriteError(f"{path.name}: array of shape {array_zyx.shape} on a grid of {geometry.size_zyx} voxels ZYX")
+    components = array_zyx.shape[3] if array_zyx.ndim == 4 else 1
+    array = array_zyx[..., 0] if array_zyx.ndim == 4 and components == 1 else array_zyx
+    parts = [array] if array.ndim == 3 else [array[..., channel] for channel in range(components)]
+    planar = suffix in (".nii", ".nii.gz")  # several values a voxel: NIfTI has volume after volume
+    chunks = [chunk for part in (parts if planar else [array]) for chunk in _chunks(part, np.dtype(dtype))]
+    if planar:
+        head = nifti_header(geometry, dtype, components=components, metadata=metadata)
+        if suffix == ".nii":
+            return {path: lambda file: _write_raw(file, [lambda: Plain(memoryview(head)), *chunks])}
+        chunks = [lambda: Plain(memoryview(head)), *chunks]
+        return {path: lambda file: _write_stream(file, chunks, "gzip", compression, threads)}
+    if suffix in (".mha", ".mhd"):
+        return _metaimage_writers(path, suffix, chunks, compression, threads, lambda name, size: metaimage_header(
+            geometry, dtype, components=components, data_file=name, compressed_bytes=size, metadata=metadata
+        ))  # fmt: skip
+    compressed = compression != "none"
+    data_path = path if suffix == ".nrrd" else path.with_suffix(".raw.gz" if compressed else ".raw")
+    text = nrrd_header(
+        geometry, dtype, components=components, compressed=compressed, metadata=metadata,
+        data_file=None if data_path == path else data_path.name,
+    )  # fmt: skip
+
+    def write_data(file: BinaryIO) -> None:
+        if data_path == path:
+            _put(file, text)
+        if compressed:
+            _write_stream(file, chunks, "gzip", compression, threads)
+        else:
+            _write_raw(file, chunks)
+
+    return (
+        {data_path: write_data} if data_path == path else {data_path: write_data, path: lambda file: _put(file, text)}
+    )
+
+
+def _metaimage_writers(
+    path: Path,
+    suffix: str,
+    chunks: list[Chunk],
+    compression: Compression,
+    threads: int,
+    header: Callable[[str, int | None], bytes],
+) -> dict[Path, Writer]:
+    """Write `.mha` in place: its header says how long the stream is that follows, and is as long whatever it says."""
+    written: list[int] = []
+
+    def write_data(file: BinaryIO) -> None:
+        if compression == "none":
+            _write_raw(file, chunks)
+        else:
+            written.append(_write_stream(file, chunks, "zlib", compression, threads))
+
+    def write_all(file: BinaryIO) -> None:
+        size = None if compression == "none" else 0
+        _put(file, header("LOCAL", size))
+        write_data(file)
+        if size is not None:
+            file.seek(0)
+            _put(file, header("LOCAL", written[-1]))
+
+    if suffix == ".mha":
+        return {path: write_all}
+    data_path = path.with_suffix(".raw" if compression == "none" else ".zraw")
+    return {
+        data_path: write_data,
+        path: lambda file: _put(file, header(data_path.name, written[-1] if written else None)),
+    }
+
+
+def write_volume_file(
+    path: Path,
+    array_zyx: NDArray[Any],
+    geometry: Geometry,
+    *,
+    compression: Compression = "fast",
+    threads: int = 1,
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[Path, ...]:
+    """Write a volume's files under their own names; to make them appear whole is the caller's affair.
+
+    Parameters are those of `volume_writers`.
+
+    Returns
+    -------
+    tuple of Path
+        The files, data file first, header last.
+
+    Raises
+    ------
+    WriteError
+        When the format can't hold the array.
+    OSError
+        When a file can't be written, for instance because the disk is full; what was written stays.
+    """
+    writers = volume_writers(path, array_zyx, geometry, compression=compression, threads=threads, metadata=metadata)
+    for target, write in writers.items():
+        with target.open("wb") as file:
+            write(file)
+    return tuple(writers)
+
+
+def _put(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all bytes, also where the file is unbuffered and takes fewer at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _write_raw(file: BinaryIO, chunks: list[Chunk]) -> None:
+    for chunk in chunks:
+        _put(file, chunk().data)
+
+
+def _write_stream(
+    file: BinaryIO, chunks: list[Chunk], container: Container, compression: Compression, threads: int
+) -> int:
+    """Write a compressed stream; give its length."""
+    length = 0
+    for piece in deflate_stream(chunks, container, compression=compression, threads=threads):
+        _put(file, piece)
+        length += len(piece)
+    return length
+
+
+def _chunks(array: NDArray[Any], dtype: np.dtype[Any]) -> list[Chunk]:
+    """Cut an array into whole slices of about `CHUNK_BYTES`; each chunk is copied, if it must be, when it is wanted."""
+    little = dtype.newbyteorder("<")
+    step = max(1, CHUNK_BYTES * len(array) // (array.size * dtype.itemsize))
+    return [partial(plain_bytes, array[start : start + step], little) for start in range(0, len(array), step)]
+
+
+def plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> Plain:
+    """Bytes of a slab in C order, little endian; without a copy where they lie like that in memory."""
+    if array.flags.c_contiguous:
+        out = array.astype(little, copy=False)
+    else:
+        out = empty(array.shape, little)
+        if abs(array.strides[-1]) == min(abs(stride) for stride in array.strides):
+            out[...] = array
+        else:  # transposed: in blocks that use whole cache lines, twice as fast
+            for y in range(0, array.shape[1], _BLOCK):
+                for x in range(0, array.shape[2], _BLOCK):
+                    out[:, y : y + _BLOCK, x : x + _BLOCK] = array[:, y : y + _BLOCK, x : x + _BLOCK]
+    row_bytes = out.nbytes // (out.shape[0] * out.shape[1])
+    return Plain(out.reshape(-1).view(np.uint8).data, little.itemsize, row_bytes)

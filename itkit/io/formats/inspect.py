@@ -1,0 +1,178 @@
+"""What a volume file says about itself: by our parsers, and by SimpleITK where the header is unusual.
+
+Neither numpy nor SimpleITK is imported before an unusual header asks for it: commands that read headers alone start
+without them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from itkit.core.axes import to_zyx
+from itkit.core.errors import ReadError
+from itkit.core.volume import Geometry
+from itkit.io.formats.backend import codecs_backend
+from itkit.io.formats.header_model import is_orthonormal
+from itkit.io.formats.headers import Header, UnsupportedHeader, read_header
+from itkit.io.layouts import split_extension
+
+_HEADERS_KEPT = 8192
+_kept: dict[tuple[str, str, int, int, int], Header] = {}
+_SETTLED_NS = 2 * 10**9
+"""Age from which size and time of change tell files apart: clocks of file systems are coarse."""
+_DETACHED = (".mhd", ".nhdr")
+"""What these headers mean depends on a second file."""
+
+
+def sitk_module() -> Any:
+    """Import SimpleITK, with the messages that ITK prints by itself turned off."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    return sitk
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last useful line of a foreign error message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text.split("): ", 1)[-1] if text.startswith("sitk::ERROR") or "itk::ERROR" in text else text
+
+
+def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None = None) -> Header:
+    """Read a volume's header with our parser, or with SimpleITK where the header is unusual.
+
+    Whoever has just asked for the file's ``status`` may give it.
+
+    Raises
+    ------
+    ReadError
+        When the file is missing, empty, truncated in its header, or of no known format.
+    """
+    name = os.fspath(path)
+    if split_extension(os.path.basename(name)) is None:  # noqa: PTH119 - an index asks by thousands
+        raise ReadError(f"{path}: not a volume file that ITKIT reads")
+    try:
+        return _read_once(path, status or os.stat(name))  # noqa: PTH116 - likewise
+    except OSError as error:
+        raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
+
+
+def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
+    """Read a header unless the same file has been read before: plan, case and index all ask for it."""
+    backend, name = codecs_backend(), os.fspath(path)
+    if time.time_ns() - status.st_mtime_ns <= _SETTLED_NS or name.lower().endswith(_DETACHED):
+        return _read(path, backend)
+    key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
+    header = _kept.get(key)
+    if header is None:
+        if len(_kept) >= _HEADERS_KEPT:
+            _kept.clear()
+        header = _kept[key] = _read(path, backend)
+    return header
+
+
+def _read(path: str | os.PathLike[str], backend: str) -> Header:
+    path = path if isinstance(path, Path) else Path(path)
+    try:
+        header = read_header(path) if backend == "native" else _read_itk_header(path)
+    except UnsupportedHeader:
+        header = _read_itk_header(path)
+    require_possible_grid(header.geometry, path.name, "the header is damaged")
+    return header
+
+
+def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
+    """Refuse a grid that no scanner makes: it would give wrong places, not an error, later on.
+
+    Raises
+    ------
+    ReadError
+        When a spacing is not between 1e-6 and 1e6 mm, the origin not finite, the direction not orthonormal.
+    """
+    for axis, spacing in zip("ZYX", grid.spacing_zyx, strict=True):
+        if not 1e-6 <= spacing <= 1e6:
+            raise ReadError(f"{name}: spacing {axis} is {spacing:g} mm; {advice}")
+    if (
+        len(grid.direction_xyz) != 9
+        or not all(map(math.isfinite, grid.origin_xyz))
+        or not is_orthonormal(grid.direction_xyz, tolerance=1e-2)
+    ):
+        raise ReadError(f"{name}: origin or direction is not that of a voxel grid (sheared, zero or nan)")
+
+
+def _read_itk_header(path: Path) -> Header:
+    sitk = sitk_module()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ReadError(f"{path}: not readable as a volume ({last_line(error)})") from error
+    size, ndim = list(reader.GetSize()), reader.GetDimension()
+    if ndim == 4 and size[3] == 1:
+        ndim = 3
+    direction = reader.GetDirection()
+    full = reader.GetDimension()
+    pad = [size[i] if i < full else 1 for i in range(3)]
+    spacing = [reader.GetSpacing()[i] if i < full else 1.0 for i in range(3)]
+    origin = [reader.GetOrigin()[i] if i < full else 0.0 for i in range(3)]
+    cosines = [
+        direction[row * full + column] if row < full and column < full else float(row == column)
+        for row in range(3)
+        for column in range(3)
+    ]
+    import numpy as np
+
+    try:
+        one = sitk.Image([1] * 2, reader.GetPixelID(), reader.GetNumberOfComponents())
+        dtype = np.dtype(sitk.extra._get_numpy_dtype(one))
+    except (RuntimeError, KeyError, TypeError) as error:
+        kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        raise ReadError(f"{path}: voxels are of type {kind}; expected numbers, one or several a voxel") from error
+    components = reader.GetNumberOfComponents()
+    x, y, z = origin
+    return Header(
+        geometry=Geometry(to_zyx(pad), to_zyx(spacing), (x, y, z), tuple(cosines)),
+        ndim=ndim,
+        dtype=dtype.name,
+        components=components,
+        size_bytes=int(np.prod(size, dtype=np.int64)) * components * dtype.itemsize,
+        data_path=path,
+        data_offset=0,
+        encoding="itk",
+        file_format="read by SimpleITK",
+    )
+
+
+def read_geometry(path: str | os.PathLike[str]) -> Geometry:
+    """Read a volume's grid from its header alone.
+
+    Raises
+    ------
+    ReadError
+        When the header can't be read, or the file holds no single 3-D volume.
+    """
+    path = Path(path)
+    header = read_any_header(path)
+    require_single_volume(header, path)
+    return header.geometry
+
+
+def require_single_volume(header: Header, path: Path, *, channels: bool = False) -> None:
+    """Refuse what is not one 3-D volume (with ``channels``: of several components).
+
+    Raises
+    ------
+    ReadError
+        For 2-D and 4-D files and, unless ``channels``, for RGB and vector files.
+    """
+    if header.ndim != 3:
+        advice = "split it into volumes first" if header.ndim > 3 else "stack slices into a volume first"
+        raise ReadError(f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; {advice}")
+    if header.components != 1 and not channels:
+        raise ReadError(f"{path.name}: expected one value a voxel; the file has {header.components} (RGB or vector)")

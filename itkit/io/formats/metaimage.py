@@ -1,0 +1,270 @@
+"""MetaImage (``.mha``, ``.mhd``): header text to `Header` and back.
+
+Fields and their meaning after the MetaIO documentation (https://itk.org/Wiki/ITK/MetaIO/Documentation) and what
+SimpleITK reports for files that leave it open.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from itkit.core.axes import opposite, to_xyz, to_zyx
+from itkit.core.errors import ReadError
+from itkit.core.volume import Geometry
+from itkit.io.formats.header_model import (
+    ITEM_BYTES,
+    MOST_INFLATED,
+    Header,
+    UnsupportedHeader,
+    is_orthonormal,
+    number_text,
+    product,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_DTYPE = {
+    "MET_CHAR": "int8", "MET_UCHAR": "uint8", "MET_SHORT": "int16", "MET_USHORT": "uint16", "MET_INT": "int32",
+    "MET_UINT": "uint32", "MET_LONG": "int32", "MET_ULONG": "uint32", "MET_LONG_LONG": "int64",
+    "MET_ULONG_LONG": "uint64", "MET_FLOAT": "float32", "MET_DOUBLE": "float64",
+}  # fmt: skip
+_ELEMENT_TYPE = {dtype: name for name, dtype in _DTYPE.items() if name not in ("MET_LONG", "MET_ULONG")}
+_IDENTITY: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+_MATRIX = ("TransformMatrix", "Rotation", "Orientation")
+_ORIGIN = ("Offset", "Position", "Origin")
+_BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_CHANNELS = "ElementNumberOfChannels"
+_INERT = frozenset({
+    "ObjectSubType", "Comment", "Name", "ID", "ParentID", "Color", "CenterOfRotation", "AnatomicalOrientation",
+    "AcquisitionDate", "DistanceUnits", "ElementMin", "ElementMax", "ImagePosition", "SequenceID", "CompressionLevel",
+    "TransformType", "CompressionAlgorithm", "ElementNBits",
+})  # fmt: skip
+"""Fields that change neither the grid nor the voxels."""
+_KNOWN = _INERT | {
+    "ObjectType", "NDims", "BinaryData", "CompressedData", "CompressedDataSize", "ElementSpacing", "ElementSize",
+    "DimSize", "HeaderSize", "ElementType", "ElementDataFile", "ElementToIntensityFunctionSlope",
+    "ElementToIntensityFunctionOffset", _CHANNELS, *_MATRIX, *_ORIGIN, *_BYTE_ORDER,
+}  # fmt: skip
+_END = b"ElementDataFile"
+
+
+def header_bytes_needed(head: bytes) -> int | None:
+    """Length of the header if ``head`` holds all of it, else ``None``: it ends with the line ``ElementDataFile``."""
+    start = head.find(_END)
+    if start < 0:
+        return None
+    end = head.find(b"\n", start)
+    return None if end < 0 else end + 1
+
+
+def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
+    """Parse the bytes that `header_bytes_needed` counts.
+
+    Parameters
+    ----------
+    head
+        The header alone.
+    path
+        The header file; a detached data file is looked for beside it.
+    file_bytes
+        Size of the header file.
+
+    Raises
+    ------
+    ReadError
+        When a field is broken, or the data are shorter than the header says.
+    UnsupportedHeader
+        When it holds what only MetaIO understands.
+    """
+    fields = _fields(head, path)
+    try:
+        return _header(fields, path, len(head), file_bytes)
+    except KeyError as error:
+        raise ReadError(f"{path}: MetaImage header lacks {error.args[0]}; export the file again") from error
+    except (ValueError, OverflowError) as error:
+        raise ReadError(f"{path}: MetaImage header is broken ({error}); export the file again") from error
+
+
+def _fields(head: bytes, path: Path) -> dict[str, str]:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    fields: dict[str, str] = {}
+    for line in text.split("\n"):
+        key, equals, value = line.partition("=")
+        if equals:
+            fields[key.strip()] = value.strip()
+        elif line.strip():
+            raise UnsupportedHeader(f"{path}: line without '=': {line[:40]!r}")
+    return fields
+
+
+def _true(value: str) -> bool:
+    return value[:1] in ("T", "t", "1")
+
+
+def _first(fields: dict[str, str], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        if name in fields:
+            return fields[name]
+    return None
+
+
+def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) -> Header:
+    if fields.get("ObjectType", "Image") != "Image" or not _true(fields.get("BinaryData", "True")):
+        raise UnsupportedHeader(f"{path}: not a binary image")
+    if float(fields.get("ElementToIntensityFunctionSlope", 1)) != 1 or float(
+        fields.get("ElementToIntensityFunctionOffset", 0)
+    ):
+        raise UnsupportedHeader(f"{path}: intensity function")
+    dims = int(fields["NDims"])
+    sizes = [int(word) for word in fields["DimSize"].split()]
+    if len(sizes) != dims or min(sizes, default=0) < 1:
+        raise ReadError(f"{path}: DimSize is {fields['DimSize']!r}, expected {dims} numbers > 0; export the file again")
+    if fields["ElementType"] not in _DTYPE:
+        raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")
+    dtype = _DTYPE[fields["ElementType"]]
+    components = int(fields.get(_CHANNELS, 1))
+    if components < 1:
+        raise ReadError(f"{path}: {_CHANNELS} is {components}, expected > 0; export the file again")
+    size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
+    compressed = _true(fields.get("CompressedData", "False"))
+    data_path, data_offset = _data_place(fields, path, length, file_bytes, size_bytes, compressed=compressed)
+    ndim = dims
+    while ndim > 3 and sizes[ndim - 1] == 1:
+        ndim -= 1
+    return Header(
+        geometry=_geometry(fields, path, dims, sizes),
+        ndim=ndim,
+        dtype=dtype,
+        components=components,
+        size_bytes=size_bytes,
+        data_path=data_path,
+        data_offset=0 if compressed else data_offset,
+        encoding="zlib" if compressed else "raw",
+        file_format="MetaImage",
+        byte_order="big" if _true(_first(fields, _BYTE_ORDER) or "False") else "little",
+        volumes=product(sizes[3:]),
+        stream_offset=data_offset if compressed else 0,
+        metadata={key: value for key, value in fields.items() if key not in _KNOWN},
+    )
+
+
+def _numbers(text: str, count: int) -> list[float]:
+    values = list(map(float, text.split()))
+    if len(values) != count or not math.isfinite(sum(values)):
+        raise ValueError(f"expected {count} finite numbers, got {text!r}")
+    return values
+
+
+def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -> Geometry:
+    spacing_text = _first(fields, ("ElementSpacing", "ElementSize"))
+    spacing = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
+    origin_text = _first(fields, _ORIGIN)
+    origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
+    matrix_text = _first(fields, _MATRIX)
+    m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # rows: where the axes point
+    if dims != 3:
+        if m is not None:
+            m = [
+                m[axis * dims + row] if row < dims and axis < dims else float(row == axis)
+                for axis in range(3)
+                for row in range(3)
+            ]
+        pad = max(0, 3 - dims)
+        sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
+    direction = _IDENTITY if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
+    if min(spacing) <= 0 or not is_orthonormal(direction):
+        raise UnsupportedHeader(f"{path}: spacing {spacing}, direction {direction}")
+    x, y, z = origin
+    return Geometry(to_zyx(sizes), to_zyx(spacing), (x, y, z), direction)
+
+
+def _data_place(
+    fields: dict[str, str], path: Path, length: int, file_bytes: int, size_bytes: int, *, compressed: bool
+) -> tuple[Path, int]:
+    """Where voxels start; fails when the file ends before they do."""
+    name = fields["ElementDataFile"]
+    skip = int(fields.get("HeaderSize", 0))
+    local = name in ("LOCAL", "Local", "local")
+    if not name or name.startswith("LIST") or "%" in name or (skip and (local or compressed)):
+        raise UnsupportedHeader(f"{path}: ElementDataFile {name!r} with HeaderSize {skip}")
+    data_path = path if local else path.parent / name
+    available = file_bytes
+    if not local:
+        try:
+            available = data_path.stat().st_size
+        except OSError as error:
+            raise ReadError(
+                f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
+            ) from error
+    offset = length if local else skip
+    if skip < 0:
+        offset = available - size_bytes
+    expected = int(float(fields.get("CompressedDataSize", 0))) if compressed else size_bytes
+    if compressed:
+        expected = max(expected, -(-size_bytes // MOST_INFLATED))
+    if offset < 0 or offset + expected > available:
+        raise ReadError(
+            f"{data_path}: truncated: expected {expected} bytes of voxels, "
+            f"found {max(0, available - max(offset, 0))}; copy or export the file again"
+        )
+    return data_path, offset
+
+
+def metaimage_header(
+    geometry: Geometry,
+    dtype: str,
+    *,
+    components: int = 1,
+    data_file: str = "LOCAL",
+    compressed_bytes: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """Write the header of a little-endian MetaImage.
+
+    Parameters
+    ----------
+    geometry
+        The grid.
+    dtype
+        Voxel type, numpy's name.
+    components
+        Values in a voxel.
+    data_file
+        ``LOCAL``, or the data file's name.
+    compressed_bytes
+        Length of the zlib stream, ``None`` for raw voxels. The header's length does not depend on the number.
+    metadata
+        Further fields; names that the format uses itself, or can't spell, are left out.
+    """
+    columns = [number_text(geometry.direction_xyz[3 * row + column]) for column in range(3) for row in range(3)]
+    lines = ["ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False"]
+    lines.append(f"CompressedData = {compressed_bytes is not None}")
+    if compressed_bytes is not None:
+        lines.append(f"CompressedDataSize = {compressed_bytes:<15d}")
+    lines += [
+        f"TransformMatrix = {' '.join(columns)}",
+        f"Offset = {' '.join(map(number_text, geometry.origin_xyz))}",
+        "CenterOfRotation = 0 0 0",
+        f"AnatomicalOrientation = {opposite(geometry.orientation)}",
+        f"ElementSpacing = {' '.join(map(number_text, to_xyz(geometry.spacing_zyx)))}",
+        f"DimSize = {' '.join(map(str, to_xyz(geometry.size_zyx)))}",
+    ]
+    if components != 1:
+        lines.append(f"{_CHANNELS} = {components}")
+    for key, value in (metadata or {}).items():
+        if (
+            key not in _KNOWN
+            and not key.startswith("ITK_")
+            and key.split() == [key]
+            and "=" not in key
+            and key.isprintable()
+        ):
+            lines.append(f"{key} = {' '.join(value.split())}")
+    lines += [f"ElementType = {_ELEMENT_TYPE[dtype]}", f"ElementDataFile = {data_file}", ""]
+    return "\n".join(lines).encode(errors="surrogateescape")

@@ -1,0 +1,369 @@
+"""NIfTI (``.nii``, ``.nii.gz``): header bytes to `Header` and back.
+
+After the format's definition (nifti1.h and nifti2.h, https://nifti.nimh.nih.gov) and the notes of its documentation on
+qform and sform. NIfTI counts in RAS, ITKIT in LPS: x and y change sign here, nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from operator import sub
+from typing import TYPE_CHECKING, NamedTuple
+
+from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.errors import ReadError, WriteError
+from itkit.core.volume import GRID_TOLERANCE_MM, Geometry
+from itkit.io.formats.header_model import (
+    ITEM_BYTES,
+    ORTHOGONAL_TOLERANCE,
+    ByteOrder,
+    Encoding,
+    Header,
+    UnsupportedHeader,
+    product,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Row = tuple[float, float, float, float]
+Affine = tuple[Row, Row, Row, Row]
+HEADER_BYTES = 540
+"""Bytes that hold the longer of the two kinds of header."""
+VOXEL_OFFSET = 352
+_DATATYPE = {
+    256: "int8", 2: "uint8", 4: "int16", 512: "uint16", 8: "int32", 768: "uint32", 1024: "int64", 1280: "uint64",
+    16: "float32", 64: "float64",
+}  # fmt: skip
+_CODE = {dtype: code for code, dtype in _DATATYPE.items()}
+_RGB = {128: 3, 2304: 4}
+_PLANAR_INTENTS = frozenset({1004, 1005, 1006, 1007})
+_VECTOR_INTENT = 1007
+_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_LARGEST_SIZE = 32767
+_TEXTS = ("descrip", "aux_file", "intent_name")
+_PIXDIM_TOLERANCE = 1e-5
+_QUATERNION_NOISE = 2e-7
+"""Rounding of b, c and d to float32, which a = sqrt(1 - b^2 - c^2 - d^2) suffers from where it is small."""
+_HALF_TURN_1, _HALF_TURN_2 = 1e-7, 1e-15
+"""Squares of a that stand for half a turn: the quaternions of NIfTI-1 are float32, those of NIfTI-2 float64."""
+
+
+class _Fields(NamedTuple):
+    dims: tuple[int, ...]
+    intent: int
+    datatype: int
+    pixdim: tuple[float, ...]
+    voxel_offset: int
+    slope: float
+    intercept: float
+    units: int
+    qform_code: int
+    sform_code: int
+    quatern: tuple[float, ...]
+    srow: tuple[float, ...]
+    texts: tuple[bytes, bytes, bytes]
+    magic: bytes
+
+
+def _fields1(head: bytes, mark: str) -> _Fields:
+    values = struct.unpack_from(mark + "40x 8h 12x 2h 4x 11f 3x B 24x 80s 24s 2h 18f 16s 3s", head)
+    offset, slope, intercept, units, descrip, aux_file, qform, sform = values[18:26]
+    return _Fields(
+        values[:8], values[8], values[9], values[10:18], int(offset), slope, intercept, units, qform, sform,
+        values[26:32], values[32:44], (descrip, aux_file, values[44]), values[45],
+    )  # fmt: skip
+
+
+def _fields2(head: bytes, mark: str) -> _Fields:
+    unpack = struct.unpack_from
+    (datatype,) = unpack(mark + "h", head, 12)
+    offset, slope, intercept = unpack(mark + "q2d", head, 168)
+    qform, sform = unpack(mark + "2i", head, 344)
+    units, intent = unpack(mark + "2i", head, 500)
+    return _Fields(
+        unpack(mark + "8q", head, 16), intent, datatype, unpack(mark + "8d", head, 104), offset, slope, intercept,
+        units, qform, sform, unpack(mark + "6d", head, 352), unpack(mark + "12d", head, 400),
+        (head[240:320], head[320:344], head[508:524]), head[4:7],
+    )  # fmt: skip
+
+
+def parse_nifti(head: bytes, path: Path, available: int, *, encoding: Encoding = "raw") -> Header:
+    """Parse the first `HEADER_BYTES` (or, of a tiny file, all) of a single-file NIfTI-1 or NIfTI-2.
+
+    The sform counts where its code is set, else the qform; a file without either gets the axes as they are stored
+    (that is what ITK makes of it). ITK prefers the qform in some files that carry both and let them differ: there we
+    keep to the standard, and the header has a warning.
+
+    Parameters
+    ----------
+    head
+        The bytes, uncompressed.
+    path
+        The file.
+    available
+        Bytes in the uncompressed stream, at most.
+    encoding
+        ``"raw"`` or ``"gzip"``.
+
+    Raises
+    ------
+    ReadError
+        When it is no NIfTI, is broken or truncated, or its sform shears the grid.
+    UnsupportedHeader
+        ANALYZE, header/image pairs, vector and complex voxels.
+    """
+    if len(head) < VOXEL_OFFSET - 4:
+        raise ReadError(f"{path}: truncated: expected a NIfTI header of 348 bytes, found {len(head)}; copy it again")
+    order, version = _kind(head, path)
+    if version == 2 and len(head) < HEADER_BYTES:
+        raise ReadError(f"{path}: truncated: expected a NIfTI-2 header of 540 bytes, found {len(head)}; copy it again")
+    mark = "<" if order == "little" else ">"
+    try:
+        fields = (_fields1 if version == 1 else _fields2)(head, mark)
+    except (ValueError, OverflowError) as error:  # vox_offset is nan or infinite
+        raise ReadError(f"{path}: NIfTI header is broken (vox_offset: {error}); export the file again") from error
+    if fields.magic != (b"n+1" if version == 1 else b"n+2"):
+        raise UnsupportedHeader(f"{path}: ANALYZE or a header/image pair")
+    count = fields.dims[0]
+    if not 1 <= count <= 7 or min(fields.dims[1 : min(count, 2) + 1]) < 1:
+        raise ReadError(f"{path}: NIfTI dim is {fields.dims}, expected 1 to 7 sizes > 0; the header is damaged")
+    sizes = [max(size, 1) for size in fields.dims[1 : count + 1]]
+    dtype = "uint8" if fields.datatype in _RGB else _DATATYPE.get(fields.datatype)
+    if dtype is None or fields.intent in _PLANAR_INTENTS or fields.voxel_offset < VOXEL_OFFSET:
+        raise UnsupportedHeader(f"{path}: datatype {fields.datatype}, intent {fields.intent}")
+    components = _RGB.get(fields.datatype, 1)
+    size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
+    if fields.voxel_offset + size_bytes > available:
+        raise ReadError(
+            f"{path}: truncated: expected {size_bytes} bytes of voxels, "
+            f"the file has room for {max(0, available - fields.voxel_offset)}; copy or export the file again"
+        )
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    geometry, warnings = _geometry(fields, sizes, path)
+    slope, intercept = fields.slope, fields.intercept
+    if slope == 0 or not math.isfinite(slope + intercept):  # zero: none; nan and inf: nonsense
+        slope, intercept = 1.0, 0.0
+    texts = zip(_TEXTS, fields.texts, strict=True)
+    return Header(
+        geometry=geometry,
+        ndim=len(sizes),
+        dtype=dtype,
+        components=components,
+        size_bytes=size_bytes,
+        data_path=path,
+        data_offset=fields.voxel_offset,
+        encoding=encoding,
+        file_format=f"NIfTI-{version}",
+        byte_order=order,
+        volumes=product(sizes[3:]),
+        slope=slope,
+        inter=intercept,
+        metadata={
+            key: text for key, raw in texts if raw[0] and (text := raw.split(b"\0")[0].decode("latin-1").strip())
+        },
+        warnings=warnings,
+    )
+
+
+def _kind(head: bytes, path: Path) -> tuple[ByteOrder, int]:
+    orders: tuple[tuple[ByteOrder, str], ...] = (("little", "<i"), ("big", ">i"))
+    for order, layout in orders:
+        (size,) = struct.unpack_from(layout, head)
+        if size in (348, 540):
+            return order, 1 if size == 348 else 2
+    raise ReadError(f"{path}: expected a NIfTI header, found {head[:4]!r}; is the extension right?")
+
+
+def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, tuple[str, ...]]:
+    unit = _MM_PER_UNIT.get(fields.units & 7, 1.0)
+    size_zyx = to_zyx([*sizes, 1, 1][:3])
+    steps = [abs(step) * unit if step and math.isfinite(step) else unit for step in fields.pixdim[1:4]]
+    if fields.sform_code <= 0 and fields.qform_code <= 0:
+        return Geometry(size_zyx, to_zyx(steps)), ("neither sform nor qform is set: orientation and origin unknown",)
+    if not math.isfinite(sum(fields.srow if fields.sform_code > 0 else fields.quatern)):
+        raise ReadError(f"{path}: NIfTI orientation holds nan or infinite values; the header is damaged")
+    if fields.sform_code <= 0:
+        return _from_qform(fields, size_zyx, steps, unit), ()
+    r = [value * unit for value in fields.srow] if unit != 1 else fields.srow
+    affine: Affine = (
+        (r[0], r[1], r[2], r[3]),
+        (r[4], r[5], r[6], r[7]),
+        (r[8], r[9], r[10], r[11]),
+        (0.0, 0.0, 0.0, 1.0),
+    )
+    try:
+        grid = geometry_from_affine(affine, size_zyx)
+    except ValueError as error:
+        if len(sizes) < 3:
+            raise UnsupportedHeader(f"{path}: {len(sizes)}-D, {error}") from error
+        raise ReadError(f"{path}: NIfTI sform: {error}; resample the image to a rectangular grid first") from error
+    warnings = []
+    found = to_xyz(grid.spacing_zyx)
+    if all(abs(a - b) <= _PIXDIM_TOLERANCE * b for a, b in zip(steps, found, strict=True)):
+        grid = Geometry(size_zyx, to_zyx(steps), grid.origin_xyz, grid.direction_xyz)
+    else:
+        warnings.append(
+            f"pixdim {to_zyx(steps)} and the sform's spacing {grid.spacing_zyx} (mm, ZYX) differ: sform kept"
+        )
+    if fields.qform_code > 0 and math.isfinite(sum(fields.quatern)):
+        other = _from_qform(fields, size_zyx, steps, unit)
+        far = _distance(grid, other)
+        if far > GRID_TOLERANCE_MM and far > GRID_TOLERANCE_MM + _quaternion_doubt(fields) * sum(grid.extent_zyx):
+            warnings.append(f"sform and qform differ by up to {far:.4g} mm: sform kept")
+    return grid, tuple(warnings)
+
+
+def _distance(a: Geometry, b: Geometry) -> float:
+    """`Geometry.grid_distance_mm`, short where the grids agree (nearly all files)."""
+    if a.spacing_zyx == b.spacing_zyx:
+        bound: float = sum(map(abs, map(sub, a.origin_xyz, b.origin_xyz)))
+        bound += max(map(abs, map(sub, a.direction_xyz, b.direction_xyz))) * sum(a.extent_zyx) * 3
+        if bound <= GRID_TOLERANCE_MM:
+            return bound
+    return a.grid_distance_mm(b)
+
+
+def _quaternion_doubt(fields: _Fields) -> float:
+    """Angle (radians) by which a rotation may be off because its quaternion is stored in float32."""
+    b, c, d = fields.quatern[:3]
+    a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
+    return 2 * _QUATERNION_NOISE / max(a, math.sqrt(_QUATERNION_NOISE))
+
+
+def _from_qform(fields: _Fields, size_zyx: tuple[int, int, int], steps: list[float], unit: float) -> Geometry:
+    """Grid of the qform: a rotation, given as a unit quaternion, and qfac, which turns the third axis round."""
+    b, c, d, qx, qy, qz = fields.quatern
+    rest = 1.0 - (b * b + c * c + d * d)
+    if rest < (_HALF_TURN_2 if b"2" in fields.magic else _HALF_TURN_1):  # a turn by 180 degrees; the rest is rounding
+        norm = (b * b + c * c + d * d) ** 0.5
+        a, b, c, d = 0.0, b / norm, c / norm, d / norm
+    else:
+        a = rest**0.5
+    f = -1.0 if fields.pixdim[0] < 0 else 1.0
+    direction = (
+        -(a * a + b * b - c * c - d * d), -2 * (b * c - a * d), -2 * (b * d + a * c) * f,
+        -2 * (b * c + a * d), -(a * a + c * c - b * b - d * d), -2 * (c * d - a * b) * f,
+        2 * (b * d - a * c), 2 * (c * d + a * b), (a * a + d * d - c * c - b * b) * f,
+    )  # fmt: skip
+    return Geometry(size_zyx, to_zyx(steps), (-qx * unit, -qy * unit, qz * unit), direction)
+
+
+def affine_ras(geometry: Geometry) -> Affine:
+    """Matrix that maps voxel indices x, y, z to RAS points in mm, as NIfTI and nibabel have it.
+
+    Examples
+    --------
+    >>> affine_ras(Geometry((4, 5, 6), (2.0, 1.0, 1.0), origin_xyz=(10.0, 0.0, 3.0)))[0]
+    (-1.0, 0.0, 0.0, -10.0)
+    """
+    steps, d = to_xyz(geometry.spacing_zyx), geometry.direction_xyz
+    rows: list[Row] = []
+    for row, sign in enumerate((-1.0, -1.0, 1.0)):
+        x, y, z = (sign * d[3 * row + axis] * steps[axis] + 0.0 for axis in range(3))  # + 0.0: no minus zero
+        rows.append((x, y, z, sign * geometry.origin_xyz[row] + 0.0))
+    return (rows[0], rows[1], rows[2], (0.0, 0.0, 0.0, 1.0))
+
+
+def geometry_from_affine(affine: Affine, size_zyx: tuple[int, int, int]) -> Geometry:
+    """Grid of a RAS matrix.
+
+    Raises
+    ------
+    ValueError
+        When an axis has no length, or two are not at right angles (cosine above 1e-3).
+    """
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = affine
+    n, m, k = lengths = (math.hypot(a, d, g), math.hypot(b, e, h), math.hypot(c, f, i))
+    if min(lengths) <= 0:
+        raise ValueError(f"axis {'xyz'[lengths.index(min(lengths))]} has length 0")
+    for axes, cosine in (
+        ("x and y", (a * b + d * e + g * h) / (n * m)),
+        ("x and z", (a * c + d * f + g * i) / (n * k)),
+        ("y and z", (b * c + e * f + h * i) / (m * k)),
+    ):
+        if abs(cosine) > ORTHOGONAL_TOLERANCE:
+            raise ValueError(
+                f"the grid is sheared: axes {axes} should be at right angles, their cosine is {cosine:.4g}"
+            )
+    direction = (
+        0.0 - a / n, 0.0 - b / m, 0.0 - c / k,
+        0.0 - d / n, 0.0 - e / m, 0.0 - f / k,
+        0.0 + g / n, 0.0 + h / m, 0.0 + i / k,
+    )  # fmt: skip
+    return Geometry(size_zyx, to_zyx(lengths), (0.0 - x, 0.0 - y, 0.0 + z), direction)
+
+
+def nifti_header(
+    geometry: Geometry, dtype: str, *, components: int = 1, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Write the 352 bytes before the voxels of a little-endian ``.nii``; sform and qform have code 1, as ITK has it.
+
+    Parameters
+    ----------
+    geometry
+        The grid.
+    dtype
+        Voxel type, numpy's name.
+    components
+        Values in a voxel; several are stored plane after plane, as NIfTI wants vectors.
+    metadata
+        ``descrip``, ``aux_file`` and ``intent_name`` are kept, as far as they fit.
+
+    Raises
+    ------
+    WriteError
+        When an axis is longer than NIfTI-1 can say.
+    """
+    size_xyz, steps = to_xyz(geometry.size_zyx), to_xyz(geometry.spacing_zyx)
+    if max(*size_xyz, components) > _LARGEST_SIZE:
+        raise WriteError(
+            f"size {geometry.size_zyx} voxels ZYX: NIfTI-1 holds {_LARGEST_SIZE} along an axis; write .mha"
+        )
+    affine = affine_ras(geometry)
+    quaternion, qfac = _quaternion(geometry)
+    dims = (3, *size_xyz, 1, 1, 1, 1) if components == 1 else (5, *size_xyz, 1, components, 1, 1)
+    text = {key: (metadata or {}).get(key, "").encode("latin-1", "replace") for key in _TEXTS}
+    head = bytearray(VOXEL_OFFSET)
+    pack = struct.pack_into
+    pack("<i", head, 0, 348)
+    head[38] = ord("r")
+    pack("<8h", head, 40, *dims)
+    pack("<3h", head, 68, _VECTOR_INTENT if components > 1 else 0, _CODE[dtype], 8 * ITEM_BYTES[dtype])
+    pack("<8f", head, 76, qfac, *steps, 0, 1 if components > 1 else 0, 0, 0)
+    pack("<3f", head, 108, VOXEL_OFFSET, 1.0, 0.0)
+    head[123] = 2 | 8  # mm and seconds
+    pack("80s24s2h", head, 148, text["descrip"][:79], text["aux_file"][:23], 1, 1)
+    pack("<6f", head, 256, *quaternion, *(row[3] for row in affine[:3]))
+    pack("<12f", head, 280, *affine[0], *affine[1], *affine[2])
+    pack("16s4s", head, 328, text["intent_name"][:15], b"n+1")
+    return bytes(head)
+
+
+def _quaternion(geometry: Geometry) -> tuple[tuple[float, float, float], float]:
+    """Give b, c, d of the RAS direction's unit quaternion (a >= 0), and qfac."""
+    d = geometry.direction_xyz
+    m = [[(-d[3 * row + axis] if row < 2 else d[3 * row + axis]) for axis in range(3)] for row in range(3)]
+    determinant = (
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+        - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+    )
+    qfac = -1.0 if determinant < 0 else 1.0
+    for row in m:
+        row[2] *= qfac
+    trace = (m[0][0], m[1][1], m[2][2])
+    squares = (
+        1 + trace[0] + trace[1] + trace[2], 1 + trace[0] - trace[1] - trace[2],
+        1 - trace[0] + trace[1] - trace[2], 1 - trace[0] - trace[1] + trace[2],
+    )  # fmt: skip
+    largest = max(range(4), key=lambda index: squares[index])
+    r2 = squares[largest]  # four times the square of that component
+    x, y, z = m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1]
+    xy, xz, yz = m[0][1] + m[1][0], m[0][2] + m[2][0], m[1][2] + m[2][1]
+    a, b, c, e = ((r2, x, y, z), (x, r2, xy, xz), (y, xy, r2, yz), (z, xz, yz, r2))[largest]
+    norm = (a * a + b * b + c * c + e * e) ** 0.5 * (-1.0 if a < 0 else 1.0)
+    return (b / norm, c / norm, e / norm), qfac

@@ -1,0 +1,312 @@
+"""NRRD (``.nrrd``, ``.nhdr``): header text to `Header` and back.
+
+After the format's definition (https://teem.sourceforge.net/nrrd/format.html) and, for spaces, what ITK reports.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.errors import ReadError
+from itkit.core.volume import Geometry
+from itkit.io.formats.header_model import (
+    ITEM_BYTES,
+    MOST_INFLATED,
+    Encoding,
+    Header,
+    UnsupportedHeader,
+    is_orthonormal,
+    number_text,
+    product,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_SPELLINGS = {
+    "int8": "signed char|int8|int8_t",
+    "uint8": "uchar|unsigned char|uint8|uint8_t",
+    "int16": "short|short int|signed short|signed short int|int16|int16_t",
+    "uint16": "ushort|unsigned short|unsigned short int|uint16|uint16_t",
+    "int32": "int|signed int|int32|int32_t",
+    "uint32": "uint|unsigned int|uint32|uint32_t",
+    "int64": "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t",
+    "uint64": "ulonglong|unsigned long long|unsigned long long int|uint64|uint64_t",
+    "float32": "float",
+    "float64": "double",
+}
+_DTYPE = {spelling: dtype for dtype, spellings in _SPELLINGS.items() for spelling in spellings.split("|")}
+_TYPE = {dtype: spellings.split("|")[0] for dtype, spellings in _SPELLINGS.items()} | {
+    "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int",
+    "int64": "long long int", "uint64": "unsigned long long int",
+}  # fmt: skip
+_LPS, _RAS = "left-posterior-superior", "right-anterior-superior"
+_SIGNS = {
+    _LPS: (1.0, 1.0, 1.0), "lps": (1.0, 1.0, 1.0),
+    _RAS: (-1.0, -1.0, 1.0), "ras": (-1.0, -1.0, 1.0),
+}  # fmt: skip
+"""Factors that lead to LPS. Other spaces are left to ITK, which turns x (not y) of left-anterior-superior."""
+_ENCODING: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_DOMAIN_KINDS = frozenset({"domain", "space", "time", "???", "none"})
+_INERT = frozenset({
+    "content", "number", "spaceunits", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
+    "oldmin", "oldmax", "min", "max", "centers", "centerings",
+})  # fmt: skip
+"""Fields that change neither the grid (where a space is given) nor the voxels."""
+_UNDERSTOOD = _INERT | {
+    "type", "dimension", "sizes", "encoding", "endian", "space", "spacedirections", "spaceorigin", "spacings", "kinds",
+    "datafile", "byteskip", "lineskip", "spacedimension",
+}  # fmt: skip
+Vector = tuple[float, float, float]
+
+
+def header_bytes_needed(head: bytes) -> int | None:
+    """Length of an attached header if ``head`` holds all of it, else ``None``: it ends with an empty line."""
+    ends = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := head.find(mark)) >= 0]
+    return min(ends) if ends else None
+
+
+def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
+    """Parse the bytes that `header_bytes_needed` counts, or a whole ``.nhdr``.
+
+    Raises
+    ------
+    ReadError
+        When a field is broken, or the data are shorter than the header says.
+    UnsupportedHeader
+        When it holds what only Teem understands.
+    """
+    fields, metadata = _fields(head, path)
+    try:
+        return _header(fields, metadata, path, len(head), file_bytes)
+    except KeyError as error:
+        raise ReadError(f"{path}: NRRD header lacks {error.args[0]!r}; the file is damaged: export it again") from error
+    except (ValueError, OverflowError) as error:
+        raise ReadError(f"{path}: NRRD header is broken ({error}); the file is damaged: export it again") from error
+
+
+def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    lines = text.split("\n")
+    if not lines[0].startswith("NRRD000"):
+        raise ReadError(f"{path}: expected a NRRD header, found {lines[0][:20]!r}; is the extension right?")
+    fields: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    for raw_line in lines[1:]:
+        line = raw_line.rstrip("\r")
+        if not line or line[0] == "#":
+            continue
+        key, separator, value = line.partition(":")
+        if value[:1] == "=":
+            metadata[key] = value[1:].replace("\\n", "\n").replace("\\\\", "\\")
+        elif separator:
+            fields[key.replace(" ", "").lower()] = value.strip()
+        else:
+            raise UnsupportedHeader(f"{path}: line without ':': {line[:40]!r}")
+    return fields, metadata
+
+
+def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length: int, file_bytes: int) -> Header:
+    dims = int(fields["dimension"])
+    sizes = [int(word) for word in fields["sizes"].split()]
+    if len(sizes) != dims or min(sizes, default=0) < 1:
+        raise ReadError(f"{path}: sizes are {fields['sizes']!r}, expected {dims} numbers > 0; export the file again")
+    strange = fields.keys() - _UNDERSTOOD
+    dtype = _DTYPE.get(fields["type"].lower())
+    encoding = _ENCODING.get(fields["encoding"].lower())
+    if strange or dtype is None or encoding is None or int(fields.get("lineskip", 0)):
+        raise UnsupportedHeader(f"{path}: {sorted(strange)} {fields['type']} {fields['encoding']}")
+    endian = fields["endian"].lower() if ITEM_BYTES[dtype] > 1 else "little"
+    if endian not in ("little", "big"):
+        raise ReadError(f"{path}: endian is {endian!r}, expected little or big; export the file again")
+    size_bytes = product(sizes) * ITEM_BYTES[dtype]
+    channel_axes = _channel_axes(fields, path, dims)
+    domain = sizes[channel_axes:]
+    ndim = len(domain)
+    while ndim > 3 and domain[ndim - 1] == 1:
+        ndim -= 1
+    geometry = _geometry(fields, path, channel_axes, domain)
+    data_path, offset = _data_place(fields, path, length, file_bytes, size_bytes, encoding)
+    return Header(
+        geometry=geometry,
+        ndim=ndim,
+        dtype=dtype,
+        components=sizes[0] if channel_axes else 1,
+        size_bytes=size_bytes,
+        data_path=data_path,
+        data_offset=offset if encoding == "raw" else 0,
+        encoding=encoding,
+        file_format="NRRD",
+        byte_order="big" if endian == "big" else "little",
+        volumes=product(domain[3:]),
+        stream_offset=0 if encoding == "raw" else offset,
+        metadata=metadata,
+    )
+
+
+def _channel_axes(fields: dict[str, str], path: Path, dims: int) -> int:
+    """1 when the fastest axis counts the values of a voxel, 0 when all axes lie in space (or time)."""
+    kinds = fields["kinds"].lower().split() if "kinds" in fields else ["domain"] * dims
+    channels = [axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS]
+    if len(kinds) != dims or channels not in ([], [0]) or (channels and "masked" in kinds[0]):
+        raise UnsupportedHeader(f"{path}: kinds {kinds}")
+    return len(channels)
+
+
+def _vector(text: str, path: Path) -> Vector:
+    text = text.strip()
+    words = text[1:-1].split(",")
+    if text[:1] != "(" or text[-1:] != ")" or len(words) != 3:
+        raise ValueError(f"expected (x,y,z), got {text!r}")
+    x, y, z = (float(word) for word in words)
+    if not math.isfinite(x + y + z):
+        raise UnsupportedHeader(f"{path}: vector {text!r}")
+    return (x, y, z)
+
+
+def _vectors(text: str, path: Path) -> list[Vector | None]:
+    """Parse ``(1,0,0) none (0, 2, 0)``, blanks inside the brackets or not."""
+    vectors: list[Vector | None] = []
+    for part in text.replace(")", ")\n").replace("none", "none\n").split("\n"):
+        word = part.strip()
+        if word == "none":
+            vectors.append(None)
+        elif word:
+            if word.count(",") != 2:
+                raise UnsupportedHeader(f"{path}: space directions {text!r}")
+            vectors.append(_vector(word, path))
+    return vectors
+
+
+def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: list[int]) -> Geometry:
+    dims = len(domain)
+    pad = 3 - dims
+    size_zyx = to_zyx((domain + [1] * pad)[:3])
+    if "spacedirections" not in fields:
+        if "space" in fields or "spacedimension" in fields or "spaceorigin" in fields:
+            raise UnsupportedHeader(f"{path}: a space without directions")
+        words = fields["spacings"].split() if "spacings" in fields else ["1"] * (dims + channel_axes)
+        spacing = [float(word) for word in words[channel_axes:]]
+        if len(spacing) != dims or not all(0 < value < float("inf") for value in spacing):
+            raise UnsupportedHeader(f"{path}: spacings {fields.get('spacings')}")
+        return Geometry(size_zyx, to_zyx((spacing + [1.0] * pad)[:3]))
+    space = fields.get("space", "").lower()
+    vectors = _vectors(fields["spacedirections"], path)
+    spatial = [vector for vector in vectors[channel_axes:] if vector is not None]
+    if (
+        dims != 3
+        or space not in _SIGNS
+        or "spacings" in fields
+        or len(vectors) != 3 + channel_axes
+        or len(spatial) != 3
+    ):
+        raise UnsupportedHeader(f"{path}: {dims}-D in space {space!r} with directions {fields['spacedirections']!r}")
+    signs = _SIGNS[space]
+    lengths = [(x * x + y * y + z * z) ** 0.5 for x, y, z in spatial]
+    if min(lengths) <= 0:
+        raise UnsupportedHeader(f"{path}: a space direction of length 0")
+    direction = tuple(signs[row] * spatial[axis][row] / lengths[axis] for row in range(3) for axis in range(3))
+    if not is_orthonormal(direction):
+        raise UnsupportedHeader(f"{path}: directions {direction} are not at right angles")
+    origin = _vector(fields["spaceorigin"], path) if "spaceorigin" in fields else (0.0, 0.0, 0.0)
+    x, y, z = (sign * value for sign, value in zip(signs, origin, strict=True))
+    return Geometry(size_zyx, to_zyx(lengths), (x, y, z), direction)
+
+
+def _data_place(
+    fields: dict[str, str], path: Path, length: int, file_bytes: int, size_bytes: int, encoding: Encoding
+) -> tuple[Path, int]:
+    """Where voxels (or their stream) start; fails when the file ends before they do."""
+    name = fields.get("datafile")
+    skip = int(fields.get("byteskip", 0))
+    if name is not None and (not name or name.split()[0] == "LIST" or "%" in name):
+        raise UnsupportedHeader(f"{path}: data file {name!r}")
+    if skip < -1 or (skip and encoding != "raw"):
+        raise UnsupportedHeader(f"{path}: byte skip {skip} in {encoding} data")
+    data_path = path if name is None else path.parent / name
+    available = file_bytes
+    if name is not None:
+        try:
+            available = data_path.stat().st_size
+        except OSError as error:
+            raise ReadError(
+                f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
+            ) from error
+    start = length if name is None else 0
+    offset = available - size_bytes if skip < 0 else start + skip
+    expected = size_bytes if encoding == "raw" else -(-size_bytes // MOST_INFLATED)
+    if offset < start or offset + expected > available:
+        raise ReadError(
+            f"{data_path}: truncated: expected {expected} bytes of voxels or more, "
+            f"found {max(0, available - start)}; copy or export the file again"
+        )
+    return data_path, offset
+
+
+def nrrd_header(
+    geometry: Geometry,
+    dtype: str,
+    *,
+    compressed: bool,
+    components: int = 1,
+    data_file: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """Write the header of a little-endian NRRD in LPS.
+
+    Parameters
+    ----------
+    geometry
+        The grid.
+    dtype
+        Voxel type, numpy's name.
+    compressed
+        Whether the data are a gzip stream.
+    components
+        Values in a voxel.
+    data_file
+        The detached data file's name; ``None`` when voxels follow the header.
+    metadata
+        Key/value pairs; keys that the format can't spell are left out.
+    """
+    spacing, d = to_xyz(geometry.spacing_zyx), geometry.direction_xyz
+    sizes = [str(size) for size in to_xyz(geometry.size_zyx)]
+    directions = [_vector_text([d[3 * row + axis] * spacing[axis] for row in range(3)]) for axis in range(3)]
+    kinds = ["domain"] * 3
+    if components != 1:
+        sizes, directions, kinds = [str(components), *sizes], ["none", *directions], ["vector", *kinds]
+    lines = [
+        "NRRD0004",
+        f"type: {_TYPE[dtype]}",
+        f"dimension: {len(sizes)}",
+        f"space: {_LPS}",
+        f"sizes: {' '.join(sizes)}",
+        f"space directions: {' '.join(directions)}",
+        f"kinds: {' '.join(kinds)}",
+        "endian: little",
+        f"encoding: {'gzip' if compressed else 'raw'}",
+        f"space origin: {_vector_text(list(geometry.origin_xyz))}",
+    ]
+    for key, value in (metadata or {}).items():
+        if (
+            key
+            and not key.startswith(("ITK_", "NRRD_", "#"))
+            and ":" not in key
+            and key.isprintable()
+            and key.strip() == key
+        ):
+            escaped = value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
+            lines.append(f"{key}:={escaped}")
+    if data_file is not None:
+        lines.append(f"data file: {data_file}")
+    return "\n".join([*lines, "", ""]).encode(errors="surrogateescape")
+
+
+def _vector_text(values: list[float]) -> str:
+    return f"({','.join(map(number_text, values))})"

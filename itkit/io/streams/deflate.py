@@ -1,0 +1,152 @@
+"""DEFLATE streams, made in chunks that threads share.
+
+Our own encoder, which knows samples and rows, makes them where the kernels are compiled, as measured on one core. CT of
+84 MB (int16; size against ISA-L's level 2): 0.979 in 183 ms, ISA-L 2 in 261; CT resampled to 1.5 mm 0.977 in 35 ms,
+ISA-L 45; labels of 42 MB (uint8, ratio 60) 0.85 in 10 ms, ISA-L 8. Others on CT of 10 MB, by the size of SimpleITK's
+.mha, which is zlib-ng 2 in 160 ms: isal 2 1.006 in 35 ms, isal 3 0.998 in 47, zlib-ng 3 0.989 in 156,
+libdeflate 1 0.986 in 128, zlib 6 1.006 in 705. ISA-L makes the streams where the kernels are not compiled.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from isal import isal_zlib
+
+from itkit.io.streams.checksums import CHECKSUMS, Container
+from itkit.kernels.deflate import deflate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+Compression = Literal["none", "fast", "small"]
+_HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\x01"}
+"""gzip: no name, time 0 (the same voxels give the same bytes), no word on the system."""
+_LAST_BLOCK = b"\x03\x00"
+"""An empty block that ends DEFLATE data."""
+_MOST_ITEM_BYTES = 4
+"""Samples of 8 bytes are ISA-L's: it takes three quarters of the time for 2 % more."""
+_LABEL_RATIO = 8
+"""What shrinks more than this is labels, or like them: there zlib finds what isal does not look for."""
+
+
+class Plain(NamedTuple):
+    """Bytes to compress; the size of a sample and of a row (0: no rows) help to do it."""
+
+    data: memoryview
+    item_bytes: int = 1
+    row_bytes: int = 0
+
+
+Chunk = Callable[[], Plain]
+
+
+class Deflated(NamedTuple):
+    """A chunk compressed by itself, and the checksum of its plain bytes."""
+
+    data: bytes
+    checksum: int
+    plain_bytes: int
+
+
+def deflate_stream(
+    chunks: Sequence[Chunk], container: Container, *, compression: Compression = "fast", threads: int = 1
+) -> Iterator[bytes]:
+    """Compress chunks into one stream, which any inflater reads as one; give its bytes in pieces, in order.
+
+    Parameters
+    ----------
+    chunks
+        Functions that give the plain bytes of each chunk, called in the thread that compresses it.
+    container
+        What stands around the DEFLATE data.
+    compression
+        ``"none"`` stores; ``"fast"`` is our own encoder, or isal level 2; ``"small"`` is the smallest of that, isal
+        level 3, and zlib level 6 for chunks that are nearly as simple as labels.
+    threads
+        Threads at work; the bytes don't depend on it.
+    """
+    yield from _framed(_in_order(chunks, container, compression, threads), container)
+
+
+def deflate_piece(chunk: Chunk, container: Container, *, compression: Compression = "fast") -> Deflated:
+    """Compress a chunk that several streams have in common: see `joined`."""
+    return _deflate(chunk, container, compression, last=False)
+
+
+def joined(pieces: Sequence[Deflated], container: Container) -> list[bytes]:
+    """Make one stream of pieces that were compressed before; its parts, in order."""
+    end = Deflated(_LAST_BLOCK, CHECKSUMS[container].of_nothing, 0)
+    return list(_framed((*pieces, end), container))
+
+
+def _framed(pieces: Iterable[Deflated], container: Container) -> Iterator[bytes]:
+    """Put header and checksum around DEFLATE data."""
+    yield _HEADERS[container]
+    checksum, total = CHECKSUMS[container].of_nothing, 0
+    for piece in pieces:
+        checksum = CHECKSUMS[container].combine(checksum, piece.checksum, piece.plain_bytes)
+        total += piece.plain_bytes
+        yield piece.data
+    if container == "gzip":
+        yield checksum.to_bytes(4, "little") + (total & 0xFFFFFFFF).to_bytes(4, "little")
+    else:
+        yield checksum.to_bytes(4, "big")
+
+
+def _in_order(
+    chunks: Sequence[Chunk], container: Container, compression: Compression, threads: int
+) -> Iterator[Deflated]:
+    """Deflate chunks; with threads, a few more than there are threads wait at a time, so that memory stays small."""
+    last = len(chunks) - 1
+    if threads <= 1 or last < 1:
+        for index, chunk in enumerate(chunks):
+            yield _deflate(chunk, container, compression, last=index == last)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(threads, len(chunks))) as pool:
+        waiting: deque[Future[Deflated]] = deque()
+        try:
+            for index, chunk in enumerate(chunks):
+                waiting.append(pool.submit(_deflate, chunk, container, compression, last=index == last))
+                if len(waiting) > threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # the reader of this generator failed, say on a full disk
+            for future in waiting:
+                future.cancel()
+
+
+def _deflate(chunk: Chunk, container: Container, compression: Compression, *, last: bool) -> Deflated:
+    plain = chunk()
+    made = min(_encodings(plain, compression, last=last), key=len)
+    return Deflated(made, CHECKSUMS[container].of(plain.data), plain.data.nbytes)
+
+
+def _encodings(plain: Plain, compression: Compression, *, last: bool) -> Iterator[bytes]:
+    """Give a chunk compressed in every way that is worth its time."""
+    data, end = plain.data, zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
+    if compression == "none":
+        yield _deflate_with(zlib.compressobj(0, zlib.DEFLATED, -15), data, end)
+        return
+    ours = None
+    if plain.item_bytes <= _MOST_ITEM_BYTES:
+        ours = deflate(data, item_bytes=plain.item_bytes, row_bytes=plain.row_bytes, last=last)
+    if ours is not None:
+        yield ours
+    if ours is None or compression == "small":
+        made = _deflate_with(isal_zlib.compressobj(2 if compression == "fast" else 3, zlib.DEFLATED, -15), data, end)
+        yield made
+        if compression == "small" and len(made) * _LABEL_RATIO < data.nbytes:
+            yield _deflate_with(zlib.compressobj(6, zlib.DEFLATED, -15), data, end)
+
+
+def _deflate_with(stream: Any, data: memoryview, end: int) -> bytes:
+    made: bytes = stream.compress(data) + stream.flush(end)
+    return made
