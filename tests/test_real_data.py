@@ -14,7 +14,7 @@ from itkit.cli.demo import chest_variants
 from itkit.core.errors import ReadError
 from itkit.io.layouts import split_extension
 from itkit.io.sitk_toolkit import from_sitk, read_volume, write_volume
-from itkit.process.preview import class_statistics
+from itkit.report.pictures import class_statistics
 
 CHEST = Path(slicerio.__file__).parent / "data"
 FILES = sorted(

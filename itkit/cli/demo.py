@@ -27,7 +27,7 @@ from itkit.io.meta import write_text
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import orient
 from itkit.process.itk_aug import euler_matrix
-from itkit.process.preview import PLANES, class_colour, class_statistics, slice_picture
+from itkit.report.pictures import PLANES, class_colour, class_statistics, slice_picture
 
 _CHEST_CLASSES = {
     1: "ribs",

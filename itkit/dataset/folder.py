@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.volume import Geometry
-from itkit.dataset.labels import file_part, key_of
+from itkit.dataset.convert.labels import file_part, key_of
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
 from itkit.io.meta import read_json

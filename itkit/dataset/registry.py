@@ -9,7 +9,7 @@ from itkit.core.errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
     from itkit.core.operation import Operation
-    from itkit.dataset.spec import DatasetSpec
+    from itkit.dataset.convert.spec import DatasetSpec
 
 DATASETS = {
     "abdomenct1k": ("AbdomenCT_1K.convert_nii_mha", "AbdomenCT-1K: abdominal CT, 4 organs"),

@@ -230,7 +230,7 @@ def _indexed(folder: Path, run: Collected) -> tuple[str, ...]:
 def _with_report(done: Report, path: Path, run: Collected) -> Report:
     if _is_dry(run):
         return replace(done, lines=(*done.lines, f"would write {path}"))
-    from itkit.io.report import write_check_report
+    from itkit.report.tables import write_check_report
 
     try:
         write_check_report(path, run.records)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from synthetic import make_fake
 
-from itkit.dataset.docs import pages
+from itkit.dataset.convert.docs import pages
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets"
 
 
 @pytest.mark.parametrize("name", pages())
 def test_a_page_says_what_its_spec_says(name):
-    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run: python -m itkit.dataset.docs"
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run: python -m itkit.dataset.convert.docs"
 
 
 def test_no_page_is_left_over():

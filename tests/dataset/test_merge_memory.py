@@ -7,10 +7,10 @@ from synthetic import make_fake
 
 from itkit.core.operation import Context
 from itkit.core.volume import Geometry
-from itkit.dataset.labels import merge_masks
-from itkit.dataset.load import load_files
-from itkit.dataset.params import ConvertDatasetParams
-from itkit.dataset.spec import FoundCase
+from itkit.dataset.convert.labels import merge_masks
+from itkit.dataset.convert.load import load_files
+from itkit.dataset.convert.params import ConvertDatasetParams
+from itkit.dataset.convert.spec import FoundCase
 from itkit.dataset.Totalsegmentator.meta import SPEC
 
 

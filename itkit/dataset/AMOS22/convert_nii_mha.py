@@ -1,7 +1,7 @@
 """Convert AMOS 2022: ``python -m itkit.dataset.AMOS22.convert_nii_mha SOURCE DEST --mp``."""
 
 from itkit.dataset.AMOS22.meta import SPEC
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 
 OPERATION = dataset_operation(SPEC)
 

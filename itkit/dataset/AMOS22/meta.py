@@ -1,7 +1,7 @@
 """Facts about AMOS 2022."""
 
-from itkit.dataset.enrich import ModalityByNumber
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.enrich import ModalityByNumber
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="amos22",

@@ -1,7 +1,7 @@
 """Convert AbdomenCT-1K: ``python -m itkit.dataset.AbdomenCT_1K.convert_nii_mha SOURCE DEST --mp``."""
 
 from itkit.dataset.AbdomenCT_1K.meta import SPEC
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 
 OPERATION = dataset_operation(SPEC)
 

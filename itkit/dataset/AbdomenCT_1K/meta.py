@@ -1,7 +1,7 @@
 """Facts about AbdomenCT-1K."""
 
-from itkit.dataset.enrich import split_by_label
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.enrich import split_by_label
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="abdomenct1k",

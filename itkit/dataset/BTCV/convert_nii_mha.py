@@ -1,7 +1,7 @@
 """Convert BTCV: ``python -m itkit.dataset.BTCV.convert_nii_mha SOURCE DEST --mp``."""
 
 from itkit.dataset.BTCV.meta import SPEC
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 
 OPERATION = dataset_operation(SPEC)
 

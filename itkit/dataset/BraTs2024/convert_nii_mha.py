@@ -1,7 +1,7 @@
 """Convert BraTS 2024: ``python -m itkit.dataset.BraTs2024.convert_nii_mha SOURCE DEST --mp``."""
 
 from itkit.dataset.BraTs2024.meta import SPEC
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 
 OPERATION = dataset_operation(SPEC)
 

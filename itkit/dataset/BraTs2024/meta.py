@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 _CHANNELS = ("t1n", "t1c", "t2w", "t2f")
 

@@ -1,7 +1,7 @@
 """Convert CTSpine1K: ``python -m itkit.dataset.CTSpine1K.convert_nii_mha SOURCE DEST --mp``."""
 
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.CTSpine1K.meta import SPEC
-from itkit.dataset.engine import dataset_operation
 
 OPERATION = dataset_operation(SPEC)
 

@@ -1,7 +1,7 @@
 """Facts about CTSpine1K."""
 
-from itkit.dataset.enrich import SplitBlocks
-from itkit.dataset.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.enrich import SplitBlocks
+from itkit.dataset.convert.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
 
 _NAMES = [f"C{i}" for i in range(1, 8)] + [f"T{i}" for i in range(1, 13)] + [f"L{i}" for i in range(1, 7)]
 _EXTENSION = r"(?i:\.nii\.gz|\.nii)"

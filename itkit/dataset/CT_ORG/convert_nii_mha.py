@@ -1,7 +1,7 @@
 """Convert CT-ORG: ``python -m itkit.dataset.CT_ORG.convert_nii_mha SOURCE DEST --mp``."""
 
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.CT_ORG.meta import SPEC
-from itkit.dataset.engine import dataset_operation
 
 OPERATION = dataset_operation(SPEC)
 

@@ -1,7 +1,7 @@
 """Facts about CT-ORG."""
 
-from itkit.dataset.enrich import SplitByNumber
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.enrich import SplitByNumber
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="ct_org",

@@ -1,6 +1,6 @@
 """Facts about FLARE 2022."""
 
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 ORGANS = {
     0: "background", 1: "liver", 2: "right kidney", 3: "spleen", 4: "pancreas", 5: "aorta", 6: "inferior vena cava",

@@ -1,7 +1,7 @@
 """Facts about FLARE 2023."""
 
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 from itkit.dataset.FLARE_2022.meta import ORGANS
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="flare23",

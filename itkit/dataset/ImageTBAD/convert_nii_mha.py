@@ -1,6 +1,6 @@
 """Convert ImageTBAD: ``python -m itkit.dataset.ImageTBAD.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.ImageTBAD.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

@@ -1,6 +1,6 @@
 """Convert KiTS23: ``python -m itkit.dataset.KiTS23.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.KiTS23.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

@@ -1,6 +1,6 @@
 """Facts about KiTS23."""
 
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 _CASE = ANYWHERE + r"(?P<case>case_\d{5})/"
 

@@ -1,6 +1,6 @@
 """Convert LUNA16: ``python -m itkit.dataset.LUNA16.convert_mhd_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.LUNA16.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

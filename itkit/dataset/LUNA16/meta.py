@@ -1,7 +1,7 @@
 """Facts about LUNA16."""
 
-from itkit.dataset.enrich import PointsFromCsv
-from itkit.dataset.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.enrich import PointsFromCsv
+from itkit.dataset.convert.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="luna16",

@@ -1,6 +1,6 @@
 """Convert LiTS: ``python -m itkit.dataset.LiTS.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.LiTS.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

@@ -1,6 +1,6 @@
 """Facts about LiTS."""
 
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="lits",

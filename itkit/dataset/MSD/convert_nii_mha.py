@@ -1,6 +1,6 @@
 """Convert the Medical Segmentation Decathlon: ``python -m itkit.dataset.MSD.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.MSD.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from itkit.dataset.described import Description, find_described, listed_files, modality_of, numbered_names
-from itkit.dataset.params import ConvertDatasetParams
-from itkit.dataset.spec import VOLUME, DatasetSpec, Finding, Pattern, Quirk
+from itkit.dataset.convert.described import Description, find_described, listed_files, modality_of, numbered_names
+from itkit.dataset.convert.params import ConvertDatasetParams
+from itkit.dataset.convert.spec import VOLUME, DatasetSpec, Finding, Pattern, Quirk
 
 
 def read_task(raw: Mapping[str, Any], root: Path) -> Description:

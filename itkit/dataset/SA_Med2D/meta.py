@@ -1,7 +1,7 @@
 """Facts about SA-Med2D-20M."""
 
+from itkit.dataset.convert.spec import DatasetSpec, Pattern, Quirk
 from itkit.dataset.SA_Med2D.slices import convert_part, find
-from itkit.dataset.spec import DatasetSpec, Pattern, Quirk
 
 SPEC = DatasetSpec(
     name="sa_med2d_20m",

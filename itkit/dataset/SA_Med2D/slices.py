@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
 from itkit.core.operation import Context, Outcome
 from itkit.core.volume import Case, Geometry, Volume
-from itkit.dataset.engine import on_grid, target_grid
-from itkit.dataset.labels import Merged, merge_masks, select
-from itkit.dataset.params import ConvertDatasetParams
-from itkit.dataset.spec import DatasetSpec, Finding, FoundCase
-from itkit.dataset.stream import Member, stream_members
+from itkit.dataset.convert.engine import on_grid, target_grid
+from itkit.dataset.convert.labels import Merged, merge_masks, select
+from itkit.dataset.convert.params import ConvertDatasetParams
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
+from itkit.dataset.convert.stream import Member, stream_members
 from itkit.io.formats.inspect import last_line
 from itkit.io.meta import read_json
 from itkit.io.sitk_toolkit import itk_threads

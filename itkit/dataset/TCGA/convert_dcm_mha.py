@@ -1,6 +1,6 @@
 """Convert a TCIA download: ``python -m itkit.dataset.TCGA.convert_dcm_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.TCGA.meta import SPEC
 from itkit.dataset.TCGA.series import TciaParams
 

@@ -1,6 +1,6 @@
 """Facts about collections of The Cancer Imaging Archive, as the NBIA Data Retriever downloads them."""
 
-from itkit.dataset.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
 from itkit.dataset.TCGA.series import find, load
 
 SPEC = DatasetSpec(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from itkit.core.errors import LayoutError
-from itkit.dataset.enrich import find_file, read_table
-from itkit.dataset.labels import select
-from itkit.dataset.load import Loaded
-from itkit.dataset.params import ConvertDatasetParams
-from itkit.dataset.spec import DatasetSpec, Finding, FoundCase, Skipped
+from itkit.dataset.convert.enrich import find_file, read_table
+from itkit.dataset.convert.labels import select
+from itkit.dataset.convert.load import Loaded
+from itkit.dataset.convert.params import ConvertDatasetParams
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Skipped
 from itkit.io.dcm_toolkit import read_series
 from itkit.process.common import stamp_of
 from itkit.process.dicom_cases import DicomCase, OnIrregularSeries, find_dicom_cases, read_annotation

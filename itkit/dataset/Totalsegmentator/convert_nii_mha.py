@@ -1,6 +1,6 @@
 """Convert TotalSegmentator: ``python -m itkit.dataset.Totalsegmentator.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.Totalsegmentator.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

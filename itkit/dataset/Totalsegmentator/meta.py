@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from itkit.dataset.enrich import SplitFromTable
-from itkit.dataset.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.enrich import SplitFromTable
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 from itkit.dataset.Totalsegmentator.classes import CT_V1, CT_V2, MRI_V1, MRI_V2
 
 

@@ -1,6 +1,6 @@
 """Convert WORD: ``python -m itkit.dataset.WORD.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.WORD.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

@@ -1,6 +1,6 @@
 """Convert nnU-Net raw data: ``python -m itkit.dataset.nnUNet.convert_nii_mha SOURCE DEST --mp``."""
 
-from itkit.dataset.engine import dataset_operation
+from itkit.dataset.convert.engine import dataset_operation
 from itkit.dataset.nnUNet.meta import SPEC
 
 OPERATION = dataset_operation(SPEC)

@@ -10,10 +10,10 @@ from typing import Any
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Unpaired
 from itkit.core.params import VOLUME_EXTENSIONS
-from itkit.dataset.described import Description, find_described, modality_of, numbered_names
-from itkit.dataset.find import cases_of
-from itkit.dataset.params import ConvertDatasetParams
-from itkit.dataset.spec import VOLUME, DatasetSpec, Finding, FoundCase, Pattern, Quirk
+from itkit.dataset.convert.described import Description, find_described, modality_of, numbered_names
+from itkit.dataset.convert.find import cases_of
+from itkit.dataset.convert.params import ConvertDatasetParams
+from itkit.dataset.convert.spec import VOLUME, DatasetSpec, Finding, FoundCase, Pattern, Quirk
 
 
 def read_description(raw: Mapping[str, Any], root: Path) -> Description:

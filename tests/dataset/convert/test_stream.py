@@ -5,8 +5,8 @@ import json
 import pytest
 
 from itkit.core.errors import ReadError
-from itkit.dataset import stream
-from itkit.dataset.stream import stream_members
+from itkit.dataset.convert import stream
+from itkit.dataset.convert.stream import stream_members
 
 VALUE = {
     "images/a.png": ["masks/a--0000_000.png", 'quo"te', "back\\slash"],

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.params import OrientationCode, Positional, SizeZyx, SpacingZyx, Unkeyed, VolumeExtension
-from itkit.dataset.spec import ChannelLayout, OverlapRule
+from itkit.dataset.convert.spec import ChannelLayout, OverlapRule
 from itkit.process.common import OutputParams
 
 

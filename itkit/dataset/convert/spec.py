@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from itkit.core.operation import Context, Outcome, Unpaired
     from itkit.core.volume import Case
-    from itkit.dataset.load import Loaded
-    from itkit.dataset.params import ConvertDatasetParams
+    from itkit.dataset.convert.load import Loaded
+    from itkit.dataset.convert.params import ConvertDatasetParams
 
 Role = Literal["image", "label", "correction", "part", "ignored"]
 OverlapRule = Literal["error", "first", "last", "multi"]

@@ -11,9 +11,9 @@ import numpy as np
 
 from itkit.core.errors import GeometryMismatchError, ReadError
 from itkit.core.volume import Geometry, Kind, Volume
-from itkit.dataset.find import counted, some
-from itkit.dataset.labels import Selection, merge_masks, select, unknown_values
-from itkit.dataset.repair import open_header
+from itkit.dataset.convert.find import counted, some
+from itkit.dataset.convert.labels import Selection, merge_masks, select, unknown_values
+from itkit.dataset.convert.repair import open_header
 from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.header_model import Header, UnsupportedHeader
 from itkit.io.nii_toolkit import split_volumes
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from itkit.core.operation import Context
-    from itkit.dataset.params import ConvertDatasetParams
-    from itkit.dataset.spec import DatasetSpec, FoundCase
+    from itkit.dataset.convert.params import ConvertDatasetParams
+    from itkit.dataset.convert.spec import DatasetSpec, FoundCase
 
 _UNIT = (1.0, 1.0, 1.0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.dataset.find import cases_of, counted, some, walk_files
-from itkit.dataset.spec import DatasetSpec, Finding, FoundCase
+from itkit.dataset.convert.find import cases_of, counted, some, walk_files
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.io.meta import read_json
 
 DESCRIPTION = "dataset.json"

@@ -17,8 +17,8 @@ from itkit.kernels.labels import label_counts, remap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from itkit.dataset.params import ConvertDatasetParams
-    from itkit.dataset.spec import OverlapRule
+    from itkit.dataset.convert.params import ConvertDatasetParams
+    from itkit.dataset.convert.spec import OverlapRule
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def select(table: Mapping[int, str], params: ConvertDatasetParams, *, is_complet
 
     Examples
     --------
-    >>> from itkit.dataset.params import ConvertDatasetParams
+    >>> from itkit.dataset.convert.params import ConvertDatasetParams
     >>> params = ConvertDatasetParams(source="a", dest="b", merge=("kidneys=left kidney,right kidney",), renumber=True)
     >>> found = select({1: "liver", 4: "left kidney", 9: "right kidney"}, params)
     >>> dict(found.names), dict(found.mapping)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.dataset.find import some, walk_files
-from itkit.dataset.spec import Finding, FoundCase
+from itkit.dataset.convert.find import some, walk_files
+from itkit.dataset.convert.spec import Finding, FoundCase
 
 
 def find_file(source: Path, name: str) -> Path | None:

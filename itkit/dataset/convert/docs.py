@@ -1,4 +1,4 @@
-"""The documentation pages of datasets, made from their specs: ``python -m itkit.dataset.docs docs/datasets``."""
+"""Documentation pages of datasets, made from their specs: ``python -m itkit.dataset.convert.docs docs/datasets``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from itkit.dataset.convert.spec import DatasetSpec
 from itkit.dataset.registry import ALIASES, DATASETS, load_spec
-from itkit.dataset.spec import DatasetSpec
 from itkit.io.meta import write_text
 
 _CLASSES_IN_A_TABLE = 40
@@ -55,7 +55,7 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     module = DATASETS[name][0]
     yield f"# {spec.title}"
     yield ""
-    yield "<!-- made from its spec by `python -m itkit.dataset.docs`; change that instead -->"
+    yield "<!-- made from its spec by `python -m itkit.dataset.convert.docs`; change that instead -->"
     yield ""
     yield "<!-- skip: needs the release -->"
     yield "```bash"

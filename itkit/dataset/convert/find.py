@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.operation import Unpaired
-from itkit.dataset.labels import key_of
-from itkit.dataset.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
+from itkit.dataset.convert.labels import key_of
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
 from itkit.process.common import stamp_of
 
 if TYPE_CHECKING:
-    from itkit.dataset.params import ConvertDatasetParams
+    from itkit.dataset.convert.params import ConvertDatasetParams
 
 
 @dataclass

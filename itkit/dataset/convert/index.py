@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from itkit.core.operation import Collected, Record, Report
 from itkit.core.version import VERSION
-from itkit.dataset.find import counted, some
-from itkit.dataset.labels import select
+from itkit.dataset.convert.find import counted, some
+from itkit.dataset.convert.labels import select
 from itkit.io.meta import SERIES_META, read_json, refresh_index, write_json
 
 if TYPE_CHECKING:
-    from itkit.dataset.params import ConvertDatasetParams
-    from itkit.dataset.spec import DatasetSpec, Finding
+    from itkit.dataset.convert.params import ConvertDatasetParams
+    from itkit.dataset.convert.spec import DatasetSpec, Finding
 
 DATASET_META = "dataset.json"
 _FIELDS = ("title", "version", "homepage", "licence", "citation", "label_note")
