@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from itkit.catalogue import CATALOGUE, load
 from itkit.cli.adapter import build_parser
-from itkit.cli.catalogue import CATALOGUE, load
 
 
 def options_of(name: str) -> list[str]:

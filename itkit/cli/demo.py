@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from itkit.catalogue import load
 from itkit.cli.adapter import make_params, to_argv
-from itkit.cli.catalogue import load
 from itkit.core.errors import LayoutError
 from itkit.core.extras import require
 from itkit.core.volume import Geometry, Volume

@@ -39,7 +39,7 @@ def _main(name: str, argv: list[str] | None, prog: str | None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads cost a third of the start
     gc.disable()  # what imports make stays
     _pass_over_plugins()
-    from itkit.cli.catalogue import load
+    from itkit.catalogue import load
     from itkit.cli.terminal import run_command
 
     operation = load(name)
@@ -82,8 +82,8 @@ def _help_page(name: str) -> str:
         with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
             return page.read()
     except FileNotFoundError:
+        from itkit.catalogue import load
         from itkit.cli.adapter import help_text
-        from itkit.cli.catalogue import load
 
         return help_text(load(name))
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from itkit.cli.catalogue import CATALOGUE
+from itkit.catalogue import CATALOGUE
 
 _VERBS = {name.removeprefix("itk_"): name for name in CATALOGUE}
 _OTHERS = {
@@ -108,8 +108,8 @@ def _doctor(arguments: list[str]) -> int:
 def _rerun(arguments: list[str]) -> int:
     from pathlib import Path
 
+    from itkit.catalogue import load
     from itkit.cli.adapter import make_params
-    from itkit.cli.catalogue import load
     from itkit.cli.terminal import run_operation
     from itkit.core.errors import ParamsError
     from itkit.dataset.registry import load_converter

@@ -58,8 +58,8 @@ def run(
     >>> result.exit_code  # doctest: +SKIP
     0
     """
+    from itkit.catalogue import CATALOGUE, load
     from itkit.cli.adapter import make_params
-    from itkit.cli.catalogue import CATALOGUE, load
 
     if isinstance(operation, str):
         if operation not in CATALOGUE:

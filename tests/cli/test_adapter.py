@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from itkit.catalogue import CATALOGUE, load
 from itkit.cli.adapter import help_text, make_params, parse, to_argv
-from itkit.cli.catalogue import CATALOGUE, load
 from itkit.cli.main import HELP_FOLDER
 from itkit.cli.umbrella import main as umbrella
 from itkit.core.errors import ParamsError

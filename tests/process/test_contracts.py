@@ -1,6 +1,6 @@
 """Every command of the catalogue that writes volumes keeps the contract."""
 
-from itkit.cli.catalogue import CATALOGUE, load
+from itkit.catalogue import CATALOGUE, load
 from itkit.testing.contracts import OperationContract
 
 
