@@ -1,4 +1,4 @@
-"""Folders as users lay them out, read as jobs: ``image`` + ``label``, flat folders, trees."""
+"""Folders as users lay them out: ``image`` + ``label``, flat folders, trees."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
-from itkit.core.operation import InputFile, InputKind, Job, Target, Unpaired
+from itkit.core.operation import Unpaired
 from itkit.core.params import VOLUME_EXTENSIONS
-from itkit.core.volume import Kind
 
 IMAGE, LABEL = "image", "label"
 STATE_FOLDER = ".itkit"
@@ -170,23 +169,3 @@ def find_dataset(root: Path, *, recursive: bool = False) -> Pairs:
 def is_dataset(root: Path) -> bool:
     """Whether a folder holds ``image`` and ``label`` folders."""
     return (root / IMAGE).is_dir() and (root / LABEL).is_dir()
-
-
-def pair_jobs(pairs: Pairs, dest: Path, suffix: str) -> list[Job]:
-    """Jobs that map pairs to ``dest/image`` and ``dest/label``."""
-    targets: dict[str, Target] = {
-        IMAGE: Target(dest / IMAGE, suffix, "image"),
-        LABEL: Target(dest / LABEL, suffix, "label"),
-    }
-    kinds: dict[str, InputKind] = {IMAGE: "image", LABEL: "label"}
-    return [
-        Job(case, {name: InputFile(path, kinds[name]) for name, path in files.items()}, targets)
-        for case, files in pairs.pairs.items()
-    ]
-
-
-def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind) -> list[Job]:
-    """Jobs that map single files of one kind to ``dest``."""
-    return [
-        Job(case, {kind: InputFile(path, kind)}, {kind: Target(dest, suffix, kind)}) for case, path in volumes.items()
-    ]

@@ -24,14 +24,13 @@ from itkit.io.layouts import (
     find_dataset,
     find_volumes,
     is_dataset,
-    pair_jobs,
     require_destination,
     require_folder,
-    single_jobs,
 )
 from itkit.io.meta import write_json, write_text
 from itkit.process.common import OutputParams, converted, stamp_of, write_sidecar
 from itkit.process.geometry import orient, require_one_grid
+from itkit.process.plans import pair_jobs, single_jobs
 
 REPORT = "dicom_report.csv"
 LABELS = "label_names.json"

@@ -14,11 +14,12 @@ from itkit.core.errors import LayoutError
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.params import Params, Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
-from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder, single_jobs
+from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder
 from itkit.io.meta import write_json
 from itkit.io.sitk_toolkit import smallest_integer
 from itkit.kernels.labels import label_counts, remap
 from itkit.process.common import write_sidecar
+from itkit.process.plans import single_jobs
 
 
 class ExtractParams(Params):

@@ -17,13 +17,13 @@ from itkit.io.layouts import (
     find_dataset,
     find_volumes,
     is_dataset,
-    pair_jobs,
     require_destination,
     require_folder,
     split_extension,
 )
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import orient, require_one_grid
+from itkit.process.plans import pair_jobs
 
 
 def _lower(value: Any) -> Any:

@@ -30,10 +30,8 @@ from itkit.core.volume import Case, Geometry, Volume
 from itkit.io.layouts import (
     find_dataset,
     find_volumes,
-    pair_jobs,
     require_destination,
     require_folder,
-    single_jobs,
 )
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.sampling import axis_aligned_indices, near_ties
@@ -41,6 +39,7 @@ from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import cast, orient, oriented_grid, require_one_grid, resampled_grid
+from itkit.process.plans import pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
 """Part of a voxel by which rounding may move a grid."""

@@ -1,0 +1,23 @@
+"""Files that io has found, as jobs."""
+
+import pytest
+
+from itkit.core.errors import LayoutError
+from itkit.process.plans import find_many
+from itkit.testing import phantoms
+
+
+def test_cases_of_many_folders_pair_by_id_whatever_their_extension(tmp_path):
+    phantoms.write_dataset(tmp_path / "a", 3)
+    phantoms.write_dataset(tmp_path / "b", 2, suffix=".mha")
+    many = find_many({"truth": tmp_path / "a" / "label", "model": tmp_path / "b" / "label"})
+    assert list(many.complete()) == ["case_00", "case_01"]
+    assert many.cases["case_00"]["model"].name == "case_00.mha"
+    assert [(item.case_id, item.path.name, item.lacks) for item in many.unpaired] == [
+        ("case_02", "case_02.nii.gz", "model")
+    ]
+
+
+def test_a_missing_folder_is_called_by_its_name(tmp_path):
+    with pytest.raises(LayoutError, match="prediction folder"):
+        find_many({"prediction": tmp_path / "none"})
