@@ -12,7 +12,7 @@ import slicerio
 import itkit
 from itkit.cli.demo import chest_variants
 from itkit.core.errors import ReadError
-from itkit.io.layouts import split_extension
+from itkit.core.files import split_extension
 from itkit.io.sitk_toolkit import from_sitk, read_volume, write_volume
 from itkit.report.pictures import class_statistics
 

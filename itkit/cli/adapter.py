@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from itkit.core.errors import ParamsError, did_you_mean
+from itkit.core.errors import ParamsError
 from itkit.core.operation import Operation
 from itkit.core.params import Axes, Params, Positional, Short, Unit, marker
+from itkit.core.text import did_you_mean
 from itkit.engine.options import RunOptions
 
 WIDTH = 100

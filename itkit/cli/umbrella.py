@@ -69,7 +69,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
         return convert(arguments)
     if verb not in _OTHERS:
-        from itkit.core.errors import did_you_mean
+        from itkit.core.text import did_you_mean
 
         hint = did_you_mean(verb, [*_VERBS, *_OTHERS])
         print(f"itkit: error: no command {verb!r}{hint} (itkit list shows all)", file=sys.stderr)

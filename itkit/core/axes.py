@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T")
+IDENTITY_XYZ = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+"""Direction matrix, row by row, of a grid whose axes x, y, z point to L, P, S."""
 _OPPOSITE = str.maketrans("LRPASI", "RLAPIS")
 
 

@@ -15,25 +15,6 @@ ItkitError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return what a message about an unknown word adds where a known one is close to it.
-
-    Examples
-    --------
-    >>> did_you_mean("spacin", ["size", "spacing"]), did_you_mean("zzz", ["size"])
-    ("; did you mean 'spacing'?", '')
-    """
-    import difflib
-
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
 
 class ItkitError(Exception):
     """Base of every error that ITKIT raises on purpose."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from itkit.core.params import Params
+from itkit.core.params import Compression, Params
 from itkit.core.volume import Case, Geometry, Kind
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Written:
 
 Place = Callable[[str, str], Path]
 """From a target's name and a case id to the path that is to be written."""
-Batch = Callable[[Place, Literal["none", "fast", "small"]], Sequence[Written]]
+Batch = Callable[[Place, Compression], Sequence[Written]]
 """Writes several files that have work in common; batches of a case run in threads."""
 
 

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 
 from itkit.core.axes import opposite
+from itkit.core.files import VOLUME_EXTENSIONS
 
 
 class _Marker:
@@ -216,8 +217,6 @@ def orientation_code(code: str) -> str:
 
 OrientationCode = Annotated[str, AfterValidator(orientation_code)]
 
-VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
-
 
 def _extension(text: str) -> str:
     lower = text.lower() if text.startswith(".") else f".{text.lower()}"
@@ -227,3 +226,9 @@ def _extension(text: str) -> str:
 
 
 VolumeExtension = Annotated[str, AfterValidator(_extension)]
+
+Compression = Literal["none", "fast", "small"]
+OverlapRule = Literal["error", "first", "last", "multi"]
+"""Voxels that several classes claim: refuse them, the first or the last class keeps them, or a channel a class."""
+ChannelLayout = Literal["files", "vector"]
+"""Several channels of a case: a file each, or one file of vectors."""

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
-from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.axes import IDENTITY_XYZ, to_xyz, to_zyx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Kind = Literal["image", "label"]
 Triple = tuple[float, float, float]
 GRID_TOLERANCE_MM = 1e-3
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _LETTERS = ("LR", "PA", "SI")
 _KINDS = ("image", "label")
 
@@ -49,7 +48,7 @@ class Geometry:
     size_zyx: tuple[int, int, int]
     spacing_zyx: Triple
     origin_xyz: Triple = (0.0, 0.0, 0.0)
-    direction_xyz: tuple[float, ...] = field(default=_IDENTITY)
+    direction_xyz: tuple[float, ...] = field(default=IDENTITY_XYZ)
 
     @property
     def extent_zyx(self) -> Triple:

@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.files import DATASET_META
+from itkit.core.text import file_part, key_of
 from itkit.core.volume import Geometry
-from itkit.dataset.convert.labels import file_part, key_of
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
 from itkit.io.meta import read_json
 from itkit.io.sitk_toolkit import read_volume, smallest_integer
 from itkit.kernels.labels import label_counts, remap
-
-DATASET_META = "dataset.json"
 
 
 @dataclass(frozen=True)

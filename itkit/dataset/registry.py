@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import ParamsError, did_you_mean
+from itkit.core.errors import ParamsError
+from itkit.core.text import did_you_mean
 
 if TYPE_CHECKING:
     from itkit.core.operation import Operation

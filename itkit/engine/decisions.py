@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import ItkitError, LayoutError, ReadError
+from itkit.core.files import split_extension
 from itkit.core.operation import Job, Operation, Plan, Record
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
@@ -17,7 +18,6 @@ from itkit.engine.stage import is_unchanged
 from itkit.engine.worker import TaskResult
 from itkit.io.formats.headers import UnsupportedHeader, unit_files
 from itkit.io.formats.inspect import read_any_header
-from itkit.io.layouts import split_extension
 from itkit.io.meta import file_stamp
 
 

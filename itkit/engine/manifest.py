@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
+from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
-from itkit.io.layouts import STATE_FOLDER
 from itkit.io.meta import json_line
 
 

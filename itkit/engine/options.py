@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.params import Params, Unit
+from itkit.core.params import Compression, Params, Unit
 
 
 def _size(value: object) -> object:
@@ -47,7 +47,7 @@ class RunOptions(Params):
     """Seed of every random draw; results depend on seed, case and copy alone."""
     progress: Literal["auto", "bar", "json", "none"] = "auto"
     """Progress bar on a terminal, JSON lines on stdout, or none."""
-    compression: Literal["none", "fast", "small"] = "fast"
+    compression: Compression = "fast"
     """How output volumes are compressed."""
     max_memory: Annotated[int, BeforeValidator(_size), Field(gt=0), Unit("bytes, or with K, M, G, T")] | None = None
     """Memory that the run may use on this machine (default: 80 % of what is free)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from itkit.core.operation import Operation, Plan, Record, Report
+from itkit.core.text import some
 
 Event = Mapping[str, Any]
 EventSink = Callable[[Event], None]
@@ -70,14 +71,14 @@ class Summary:
         words = {**_WORDS, "done": self.done_word}
         parts = [f"{count} {words[status]}{self._named(status)}" for status, count in self.counts.items()]
         if self.unpaired:
-            parts.append(f"{len(self.unpaired)} unpaired ({_some(self.unpaired)})")
+            parts.append(f"{len(self.unpaired)} unpaired ({some(self.unpaired)})")
         line = ", ".join(parts) or "nothing to do"
         if self.interrupted:
             line = f"interrupted: {line}; the same command goes on from here"
         return f"{line}; details: {self.manifest}" if self.manifest else line
 
     def _named(self, status: str) -> str:
-        return f" ({_some(self.names[status])})" if status in self.names and status != "crashed" else ""
+        return f" ({some(self.names[status])})" if status in self.names and status != "crashed" else ""
 
     def event(self) -> Event:
         """Return the event that closes a run."""
@@ -93,10 +94,6 @@ class Summary:
             "exit_code": self.exit_code,
             "text": self.text(),
         }
-
-
-def _some(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def summary_of(

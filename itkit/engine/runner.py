@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import CaseError, LayoutError, ReadError, WriteError
+from itkit.core.files import SERIES_META, STATE_FOLDER
 from itkit.core.operation import Collected, Operation, Plan, Record, Report
 from itkit.core.params import Params
 from itkit.core.version import VERSION
@@ -22,8 +23,8 @@ from itkit.engine.progress import EventSink, Summary, case_event, start_event, s
 from itkit.engine.resources import available_cores, available_memory
 from itkit.engine.stage import Move, Stage, alone, is_unchanged, recover
 from itkit.engine.worker import Task, TaskResult, describe_inputs, reads_of
-from itkit.io.layouts import STATE_FOLDER, require_destination
-from itkit.io.meta import SERIES_META, refresh_index, write_json
+from itkit.io.layouts import require_destination
+from itkit.io.meta import refresh_index, write_json
 
 RUN_FILE = "run.json"
 

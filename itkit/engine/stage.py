@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from itkit.core.errors import LayoutError, WriteError
+from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.io.disk import commit_files
-from itkit.io.layouts import STATE_FOLDER
 from itkit.io.meta import file_stamp, json_line
 
 _JOURNAL = "journal.json"

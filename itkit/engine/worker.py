@@ -19,7 +19,7 @@ from itkit.io.formats.inspect import read_any_header, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
 
 if TYPE_CHECKING:
-    from itkit.io.sitk_toolkit import Compression
+    from itkit.core.params import Compression
 
 
 SMALL_BYTES = 16 << 20

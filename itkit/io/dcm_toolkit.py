@@ -6,7 +6,7 @@ The parts: `dicom_find` (series in a folder), `dicom_stack` (slices in order, wh
 
 from itkit.io.dicom.find import Refusal, Series, SeriesKind, find_series, series_of
 from itkit.io.dicom.header import NotDicomError
-from itkit.io.dicom.labels import LabelMap, Overlap
+from itkit.io.dicom.labels import LabelMap
 from itkit.io.dicom.names import case_name, pseudonym
 from itkit.io.dicom.pixels import UndecodableError
 from itkit.io.dicom.read import OnIrregular, read_series, series_geometry, split_series
@@ -20,7 +20,6 @@ __all__ = [
     "LabelMap",
     "NotDicomError",
     "OnIrregular",
-    "Overlap",
     "Refusal",
     "Series",
     "SeriesKind",

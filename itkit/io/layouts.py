@@ -5,31 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
+from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
-from itkit.core.params import VOLUME_EXTENSIONS
 
 IMAGE, LABEL = "image", "label"
-STATE_FOLDER = ".itkit"
-
-
-@lru_cache(1 << 16)
-def split_extension(name: str) -> tuple[str, str] | None:
-    """Split a file name into case and volume extension, or return ``None`` for any other file.
-
-    Examples
-    --------
-    >>> split_extension("case.1.nii.gz"), split_extension("scan.NRRD"), split_extension("notes.txt")
-    (('case.1', '.nii.gz'), ('scan', '.NRRD'), None)
-    """
-    lower = name.lower()
-    for extension in VOLUME_EXTENSIONS if lower.endswith(VOLUME_EXTENSIONS) else ():
-        if lower.endswith(extension) and len(name) > len(extension) and not name.startswith("."):
-            return name[: -len(extension)], name[-len(extension) :]
-    return None
 
 
 def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import ReadError, WriteError
+from itkit.core.files import SERIES_META, STATE_FOLDER, split_extension
 from itkit.core.volume import Volume
 from itkit.io.formats.headers import Header
 from itkit.io.formats.inspect import read_any_header
-from itkit.io.layouts import IMAGE, LABEL, STATE_FOLDER, split_extension
-
-SERIES_META = "series_meta.json"
+from itkit.io.layouts import IMAGE, LABEL
 
 
 def read_json(path: Path) -> Any:
@@ -209,7 +208,6 @@ def list_volumes(folder: Path) -> Iterable[str]:
 __all__ = [
     "IMAGE",
     "LABEL",
-    "SERIES_META",
     "dumps",
     "file_stamp",
     "list_volumes",

@@ -11,18 +11,18 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import LabelError, ReadError, WriteError
-from itkit.core.params import VOLUME_EXTENSIONS
+from itkit.core.files import VOLUME_EXTENSIONS, volume_suffix
 from itkit.core.volume import Geometry, Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file
-from itkit.io.formats.headers import Header, unit_files, volume_suffix
+from itkit.io.formats.headers import Header, unit_files
 from itkit.io.formats.inspect import (
     last_line,
     read_any_header,
@@ -36,7 +36,7 @@ from itkit.io.nii_toolkit import apply_scaling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Compression = Literal["none", "fast", "small"]
+    from itkit.core.params import Compression
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from itkit.core.text import some
 from itkit.models.adapt import Rules, adapt
 from itkit.models.checkpoints import read_weights
 from itkit.models.download import fetch
@@ -75,8 +76,7 @@ class LoadReport:
         lines += [f"  {item.key}: not loaded, {item.found} in the file, {item.wanted} here" for item in self.mismatched]
         for title, keys in (("not in the file", self.missing), ("only in the file", self.unexpected)):
             if keys:
-                more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-                lines.append(f"  {title}: {', '.join(keys[:5])}{more}")
+                lines.append(f"  {title}: {some(keys, most=5)}")
         return "\n".join(lines)
 
 

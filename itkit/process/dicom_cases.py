@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from itkit.core.errors import CaseError, ReadError
+from itkit.core.params import OverlapRule
 from itkit.core.volume import Geometry
 from itkit.io.dcm_toolkit import (
     IrregularSeriesError,
     LabelMap,
-    Overlap,
     Series,
     find_series,
     read_rtstruct,
@@ -212,7 +212,7 @@ def _collect_references(dataset: Any, found: dict[str, None], depth: int) -> Non
                 _collect_references(item, found, depth - 1)
 
 
-def read_annotation(case: DicomCase, overlap: Overlap) -> LabelMap | None:
+def read_annotation(case: DicomCase, overlap: OverlapRule) -> LabelMap | None:
     """Read the label map of a case on its image's grid; ``None`` without annotation.
 
     Raises

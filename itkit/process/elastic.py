@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.axes import to_xyz
+from itkit.core.axes import IDENTITY_XYZ, to_xyz
 from itkit.core.errors import ResourceError
 from itkit.io.formats.inspect import sitk_module
 from itkit.process.by_itk import Interpolation, resample_by_itk
@@ -24,7 +24,6 @@ LARGEST_FRACTION = 0.4
 """Of the control points' spacing: displacements up to here never fold the map (see `ElasticField`)."""
 MOST_CONTROL_POINTS = 100_000
 _ORDER = 3
-_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class ElasticField:
             "origin_xyz": list(self.origin_xyz),
             "dimensions_xyz": list(self.dimensions_xyz),
             "mesh_size_xyz": list(self.mesh_size_xyz),
-            "direction_xyz": list(_DIRECTION),
+            "direction_xyz": list(IDENTITY_XYZ),
             "displacements": list(self.displacements),
         }
 
@@ -145,7 +144,7 @@ def warp(
     sitk = sitk_module()
     elastic = sitk.BSplineTransform(3, _ORDER)
     elastic.SetTransformDomainOrigin(field.origin_xyz)
-    elastic.SetTransformDomainDirection(_DIRECTION)
+    elastic.SetTransformDomainDirection(IDENTITY_XYZ)
     elastic.SetTransformDomainPhysicalDimensions(field.dimensions_xyz)
     elastic.SetTransformDomainMeshSize(field.mesh_size_xyz)
     elastic.SetParameters(field.displacements)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import LayoutError, WriteError
+from itkit.core.files import SERIES_META
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Record, Report
 from itkit.core.params import Axes, Params, Positional, Short, SizeZyx, SpacingZyx, Unkeyed
 from itkit.core.volume import Case, Geometry, Volume
@@ -25,7 +26,6 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.meta import SERIES_META
 from itkit.io.transfer import copy_unit, delete_files, files_of, link_unit, obstacles, refresh_index_if_writable
 from itkit.process.geometry import grid_difference
 

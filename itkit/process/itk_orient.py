@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from itkit.core.files import split_extension
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, Positional, VolumeExtension
 from itkit.core.volume import Case
@@ -19,7 +20,6 @@ from itkit.io.layouts import (
     is_dataset,
     require_destination,
     require_folder,
-    split_extension,
 )
 from itkit.process.common import OutputParams, converted, write_sidecar
 from itkit.process.geometry import orient, require_one_grid

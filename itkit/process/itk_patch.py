@@ -30,7 +30,7 @@ from itkit.core.operation import (
     Target,
     Written,
 )
-from itkit.core.params import OrientationCode, PatchZyx, Positional, Short, Unkeyed, VolumeExtension
+from itkit.core.params import Compression, OrientationCode, PatchZyx, Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.shared_pieces import column_cuts, write_boxes
@@ -206,7 +206,7 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts=facts)
 
 
-def _write_store(case: Case, place: Place, compression: Literal["none", "fast", "small"]) -> list[Written]:
+def _write_store(case: Case, place: Place, compression: Compression) -> list[Written]:
     write_store(place(_STORE, case.id), case.volumes, compression=compression)
     return [Written(_STORE, case.id)]
 
@@ -228,7 +228,7 @@ def _write_column(
     patches: Sequence[_Patch],
     grid: PatchGrid,
     place: Place,
-    compression: Literal["none", "fast", "small"],
+    compression: Compression,
 ) -> list[Written]:
     depth, height, width = grid.patch_zyx
     column = crop(volume, (0, *place_yx), (volume.geometry.size_zyx[0], height, width))

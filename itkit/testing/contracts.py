@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from itkit.cli.adapter import help_text, make_params, parse, to_argv
+from itkit.core.files import volume_suffix
 from itkit.core.operation import Operation
 from itkit.core.params import Axes, Unit, marker
 from itkit.engine.options import RunOptions
@@ -53,7 +54,7 @@ class OperationContract:
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.suffix in (".mha", ".gz", ".nrrd")
+            if path.is_file() and volume_suffix(path)
         }
 
     def test_help_shows_axis_order_and_unit(self) -> None:

@@ -1,10 +1,9 @@
 """Facts about CTSpine1K."""
 
 from itkit.dataset.convert.enrich import SplitBlocks
-from itkit.dataset.convert.spec import ANYWHERE, DatasetSpec, Pattern, Quirk
+from itkit.dataset.convert.spec import ANYWHERE, VOLUME, DatasetSpec, Pattern, Quirk
 
 _NAMES = [f"C{i}" for i in range(1, 8)] + [f"T{i}" for i in range(1, 13)] + [f"L{i}" for i in range(1, 7)]
-_EXTENSION = r"(?i:\.nii\.gz|\.nii)"
 
 SPEC = DatasetSpec(
     name="ctspine1k",
@@ -18,18 +17,18 @@ SPEC = DatasetSpec(
         ),
         Pattern(
             "correction",
-            ANYWHERE + r"label_new/(?:[^/]+/)*(?P<case>[^/]+)_seg" + _EXTENSION,
+            ANYWHERE + r"label_new/(?:[^/]+/)*(?P<case>[^/]+)_seg" + VOLUME,
             "label_new/trainset/gt/liver_0_seg.nii.gz",
             why="label_new is the later folder",
         ),
         Pattern(
             "label",
-            ANYWHERE + r"(?:label|labels)/[^/]+/(?P<case>[^/]+)_seg" + _EXTENSION,
+            ANYWHERE + r"(?:label|labels)/[^/]+/(?P<case>[^/]+)_seg" + VOLUME,
             "label/conlon/1.3.6.1.4.1.9328.50.4.0001_seg.nii.gz",
         ),
         Pattern(
             "image",
-            ANYWHERE + r"(?:data|volumes)/[^/]+/(?P<case>[^/]+)" + _EXTENSION,
+            ANYWHERE + r"(?:data|volumes)/[^/]+/(?P<case>[^/]+)" + VOLUME,
             "data/colon/1.3.6.1.4.1.9328.50.4.0001.nii.gz",
         ),
     ),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.dataset.convert.find import cases_of, counted, some, walk_files
+from itkit.core.files import DATASET_META
+from itkit.core.text import counted, some
+from itkit.dataset.convert.find import cases_of, walk_files
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.io.meta import read_json
-
-DESCRIPTION = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def described_roots(source: Path) -> dict[str, list[str]]:
         When there is none.
     """
     paths = list(walk_files(source))
-    roots = sorted(path[: -len(DESCRIPTION)] for path in paths if f"/{path}".endswith(f"/{DESCRIPTION}"))
+    roots = sorted(path[: -len(DATASET_META)] for path in paths if f"/{path}".endswith(f"/{DATASET_META}"))
     if not roots:
-        raise LayoutError(f"{source}: no {DESCRIPTION} in it or below; give a folder of the release as unpacked")
+        raise LayoutError(f"{source}: no {DATASET_META} in it or below; give a folder of the release as unpacked")
     if "" in roots:
         return {"": paths}
     return {root: [path.removeprefix(root) for path in paths if path.startswith(root)] for root in roots}
@@ -88,13 +88,13 @@ def _by_patterns(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[s
 def _find_one(
     spec: DatasetSpec, root: Path, group: str, paths: list[str], read: Reader, assemble: Assembler
 ) -> Finding:
-    raw = read_json(root / DESCRIPTION)
+    raw = read_json(root / DATASET_META)
     if not isinstance(raw, dict):
-        raise LayoutError(f"{root / DESCRIPTION}: holds no JSON object")
+        raise LayoutError(f"{root / DATASET_META}: holds no JSON object")
     try:
         found = read(raw, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LayoutError(f"{root / DESCRIPTION}: not understood ({type(error).__name__}: {error})") from error
+        raise LayoutError(f"{root / DATASET_META}: not understood ({type(error).__name__}: {error})") from error
     own = replace(spec, labels=found.labels, channels=found.channels)
     finding = assemble(own, root, paths, raw)
     there = set(paths)
@@ -102,7 +102,7 @@ def _find_one(
     where = f"{group}: " if group else ""
     notes = [f"{where}{note}" for note in finding.notes]
     if missing:
-        notes.append(f"{where}{DESCRIPTION} lists {counted(missing, 'file')} that are not there: {some(missing)}")
+        notes.append(f"{where}{DATASET_META} lists {counted(missing, 'file')} that are not there: {some(missing)}")
     about = {"labels": found.labels, "channels": list(found.channels), **found.about}
 
     def one(case: FoundCase) -> FoundCase:

@@ -13,10 +13,11 @@ import numpy as np
 
 from itkit.core.errors import ParamsError
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.text import file_part
 from itkit.core.volume import Case, Geometry, Volume
 from itkit.dataset.convert.find import choose_variant, find_by_patterns, selected
 from itkit.dataset.convert.index import write_index
-from itkit.dataset.convert.labels import file_part, select
+from itkit.dataset.convert.labels import select
 from itkit.dataset.convert.load import Loaded, load_files
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase

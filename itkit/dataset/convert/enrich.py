@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.dataset.convert.find import some, walk_files
+from itkit.core.files import split_extension
+from itkit.core.text import some
+from itkit.dataset.convert.find import walk_files
 from itkit.dataset.convert.spec import Finding, FoundCase
 
 
@@ -103,7 +105,7 @@ class SplitBlocks:
             if name in self.blocks:
                 block = self.blocks[name]
             else:
-                members[re.sub(r"(?i)\.nii(\.gz)?$", "", name)] = block
+                members[(split_extension(name) or (name, ""))[0]] = block
         return finding.with_cases(lambda case: replace(case, split=members.get(case.case_id, case.split)))
 
 

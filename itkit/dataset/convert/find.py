@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.operation import Unpaired
-from itkit.dataset.convert.labels import key_of
+from itkit.core.text import counted, key_of, some
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
 from itkit.process.common import stamp_of
 
@@ -160,24 +160,6 @@ def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> 
 def _why(spec: DatasetSpec) -> str:
     """Return what the spec says of its corrections."""
     return next((pattern.why for pattern in spec.patterns if pattern.role == "correction"), "")
-
-
-def some(names: Iterable[str], most: int = 10) -> str:
-    """Join the first few names."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
-
-
-def counted(items: int | Sized, noun: str) -> str:
-    """Say how many there are.
-
-    Examples
-    --------
-    >>> counted(["a"], "case"), counted(2, "file")
-    ('1 case', '2 files')
-    """
-    count = items if isinstance(items, int) else len(items)
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def choose_variant(spec: DatasetSpec, source: Path, variant: str) -> DatasetSpec:

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from itkit.core.files import DATASET_META, SERIES_META
 from itkit.core.operation import Collected, Record, Report
+from itkit.core.text import counted, some
 from itkit.core.version import VERSION
-from itkit.dataset.convert.find import counted, some
 from itkit.dataset.convert.labels import select
-from itkit.io.meta import SERIES_META, read_json, refresh_index, write_json
+from itkit.io.meta import read_json, refresh_index, write_json
 
 if TYPE_CHECKING:
     from itkit.dataset.convert.params import ConvertDatasetParams
     from itkit.dataset.convert.spec import DatasetSpec, Finding
 
-DATASET_META = "dataset.json"
 _FIELDS = ("title", "version", "homepage", "licence", "citation", "label_note")
 
 

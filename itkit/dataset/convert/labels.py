@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.errors import LabelError, ParamsError
+from itkit.core.text import key_of
 from itkit.core.volume import Geometry, Volume
 from itkit.io.sitk_toolkit import smallest_integer
 from itkit.kernels.labels import label_counts, remap
@@ -17,8 +17,8 @@ from itkit.kernels.labels import label_counts, remap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from itkit.core.params import OverlapRule
     from itkit.dataset.convert.params import ConvertDatasetParams
-    from itkit.dataset.convert.spec import OverlapRule
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,6 @@ class Selection:
             return label
         dtype = smallest_integer(0, max(self.mapping.values(), default=0))
         return label.with_array(remap(label.array_zyx, self.mapping, dtype=dtype)[0])
-
-
-def key_of(name: str) -> str:
-    """Return a class name as it is compared: letter case, blanks, ``_`` and ``-`` don't matter.
-
-    Examples
-    --------
-    >>> key_of("Right kidney") == key_of("right_kidney")
-    True
-    """
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def file_part(name: str) -> str:
-    """Return a channel's or class' name as a part of a file name.
-
-    Examples
-    --------
-    >>> file_part("T1 w/ contrast")
-    'T1-w-contrast'
-    """
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name).strip("-")
 
 
 def select(table: Mapping[int, str], params: ConvertDatasetParams, *, is_complete: bool = True) -> Selection:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.errors import GeometryMismatchError, ReadError
+from itkit.core.text import counted, some
 from itkit.core.volume import Geometry, Kind, Volume
-from itkit.dataset.convert.find import counted, some
 from itkit.dataset.convert.labels import Selection, merge_masks, select, unknown_values
 from itkit.dataset.convert.repair import open_header
 from itkit.io.formats.codecs import read_voxels

@@ -8,8 +8,16 @@ from typing import Annotated
 from pydantic import model_validator
 from typing_extensions import Self
 
-from itkit.core.params import OrientationCode, Positional, SizeZyx, SpacingZyx, Unkeyed, VolumeExtension
-from itkit.dataset.convert.spec import ChannelLayout, OverlapRule
+from itkit.core.params import (
+    ChannelLayout,
+    OrientationCode,
+    OverlapRule,
+    Positional,
+    SizeZyx,
+    SpacingZyx,
+    Unkeyed,
+    VolumeExtension,
+)
 from itkit.process.common import OutputParams
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from itkit.core.axes import to_xyz
 from itkit.core.errors import ReadError
+from itkit.core.files import volume_suffix
 from itkit.io.formats.header_model import MOST_INFLATED, Header, UnsupportedHeader
-from itkit.io.formats.headers import volume_suffix
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.formats.nifti import HEADER_BYTES, parse_nifti
 

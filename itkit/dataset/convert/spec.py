@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from itkit.core.files import volume_pattern
+
 if TYPE_CHECKING:
     from itkit.core.operation import Context, Outcome, Unpaired
+    from itkit.core.params import ChannelLayout, OverlapRule
     from itkit.core.volume import Case
     from itkit.dataset.convert.load import Loaded
     from itkit.dataset.convert.params import ConvertDatasetParams
 
 Role = Literal["image", "label", "correction", "part", "ignored"]
-OverlapRule = Literal["error", "first", "last", "multi"]
-ChannelLayout = Literal["files", "vector"]
 
-VOLUME = r"(?i:\.nii\.gz|\.nii|\.mha|\.mhd|\.nrrd|\.nhdr)"
+VOLUME = volume_pattern()
 """Regular expression of a volume file's extension, in any letter case."""
 ANYWHERE = r"(?:.+/)?"
 """Regular expression of any folders above."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from itkit.core.errors import LayoutError
+from itkit.core.files import DATASET_META
 from itkit.core.operation import Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import Positional, VolumeExtension
 from itkit.core.volume import Case
@@ -58,7 +59,7 @@ def plan(params: ToNnunetParams) -> Plan:
     source = DatasetFolder(require_folder(params.source))
     require_destination(params.dest, params.source)
     if not source.labels:
-        raise LayoutError(f"{params.source}: its dataset.json names no labels; nnU-Net needs them")
+        raise LayoutError(f"{params.source}: its {DATASET_META} names no labels; nnU-Net needs them")
     ignore = source.meta.get("ignore")
     values = sorted(value for value in source.labels if value != ignore) + ([ignore] if ignore is not None else [])
     mapping = {value: number for number, value in enumerate(values)}
@@ -118,7 +119,7 @@ def collect(params: ToNnunetParams, run: Collected) -> Report:
     order = [mapping[value] for value in source.meta.get("regions_class_order", ())]
     kept = {key: source.meta[key] for key in ("licence", "citation", "homepage") if source.meta.get(key)}
     write_json(
-        run.dest / "dataset.json",
+        run.dest / DATASET_META,
         {
             "channel_names": {str(number): name for number, name in enumerate(source.channels)},
             "labels": labels,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
+from itkit.core.files import VOLUME_EXTENSIONS
 from itkit.core.operation import Unpaired
-from itkit.core.params import VOLUME_EXTENSIONS
 from itkit.dataset.convert.described import Description, find_described, modality_of, numbered_names
 from itkit.dataset.convert.find import cases_of
 from itkit.dataset.convert.params import ConvertDatasetParams

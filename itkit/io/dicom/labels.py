@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import LabelError
+from itkit.core.params import OverlapRule
 from itkit.core.volume import Geometry, Volume
 
-Overlap = Literal["error", "first", "last", "multi"]
 Colour = tuple[int, int, int]
 
 
@@ -92,7 +92,7 @@ class Painter:
         Which region keeps a voxel that two claim; ``"error"`` refuses, ``"multi"`` keeps both.
     """
 
-    def __init__(self, where: str, geometry: Geometry, regions: list[Region], overlap: Overlap) -> None:
+    def __init__(self, where: str, geometry: Geometry, regions: list[Region], overlap: OverlapRule) -> None:
         self._where, self._geometry, self._regions, self._overlap = where, geometry, regions, overlap
         self._ranks = {region.number: rank for rank, region in enumerate(regions, start=1)}
         self._owner: NDArray[Any] = np.zeros(geometry.size_zyx, np.min_scalar_type(len(regions)))

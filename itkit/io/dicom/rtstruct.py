@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
+from itkit.core.params import OverlapRule
 from itkit.core.volume import Geometry, Volume
 from itkit.io.dicom.header import number, numbers, parse_errors, read_dataset, short, text, warnings_as_notes
-from itkit.io.dicom.labels import LabelMap, Overlap, Painter, Region, numbered
+from itkit.io.dicom.labels import LabelMap, Painter, Region, numbered
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 #: Contours are flat, and in the plane of a slice, when their points deviate by less than this part of a voxel.
@@ -34,7 +35,7 @@ class _Roi:
 
 
 def read_rtstruct(
-    path: Path, reference: Volume | Geometry, *, overlap: Overlap = "error", frame_of_reference_uid: str = ""
+    path: Path, reference: Volume | Geometry, *, overlap: OverlapRule = "error", frame_of_reference_uid: str = ""
 ) -> LabelMap:
     """Rasterise the closed contours of a structure set onto a grid.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import GeometryMismatchError, ReadError
+from itkit.core.params import OverlapRule
 from itkit.core.volume import Geometry
 from itkit.io.dicom.header import (
     Frame,
@@ -23,7 +24,7 @@ from itkit.io.dicom.header import (
     text,
     warnings_as_notes,
 )
-from itkit.io.dicom.labels import Colour, LabelMap, Overlap, Painter, Region, numbered
+from itkit.io.dicom.labels import Colour, LabelMap, Painter, Region, numbered
 from itkit.io.dicom.pixels import decoded
 from itkit.io.dicom.stack import COSINE_TOLERANCE, slice_axes
 
@@ -36,7 +37,7 @@ _XYZ_TO_RGB = np.array(
 
 
 def read_seg(
-    path: Path, reference: Geometry | None = None, *, overlap: Overlap = "error", threshold: float = 0.5
+    path: Path, reference: Geometry | None = None, *, overlap: OverlapRule = "error", threshold: float = 0.5
 ) -> LabelMap:
     """Read a segmentation object.
 
@@ -96,7 +97,7 @@ def cielab_to_rgb(lab: Sequence[float]) -> Colour:
 
 
 def _read(
-    dataset: Any, path: Path, reference: Geometry | None, overlap: Overlap, threshold: float, notes: list[str]
+    dataset: Any, path: Path, reference: Geometry | None, overlap: OverlapRule, threshold: float, notes: list[str]
 ) -> LabelMap:
     kind = text(dataset, "SegmentationType")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from itkit.core.errors import ReadError, WriteError
+from itkit.core.files import volume_suffix
 from itkit.io.formats.header_model import ITEM_BYTES, Header, UnsupportedHeader
-from itkit.io.formats.headers import volume_suffix
 from itkit.io.formats.metaimage import metaimage_header
 from itkit.io.formats.nifti import nifti_header
 from itkit.io.formats.nrrd import nrrd_header
 from itkit.io.streams.checksums import Container
-from itkit.io.streams.deflate import Chunk, Compression, Plain, deflate_stream
+from itkit.io.streams.deflate import Chunk, Plain, deflate_stream
 from itkit.io.streams.inflate import CorruptStreamError, ShortStreamError, inflate
 from itkit.kernels.buffers import empty
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from itkit.core.params import Compression
     from itkit.core.volume import Geometry
 
 Writer = Callable[[BinaryIO], object]

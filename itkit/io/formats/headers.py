@@ -13,38 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from itkit.core.errors import ReadError
+from itkit.core.files import VOLUME_EXTENSIONS, volume_suffix
 from itkit.io.formats import metaimage, nifti, nrrd
 from itkit.io.formats.header_model import MOST_INFLATED, Header, UnsupportedHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_files", "volume_suffix"]
+__all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_files"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # nobody may write to a pipe
 _LARGEST_TEXT_HEADER = 4 << 20
-_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 _DATA_FILE = {
     ".mhd": re.compile(rb"^\s*ElementDataFile\s*=[ \t]*(.*?)\s*$", re.MULTILINE),
     ".nhdr": re.compile(rb"^data ?file:[ \t]*(.*?)\s*$", re.MULTILINE | re.IGNORECASE),
 }
-
-
-def volume_suffix(path: str | os.PathLike[str]) -> str | None:
-    """Return the extension of a volume file in lower case, ``None`` for other files.
-
-    Examples
-    --------
-    >>> volume_suffix("a/scan.NII.GZ"), volume_suffix("scan.nii.v2.mha"), volume_suffix("scan.gz")
-    ('.nii.gz', '.mha', None)
-    """
-    name = os.fspath(path).lower()
-    for suffix in _SUFFIXES:
-        if name.endswith(suffix):
-            return suffix
-    return None
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -67,7 +52,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     path = path if isinstance(path, Path) else Path(path)
     suffix = volume_suffix(path)
     if suffix is None:
-        raise ReadError(f"{path}: expected a volume file ({', '.join(_SUFFIXES)}); convert it first")
+        raise ReadError(f"{path}: expected a volume file ({', '.join(VOLUME_EXTENSIONS)}); convert it first")
     descriptor = os.open(path, _READ_FLAGS)  # a file object would cost as much as the parsing
     try:
         status = os.fstat(descriptor)

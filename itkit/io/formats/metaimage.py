@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from itkit.core.axes import opposite, to_xyz, to_zyx
+from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.volume import Geometry
 from itkit.io.formats.header_model import (
@@ -32,7 +32,6 @@ _DTYPE = {
     "MET_ULONG_LONG": "uint64", "MET_FLOAT": "float32", "MET_DOUBLE": "float64",
 }  # fmt: skip
 _ELEMENT_TYPE = {dtype: name for name, dtype in _DTYPE.items() if name not in ("MET_LONG", "MET_ULONG")}
-_IDENTITY: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGIN = ("Offset", "Position", "Origin")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
@@ -177,7 +176,7 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
             ]
         pad = max(0, 3 - dims)
         sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
-    direction = _IDENTITY if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
+    direction = IDENTITY_XYZ if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
     if min(spacing) <= 0 or not is_orthonormal(direction):
         raise UnsupportedHeader(f"{path}: spacing {spacing}, direction {direction}")
     x, y, z = origin

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from itkit.io.formats.codecs import plain_bytes
 from itkit.io.formats.metaimage import metaimage_header
-from itkit.io.streams.deflate import Compression, Deflated, deflate_piece, joined
+from itkit.io.streams.deflate import Deflated, deflate_piece, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from itkit.core.params import Compression
     from itkit.core.volume import Volume
 
 LEAST_PIECE_BYTES = 1 << 15

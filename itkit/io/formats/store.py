@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from itkit.core.params import Compression
+
 Store = Literal["zarr", "blosc2"]
 STORE_SUFFIX: Mapping[Store, str] = {"zarr": ".zarr.zip", "blosc2": ".b2z"}
 _ATTRIBUTE = "itkit"
@@ -53,9 +55,7 @@ def require_store(kind: Store) -> Any:
     return require(kind, extra="fast", why=f"a {kind} store")
 
 
-def write_store(
-    path: Path, volumes: Mapping[str, Volume], *, compression: Literal["none", "fast", "small"] = "fast"
-) -> None:
+def write_store(path: Path, volumes: Mapping[str, Volume], *, compression: Compression = "fast") -> None:
     """Write the volumes of a case to a store; its name decides the kind.
 
     Parameters

@@ -1,0 +1,56 @@
+"""Names of files: which hold a volume, what ITKIT's own are called."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+
+VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
+"""Extensions of the volume files that ITKIT reads and writes, in any letter case."""
+
+SERIES_META = "series_meta.json"
+"""Index of a folder of volumes: the grid of each."""
+DATASET_META = "dataset.json"
+"""Description of a dataset: classes, channels, splits. The Decathlon and nnU-Net call theirs the same."""
+STATE_FOLDER = ".itkit"
+"""Folder of a destination that holds the manifest and unfinished work."""
+
+
+@lru_cache(1 << 16)
+def split_extension(name: str) -> tuple[str, str] | None:
+    """Split a file name into case and volume extension; ``None`` for any other file and for hidden ones.
+
+    Examples
+    --------
+    >>> split_extension("case.1.nii.gz"), split_extension("scan.NRRD"), split_extension("notes.txt")
+    (('case.1', '.nii.gz'), ('scan', '.NRRD'), None)
+    """
+    lower = name.lower()
+    for extension in VOLUME_EXTENSIONS if lower.endswith(VOLUME_EXTENSIONS) else ():
+        if lower.endswith(extension) and len(name) > len(extension) and not name.startswith("."):
+            return name[: -len(extension)], name[-len(extension) :]
+    return None
+
+
+def volume_suffix(path: str | os.PathLike[str]) -> str | None:
+    """Return the extension of a volume file in lower case; ``None`` for any other file and for hidden ones.
+
+    Examples
+    --------
+    >>> volume_suffix("a/scan.NII.GZ"), volume_suffix("scan.nii.v2.mha"), volume_suffix("scan.gz")
+    ('.nii.gz', '.mha', None)
+    """
+    parts = split_extension(os.path.basename(os.fspath(path)))  # noqa: PTH119 - asked for thousands of files
+    return None if parts is None else parts[1].lower()
+
+
+def volume_pattern() -> str:
+    r"""Return a regular expression of the extensions, in any letter case.
+
+    Examples
+    --------
+    >>> bool(re.fullmatch(r"(?P<case>case_\d+)" + volume_pattern(), "case_01.NII.gz"))
+    True
+    """
+    return f"(?i:{'|'.join(map(re.escape, VOLUME_EXTENSIONS))})"

@@ -1,0 +1,69 @@
+"""Words in messages and names: lists cut short, counts, names as they are compared."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sized
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Join the first few names and say how many more there are.
+
+    Examples
+    --------
+    >>> some(["a", "b"]), some("abcde", most=2)
+    ('a, b', 'a, b and 3 more')
+    """
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def counted(items: int | Sized, noun: str) -> str:
+    """Say how many there are.
+
+    Examples
+    --------
+    >>> counted(["a"], "case"), counted(2, "file")
+    ('1 case', '2 files')
+    """
+    count = items if isinstance(items, int) else len(items)
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def key_of(name: str) -> str:
+    """Return a class name as it is compared: letter case, blanks, ``_`` and ``-`` don't matter.
+
+    Examples
+    --------
+    >>> key_of("Right kidney") == key_of("right_kidney")
+    True
+    """
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def file_part(name: str) -> str:
+    """Return a channel's or class' name as a part of a file name.
+
+    Examples
+    --------
+    >>> file_part("T1 w/ contrast")
+    'T1-w-contrast'
+    """
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name).strip("-")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return what a message about an unknown word adds where a known one is close to it.
+
+    Examples
+    --------
+    >>> did_you_mean("spacin", ["size", "spacing"]), did_you_mean("zzz", ["size"])
+    ("; did you mean 'spacing'?", '')
+    """
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
