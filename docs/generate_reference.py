@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from itkit.catalogue import CATALOGUE, load
-from itkit.cli.adapter import help_text
+from itkit.cli.help import help_text
 
 
 def page() -> str:

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(operation: Operation[Any], arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run a converter on a command line (by default this process's) and return the exit code."""
-    from itkit.cli.adapter import help_text
+    from itkit.cli.help import help_text
     from itkit.cli.terminal import run_command
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from itkit.catalogue import load
-from itkit.cli.adapter import make_params, to_argv
 from itkit.core.errors import LayoutError
 from itkit.core.extras import require
 from itkit.core.volume import Geometry, Volume
 from itkit.engine.options import RunOptions
+from itkit.engine.parameters import make_params, to_argv
 from itkit.engine.runner import execute
 from itkit.io.formats.inspect import sitk_module
 from itkit.io.layouts import find_dataset

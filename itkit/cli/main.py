@@ -83,7 +83,7 @@ def _help_page(name: str) -> str:
             return page.read()
     except FileNotFoundError:
         from itkit.catalogue import load
-        from itkit.cli.adapter import help_text
+        from itkit.cli.help import help_text
 
         return help_text(load(name))
 

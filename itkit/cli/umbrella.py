@@ -109,11 +109,11 @@ def _rerun(arguments: list[str]) -> int:
     from pathlib import Path
 
     from itkit.catalogue import load
-    from itkit.cli.adapter import make_params
     from itkit.cli.terminal import run_operation
     from itkit.core.errors import ParamsError
     from itkit.dataset.registry import load_converter
     from itkit.engine.options import RunOptions
+    from itkit.engine.parameters import make_params
     from itkit.io.meta import read_json
 
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):

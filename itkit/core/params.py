@@ -11,11 +11,12 @@ import inspect
 import json
 import math
 import textwrap
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
@@ -92,8 +93,15 @@ class Unkeyed(_Marker):
 
 
 def marker(field: FieldInfo, kind: type[Any]) -> Any:
-    """Return the marker of a kind that a field's annotation carries, or ``None``."""
-    return next((item for item in field.metadata if isinstance(item, kind)), None)
+    """Return the marker of a kind that a field's annotation carries, also inside an optional type, or ``None``."""
+    found = next((item for item in field.metadata if isinstance(item, kind)), None)
+    pending = [field.annotation]
+    while found is None and pending:
+        annotation = pending.pop()
+        found = next((item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, kind)), None)
+        pending += list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
+        pending += [get_args(annotation)[0]] if get_origin(annotation) is Annotated else []
+    return found
 
 
 class Params(BaseModel):

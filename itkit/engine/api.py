@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ParamsError
 from itkit.engine.options import RunOptions
+from itkit.engine.parameters import make_params
 from itkit.engine.runner import RunResult, execute
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def run(
     0
     """
     from itkit.catalogue import CATALOGUE, load
-    from itkit.cli.adapter import make_params
 
     if isinstance(operation, str):
         if operation not in CATALOGUE:

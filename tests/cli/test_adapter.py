@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itkit.catalogue import CATALOGUE, load
-from itkit.cli.adapter import help_text, make_params, parse, to_argv
+from itkit.cli.adapter import parse
+from itkit.cli.help import help_text
 from itkit.cli.main import HELP_FOLDER
 from itkit.cli.umbrella import main as umbrella
 from itkit.core.errors import ParamsError
 from itkit.core.params import Axes, Unit
 from itkit.engine.options import RunOptions
+from itkit.engine.parameters import make_params, to_argv
 
 spacing = st.one_of(st.just(-1.0), st.floats(1e-3, 1e3))
 size = st.one_of(st.just(-1), st.integers(1, 5000))

@@ -7,9 +7,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from itkit.cli.adapter import make_params
 from itkit.dataset.registry import ALIASES, load_converter
 from itkit.engine.options import RunOptions
+from itkit.engine.parameters import make_params
 from itkit.engine.runner import execute
 
 sys.path.insert(0, str(Path(__file__).parent / "fakes"))

@@ -7,9 +7,10 @@ import sys
 import pytest
 from synthetic import NAMES, release
 
-from itkit.cli.adapter import parse, to_argv
+from itkit.cli.adapter import parse
 from itkit.cli.umbrella import main
 from itkit.dataset.registry import ALIASES, DATASETS, EXPORTS, load_converter, load_spec
+from itkit.engine.parameters import to_argv
 
 
 def test_list_names_every_release(capsys):

@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 
 import itkit
-from itkit.cli.adapter import make_params
 from itkit.core.errors import ResourceError
 from itkit.core.operation import CaseInput, Context
+from itkit.engine.parameters import make_params
 from itkit.io.sitk_toolkit import read_volume, to_sitk, write_volume
 from itkit.process.elastic import LARGEST_FRACTION, ElasticField, folding_message, sample_elastic
 from itkit.process.geometry import oriented_grid

@@ -1,0 +1,72 @@
+"""The help text of a command, made from its parameter model."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from itkit.core.fields import flags, is_flag, is_many, is_positional, metavar
+from itkit.core.operation import Operation
+from itkit.core.params import Axes, Unit, marker
+from itkit.engine.options import RunOptions
+
+WIDTH = 100
+_EXIT_CODES = (
+    "exit codes: 0 every case done or skipped; 1 some case failed or does not conform; "
+    "2 nothing could run; 130 interrupted"
+)
+
+
+def help_text(operation: Operation[Any], *, prog: str | None = None) -> str:
+    """Return a command's help: arguments, options, common options, one example."""
+    prog = prog or operation.name
+    positional: list[tuple[str, str]] = []
+    own: list[tuple[str, str]] = []
+    common: list[tuple[str, str]] = []
+    for model, rows in ((operation.params, own), (RunOptions, common)):
+        descriptions = model.descriptions()
+        for name, field in model.model_fields.items():
+            text = _help(field, descriptions[name])
+            if is_positional(field):
+                shown = metavar(name, field) + (" ..." if is_many(field) else "")
+                positional.append((shown, text))
+            else:
+                value = "" if is_flag(field) else f" {metavar(name, field)}"
+                rows.append((", ".join(flags(name, field)) + value, text))
+    common.append(("--version", "Show the version."))
+    common.append(("--help", "Show this help."))
+    usage = " ".join([prog, *(name for name, _ in positional), "[options]"])
+    intro = textwrap.fill(" ".join((operation.params.__doc__ or "").split()), WIDTH)
+    parts = [f"usage: {usage}", intro]
+    for title, rows in (("arguments", positional), ("options", own), ("options of every command", common)):
+        if rows:
+            parts.append(f"{title}:\n" + "\n".join(_entry(*row) for row in rows))
+    parts += [f"example:\n  {operation.example}", textwrap.fill(_EXIT_CODES, WIDTH)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _help(field: FieldInfo, description: str) -> str:
+    text = " ".join(description.split())
+    notes = []
+    axes, unit = marker(field, Axes), marker(field, Unit)
+    if axes is not None and set(axes.order) == set("ZYX"):
+        notes.append(f"order {' '.join(axes.order)}")
+    if unit is not None:
+        notes.append(unit.name)
+    is_shown = not any(field.default is nothing for nothing in (PydanticUndefined, None, False, ()))
+    if is_shown and not is_positional(field):
+        default = field.default
+        shown = " ".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default
+        notes.append(f"default: {shown}")
+    return f"{text} [{'; '.join(notes)}]" if notes else text
+
+
+def _entry(left: str, right: str) -> str:
+    column = 34
+    lines = textwrap.wrap(right, WIDTH - column) or [""]
+    head = f"  {left}"
+    first = f"{head:<{column}}{lines[0]}" if len(head) < column - 1 else f"{head}\n{' ' * column}{lines[0]}"
+    return "\n".join([first, *(f"{' ' * column}{line}" for line in lines[1:])])

@@ -1,0 +1,122 @@
+"""Parameter models from values, config files and back to command lines; what is wrong with them, in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from itkit.core.errors import ParamsError
+from itkit.core.fields import base_type, is_flag, is_positional, metavar, option_name
+from itkit.core.operation import Operation
+from itkit.core.params import Axes, Params, marker
+from itkit.core.text import did_you_mean
+from itkit.engine.options import RunOptions
+
+
+def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
+    """Build a parameter model.
+
+    Raises
+    ------
+    ParamsError
+        With one line a wrong value.
+    """
+    for name, value in values.items():
+        if value == "" and name in model.model_fields and base_type(model.model_fields[name].annotation) is Path:
+            raise ParamsError(f"{option_name(name)}: an empty path; is a shell variable unset?")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        lines = [_explain(model, item) for item in error.errors()]
+        raise ParamsError("; ".join(dict.fromkeys(lines))) from error
+
+
+def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
+    location = [part for part in item["loc"] if isinstance(part, str)]
+    name = location[0] if location else ""
+    field = model.model_fields.get(name)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"unknown parameter {name!r}"
+    if field is None:
+        return message
+    label = metavar(name, field) if is_positional(field) else option_name(name)
+    if item["type"] == "missing":
+        return f"missing {label}: {' '.join(model.descriptions()[name].split())}"
+    if item["type"] in ("value_error", "assertion_error"):
+        return message if message.startswith("--") else f"{label}: {message}"
+    got = item["input"]
+    axes = marker(field, Axes)
+    index = next((part for part in item["loc"] if isinstance(part, int)), None)
+    axis = f" {axes.order[index]}" if axes is not None and index is not None and index < len(axes.order) else ""
+    return f"{label}{axis}: {message[:1].lower()}{message[1:]}; got {got!r}"
+
+
+def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
+    """Read an operation's parameters from a TOML or JSON file, or from what a run of it wrote.
+
+    Names may use ``-`` or ``_``; positional ones are those of the help or of the model.
+
+    Raises
+    ------
+    ParamsError
+        When the file is missing or malformed, or holds what is no parameter.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix.lower() == ".json" else _toml().loads(text)
+    except OSError as error:
+        raise ParamsError(f"--config {path}: can't be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise ParamsError(f"--config {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ParamsError(f"--config {path}: expected names and values")
+    if isinstance(values.get("params"), dict) and "operation" in values:
+        if values["operation"] != operation.name:
+            raise ParamsError(f"--config {path}: describes a run of {values['operation']}, not of {operation.name}")
+        values = {**values.get("options", {}), **values["params"]}
+    fields = {**operation.params.model_fields, **RunOptions.model_fields}
+    shown = {metavar(name, field): name for name, field in fields.items() if is_positional(field)}
+    known = {name: name for name in fields} | shown
+    given = {}
+    for name, value in values.items():
+        key = str(name).replace("-", "_")
+        if key not in known:
+            raise ParamsError(f"--config {path}: unknown parameter {name!r}{did_you_mean(key, known)}")
+        wants_flag = is_flag(fields[known[key]])
+        if any(isinstance(item, bool) != wants_flag for item in (value if isinstance(value, list) else [value])):
+            raise ParamsError(
+                f"--config {path}: {name}: expected {'true or false' if wants_flag else 'no flag'}; got {value!r}"
+            )
+        given[known[key]] = value
+    return given
+
+
+def _toml() -> Any:
+    return import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+
+def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
+    """Return the command line that gives these parameters: positional ones first, defaults left out."""
+    positional: list[str] = []
+    optional: list[str] = []
+    for model in (params, *([options] if options is not None else [])):
+        for name, field in type(model).model_fields.items():
+            value = getattr(model, name)
+            if is_positional(field):
+                positional += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+            elif value is None or value == field.default:
+                continue
+            elif value is True:
+                optional.append(option_name(name))
+            elif isinstance(value, tuple):
+                optional += [option_name(name), *(str(item) for item in value)]
+            else:
+                optional += [option_name(name), str(value)]
+    return [*positional, *optional]
