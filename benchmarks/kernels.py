@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from itkit.core.axes import to_xyz
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.kernels.affine import affine_pair
 from itkit.kernels.buffers import reused_buffers
 from itkit.kernels.dispatch import backend

@@ -19,8 +19,9 @@ TYPE_CHECKING = False  # as typing has it, which takes longer to import than the
 if TYPE_CHECKING:
     from typing import Any
 
+    from itkit.core.geometry import Geometry as Geometry
+    from itkit.core.grids import resampled_grid as resampled_grid
     from itkit.core.volume import Case as Case
-    from itkit.core.volume import Geometry as Geometry
     from itkit.core.volume import Volume as Volume
     from itkit.engine.api import run as run
     from itkit.io.sitk_toolkit import read_volume as read
@@ -35,7 +36,7 @@ __version__ = VERSION
 
 _HOMES = {
     "Case": "itkit.core.volume:Case",
-    "Geometry": "itkit.core.volume:Geometry",
+    "Geometry": "itkit.core.geometry:Geometry",
     "Volume": "itkit.core.volume:Volume",
     "augment": "itkit.process.itk_aug:augment",
     "crop_patches": "itkit.process.itk_patch:crop_patches",
@@ -43,6 +44,7 @@ _HOMES = {
     "read": "itkit.io.sitk_toolkit:read_volume",
     "remap_labels": "itkit.process.itk_extract:remap_labels",
     "resample": "itkit.process.itk_resample:resample",
+    "resampled_grid": "itkit.core.grids:resampled_grid",
     "run": "itkit.engine.api:run",
     "write": "itkit.io.sitk_toolkit:write_volume",
 }
@@ -56,6 +58,7 @@ __all__ = [
     "read",
     "remap_labels",
     "resample",
+    "resampled_grid",
     "run",
     "write",
 ]

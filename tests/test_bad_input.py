@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk
 from helpers import tree
 
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import write_volume
 from itkit.testing import phantoms
 

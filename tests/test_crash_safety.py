@@ -9,7 +9,7 @@ import time
 import pytest
 from helpers import BIN, leftovers, tree
 
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.sitk_toolkit import write_volume
 from itkit.testing import phantoms
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import BIN
 
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.sitk_toolkit import write_volume
 from itkit.testing import phantoms
 

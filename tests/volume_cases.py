@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from hypothesis import strategies as st
 
 from itkit.core.axes import to_xyz, to_zyx
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 SUFFIXES = (".mha", ".mhd", ".nii", ".nii.gz", ".nrrd", ".nhdr")

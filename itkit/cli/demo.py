@@ -17,7 +17,8 @@ import numpy as np
 from itkit.catalogue import load
 from itkit.core.errors import LayoutError
 from itkit.core.extras import require
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
 from itkit.engine.runner import execute

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from itkit.core.geometry import Geometry
 from itkit.core.params import Compression, Params
-from itkit.core.volume import Case, Geometry, Kind
+from itkit.core.volume import Case, Kind
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,126 +1,20 @@
-"""Grids, volumes and cases: the values that operations map to one another."""
+"""Volumes and cases: the values that operations map to one another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from itertools import product
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from itkit.core.axes import IDENTITY_XYZ, to_xyz, to_zyx
+from itkit.core.geometry import Geometry
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Kind = Literal["image", "label"]
-Triple = tuple[float, float, float]
-GRID_TOLERANCE_MM = 1e-3
-_LETTERS = ("LR", "PA", "SI")
 _KINDS = ("image", "label")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """A voxel grid in physical space (LPS, mm).
-
-    Parameters
-    ----------
-    size_zyx
-        Number of voxels along each array axis.
-    spacing_zyx
-        Distance between voxel centres along each array axis, mm.
-    origin_xyz
-        Centre of voxel (0, 0, 0), mm.
-    direction_xyz
-        3x3 cosines, row by row as SimpleITK gives them; column *i* is where index axis x, y, z points.
-
-    Examples
-    --------
-    >>> grid = Geometry((4, 5, 6), (2.0, 1.0, 1.0), origin_xyz=(10.0, 0.0, 0.0))
-    >>> grid.point_xyz((1, 0, 3))
-    (13.0, 0.0, 2.0)
-    >>> grid.orientation
-    'LPS'
-    """
-
-    size_zyx: tuple[int, int, int]
-    spacing_zyx: Triple
-    origin_xyz: Triple = (0.0, 0.0, 0.0)
-    direction_xyz: tuple[float, ...] = field(default=IDENTITY_XYZ)
-
-    @property
-    def extent_zyx(self) -> Triple:
-        """Length of the box that the voxels fill, mm."""
-        (z, y, x), (dz, dy, dx) = self.size_zyx, self.spacing_zyx
-        return (z * dz, y * dy, x * dx)
-
-    @property
-    def orientation(self) -> str:
-        """Three letters, index axis x first: the directions that the axes point to (identity is ``LPS``)."""
-        return _orientation(self.direction_xyz)
-
-    def point_xyz(self, index_zyx: tuple[float, float, float]) -> Triple:
-        """Physical point (mm, LPS) of a (continuous) voxel index."""
-        steps = [i * s for i, s in zip(to_xyz(index_zyx), to_xyz(self.spacing_zyx), strict=True)]
-        d, o = self.direction_xyz, self.origin_xyz
-        x, y, z = (o[r] + d[3 * r] * steps[0] + d[3 * r + 1] * steps[1] + d[3 * r + 2] * steps[2] for r in range(3))
-        return (x, y, z)
-
-    def index_zyx(self, point_xyz: Triple) -> Triple:
-        """Continuous voxel index of a physical point (mm, LPS)."""
-        delta = [p - o for p, o in zip(point_xyz, self.origin_xyz, strict=True)]
-        inverse = _inverse3(self.direction_xyz)
-        x, y, z = (sum(inverse[3 * r + c] * delta[c] for c in range(3)) for r in range(3))
-        i, j, k = ((v / s) for v, s in zip((x, y, z), to_xyz(self.spacing_zyx), strict=True))
-        return to_zyx((i, j, k))
-
-    def grid_distance_mm(self, other: Geometry) -> float:
-        """Greatest distance between voxels of equal index of two grids, mm; ``inf`` where sizes differ."""
-        if self.size_zyx != other.size_zyx:
-            return float("inf")
-        worst = 0.0
-        z, y, x = (size - 1 for size in self.size_zyx)
-        for corner in product((0, z), (0, y), (0, x)):
-            a, b = self.point_xyz(corner), other.point_xyz(corner)
-            worst = max(worst, sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5)
-        return worst
-
-    def same_grid(self, other: Geometry, *, tol_mm: float = GRID_TOLERANCE_MM) -> bool:
-        """Whether two grids put every voxel within ``tol_mm`` of the same point."""
-        return self.grid_distance_mm(other) <= tol_mm
-
-    def crop(self, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Geometry:
-        """Grid of a sub-box; every voxel keeps its physical point. A negative start pads."""
-        return replace(self, size_zyx=size_zyx, origin_xyz=self.point_xyz(start_zyx))
-
-
-@lru_cache(maxsize=256)
-def _orientation(direction_xyz: tuple[float, ...]) -> str:
-    columns = [[direction_xyz[3 * row + column] for row in range(3)] for column in range(3)]
-    letters = ["", "", ""]
-    free_rows, free_columns = {0, 1, 2}, {0, 1, 2}
-    while free_columns:  # the most aligned axis picks first, so that no letter is taken twice
-        column, row = max(
-            ((c, r) for c in sorted(free_columns) for r in sorted(free_rows)),
-            key=lambda cr: abs(columns[cr[0]][cr[1]]),
-        )
-        letters[column] = _LETTERS[row][0 if columns[column][row] >= 0 else 1]
-        free_columns.discard(column)
-        free_rows.discard(row)
-    return "".join(letters)
-
-
-def _inverse3(m: tuple[float, ...]) -> tuple[float, ...]:
-    a, b, c, d, e, f, g, h, i = m
-    det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    adjugate = (
-        e * i - f * h, c * h - b * i, b * f - c * e,
-        f * g - d * i, a * i - c * g, c * d - a * f,
-        d * h - e * g, b * g - a * h, a * e - b * d,
-    )  # fmt: skip
-    return tuple(v / det for v in adjugate)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.files import DATASET_META
+from itkit.core.geometry import Geometry
 from itkit.core.text import file_part, key_of
-from itkit.core.volume import Geometry
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
 from itkit.io.meta import read_json

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import CaseError, CaseSkipped, ItkitError, WriteError
+from itkit.core.geometry import Geometry
 from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
-from itkit.core.volume import Case, Geometry, Kind, Volume, VolumesOnDemand
+from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.lanes import Lanes
 from itkit.io.disk import sync_files
 from itkit.io.formats.inspect import read_any_header, require_single_volume

@@ -18,7 +18,8 @@ import numpy as np
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import LabelError, ReadError, WriteError
 from itkit.core.files import VOLUME_EXTENSIONS, volume_suffix
-from itkit.core.volume import Geometry, Kind, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file

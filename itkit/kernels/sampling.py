@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from itkit.core.volume import Geometry
+    from itkit.core.geometry import Geometry
 
 IndicesZyx = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]"]
 ALIGNED_TOLERANCE = 1e-6
@@ -49,7 +49,7 @@ def axis_aligned_indices(source: Geometry, target: Geometry) -> IndicesZyx | Non
 
     Examples
     --------
-    >>> from itkit.core.volume import Geometry
+    >>> from itkit.core.geometry import Geometry
     >>> source, target = Geometry((1, 1, 4), (1, 1, 1)), Geometry((1, 1, 2), (1, 1, 2), (0.5, 0, 0))
     >>> axis_aligned_indices(source, target)[2]
     array([0.5, 2.5])
@@ -113,7 +113,7 @@ def index_affine(
 
     Examples
     --------
-    >>> from itkit.core.volume import Geometry
+    >>> from itkit.core.geometry import Geometry
     >>> grid = Geometry((4, 4, 4), (2, 1, 1))
     >>> index_affine(grid, grid, shift_xyz=(0, 0, 3))[1]
     array([1.5, 0. , 0. ])

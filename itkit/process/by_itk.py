@@ -14,7 +14,8 @@ from itkit.process.geometry import cast
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from itkit.core.volume import Geometry, Volume
+    from itkit.core.geometry import Geometry
+    from itkit.core.volume import Volume
 
 Interpolation = Literal["linear", "nearest", "bspline"]
 _METHODS = {"linear": "sitkLinear", "nearest": "sitkNearestNeighbor", "bspline": "sitkBSpline"}

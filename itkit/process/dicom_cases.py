@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from itkit.core.errors import CaseError, ReadError
+from itkit.core.geometry import Geometry
 from itkit.core.params import OverlapRule
-from itkit.core.volume import Geometry
 from itkit.io.dcm_toolkit import (
     IrregularSeriesError,
     LabelMap,

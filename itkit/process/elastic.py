@@ -17,8 +17,9 @@ from itkit.process.by_itk import Interpolation, resample_by_itk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from itkit.core.geometry import Geometry, Triple
     from itkit.core.operation import CaseInput
-    from itkit.core.volume import Geometry, Triple, Volume
+    from itkit.core.volume import Volume
 
 LARGEST_FRACTION = 0.4
 """Of the control points' spacing: displacements up to here never fold the map (see `ElasticField`)."""

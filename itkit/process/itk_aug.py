@@ -13,9 +13,11 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
+from itkit.core.geometry import Geometry
+from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Unit, Unkeyed, VolumeExtension
-from itkit.core.volume import Case, Geometry, Volume
+from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import write_json
 from itkit.kernels.affine import affine_linear, affine_nearest
@@ -23,7 +25,6 @@ from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
-from itkit.process.geometry import require_one_grid
 
 _ELASTIC_SPACING_MM = 50.0
 

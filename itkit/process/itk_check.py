@@ -14,9 +14,11 @@ from typing_extensions import Self
 
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.files import SERIES_META
+from itkit.core.geometry import Geometry
+from itkit.core.grids import grid_difference
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Record, Report
 from itkit.core.params import Axes, Params, Positional, Short, SizeZyx, SpacingZyx, Unkeyed
-from itkit.core.volume import Case, Geometry, Volume
+from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
@@ -27,7 +29,6 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.transfer import copy_unit, delete_files, files_of, link_unit, obstacles, refresh_index_if_writable
-from itkit.process.geometry import grid_difference
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
 _SAME_TOLERANCE = 1e-3

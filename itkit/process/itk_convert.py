@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import CaseError, LayoutError, ReadError
+from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, Positional, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
@@ -29,7 +30,7 @@ from itkit.io.layouts import (
 )
 from itkit.io.meta import write_json, write_text
 from itkit.process.common import OutputParams, converted, stamp_of, write_sidecar
-from itkit.process.geometry import orient, require_one_grid
+from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs, single_jobs
 
 REPORT = "dicom_report.csv"

@@ -98,7 +98,7 @@ def remap_labels(
     Examples
     --------
     >>> import numpy as np
-    >>> from itkit.core.volume import Geometry
+    >>> from itkit.core.geometry import Geometry
     >>> label = Volume(np.array([[[0, 3, 3, 7]]], np.int16), Geometry((1, 1, 4), (1.0, 1.0, 1.0)), "label")
     >>> remap_labels(label, {3: 1, 7: 300})[0].array_zyx.tolist()
     [[[0, 1, 1, 300]]]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from itkit.core.files import split_extension
+from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, Positional, VolumeExtension
 from itkit.core.volume import Case
@@ -22,7 +23,7 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.process.common import OutputParams, converted, write_sidecar
-from itkit.process.geometry import orient, require_one_grid
+from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs
 
 

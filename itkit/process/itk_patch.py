@@ -14,7 +14,9 @@ import numpy as np
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from itkit.core.boxes import PatchGrid, patch_grid
 from itkit.core.errors import CaseSkipped
+from itkit.core.grids import require_one_grid
 from itkit.core.operation import (
     Batch,
     CaseInput,
@@ -47,9 +49,8 @@ from itkit.io.layouts import (
 )
 from itkit.io.meta import volume_entry, write_json
 from itkit.kernels.patches import patch_classes, patch_foreground
-from itkit.kernels.statistics import min_max
 from itkit.process.common import OutputParams, converted
-from itkit.process.geometry import orient, require_one_grid
+from itkit.process.geometry import crop, orient, padded
 
 _STORE = "store"
 
@@ -91,69 +92,6 @@ class PatchParams(OutputParams):
         return self
 
 
-@dataclass(frozen=True)
-class PatchGrid:
-    """Start indices of all patches of a volume, along each axis."""
-
-    starts_zyx: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-    patch_zyx: tuple[int, int, int]
-
-    def __iter__(self) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
-        """Yield (position in the grid, start index) of each patch, x fastest."""
-        zs, ys, xs = self.starts_zyx
-        for k, z in enumerate(zs):
-            for j, y in enumerate(ys):
-                for i, x in enumerate(xs):
-                    yield (k, j, i), (z, y, x)
-
-    def __len__(self) -> int:
-        zs, ys, xs = self.starts_zyx
-        return len(zs) * len(ys) * len(xs)
-
-
-def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
-    """Return where patches start along an axis: 0, s, 2s, …, and a last one at the end.
-
-    Raises
-    ------
-    ValueError
-        When the patch is longer than the axis.
-
-    Examples
-    --------
-    >>> patch_starts(10, 4, 3), patch_starts(11, 4, 3), patch_starts(4, 4, 9)
-    ((0, 3, 6), (0, 3, 6, 7), (0,))
-    """
-    last = length - patch
-    if last < 0:
-        raise ValueError(f"a patch of {patch} voxels is longer than the axis of {length}; pad the volume first")
-    starts = list(range(0, last + 1, stride))
-    return tuple(starts if starts[-1] == last else [*starts, last])
-
-
-def patch_grid(size_zyx: Sequence[int], patch_zyx: Sequence[int], stride_zyx: Sequence[int]) -> PatchGrid:
-    """Return the patches that cover a volume of at least the patch's size."""
-    z, y, x = (patch_starts(n, p, s) for n, p, s in zip(size_zyx, patch_zyx, stride_zyx, strict=True))
-    a, b, c = patch_zyx
-    return PatchGrid((z, y, x), (a, b, c))
-
-
-def padded(volume: Volume, size_zyx: Sequence[int]) -> Volume:
-    """Pad a volume at the end of each axis to at least a size: an image with its minimum, a label map with 0."""
-    missing = [max(0, want - have) for want, have in zip(size_zyx, volume.geometry.size_zyx, strict=True)]
-    if not any(missing):
-        return volume
-    value = 0 if volume.kind == "label" else min_max(volume.array_zyx)[0]
-    array = np.pad(volume.array_zyx, [(0, n) for n in missing], constant_values=value)
-    return volume.with_array(array, volume.geometry.crop((0, 0, 0), array.shape))
-
-
-def crop(volume: Volume, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Volume:
-    """Return a sub-box of a volume as a view; every voxel keeps its physical point."""
-    window = tuple(slice(start, start + size) for start, size in zip(start_zyx, size_zyx, strict=True))
-    return volume.with_array(volume.array_zyx[window], volume.geometry.crop(start_zyx, size_zyx))
-
-
 def crop_patches(
     volume: Volume, patch_zyx: tuple[int, int, int], stride_zyx: tuple[int, int, int]
 ) -> Iterator[tuple[tuple[int, int, int], Volume]]:
@@ -161,7 +99,7 @@ def crop_patches(
 
     Examples
     --------
-    >>> from itkit.core.volume import Geometry
+    >>> from itkit.core.geometry import Geometry
     >>> volume = Volume(np.zeros((4, 4, 6), np.int16), Geometry((4, 4, 6), (1.0, 1.0, 0.5)))
     >>> [(start, patch.geometry.origin_xyz) for start, patch in crop_patches(volume, (4, 4, 4), (4, 4, 4))]
     [((0, 0, 0), (0.0, 0.0, 0.0)), ((0, 0, 2), (1.0, 0.0, 0.0))]

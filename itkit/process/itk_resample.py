@@ -12,6 +12,8 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
+from itkit.core.geometry import Geometry
+from itkit.core.grids import oriented_grid, require_one_grid, resampled_grid
 from itkit.core.operation import (
     CaseInput,
     Collected,
@@ -26,7 +28,7 @@ from itkit.core.operation import (
     Unpaired,
 )
 from itkit.core.params import OrientationCode, Positional, Short, SizeZyx, SpacingZyx, Unkeyed, VolumeExtension
-from itkit.core.volume import Case, Geometry, Volume
+from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     find_dataset,
     find_volumes,
@@ -38,7 +40,7 @@ from itkit.kernels.sampling import axis_aligned_indices, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import OutputParams, converted, write_sidecar
-from itkit.process.geometry import cast, orient, oriented_grid, require_one_grid, resampled_grid
+from itkit.process.geometry import cast, orient
 from itkit.process.plans import pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
@@ -264,4 +266,4 @@ OPERATION: Operation[Any] = Operation(
     memory=memory,
     is_one_by_one=True,
 )
-__all__ = ["OPERATION", "ResampleParams", "Target", "resample", "resampled_grid"]
+__all__ = ["OPERATION", "ResampleParams", "Target", "resample"]

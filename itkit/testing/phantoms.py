@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.axes import to_xyz
-from itkit.core.volume import Geometry, Kind, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Kind, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from itkit.core.volume import Case, Geometry, Volume, VolumesOnDemand
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Case, Volume, VolumesOnDemand
 
 GRID = Geometry((2, 3, 4), (1.0, 2.0, 3.0))
 

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 from synthetic import make_fake
 
+from itkit.core.geometry import Geometry
 from itkit.core.operation import Context
-from itkit.core.volume import Geometry
 from itkit.dataset.convert.labels import merge_masks
 from itkit.dataset.convert.load import load_files
 from itkit.dataset.convert.params import ConvertDatasetParams

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import itkit
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.engine import executors, runner
 from itkit.engine.executors import SerialExecutor
 from itkit.testing import phantoms

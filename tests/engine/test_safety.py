@@ -13,11 +13,12 @@ from helpers import BIN, tree
 
 import itkit
 from itkit.core.errors import LayoutError, MissingExtraError, ParamsError, WriteError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.grids import resampled_grid
+from itkit.core.volume import Volume
 from itkit.engine import stage
 from itkit.engine.options import RunOptions
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.process.geometry import resampled_grid
 from itkit.testing import phantoms
 
 GRID = Geometry((6, 8, 8), (1.0, 1.0, 1.0))

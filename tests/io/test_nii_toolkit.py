@@ -10,7 +10,7 @@ from hypothesis import given
 from volume_cases import OBLIQUE, assert_same_geometry, geometries, voxels
 
 from itkit.core.errors import LabelError
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.headers import Header, read_header
 from itkit.io.nii_toolkit import affine_ras, apply_scaling, geometry_from_affine, split_volumes

@@ -9,7 +9,8 @@ import SimpleITK as sitk
 
 import itkit
 from itkit.core.errors import LabelError, ReadError, WriteError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import (
     as_labels,
     from_sitk,

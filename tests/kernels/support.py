@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from hypothesis import strategies as st
 
 from itkit.core.axes import to_xyz
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.kernels.dispatch import forced_backend
 
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")

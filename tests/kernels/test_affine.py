@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.kernels.affine import affine_linear, affine_nearest, affine_pair
 from itkit.kernels.dispatch import forced_backend
 from itkit.kernels.sampling import index_affine

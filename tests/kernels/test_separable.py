@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.kernels.dispatch import forced_backend
 from itkit.kernels.sampling import axis_aligned_indices, near_ties
 from itkit.kernels.separable import resample_linear, resample_nearest, sample_linear, sample_nearest

@@ -9,11 +9,11 @@ import SimpleITK as sitk
 
 import itkit
 from itkit.core.errors import ResourceError
+from itkit.core.grids import oriented_grid
 from itkit.core.operation import CaseInput, Context
 from itkit.engine.parameters import make_params
 from itkit.io.sitk_toolkit import read_volume, to_sitk, write_volume
 from itkit.process.elastic import LARGEST_FRACTION, ElasticField, folding_message, sample_elastic
-from itkit.process.geometry import oriented_grid
 from itkit.process.itk_aug import OPERATION, AugParams, augment, sample_augmentation
 from itkit.testing import phantoms
 

@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from itkit import run
 from itkit.core.errors import LayoutError, ParamsError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "dataset" / "fakes"))

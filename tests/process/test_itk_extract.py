@@ -7,7 +7,8 @@ import pytest
 
 import itkit
 from itkit.core.errors import ParamsError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.itk_extract import remap_labels
 

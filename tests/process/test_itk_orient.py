@@ -8,8 +8,9 @@ import pytest
 import SimpleITK as sitk
 
 import itkit
+from itkit.core.grids import oriented_grid
 from itkit.io.sitk_toolkit import from_sitk, read_volume, to_sitk, write_volume
-from itkit.process.geometry import orient, oriented_grid
+from itkit.process.geometry import orient
 from itkit.testing import phantoms
 
 CODES = [

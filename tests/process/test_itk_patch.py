@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import itkit
-from itkit.core.volume import Geometry, Volume
+from itkit.core.boxes import patch_starts
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.process.itk_patch import crop_patches, patch_starts
+from itkit.process.itk_patch import crop_patches
 from itkit.testing import phantoms
 
 

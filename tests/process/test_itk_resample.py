@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import itkit
 from itkit.core.axes import to_xyz
 from itkit.core.errors import ParamsError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.grids import oriented_grid, resampled_grid
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, to_sitk, write_volume
-from itkit.process.geometry import oriented_grid, resampled_grid
 from itkit.process.itk_resample import resample
 from itkit.testing import phantoms
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
+from itkit.core.geometry import Geometry
 from itkit.core.operation import Context, Outcome
-from itkit.core.volume import Case, Geometry, Volume
+from itkit.core.volume import Case, Volume
 from itkit.dataset.convert.engine import on_grid, target_grid
 from itkit.dataset.convert.labels import Merged, merge_masks, select
 from itkit.dataset.convert.params import ConvertDatasetParams

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from itkit.core.errors import ParamsError
+from itkit.core.geometry import Geometry
+from itkit.core.grids import oriented_grid, resampled_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.text import file_part
-from itkit.core.volume import Case, Geometry, Volume
+from itkit.core.volume import Case, Volume
 from itkit.dataset.convert.find import choose_variant, find_by_patterns, selected
 from itkit.dataset.convert.index import write_index
 from itkit.dataset.convert.labels import select
@@ -23,7 +25,7 @@ from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.io.layouts import IMAGE, LABEL, require_destination, require_folder
 from itkit.process.common import converted
-from itkit.process.geometry import orient, oriented_grid, resampled_grid
+from itkit.process.geometry import orient
 from itkit.process.itk_resample import resample
 
 _LEAST = 32 << 20

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.errors import LabelError, ParamsError
+from itkit.core.geometry import Geometry
 from itkit.core.text import key_of
-from itkit.core.volume import Geometry, Volume
+from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import smallest_integer
 from itkit.kernels.labels import label_counts, remap
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.errors import GeometryMismatchError, ReadError
+from itkit.core.geometry import Geometry
+from itkit.core.grids import grid_difference
 from itkit.core.text import counted, some
-from itkit.core.volume import Geometry, Kind, Volume
+from itkit.core.volume import Kind, Volume
 from itkit.dataset.convert.labels import Selection, merge_masks, select, unknown_values
 from itkit.dataset.convert.repair import open_header
 from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.header_model import Header, UnsupportedHeader
 from itkit.io.nii_toolkit import split_volumes
 from itkit.io.sitk_toolkit import as_labels, read_volume
-from itkit.process.geometry import grid_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

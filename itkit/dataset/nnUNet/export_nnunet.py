@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from itkit.core.errors import LayoutError
 from itkit.core.files import DATASET_META
+from itkit.core.grids import require_one_grid
 from itkit.core.operation import Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import Positional, VolumeExtension
 from itkit.core.volume import Case
@@ -20,7 +21,6 @@ from itkit.dataset.folder import DatasetFolder
 from itkit.io.meta import write_json
 from itkit.io.sitk_toolkit import read_volume
 from itkit.process.common import OutputParams, converted
-from itkit.process.geometry import require_one_grid
 from itkit.process.itk_extract import remap_labels
 
 _FOLDER = re.compile(r"Dataset\d{3}_.+")

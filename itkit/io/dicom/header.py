@@ -19,7 +19,7 @@ from typing import Any
 
 from itkit.core.errors import ReadError
 from itkit.core.extras import require
-from itkit.core.volume import Triple
+from itkit.core.geometry import Triple
 
 _PARSE_ERRORS = (
     OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError,

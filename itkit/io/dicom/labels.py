@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import LabelError
+from itkit.core.geometry import Geometry
 from itkit.core.params import OverlapRule
-from itkit.core.volume import Geometry, Volume
+from itkit.core.volume import Volume
 
 Colour = tuple[int, int, int]
 

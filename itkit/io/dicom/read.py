@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
-from itkit.core.volume import Geometry, Kind, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Kind, Volume
 from itkit.io.dicom.find import ACQUISITION, Series
 from itkit.io.dicom.header import Frame
 from itkit.io.dicom.pixels import stored_frames

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
+from itkit.core.geometry import Geometry
 from itkit.core.params import OverlapRule
-from itkit.core.volume import Geometry, Volume
+from itkit.core.volume import Volume
 from itkit.io.dicom.header import number, numbers, parse_errors, read_dataset, short, text, warnings_as_notes
 from itkit.io.dicom.labels import LabelMap, Painter, Region, numbered
 

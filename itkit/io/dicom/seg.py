@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import GeometryMismatchError, ReadError
+from itkit.core.geometry import Geometry
 from itkit.core.params import OverlapRule
-from itkit.core.volume import Geometry
 from itkit.io.dicom.header import (
     Frame,
     number,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.dicom.header import CONTRASTS, VARIANTS, Frame
 
 FaultCode = Literal[

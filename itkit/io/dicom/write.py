@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import WriteError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.dicom.find import Series
 from itkit.io.dicom.header import parse_errors, pydicom_module, read_dataset, short, warnings_as_notes
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from itkit.core.volume import Geometry
+    from itkit.core.geometry import Geometry
 
 Encoding = Literal["raw", "gzip", "zlib", "itk"]
 ByteOrder = Literal["little", "big"]

@@ -15,7 +15,7 @@ from typing import Any
 from itkit.core.axes import to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.files import split_extension
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.header_model import is_orthonormal
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header

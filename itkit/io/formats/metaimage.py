@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
 from itkit.core.errors import ReadError
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     MOST_INFLATED,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import ReadError, WriteError
-from itkit.core.volume import GRID_TOLERANCE_MM, Geometry
+from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     ORTHOGONAL_TOLERANCE,

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.extras import require
-from itkit.core.volume import Geometry, Kind, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Kind, Volume
 from itkit.io.disk import default_mode
 
 if TYPE_CHECKING:

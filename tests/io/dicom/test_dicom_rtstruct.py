@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from itkit.core.errors import LabelError, ReadError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.dcm_toolkit import read_rtstruct, series_of
 from itkit.io.dicom.rtstruct import fill_even_odd, points_inside
 

@@ -12,7 +12,7 @@ from highdicom.color import CIELabColor
 from pydicom.sr.codedict import codes
 
 from itkit.core.errors import GeometryMismatchError, LabelError, ReadError
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.dcm_toolkit import find_series, read_seg, series_geometry, series_of
 from itkit.io.dicom.seg import cielab_to_rgb
 

@@ -7,7 +7,8 @@ import SimpleITK as sitk
 from dicom_factory import OBLIQUE, normal_of, save_all, slices
 
 from itkit.core.errors import WriteError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.dcm_toolkit import find_series, read_series, write_series
 from itkit.io.dicom import write as dicom_write
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from volume_cases import SUFFIXES, assert_same_geometry, dtypes, geometries, voxels
 
 import itkit
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io import sitk_toolkit
 from itkit.io.formats import codecs, headers
 from itkit.kernels.dispatch import forced_backend

@@ -20,7 +20,7 @@ from volume_cases import DTYPES, OBLIQUE, SUFFIXES, assert_same_geometry, dtypes
 
 from itkit.core.axes import to_zyx
 from itkit.core.errors import ReadError, WriteError
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.formats import codecs
 from itkit.io.formats.codecs import read_voxels, volume_writers, write_volume_file
 from itkit.io.formats.headers import UnsupportedHeader, read_header

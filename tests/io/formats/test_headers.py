@@ -32,7 +32,7 @@ from volume_cases import (
 
 from itkit.core.errors import ReadError
 from itkit.core.files import volume_suffix
-from itkit.core.volume import Geometry
+from itkit.core.geometry import Geometry
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header, unit_files
 from itkit.io.nii_toolkit import affine_ras
 

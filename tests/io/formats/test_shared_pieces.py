@@ -9,10 +9,10 @@ from volume_cases import assert_same_geometry, dtypes, geometries, to_image, vox
 
 import itkit
 from itkit.core.axes import to_xyz
+from itkit.core.boxes import patch_starts
 from itkit.core.volume import Volume
 from itkit.io.formats import shared_pieces
 from itkit.io.formats.shared_pieces import column_cuts, write_boxes
-from itkit.process.itk_patch import patch_starts
 from itkit.testing import phantoms
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import itkit
 from itkit.core.errors import ReadError, WriteError
-from itkit.core.volume import Geometry, Volume
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
 from itkit.io.formats.store import STORE_SUFFIX, PatchStore, opens_whole, write_store
 from itkit.io.sitk_toolkit import read_volume
 from itkit.testing import phantoms
