@@ -4,6 +4,7 @@ ItkitError
 ├── ParamsError            a parameter is wrong                     exit 2: nothing ran
 ├── LayoutError            a folder is not what the command needs   exit 2
 ├── MissingExtraError      an optional package is not installed     exit 2
+├── PluginError            another package's plug-in can't be used  exit 2
 ├── CaseSkipped            one case is left out on purpose          exit 0: named
 └── CaseError              one case failed, the others go on        exit 1
     ├── ReadError          a file can't be read as a volume
@@ -30,6 +31,10 @@ class LayoutError(ItkitError):
 
 class MissingExtraError(ItkitError):
     """An optional package is needed; the message names the extra that brings it."""
+
+
+class PluginError(ItkitError):
+    """What another package registers can't be used; the message names the package."""
 
 
 class CaseSkipped(ItkitError):  # noqa: N818 - not a failure
