@@ -120,8 +120,10 @@ class Terminal:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        handler: EventSink = {"start": self._start, "case": self._case, "summary": self._summary}[event["event"]]
-        handler(event)
+        handlers: dict[str, EventSink] = {"start": self._start, "case": self._case, "summary": self._summary}
+        handler = handlers.get(event["event"])
+        if handler is not None:
+            handler(event)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from itkit.core.actions import Action
 from itkit.core.geometry import Geometry
 from itkit.core.params import Compression, Params
 from itkit.core.volume import Case, Kind
@@ -170,7 +171,7 @@ class Operation(Generic[P]):
     case
         What it means for one case: ``(case, params, context) -> Outcome``; pure.
     collect
-        Writes what describes the whole run (sidecars) or acts on all records.
+        Says what is to be told of the whole run, and asks for files that describe it and for actions; writes nothing.
     example
         A command line that runs.
     memory
@@ -213,10 +214,28 @@ class Operation(Generic[P]):
 
 @dataclass(frozen=True)
 class Report:
-    """What `collect` tells the user: lines, and an exit code where it overrules the records'."""
+    """What `collect` tells the user and asks the run to do.
+
+    Parameters
+    ----------
+    lines
+        What to tell; what becomes of actions and files is told after it.
+    exit_code
+        The exit code where it overrules the records'; a failed action or file makes it 1 at least.
+    files
+        Files to write: their paths, relative to the destination or absolute inside it (of a run without destination:
+        as they are), and their content: a text, or a value that JSON can hold.
+    actions
+        What else to do to files, in this order, before the files are written.
+    closing
+        What to tell when everything was done.
+    """
 
     lines: tuple[str, ...] = ()
     exit_code: int | None = None
+    files: Mapping[Path, Any] = field(default_factory=dict)
+    actions: tuple[Action, ...] = ()
+    closing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -251,4 +270,3 @@ class Collected:
     all_records: Mapping[str, Record]
     plan: Plan
     options: Mapping[str, Any]
-    confirm: Callable[[str], bool] | None = None

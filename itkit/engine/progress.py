@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from itkit.core.operation import Operation, Plan, Record, Report
@@ -50,6 +51,11 @@ def case_event(record: Record, number: int, total: int) -> Event:
         "number": number,
         "total": total,
     }
+
+
+def action_event(action: str, path: Path, final: Path | None = None) -> Event:
+    """Return the event of a volume that was copied or linked to its final path, or of a file that was deleted."""
+    return {"event": "action", "action": action, "path": str(path), "final": None if final is None else str(final)}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from itkit.core.files import SERIES_META, STATE_FOLDER
 from itkit.core.operation import Collected, Operation, Plan, Record, Report
 from itkit.core.params import Params
 from itkit.core.version import VERSION
+from itkit.engine.actions import Hands
 from itkit.engine.decisions import Decision, decide, foreign_files, place, relative_path
 from itkit.engine.executors import Executor, ProcessExecutor, SerialExecutor
 from itkit.engine.manifest import Manifest
@@ -340,10 +341,17 @@ class _Session:
                 return Report()
             options = json.loads(self.options.model_dump_json())
             alike = {case: record for case, record in standing.items() if record.key == self.key}
-            everything = Collected(self.plan.dest, tuple(records), alike, self.plan, options, confirm=confirm)
-            return self.operation.collect(self.params, everything)
+            everything = Collected(self.plan.dest, tuple(records), alike, self.plan, options)
+            report = self.operation.collect(self.params, everything)
         except WriteError as error:
             return Report((f"error: {error}",), exit_code=1)
+
+        def entries_of(folder: Path) -> dict[str, Any]:
+            dest = self.plan.dest
+            return {} if dest is None else _known_entries(standing.values(), dest, folder)
+
+        folders = tuple(_index_folders(self.plan.dest, self.plan)) if self.plan.dest is not None else ()
+        return Hands(self.plan.dest, folders, self.options, self.emit, confirm, entries_of).do(report)
 
     def _end(
         self,

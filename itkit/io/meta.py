@@ -34,7 +34,12 @@ def write_json(path: Path, value: Any, *, compact_depth: int = 2) -> None:
     WriteError
         When it can't be written.
     """
-    write_text(path, dumps(value, compact_depth) + "\n")
+    write_text(path, json_text(value, compact_depth=compact_depth))
+
+
+def json_text(value: Any, *, compact_depth: int = 2) -> str:
+    """Return the text of a JSON file whose upper levels have one entry a line."""
+    return dumps(value, compact_depth) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -210,6 +215,7 @@ __all__ = [
     "LABEL",
     "dumps",
     "file_stamp",
+    "json_text",
     "list_volumes",
     "read_json",
     "refresh_index",

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from itkit.core.errors import ReadError, WriteError
+from itkit.core.errors import ReadError
 from itkit.io.disk import sync_file
 from itkit.io.formats.headers import UnsupportedHeader, has_data_file, unit_files
-from itkit.io.meta import file_stamp, refresh_index
+from itkit.io.meta import file_stamp
 
 _PIECE_BYTES = 1 << 20
 
@@ -114,21 +114,10 @@ def files_of(paths: Collection[Path]) -> list[Path]:
     return [file for path in paths for file in reversed(_unit(path)) if file not in needed]
 
 
-def delete_files(files: Collection[Path]) -> list[str]:
-    """Delete files; return what went wrong."""
-    failures = []
-    for file in files:
-        try:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            failures.append(f"{file}: can't be deleted ({error.strerror or error})")
-    return failures
-
-
-def refresh_index_if_writable(folder: Path) -> tuple[str, ...]:
-    """Write a folder's index; say so where the folder can't be written, which is no failure."""
+def delete_file(file: Path) -> list[str]:
+    """Delete a file; return what went wrong."""
     try:
-        refresh_index(folder)
-    except WriteError as error:
-        return (f"index not written: {error}",)
-    return ()
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        return [f"{file}: can't be deleted ({error.strerror or error})"]
+    return []

@@ -12,7 +12,7 @@ from itkit.core.operation import Collected
 from itkit.core.params import Params
 from itkit.core.version import VERSION
 from itkit.core.volume import Volume
-from itkit.io.meta import file_stamp, write_json
+from itkit.io.meta import file_stamp
 from itkit.process.geometry import cast
 
 Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
@@ -32,16 +32,20 @@ def converted(volume: Volume, params: OutputParams) -> Volume:
     return volume.with_array(cast(volume.array_zyx, params.dtype))
 
 
-def write_sidecar(name: str, operation: str, params: Params, run: Collected, **more: Any) -> None:
-    """Write a sidecar: what ran, with which parameters, and how many cases ended how.
+def sidecar(name: str, operation: str, params: Params, run: Collected, **more: Any) -> dict[Path, Any]:
+    """Return the file that tells what ran, with which parameters, and how many cases ended how.
 
-    Raises
-    ------
-    WriteError
-        When it can't be written.
+    Parameters
+    ----------
+    name
+        Name of the file in the destination; a run without destination has no such file.
+    operation, params, run
+        What ran.
+    **more
+        What else the file says.
     """
     if run.dest is None:
-        return
+        return {}
     counts: Counter[str] = Counter(record.status for record in run.records)
     if run.options["shard"] is not None:  # every shard writes it: what all have done
         counts = Counter(done=len(run.all_records))
@@ -53,7 +57,7 @@ def write_sidecar(name: str, operation: str, params: Params, run: Collected, **m
         "counts": {**counts, "unpaired": len(run.plan.unpaired)},
         **more,
     }
-    write_json(run.dest / name, value)
+    return {Path(name): value}
 
 
 def stamp_of(paths: Iterable[Path]) -> str:

@@ -19,7 +19,7 @@ from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, 
 from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Unit, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
-from itkit.io.meta import write_json
+from itkit.io.meta import json_text
 from itkit.kernels.affine import affine_linear, affine_nearest
 from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
@@ -218,15 +218,15 @@ def plan(params: AugParams) -> Plan:
 
 
 def collect(params: AugParams, run: Collected) -> Report:
-    """Write ``aug_meta.json`` into every output folder."""
-    for target in _outputs(params).values():
-        meta = {
-            f"{copy}{params.ext}": facts
-            for _, record in sorted(run.all_records.items())
-            for copy, facts in record.facts.items()
-        }
-        write_json(target.folder / "aug_meta.json", meta, compact_depth=1)
-    return Report()
+    """Ask for ``aug_meta.json`` in every output folder."""
+    meta = {
+        f"{copy}{params.ext}": facts
+        for _, record in sorted(run.all_records.items())
+        for copy, facts in record.facts.items()
+    }
+    text = json_text(meta, compact_depth=1)
+    folders = [target.folder.absolute() for target in _outputs(params).values()]
+    return Report(files={folder / "aug_meta.json": text for folder in folders})
 
 
 def memory(inputs: Mapping[str, CaseInput], params: AugParams) -> int:

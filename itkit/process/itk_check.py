@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
-from itkit.core.errors import LayoutError, WriteError
-from itkit.core.files import SERIES_META
+from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
+from itkit.core.errors import LayoutError
 from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_difference
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Record, Report
@@ -28,13 +28,10 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.transfer import copy_unit, delete_files, files_of, link_unit, obstacles, refresh_index_if_writable
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
 _SAME_TOLERANCE = 1e-3
 _FLAT = "volume"
-_VERB = {"copy": "copy", "symlink": "link"}
-_PAST = {"copy": "copied", "symlink": "linked"}
 
 AxisName = Literal["X", "Y", "Z"]
 
@@ -207,57 +204,40 @@ def plan(params: CheckParams) -> Plan:
 
 
 def collect(params: CheckParams, run: Collected) -> Report:
-    """Print every nonconforming sample, then report, delete, copy or link; in a dry run say what would be done."""
+    """Tell every nonconforming sample; ask for the table, and for what is to be deleted, copied or linked."""
     by_case = {job.case_id: job for job in run.plan.jobs}
-    bad = [record for record in run.records if record.status != "done"]
-    lines = [f"{record.case_id}: {record.message}" for record in bad]
     if params.mode == "check":
-        done = Report((*lines, *_indexed(params.sample_folder, run)))
+        report = Report(_told(_bad(run)), actions=(RefreshIndex(params.sample_folder),))
     elif params.mode == "delete":
-        done = _delete(params, run, by_case)
+        report = _deletion(params, run, by_case)
     else:
-        done = _transfer(params, run, by_case, lines)
-    return done if params.report is None else _with_report(done, params.report, run)
+        report = _transfer(params, run, by_case)
+    return report if params.report is None else _with_table(report, params.report, run)
 
 
-def _is_dry(run: Collected) -> bool:
-    return bool(run.options["dry_run"])
+def _bad(run: Collected) -> list[Record]:
+    return [record for record in run.records if record.status != "done"]
 
 
-def _indexed(folder: Path, run: Collected) -> tuple[str, ...]:
-    return (f"would write {folder / SERIES_META}",) if _is_dry(run) else refresh_index_if_writable(folder)
+def _told(records: Sequence[Record]) -> tuple[str, ...]:
+    return tuple(f"{record.case_id}: {record.message}" for record in records)
 
 
-def _with_report(done: Report, path: Path, run: Collected) -> Report:
-    if _is_dry(run):
-        return replace(done, lines=(*done.lines, f"would write {path}"))
-    from itkit.report.tables import write_check_report
+def _with_table(report: Report, path: Path, run: Collected) -> Report:
+    from itkit.report.tables import check_report
 
-    try:
-        write_check_report(path, run.records)
-    except WriteError as error:
-        return Report((*done.lines, f"error: {error}"), max(1, done.exit_code or 0))
-    return replace(done, lines=(*done.lines, f"report: {path}"))
+    return replace(report, files={path: check_report(run.records, path.suffix)}, closing=(f"report: {path}",))
 
 
-def _delete(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
+def _deletion(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
     doomed = [record for record in run.records if _is_doomed(record, params)]
-    spared = [record for record in run.records if record.status != "done" and record not in doomed]
-    kept, named = ([f"{record.case_id}: {record.message}" for record in records] for records in (spared, doomed))
+    kept = _told([record for record in _bad(run) if record not in doomed])
     if not doomed:
         return Report((*kept, "no sample breaks a rule; nothing deleted"), 0)
-    files = files_of([file.path for record in doomed for file in by_case[record.case_id].inputs.values()])
-    if _is_dry(run):
-        would = (f"would delete {file}" for file in files)
-        return Report((*kept, *named, *would, f"would delete {len(doomed)} samples"), 0)
-    if not params.yes:
-        question = "\n".join([*named, f"Delete these {len(doomed)} samples (image and label)?"])
-        if run.confirm is None or not run.confirm(question):
-            return Report((*kept, *named, "nothing deleted: not confirmed (--yes deletes without asking)"), 2)
-    failures = delete_files(files)
-    index = refresh_index_if_writable(params.sample_folder)
-    done = f"deleted {len(doomed)} samples" if not failures else f"{len(failures)} files could not be deleted"
-    return Report((*kept, *named, *failures, done, *index), 1 if failures else 0)
+    volumes = tuple(file.path for record in doomed for file in by_case[record.case_id].inputs.values())
+    what, named = f"{len(doomed)} samples", _told(doomed)
+    question = "" if params.yes else "\n".join([*named, f"Delete these {what} (image and label)?"])
+    return Report((*kept, *named), 0, actions=(Delete(volumes, params.sample_folder, what, question),))
 
 
 def _is_doomed(record: Record, params: CheckParams) -> bool:
@@ -267,50 +247,25 @@ def _is_doomed(record: Record, params: CheckParams) -> bool:
     return bool(record.facts.get("breaks_rule")) if is_sample else params.delete_unreadable
 
 
-def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job], lines: Sequence[str]) -> Report:
-    """Copy or link whole samples: one part in the way, or one that can't be moved, holds its partner back too."""
+def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
+    """Ask for copies of, or links to, whole samples; name what is there already and does not conform."""
     assert params.output is not None
-    output, existing, is_link = params.output, run.options["existing"], params.mode == "symlink"
-    moves = [(record, _moves(by_case[record.case_id], output)) for record in run.records]
-    valid = [sample for record, sample in moves if record.status == "done"]
-    standing = [final for sample in valid for _, final in sample if os.path.lexists(final)]
-    if existing == "error" and standing:
-        first = f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}"
-        return Report((*lines, f"{first}; nothing was {_PAST[params.mode]}"), 2)
-    problems: list[str] = []
-    planned: list[str] = []
-    for sample in valid:
-        found = [
-            problem
-            for path, final in sample
-            for problem in obstacles(path, final.parent, is_link=is_link, replace=existing == "redo")
-        ]
-        if _is_dry(run) and not found:
-            planned += [f"would {_VERB[params.mode]} {path} to {final}" for path, final in sample]
-        for path, final in sample if not (found or _is_dry(run)) else ():
-            found += link_unit(path, final.parent) if is_link else copy_unit(path, final.parent)
-        problems += found[:1]
-    count = f"{len(valid) - len(problems)} valid samples to {output}"
-    wrong = [
-        record.case_id
-        for record, sample in moves
-        if record.status != "done" and any(os.path.lexists(final) for _, final in sample)
-    ]
-    notes = [f"{output} still holds {len(wrong)} samples that do not conform ({', '.join(wrong)})"] if wrong else []
-    code = 1 if problems else 0
-    if _is_dry(run):
-        return Report((*lines, *problems, *planned, *notes, f"would {_VERB[params.mode]} {count}"), code)
-    index = refresh_index_if_writable(output) if output.is_dir() else ()
-    return Report((*lines, *problems, *notes, f"{_PAST[params.mode]} {count}", *index), code)
+    output, bad = params.output, _bad(run)
+    moves = {record.case_id: _moves(by_case[record.case_id], output) for record in run.records}
+    wrong = [record.case_id for record in bad if any(os.path.lexists(final) for _, final in moves[record.case_id])]
+    notes = (f"{output} still holds {len(wrong)} samples that do not conform ({', '.join(wrong)})",) if wrong else ()
+    samples = tuple(moves[record.case_id] for record in run.records if record.status == "done")
+    action = Transfer(samples, output, params.mode == "symlink", "valid samples", notes)
+    return Report(_told(bad), 0, actions=(action,))
 
 
-def _moves(job: Job, output: Path) -> list[tuple[Path, Path]]:
+def _moves(job: Job, output: Path) -> Sample:
     """Return the files of a sample, and where they go."""
     base = Path(job.case_id).parent
-    return [
+    return tuple(
         (file.path, (output / base if name == _FLAT else output / name / base) / file.path.name)
         for name, file in job.inputs.items()
-    ]
+    )
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:

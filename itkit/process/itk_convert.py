@@ -28,8 +28,8 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.meta import write_json, write_text
-from itkit.process.common import OutputParams, converted, stamp_of, write_sidecar
+from itkit.io.meta import json_text
+from itkit.process.common import OutputParams, converted, sidecar, stamp_of
 from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs, single_jobs
 
@@ -197,15 +197,15 @@ def _discreet(params: ConvertParams) -> Iterator[None]:
 
 
 def collect(params: ConvertParams, run: Collected) -> Report:
-    """Write ``convert_configs.json`` and, for DICOM, the table of what was found and refused."""
-    write_sidecar("convert_configs.json", "itk_convert", params, run)
-    if params.mode == "dicom" and run.dest is not None:
-        write_text(run.dest / REPORT, _report(params, run))
+    """Ask for ``convert_configs.json`` and, for DICOM, the table of what was found and refused."""
+    files = sidecar("convert_configs.json", "itk_convert", params, run)
+    if params.mode == "dicom":
+        files[Path(REPORT)] = _report(params, run)
         names = {name: record.facts["labels"] for name, record in sorted(run.all_records.items())
                  if "labels" in record.facts}  # fmt: skip
         if names:
-            write_json(run.dest / LABELS, names, compact_depth=1)
-    return Report()
+            files[Path(LABELS)] = json_text(names, compact_depth=1)
+    return Report(files=files)
 
 
 def _report(params: ConvertParams, run: Collected) -> str:

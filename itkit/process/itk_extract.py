@@ -15,10 +15,9 @@ from itkit.core.operation import CaseInput, Collected, Context, Operation, Outco
 from itkit.core.params import Params, Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder
-from itkit.io.meta import write_json
 from itkit.io.sitk_toolkit import smallest_integer
 from itkit.kernels.labels import label_counts, remap
-from itkit.process.common import write_sidecar
+from itkit.process.common import sidecar
 from itkit.process.plans import single_jobs
 
 
@@ -143,16 +142,17 @@ def plan(params: ExtractParams) -> Plan:
 
 
 def collect(params: ExtractParams, run: Collected) -> Report:
-    """Write ``extract_meta.json`` and ``extract_configs.json``; warn of classes that no file holds."""
+    """Ask for ``extract_meta.json`` and ``extract_configs.json``; warn of classes that no file holds."""
     files = {}
     for case, record in sorted(run.all_records.items()):
         name = next((output["path"] for output in record.outputs if "size" in output), case)
         files[name] = record.facts
-    write_json(params.dest_folder / "extract_meta.json", files)
-    write_sidecar("extract_configs.json", "itk_extract", params, run)
     seen = {value for record in run.all_records.values() for value in record.facts.get("original_labels", ())}
     absent = [str(source) for source in params.mapping if source not in seen]
-    return Report((f"warning: source class {', '.join(absent)} was found in no file",) if absent and seen else ())
+    return Report(
+        (f"warning: source class {', '.join(absent)} was found in no file",) if absent and seen else (),
+        files={Path("extract_meta.json"): files, **sidecar("extract_configs.json", "itk_extract", params, run)},
+    )
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ExtractParams) -> int:

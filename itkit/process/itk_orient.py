@@ -22,7 +22,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.process.common import OutputParams, converted, write_sidecar
+from itkit.process.common import OutputParams, converted, sidecar
 from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs
 
@@ -88,9 +88,8 @@ def _single(volumes: Mapping[str, Path], params: OrientParams) -> list[Job]:
 
 
 def collect(params: OrientParams, run: Collected) -> Report:
-    """Write ``orient_configs.json``."""
-    write_sidecar("orient_configs.json", "itk_orient", params, run)
-    return Report()
+    """Ask for ``orient_configs.json``."""
+    return Report(files=sidecar("orient_configs.json", "itk_orient", params, run))
 
 
 def memory(inputs: Mapping[str, CaseInput], params: OrientParams) -> int:

@@ -47,7 +47,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.meta import volume_entry, write_json
+from itkit.io.meta import volume_entry
 from itkit.kernels.patches import patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
@@ -266,7 +266,7 @@ def _targets(case: str, params: PatchParams) -> dict[str, Target]:
 
 
 def collect(params: PatchParams, run: Collected) -> Report:
-    """Write ``crop_meta.json``: every patch of every case that stands in the destination."""
+    """Ask for ``crop_meta.json``: every patch of every case that stands in the destination."""
     cases = dict(sorted(run.all_records.items()))
     meta = {
         "src_folder": os.fspath(params.src_folder),
@@ -276,9 +276,8 @@ def collect(params: PatchParams, run: Collected) -> Report:
         "anno_available": [case for case, record in cases.items() if record.facts.get("anno_available")],
         "patch_meta": {case: record.facts for case, record in cases.items()},
     }
-    write_json(params.dst_folder / "crop_meta.json", meta)
     total = sum(record.facts.get("num_patches", 0) for record in cases.values())
-    return Report((f"{total} patches of {len(cases)} cases",))
+    return Report((f"{total} patches of {len(cases)} cases",), files={Path("crop_meta.json"): meta})
 
 
 def memory(inputs: Mapping[str, CaseInput], params: PatchParams) -> int:

@@ -39,7 +39,7 @@ from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.sampling import axis_aligned_indices, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
-from itkit.process.common import OutputParams, converted, write_sidecar
+from itkit.process.common import OutputParams, converted, sidecar
 from itkit.process.geometry import cast, orient
 from itkit.process.plans import pair_jobs, single_jobs
 
@@ -232,9 +232,8 @@ def _references(folder: Path, *, recursive: bool) -> dict[str, Path]:
 
 
 def collect(params: ResampleParams, run: Collected) -> Report:
-    """Write ``resample_configs.json``."""
-    write_sidecar("resample_configs.json", "itk_resample", params, run)
-    return Report()
+    """Ask for ``resample_configs.json``."""
+    return Report(files=sidecar("resample_configs.json", "itk_resample", params, run))
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:

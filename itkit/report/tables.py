@@ -6,10 +6,9 @@ import csv
 import html
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 from itkit.core.operation import Record
-from itkit.io.meta import write_json, write_text
+from itkit.io.meta import json_text
 
 _COLUMNS = ("sample", "status", "size ZYX (voxels)", "spacing ZYX (mm)", "orientation", "reasons")
 _PAGE = """<!doctype html>
@@ -32,37 +31,27 @@ def _row(record: Record) -> tuple[str, ...]:
     return (record.case_id, status, size, spacing, facts.get("orientation", ""), record.message)
 
 
-def write_check_report(path: Path, records: Sequence[Record]) -> None:
-    """Write a table of all checked samples; the format follows the extension (.html, .csv, .json).
-
-    Raises
-    ------
-    WriteError
-        When it can't be written.
-    """
+def check_report(records: Sequence[Record], suffix: str) -> str:
+    """Return a table of all checked samples as the text of a ``.html``, ``.csv`` or ``.json`` file."""
     rows = [_row(record) for record in records]
-    kind = path.suffix.lower()
+    kind = suffix.lower()
     if kind == ".json":
-        write_json(
-            path,
-            {
-                record.case_id: {"status": row[1], "message": record.message, **record.facts}
-                for record, row in zip(records, rows, strict=True)
-            },
-            compact_depth=1,
-        )
-    elif kind == ".csv":
+        samples = {
+            record.case_id: {"status": row[1], "message": record.message, **record.facts}
+            for record, row in zip(records, rows, strict=True)
+        }
+        return json_text(samples, compact_depth=1)
+    if kind == ".csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-        write_text(path, text.getvalue())
-    else:
-        bad = sum(record.status != "done" for record in records)
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
-        body = "".join(
-            f"<tr{'' if record.status == 'done' else ' class=bad'}>"
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-            + "</tr>"
-            for record, row in zip(records, rows, strict=True)
-        )
-        intro = f"{len(records)} samples, {bad} of them nonconforming."
-        write_text(path, _PAGE.format(title="itk_check", intro=intro, rows=f"<tr>{head}</tr>{body}"))
+        return text.getvalue()
+    bad = sum(record.status != "done" for record in records)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
+    body = "".join(
+        f"<tr{'' if record.status == 'done' else ' class=bad'}>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for record, row in zip(records, rows, strict=True)
+    )
+    intro = f"{len(records)} samples, {bad} of them nonconforming."
+    return _PAGE.format(title="itk_check", intro=intro, rows=f"<tr>{head}</tr>{body}")

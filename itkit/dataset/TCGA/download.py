@@ -23,7 +23,7 @@ from itkit.core.params import Params, Positional, Unit
 from itkit.core.volume import Case
 from itkit.dataset.TCGA.nbia import PUBLIC, DownloadError, Server, read_manifest, unpack
 from itkit.dataset.TCGA.series import METADATA
-from itkit.io.meta import read_json, write_json, write_text
+from itkit.io.meta import read_json, write_json
 
 _COLUMNS = ("Series UID", "Collection", "Subject ID", "Study UID", "Series Description", "Modality",
             "Number of Images", "File Location")  # fmt: skip
@@ -164,21 +164,22 @@ def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str,
 
 
 def collect(params: DownloadParams, run: Collected) -> Report:
-    """Write ``metadata.csv`` of what is there, as the converter reads it."""
+    """Ask for ``metadata.csv`` of what is there, as the converter reads it."""
+    files: dict[Path, Any] = {}
     rows = []
     for path in sorted((params.dest / STATE_FOLDER / "series").glob("*.json")):
         record = read_json(path)
         known = next((job.details for job in run.plan.jobs if job.case_id == path.stem), None)
         if isinstance(record, dict) and known is not None:
             record = {**record, "row": {name: value for name, value in known.items() if isinstance(value, (str, int))}}
-            write_json(path, record)
+            files[path] = record
         if isinstance(record, dict) and _is_complete(params.dest / record.get("folder", ""), record):
             rows.append(_row(path.stem, record))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
     if rows:
-        write_text(params.dest / METADATA, text.getvalue())
-    return Report((f"{len(rows)} series are in {params.dest}",))
+        files[params.dest / METADATA] = text.getvalue()
+    return Report((f"{len(rows)} series are in {params.dest}",), files=files)
 
 
 def _row(uid: str, record: Mapping[str, Any]) -> tuple[Any, ...]:

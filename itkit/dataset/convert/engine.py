@@ -18,7 +18,7 @@ from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, 
 from itkit.core.text import file_part
 from itkit.core.volume import Case, Volume
 from itkit.dataset.convert.find import choose_variant, find_by_patterns, selected
-from itkit.dataset.convert.index import write_index
+from itkit.dataset.convert.index import index_report
 from itkit.dataset.convert.labels import select
 from itkit.dataset.convert.load import Loaded, load_files
 from itkit.dataset.convert.params import ConvertDatasetParams
@@ -207,8 +207,8 @@ def on_grid(volume: Volume, grid: Geometry, params: ConvertDatasetParams, contex
 
 
 def collect_dataset(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
-    """Write ``dataset.json`` and the indices of sub-datasets."""
-    return write_index(spec, params, run)
+    """Ask for ``dataset.json`` and the indices of sub-datasets."""
+    return index_report(spec, params, run)
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ConvertDatasetParams) -> int:

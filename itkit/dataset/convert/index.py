@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.files import DATASET_META, SERIES_META
+from itkit.core.actions import RefreshIndex
+from itkit.core.files import DATASET_META
 from itkit.core.operation import Collected, Record, Report
 from itkit.core.text import counted, some
 from itkit.core.version import VERSION
 from itkit.dataset.convert.labels import select
-from itkit.io.meta import read_json, refresh_index, write_json
 
 if TYPE_CHECKING:
     from itkit.dataset.convert.params import ConvertDatasetParams
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
 _FIELDS = ("title", "version", "homepage", "licence", "citation", "label_note")
 
 
-def write_index(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
-    """Write ``dataset.json`` of the destination, or of each sub-dataset; say what overlapped.
-
-    Raises
-    ------
-    WriteError
-        When it can't be written.
-    """
+def index_report(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
+    """Ask for ``dataset.json`` of the destination, or of each sub-dataset with its index; say what overlapped."""
     if run.dest is None:
         return Report()
     if run.plan.details is not None:
@@ -40,24 +34,19 @@ def write_index(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected)
     groups: dict[str, dict[str, Record]] = {}
     for name, record in sorted(standing.items()):
         groups.setdefault(str(record.facts.get("group", "")), {})[name] = record
-    for group, records in groups.items():
-        root = run.dest / group if group else run.dest
-        write_json(root / DATASET_META, describe(spec, params, run, records, finding, group))
-        if group:
-            _write_series_meta(run.dest, group)
-    return Report(tuple(_lines(standing)), 1 if _failed(standing) else None)
+    return Report(
+        tuple(_lines(standing)),
+        1 if _failed(standing) else None,
+        {
+            Path(group) / DATASET_META: describe(spec, params, run, records, finding, group)
+            for group, records in groups.items()
+        },
+        tuple(RefreshIndex(run.dest / group) for group in groups if group),
+    )
 
 
 def _exists(record: Record, dest: Path) -> bool:
     return all((dest / output["path"]).exists() for output in record.outputs[:1])
-
-
-def _write_series_meta(dest: Path, group: str) -> None:
-    """Write a sub-dataset's index from the entries that the destination's index has of it."""
-    whole = read_json(dest / SERIES_META)
-    entries = whole if isinstance(whole, dict) else {}
-    known = {name.removeprefix(f"{group}/"): entry for name, entry in entries.items() if name.startswith(f"{group}/")}
-    refresh_index(dest / group, known)
 
 
 def _lines(standing: Mapping[str, Record]) -> Iterator[str]:

@@ -18,7 +18,6 @@ from itkit.core.operation import Collected, Context, InputFile, Job, Operation, 
 from itkit.core.params import Positional, VolumeExtension
 from itkit.core.volume import Case
 from itkit.dataset.folder import DatasetFolder
-from itkit.io.meta import write_json
 from itkit.io.sitk_toolkit import read_volume
 from itkit.process.common import OutputParams, converted
 from itkit.process.itk_extract import remap_labels
@@ -108,7 +107,7 @@ def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome
 
 
 def collect(params: ToNnunetParams, run: Collected) -> Report:
-    """Write nnU-Net's ``dataset.json``, with what the source's own says of licence and labels."""
+    """Ask for nnU-Net's ``dataset.json``, with what the source's own says of licence and labels."""
     if run.dest is None or run.plan.details is None:
         return Report()
     source, mapping = run.plan.details
@@ -118,20 +117,17 @@ def collect(params: ToNnunetParams, run: Collected) -> Report:
     labels |= {name: mapping[value] for value, name in sorted(source.labels.items()) if value and name not in made_up}
     order = [mapping[value] for value in source.meta.get("regions_class_order", ())]
     kept = {key: source.meta[key] for key in ("licence", "citation", "homepage") if source.meta.get(key)}
-    write_json(
-        run.dest / DATASET_META,
-        {
-            "channel_names": {str(number): name for number, name in enumerate(source.channels)},
-            "labels": labels,
-            **({"regions_class_order": order} if regions else {}),
-            "numTraining": sum(bool(record.facts.get("has_label")) for record in run.all_records.values()),
-            "file_ending": params.ext,
-            "name": source.meta.get("title", run.dest.name),
-            **kept,
-            "original_values": {name: value for value, name in source.labels.items()},
-        },
-    )
-    return Report()
+    meta = {
+        "channel_names": {str(number): name for number, name in enumerate(source.channels)},
+        "labels": labels,
+        **({"regions_class_order": order} if regions else {}),
+        "numTraining": sum(bool(record.facts.get("has_label")) for record in run.all_records.values()),
+        "file_ending": params.ext,
+        "name": source.meta.get("title", run.dest.name),
+        **kept,
+        "original_values": {name: value for value, name in source.labels.items()},
+    }
+    return Report(files={Path(DATASET_META): meta})
 
 
 OPERATION: Operation[Any] = Operation(

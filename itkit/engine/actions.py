@@ -1,0 +1,166 @@
+"""The one door through which what `collect` asks for reaches the disk: files, copies, links, deletions, indexes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from itkit.core.actions import Action, Delete, Transfer
+from itkit.core.errors import WriteError
+from itkit.core.files import SERIES_META
+from itkit.core.operation import Report
+from itkit.engine.decisions import place
+from itkit.engine.options import RunOptions
+from itkit.engine.progress import EventSink, action_event
+from itkit.io.meta import refresh_index, write_json, write_text
+from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
+
+
+@dataclass
+class _Told:
+    """What is said of a report's actions and files, and the exit code that they call for."""
+
+    lines: list[str]
+    exit_code: int | None = None
+
+    def fail(self, code: int) -> None:
+        self.exit_code = max(code, self.exit_code or 0)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Does what a report asks for; in a dry run says what would be done, and touches nothing.
+
+    Parameters
+    ----------
+    dest
+        The run's destination, to which paths of files are relative; ``None`` for a run that has none.
+    folders
+        Folders in which the run may write, where it has a destination.
+    options
+        The run's options: dry run, and what happens to files that exist.
+    emit
+        Called with an event for each file that is copied, linked or deleted.
+    confirm
+        Asked before anything is deleted; without it the answer is no.
+    entries_of
+        Returns what a folder's index may say of its volumes without reading them.
+    """
+
+    dest: Path | None
+    folders: tuple[Path, ...]
+    options: RunOptions
+    emit: EventSink
+    confirm: Callable[[str], bool] | None = None
+    entries_of: Callable[[Path], Mapping[str, Any]] = field(default=lambda _: {})
+
+    def do(self, report: Report) -> Report:
+        """Do all that a report asks for; return it with what became of that."""
+        told = _Told([*report.lines], report.exit_code)
+        try:
+            for action in report.actions:
+                self._act(action, told)
+            for path, content in report.files.items():
+                self._write(path, content, told)
+            if not self.options.dry_run:
+                told.lines += report.closing
+        except WriteError as error:
+            told.lines.append(f"error: {error}")
+            told.fail(1)
+        return replace(report, lines=tuple(told.lines), exit_code=told.exit_code)
+
+    def _act(self, action: Action, told: _Told) -> None:
+        if isinstance(action, Transfer):
+            self._transfer(action, told)
+        elif isinstance(action, Delete):
+            self._delete(action, told)
+        elif self.options.dry_run:
+            told.lines.append(f"would write {action.folder / SERIES_META}")
+        else:
+            told.lines += self._refreshed(action.folder)
+
+    def _write(self, path: Path, content: Any, told: _Told) -> None:
+        """Write a file: a text as it is, anything else as JSON."""
+        if self.dest is not None:
+            path = self.dest / path
+            if not any(_is_below(path, folder) for folder in self.folders):
+                raise WriteError(f"{path}: lies outside the destination; not written")
+        if self.options.dry_run:
+            told.lines.append(f"would write {path}")
+        elif isinstance(content, str):
+            write_text(path, content)
+        else:
+            write_json(path, content)
+
+    def _refreshed(self, folder: Path) -> list[str]:
+        """Refresh an index; where a folder that is not the destination can't be written, say so: that is no failure."""
+        try:
+            refresh_index(folder, self.entries_of(folder))
+        except WriteError as error:
+            if self.dest is not None:
+                raise
+            return [f"index not written: {error}"]
+        return []
+
+    def _delete(self, action: Delete, told: _Told) -> None:
+        files = files_of(action.volumes)
+        if self.options.dry_run:
+            told.lines += [*(f"would delete {file}" for file in files), f"would delete {action.what}"]
+            return
+        if action.question and (self.confirm is None or not self.confirm(action.question)):
+            told.lines.append("nothing deleted: not confirmed (--yes deletes without asking)")
+            told.fail(2)
+            return
+        failures = []
+        for file in files:
+            failed = delete_file(file)
+            failures += failed
+            if not failed:
+                self.emit(action_event("delete", file))
+        told.lines += [
+            *failures,
+            f"{len(failures)} files could not be deleted" if failures else f"deleted {action.what}",
+        ]
+        if failures:
+            told.fail(1)
+        told.lines += self._refreshed(action.folder)
+
+    def _transfer(self, action: Transfer, told: _Told) -> None:
+        """Copy or link whole samples: one part in the way, or one that can't be moved, holds its partner back too."""
+        verb, past, move = ("link", "linked", link_unit) if action.is_link else ("copy", "copied", copy_unit)
+        existing, is_dry = self.options.existing, self.options.dry_run
+        standing = [final for sample in action.samples for _, final in sample if os.path.lexists(final)]
+        if existing == "error" and standing:
+            first = f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}"
+            told.lines.append(f"{first}; nothing was {past}")
+            told.fail(2)
+            return
+        problems: list[str] = []
+        planned: list[str] = []
+        for sample in action.samples:
+            found = [
+                problem
+                for path, final in sample
+                for problem in obstacles(path, final.parent, is_link=action.is_link, replace=existing == "redo")
+            ]
+            if is_dry and not found:
+                planned += [f"would {verb} {path} to {final}" for path, final in sample]
+            for path, final in sample if not (found or is_dry) else ():
+                failed = move(path, final.parent)
+                found += failed
+                if not failed:
+                    self.emit(action_event(verb, path, final))
+            problems += found[:1]
+        count = f"{len(action.samples) - len(problems)} {action.what} to {action.folder}"
+        told.lines += [*problems, *planned, *action.notes, f"would {verb} {count}" if is_dry else f"{past} {count}"]
+        if problems:
+            told.fail(1)
+        if not is_dry and action.folder.is_dir():
+            told.lines += self._refreshed(action.folder)
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return place(folder) in place(path).parents
