@@ -4,15 +4,13 @@ The parts: `dicom_find` (series in a folder), `dicom_stack` (slices in order, wh
 `dicom_write`, `dicom_seg`, `dicom_rtstruct`, `dicom_names`.
 """
 
+from itkit.core.errors import IrregularSeriesError, NotDicomError, UndecodableError
 from itkit.io.dicom.find import Refusal, Series, SeriesKind, find_series, series_of
-from itkit.io.dicom.header import NotDicomError
 from itkit.io.dicom.labels import LabelMap
 from itkit.io.dicom.names import case_name, pseudonym
-from itkit.io.dicom.pixels import UndecodableError
 from itkit.io.dicom.read import OnIrregular, read_series, series_geometry, split_series
 from itkit.io.dicom.rtstruct import read_rtstruct
 from itkit.io.dicom.seg import read_seg
-from itkit.io.dicom.stack import IrregularSeriesError
 from itkit.io.dicom.write import write_series
 
 __all__ = [

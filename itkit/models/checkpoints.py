@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from itkit.models.errors import WeightsError
+from itkit.core.errors import WeightsError
 
 WRAPPERS = ("state_dict", "model_state_dict", "network_weights", "model_state", "model", "network", "net", "weights")
 """Entries under which training codes keep the weights, in the order in which they are tried."""

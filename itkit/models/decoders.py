@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from itkit.models.errors import ModelError
+from itkit.core.errors import ModelError
 from itkit.models.segmenter import resize
 
 if TYPE_CHECKING:

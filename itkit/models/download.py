@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, url2pathname, urlopen
 
-from itkit.models.errors import WeightsError
+from itkit.core.errors import WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from itkit.core.errors import WeightsError
 from itkit.core.text import some
 from itkit.models.adapt import Rules, adapt
 from itkit.models.checkpoints import read_weights
 from itkit.models.download import fetch
-from itkit.models.errors import WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.models.errors import ModelError
+from itkit.core.errors import ModelError
 from itkit.models.registry import references, resolve
 
 if TYPE_CHECKING:

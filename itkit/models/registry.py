@@ -11,7 +11,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from itkit.models.errors import ModelError
+from itkit.core.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from itkit.models.errors import ModelError
+from itkit.core.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from itkit.core.errors import WeightsError
 from itkit.models import download
-from itkit.models.errors import WeightsError
 
 BODY = bytes(range(256)) * 400
 pytestmark = pytest.mark.net

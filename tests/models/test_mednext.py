@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from itkit.core.errors import WeightsError
 from itkit.models import create_model, from_reference
-from itkit.models.errors import WeightsError
 from itkit.models.mednext.network import MedNeXt, create_mednext_v1
 from itkit.models.mednext.upkern import large_from_config, upkern
 from tests.models.parity import fill

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from itkit.core.errors import WeightsError
 from itkit.models import create_model, load_pretrained
 from itkit.models.checkpoints import read_weights
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
-from itkit.models.errors import WeightsError
 
 TINY = {"n_channels": 2, "exp_r": 2, "block_counts": (1,) * 9}
 

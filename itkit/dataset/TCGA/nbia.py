@@ -24,16 +24,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from itkit.core.errors import CaseError, LayoutError, ReadError
+from itkit.core.errors import DownloadError, LayoutError, ReadError
 
 PUBLIC = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _CHUNK = 1 << 20
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-
-
-class DownloadError(CaseError):
-    """A series can't be downloaded, or what came is not what was sent."""
 
 
 @dataclass(frozen=True)

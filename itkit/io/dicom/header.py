@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itkit.core.errors import ReadError
+from itkit.core.errors import NotDicomError, ReadError
 from itkit.core.extras import require
 from itkit.core.geometry import Triple
 
@@ -32,10 +32,6 @@ VARIANTS = ("acquisition", "image type", "stack", "cardiac phase", "trigger time
 _PREAMBLE = 132
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _MISSING = "-"
-
-
-class NotDicomError(ReadError):
-    """A file holds something else than DICOM."""
 
 
 @dataclass(frozen=True)

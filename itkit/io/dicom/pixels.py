@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.errors import ReadError
+from itkit.core.errors import UndecodableError
 from itkit.io.dicom.header import (
     Frame,
     PixelFormat,
@@ -31,10 +31,6 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.20": "pylibjpeg-openjpeg",  # HTJ2K
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
 }
-
-
-class UndecodableError(ReadError):
-    """Pixels are compressed in a way that no installed decoder reads, or damaged."""
 
 
 def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iterator[NDArray[Any]]:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.errors import ReadError
+from itkit.core.errors import IrregularSeriesError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Kind, Volume
 from itkit.io.dicom.find import ACQUISITION, Series
 from itkit.io.dicom.header import Frame
 from itkit.io.dicom.pixels import stored_frames
-from itkit.io.dicom.stack import IrregularSeriesError, Stack, stack_frames
+from itkit.io.dicom.stack import Fault, Stack, stack_frames
 
 OnIrregular = Literal["error", "largest"]
 SPACING_TOLERANCE = 0.01
@@ -107,12 +107,17 @@ def _stack(series: Series, on_irregular: OnIrregular, tolerance: float) -> tuple
     if not faults:
         return stacks[0], ""
     if on_irregular == "error":
-        raise IrregularSeriesError(series.title, faults, _ADVICE if stacks else _HOPELESS)
+        raise _irregular(series, faults, _ADVICE if stacks else _HOPELESS)
     largest = max(stacks, key=lambda stack: len(stack.frames), default=None)
     if largest is None or (len(largest.frames) == 1 and len(series.frames) > 1):
-        raise IrregularSeriesError(series.title, faults, _HOPELESS)
+        raise _irregular(series, faults, _HOPELESS)
     reasons = "; ".join(fault.text for fault in faults)
     return largest, f"{len(largest.frames)} of {len(series.frames)} slices, the largest regular stack: {reasons}"
+
+
+def _irregular(series: Series, faults: Sequence[Fault], advice: str) -> IrregularSeriesError:
+    reasons = "; ".join(fault.text for fault in faults)
+    return IrregularSeriesError(f"{series.title}: {reasons}; {advice}", (fault.code for fault in faults))
 
 
 def _part(series: Series, stack: Stack) -> Series:

@@ -37,20 +37,6 @@ class Fault:
     text: str
 
 
-class IrregularSeriesError(ReadError):
-    """A series is no single regular volume.
-
-    Attributes
-    ----------
-    reasons
-        Codes of everything that was found, e.g. ``("missing",)`` or ``("echo", "tilt")``.
-    """
-
-    def __init__(self, where: str, faults: Sequence[Fault], advice: str) -> None:
-        super().__init__(f"{where}: {'; '.join(fault.text for fault in faults)}; {advice}")
-        self.reasons: tuple[FaultCode, ...] = tuple(dict.fromkeys(fault.code for fault in faults))
-
-
 @dataclass(frozen=True)
 class Stack:
     """Frames in slice order on a regular grid."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from itkit.models.errors import ModelError
+from itkit.core.errors import ModelError
 
 
 class DropPath(nn.Module):

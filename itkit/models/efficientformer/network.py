@@ -6,11 +6,11 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientformer.v1 import EfficientFormer
 from itkit.models.efficientformer.v2 import RATIOS_L, EfficientFormerV2
-from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

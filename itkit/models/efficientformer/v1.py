@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.efficientformer.parts import (
     ATTENTION_RATIO,
@@ -25,7 +26,6 @@ from itkit.models.efficientformer.parts import (
     scale_parameter,
     stem,
 )
-from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

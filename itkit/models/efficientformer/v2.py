@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.efficientformer.parts import (
     ATTENTION_RATIO,
@@ -28,7 +29,6 @@ from itkit.models.efficientformer.parts import (
     scale_parameter,
     stem,
 )
-from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.blocks.recompute import recompute
 from itkit.models.efficientnet.layers import SameConv2d, squeeze_excite
@@ -23,7 +24,6 @@ from itkit.models.efficientnet.scaling import (
     round_width,
     scaled_stages,
 )
-from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientnet.classic import EfficientNet
 from itkit.models.efficientnet.scaling import variant as look_up
 from itkit.models.efficientnet.timm_form import TimmEfficientNet
-from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

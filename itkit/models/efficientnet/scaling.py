@@ -10,7 +10,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from itkit.models.errors import ModelError
+from itkit.core.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

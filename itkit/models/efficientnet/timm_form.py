@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.blocks.recompute import recompute
 from itkit.models.efficientnet.layers import SameConv2d, squeeze_excite
@@ -24,7 +25,6 @@ from itkit.models.efficientnet.scaling import (
     scaled_stages,
     variant,
 )
-from itkit.models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from itkit.core.errors import WeightsError
 from itkit.models.blocks.kernels import resize_kernel
-from itkit.models.errors import WeightsError
 from itkit.models.mednext.network import MedNeXt
 
 if TYPE_CHECKING:

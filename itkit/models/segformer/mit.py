@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.drop_path import DropPath, linear_rates
 from itkit.models.blocks.recompute import recompute
 from itkit.models.blocks.released import under
-from itkit.models.errors import ModelError
 from itkit.models.segformer.released import from_transformers, is_transformers
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ModelError
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
-from itkit.models.errors import ModelError
 from itkit.models.segformer.mit import MixVisionTransformer, to_map, to_tokens, variant_options
 from itkit.models.segformer.released import from_transformers, is_transformers
 
