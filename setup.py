@@ -28,8 +28,8 @@ setup(
     ext_modules=[
         Extension(
             "itkit.kernels._native",
-            sources=sorted(str(path) for path in NATIVE.glob("*.c")),
-            depends=sorted(str(path) for path in NATIVE.glob("*.h")),
+            sources=sorted(str(path) for path in NATIVE.rglob("*.c")),
+            depends=sorted(str(path) for path in NATIVE.rglob("*.h")),
             py_limited_api=True,
             optional=True,
         )

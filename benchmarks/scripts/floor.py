@@ -1,7 +1,7 @@
 """The least that a resampling run can do: inflate every input once, deflate every result once, write it.
 
 Run: python floor.py SOURCE RESULTS DEST WORKERS
-RESULTS holds the raw bytes of the results. The codec is the fastest that there is, our own; every worker has its share of
+RESULTS holds the raw bytes of the results. The codec is the one that commands use; every worker has its share of
 the cases, and uses its memory again.
 """
 

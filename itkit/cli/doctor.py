@@ -28,9 +28,12 @@ def report() -> str:
 
 
 def _codecs() -> str:
-    if codecs_backend() == "itk":
+    wanted = codecs_backend()
+    if wanted == "itk":
         return "SimpleITK (ITKIT_CODECS=itk)"
-    return "own (native)" if kernel_backend() == "native" else "ISA-L (isal)"
+    if wanted == "isal":
+        return "ISA-L reads and writes (ITKIT_CODECS=isal)"
+    return "ISA-L reads, ITKIT's encoder writes" if kernel_backend() == "native" else "ISA-L reads and writes"
 
 
 def optional_packages() -> list[tuple[str, str, str]]:

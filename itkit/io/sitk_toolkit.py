@@ -65,7 +65,7 @@ def read_volume(
         ``"image"`` keeps the stored type (NIfTI scaling applied); ``"label"`` gives integers:
         a float file with integral values becomes the smallest integer type.
     threads
-        Threads that decompression may use.
+        Threads that SimpleITK may use where it reads the file.
     channels
         Accept several values a voxel: the array is then ``(Z, Y, X, C)``.
 
@@ -86,7 +86,7 @@ def read_with_header(
     header = read_any_header(path)
     require_single_volume(header, path, channels=channels)
     try:
-        array = _read_with_itk(path, threads) if header.encoding == "itk" else read_voxels(header, threads=threads)
+        array = _read_with_itk(path, threads) if header.encoding == "itk" else read_voxels(header)
     except OSError as error:
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
     except MemoryError as error:

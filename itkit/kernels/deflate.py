@@ -11,7 +11,7 @@ _LEAST_ROOM = 5 << 20
 
 
 def deflate(plain: memoryview, *, item_bytes: int, row_bytes: int, last: bool) -> bytes | None:
-    """Compress a piece of a DEFLATE stream; none where the compiled library is absent, so that another encoder does it.
+    """Compress a piece of a DEFLATE stream; return ``None`` without the compiled library: another encoder does it then.
 
     Parameters
     ----------

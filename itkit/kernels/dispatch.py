@@ -29,15 +29,10 @@ _SIGNATURES = {
     "itkit_box_masks": "ipppppp" + "Qpp",
     "itkit_deflate": "pqqqi" + "pq",
     "itkit_deflate_bound": "q",
-    "itkit_inflater_bytes": "",
-    "itkit_inflate_begin": "ppq",
-    "itkit_inflate": "ppqiq" + "pqqppp",
-    "itkit_inflate_segment": "ppqiqq" + "pqppp",
-    "itkit_resolve": "pqp" + "p",
     "itkit_extremes": "ipqp",
     "itkit_summary": "ipqipp",
 }
-_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_inflater_bytes")
+_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound")
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 

@@ -139,7 +139,7 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     }
     if params.store is not None:
         return Outcome(batches=(partial(_write_store, case),), facts=facts)
-    if params.ext == ".mha" and codecs_backend() == "native":
+    if params.ext == ".mha" and codecs_backend() != "itk":
         return Outcome(batches=_columns(case, patches, grid), facts=facts)
     return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts=facts)
 

@@ -75,7 +75,7 @@ def read_volumes(path: Path, kind: Kind, *, threads: int = 1) -> list[Volume]:
             f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; stack slices into a volume first"
         )
     try:
-        stored = read_voxels(header, threads=threads)
+        stored = read_voxels(header)
     except UnsupportedHeader:
         return [read_volume(path, kind, threads=threads)]
     except OSError as error:

@@ -34,15 +34,13 @@ CHUNK_BYTES = 4 << 20
 _BLOCK = 16
 
 
-def read_voxels(header: Header, *, threads: int = 1) -> NDArray[Any]:
+def read_voxels(header: Header) -> NDArray[Any]:
     """Read the voxels of a file as they are stored; scaling is left to `itkit.io.nii_toolkit.apply_scaling`.
 
     Parameters
     ----------
     header
         What `itkit.io.formats.headers.read_header` said.
-    threads
-        Threads that share a large compressed stream; the voxels don't depend on it.
 
     Returns
     -------
@@ -72,7 +70,7 @@ def read_voxels(header: Header, *, threads: int = 1) -> NDArray[Any]:
             raise _truncated(header, header.data_path.stat().st_size - header.data_offset)
         stored = np.memmap(header.data_path, dtype, "c", header.data_offset, shape).view(np.ndarray)
     else:
-        stored = _inflate(header, threads).view(dtype).reshape(shape)
+        stored = _inflate(header).view(dtype).reshape(shape)
     return stored if dtype.isnative else stored.astype(dtype.newbyteorder("="))
 
 
@@ -83,11 +81,11 @@ def _truncated(header: Header, found: int) -> ReadError:
     )
 
 
-def _inflate(header: Header, threads: int) -> NDArray[np.uint8]:
+def _inflate(header: Header) -> NDArray[np.uint8]:
     with header.data_path.open("rb", buffering=0) as file:
         file.seek(header.stream_offset)
         try:
-            voxels = inflate(file, skip=header.data_offset, size=header.size_bytes, threads=threads)
+            voxels = inflate(file, skip=header.data_offset, size=header.size_bytes)
         except ShortStreamError as error:
             if error.made - header.data_offset < header.size_bytes:
                 raise _truncated(header, error.made - header.data_offset) from error

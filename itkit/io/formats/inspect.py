@@ -79,7 +79,7 @@ def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
 def _read(path: str | os.PathLike[str], backend: str) -> Header:
     path = path if isinstance(path, Path) else Path(path)
     try:
-        header = read_header(path) if backend == "native" else _read_itk_header(path)
+        header = _read_itk_header(path) if backend == "itk" else read_header(path)
     except UnsupportedHeader:
         header = _read_itk_header(path)
     require_possible_grid(header.geometry, path.name, "the header is damaged")

@@ -1,10 +1,8 @@
 """DEFLATE streams, made in chunks that threads share.
 
-Our own encoder, which knows samples and rows, makes them where the kernels are compiled, as measured on one core. CT of
-84 MB (int16; size against ISA-L's level 2): 0.979 in 183 ms, ISA-L 2 in 261; CT resampled to 1.5 mm 0.977 in 35 ms,
-ISA-L 45; labels of 42 MB (uint8, ratio 60) 0.85 in 10 ms, ISA-L 8. Others on CT of 10 MB, by the size of SimpleITK's
-.mha, which is zlib-ng 2 in 160 ms: isal 2 1.006 in 35 ms, isal 3 0.998 in 47, zlib-ng 3 0.989 in 156,
-libdeflate 1 0.986 in 128, zlib 6 1.006 in 705. ISA-L makes the streams where the kernels are not compiled.
+Our own encoder, which knows samples and rows, makes them where the kernels are compiled and ``ITKIT_CODECS`` doesn't
+ask for ISA-L; ISA-L makes them elsewhere. ``docs/explanation/the-encoder.md`` says what the encoder does, how it is
+measured, and why it is there.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isal import isal_zlib
 
+from itkit.io.formats.backend import codecs_backend
 from itkit.io.streams.checksums import CHECKSUMS, Container
 from itkit.kernels.deflate import deflate
 
@@ -57,17 +56,17 @@ class Deflated(NamedTuple):
 def deflate_stream(
     chunks: Sequence[Chunk], container: Container, *, compression: Compression = "fast", threads: int = 1
 ) -> Iterator[bytes]:
-    """Compress chunks into one stream, which any inflater reads as one; give its bytes in pieces, in order.
+    """Compress chunks into one stream, which every decoder reads as one; yield its bytes in pieces, in order.
 
     Parameters
     ----------
     chunks
-        Functions that give the plain bytes of each chunk, called in the thread that compresses it.
+        Functions that return the plain bytes of each chunk; the thread that compresses a chunk calls its function.
     container
         What stands around the DEFLATE data.
     compression
-        ``"none"`` stores; ``"fast"`` is our own encoder, or isal level 2; ``"small"`` is the smallest of that, isal
-        level 3, and zlib level 6 for chunks that are nearly as simple as labels.
+        ``"none"`` stores; ``"fast"`` is our own encoder, or ISA-L's level 2; ``"small"`` is the smallest of that,
+        ISA-L's level 3, and zlib's level 6 for chunks that are nearly as simple as labels.
     threads
         Threads at work; the bytes don't depend on it.
     """
@@ -80,7 +79,7 @@ def deflate_piece(chunk: Chunk, container: Container, *, compression: Compressio
 
 
 def joined(pieces: Sequence[Deflated], container: Container) -> list[bytes]:
-    """Make one stream of pieces that were compressed before; its parts, in order."""
+    """Make one stream of pieces that were compressed before; return its parts in order."""
     end = Deflated(_LAST_BLOCK, CHECKSUMS[container].of_nothing, 0)
     return list(_framed((*pieces, end), container))
 
@@ -131,13 +130,13 @@ def _deflate(chunk: Chunk, container: Container, compression: Compression, *, la
 
 
 def _encodings(plain: Plain, compression: Compression, *, last: bool) -> Iterator[bytes]:
-    """Give a chunk compressed in every way that is worth its time."""
+    """Yield a chunk compressed in every way that is worth its time."""
     data, end = plain.data, zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
     if compression == "none":
         yield _deflate_with(zlib.compressobj(0, zlib.DEFLATED, -15), data, end)
         return
     ours = None
-    if plain.item_bytes <= _MOST_ITEM_BYTES:
+    if plain.item_bytes <= _MOST_ITEM_BYTES and codecs_backend() != "isal":
         ours = deflate(data, item_bytes=plain.item_bytes, row_bytes=plain.row_bytes, last=last)
     if ours is not None:
         yield ours

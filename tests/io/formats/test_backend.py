@@ -26,7 +26,7 @@ def test_files_of_either_backend_are_read_by_the_other(tmp_path, monkeypatch, ge
     if suffix in (".nii", ".nii.gz") and dtype in ("int64", "uint64"):
         dtype = "int32"  # SimpleITK writes no such NIfTI
     volume = Volume(voxels(geometry.size_zyx, dtype), geometry)
-    for writer, reader in (("native", "itk"), ("itk", "native")):
+    for writer, reader in (("native", "itk"), ("itk", "native"), ("isal", "itk"), ("itk", "isal"), ("isal", "native")):
         monkeypatch.setenv("ITKIT_CODECS", writer)
         path = tmp_path / f"{writer}_{suffix[1:]}" / f"a{suffix}"  # beside a.nii ITK reads that for a.nii.gz
         itkit.write(volume, path, compression=compression)
@@ -60,10 +60,18 @@ def test_doctor_names_the_codecs_in_use(by_itk):
     assert "ITKIT_CODECS=itk" in report()
 
 
-@pytest.mark.parametrize(("backend", "codecs"), [("native", "own (native)"), ("numpy", "ISA-L (isal)")])
-def test_doctor_names_what_the_kernels_decide(backend, codecs):
+@pytest.mark.parametrize(
+    ("wanted", "backend", "codecs"),
+    [
+        ("native", "native", "ISA-L reads, ITKIT's encoder writes"),
+        ("native", "numpy", "ISA-L reads and writes"),
+        ("isal", "native", "ISA-L reads and writes (ITKIT_CODECS=isal)"),
+    ],
+)
+def test_doctor_names_what_the_kernels_decide(wanted, backend, codecs, monkeypatch):
     from itkit.cli.doctor import report
 
+    monkeypatch.setenv("ITKIT_CODECS", wanted)
     with forced_backend(backend):
         lines = {line[:12].strip(): line[12:] for line in report().splitlines()}
     assert (lines["kernels"], lines["codecs"]) == (backend, codecs)

@@ -68,11 +68,12 @@ def test_a_full_disk_is_an_os_error(tmp_path):
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_patches_hold_the_same_with_and_without_the_fast_path(tmp_path, monkeypatch):
+@pytest.mark.parametrize("codecs", ["itk", "isal"])
+def test_patches_hold_the_same_with_and_without_the_fast_path(tmp_path, monkeypatch, codecs):
     phantoms.write_dataset(tmp_path / "in", 1)
     values = {"src_folder": tmp_path / "in", "patch_size": (4, 5, 6), "patch_stride": (2, 3, 3)}
     fast = itkit.run("itk_patch", dst_folder=tmp_path / "fast", **values)
-    monkeypatch.setenv("ITKIT_CODECS", "itk")
+    monkeypatch.setenv("ITKIT_CODECS", codecs)
     plain = itkit.run("itk_patch", dst_folder=tmp_path / "plain", **values)
     monkeypatch.delenv("ITKIT_CODECS")
     assert fast.records[0].facts == plain.records[0].facts

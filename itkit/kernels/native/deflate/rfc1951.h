@@ -2,7 +2,7 @@
 #ifndef ITKIT_RFC1951_H
 #define ITKIT_RFC1951_H
 
-#include "common.h"
+#include "../common.h"
 
 enum {
     LITERAL_CODES = 286,
@@ -16,17 +16,10 @@ enum {
     WINDOW = 1 << 15
 };
 
-/* The length of a match that a code stands for: a least one, and bits that are added to it. */
-static const uint16_t LENGTH_BASE[LENGTH_CODES] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
-                                                   31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
+/* The bits that follow the code of a match's length, and the code of its distance. */
 static const uint8_t LENGTH_EXTRA[LENGTH_CODES] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
                                                    2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-
-/* Its distance, likewise. */
 static inline unsigned distance_extra(unsigned code) { return code < 4 ? 0 : code / 2 - 1; }
-static inline uint32_t distance_base(unsigned code) {
-    return code < 4 ? code + 1 : ((2 + (code & 1)) << distance_extra(code)) + 1;
-}
 
 /* The order in which a block gives the lengths of the codes for code lengths. */
 static const uint8_t CODE_LENGTH_ORDER[CODE_LENGTH_CODES] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
