@@ -56,18 +56,41 @@ def rows_last(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def to_dtype(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Convert double results: integer types rounded to nearest (ties to even) and clamped; nan becomes 0."""
-    if dtype.kind == "f":
+def to_dtype(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
+    """Convert values to a voxel type; what has the type already is returned as it is.
+
+    Integer types: rounded to nearest (ties to even), clamped to the type's range, nan becomes 0; exact up to the limits
+    of 64 bits. Floating point: as numpy converts; what is too large becomes infinite.
+
+    Examples
+    --------
+    >>> to_dtype(np.array([1.5, 2.5, np.nan, 1e30, -np.inf]), "int64").tolist()
+    [2, 2, 0, 9223372036854775807, -9223372036854775808]
+    """
+    dtype = np.dtype(dtype)
+    if array.dtype == np.bool_:
+        array = array.view(np.uint8)
+    if dtype.kind not in "iu" or array.dtype == dtype:
         with np.errstate(over="ignore"):
-            return values.astype(dtype)
-    info = np.iinfo(dtype)
-    low, high = float(info.min), float(info.max)  # 64-bit maxima round up to the next power of two
-    rounded = np.rint(values)
-    safe = np.where((rounded > low) & (rounded < high), rounded, 0.0).astype(dtype)
-    safe[rounded <= low] = info.min
-    safe[rounded >= high] = info.max
-    return safe
+            return array.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    if array.dtype.kind in "iu":
+        own = np.iinfo(array.dtype)
+        if limits.min <= own.min and own.max <= limits.max:
+            return array.astype(dtype)
+        return np.asarray(np.clip(array, max(own.min, limits.min), min(own.max, limits.max)).astype(dtype))
+    result = np.empty(array.shape, dtype)
+    for part, into in zip(array, result, strict=True) if array.ndim > 2 else ((array, result),):  # slice by slice
+        _round_into(part, into, limits)
+    return result
+
+
+def _round_into(values: NDArray[Any], into: NDArray[Any], limits: np.iinfo[Any]) -> None:
+    low, high = float(limits.min), float(limits.max)  # of 64 bits, the upper one is that of the next power of two
+    rounded = np.rint(values, dtype=np.float64)
+    into[...] = np.where((rounded > low) & (rounded < high), rounded, 0.0)
+    into[rounded <= low] = limits.min
+    into[rounded >= high] = limits.max
 
 
 def fill_value(fill: float, dtype: np.dtype[Any]) -> Any:

@@ -8,8 +8,8 @@ import numpy as np
 
 from itkit.core.axes import to_xyz
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
+from itkit.kernels.arrays import to_dtype
 from itkit.kernels.statistics import min_max
-from itkit.process.geometry import cast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def resample_by_itk(
     """
     value = default_fill(volume) if fill is None else fill
     array = _resampled(volume, grid, interpolation, value, threads, transform)
-    return volume.with_array(cast(array, volume.dtype), grid)
+    return volume.with_array(to_dtype(array, volume.dtype), grid)
 
 
 def _resampled(

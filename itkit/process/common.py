@@ -13,7 +13,7 @@ from itkit.core.params import Params
 from itkit.core.version import VERSION
 from itkit.core.volume import Volume
 from itkit.io.meta import file_stamp
-from itkit.process.geometry import cast
+from itkit.kernels.arrays import to_dtype
 
 Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 
@@ -29,7 +29,7 @@ def converted(volume: Volume, params: OutputParams) -> Volume:
     """Return an image in the type that was asked for; labels keep theirs."""
     if params.dtype is None or volume.kind == "label":
         return volume
-    return volume.with_array(cast(volume.array_zyx, params.dtype))
+    return volume.with_array(to_dtype(volume.array_zyx, params.dtype))
 
 
 def sidecar(name: str, operation: str, params: Params, run: Collected, **more: Any) -> dict[Path, Any]:

@@ -5,7 +5,7 @@ Functions that touch voxels import numpy themselves, so that commands which read
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from itkit.core.geometry import orientation_steps
 from itkit.core.grids import oriented_grid
@@ -14,9 +14,6 @@ from itkit.core.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
@@ -58,26 +55,6 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     from itkit.kernels.layout import reorient
 
     return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
-
-
-def cast(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
-    """Convert voxels to a type: rounded to nearest and clamped where it is an integer type; nan becomes 0 there."""
-    import numpy as np
-
-    dtype = np.dtype(dtype)
-    if array.dtype == dtype or dtype.kind not in "iu":
-        return array.astype(dtype, copy=False)
-    info = np.iinfo(dtype)
-    if array.dtype.kind != "f":
-        own = np.iinfo(array.dtype)
-        return np.asarray(np.clip(array, max(own.min, info.min), min(own.max, info.max)).astype(dtype))
-    highest = float(info.max)
-    if int(highest) > info.max:  # 64-bit limits have no exact double: take the next one below
-        highest = float(np.nextafter(highest, 0))
-    rounded = np.nan_to_num(
-        np.rint(array.astype(np.float64, copy=False)), nan=0.0, posinf=highest, neginf=float(info.min)
-    )
-    return np.asarray(np.clip(rounded, float(info.min), highest).astype(dtype))
 
 
 def crop(volume: Volume, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Volume:

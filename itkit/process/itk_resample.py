@@ -36,11 +36,12 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
+from itkit.kernels.arrays import to_dtype
 from itkit.kernels.sampling import axis_aligned_indices, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import OutputParams, converted, sidecar
-from itkit.process.geometry import cast, orient
+from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
@@ -165,7 +166,7 @@ def _smoothed(volume: Volume, grid: Geometry, threads: int) -> Volume:
     with itk_threads(threads) as sitk:
         image = to_sitk(volume.with_array(volume.array_zyx.astype(np.float64)))
         image = sitk.DiscreteGaussian(image, to_xyz(variances), 256, 0.01, useImageSpacing=False)
-        return volume.with_array(cast(np.asarray(sitk.GetArrayFromImage(image)), volume.dtype))
+        return volume.with_array(to_dtype(np.asarray(sitk.GetArrayFromImage(image)), volume.dtype))
 
 
 def target_grid(grid: Geometry, params: ResampleParams) -> Geometry:
