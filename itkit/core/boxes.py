@@ -1,9 +1,19 @@
-"""Boxes of voxels in a volume: where patches start along an axis, and which boxes cover a volume."""
+"""Boxes of voxels in a volume: which ones cover it, and where one lies at random.
+
+A box is the index of its first voxel (``start_zyx``) and its size. One that is longer than an axis starts at 0 and
+reaches beyond the axis' end.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Index = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -11,9 +21,9 @@ class PatchGrid:
     """Start indices of all patches of a volume, along each axis."""
 
     starts_zyx: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-    patch_zyx: tuple[int, int, int]
+    patch_zyx: Index
 
-    def __iter__(self) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+    def __iter__(self) -> Iterator[tuple[Index, Index]]:
         """Yield (position in the grid, start index) of each patch, x fastest."""
         zs, ys, xs = self.starts_zyx
         for k, z in enumerate(zs):
@@ -51,3 +61,49 @@ def patch_grid(size_zyx: Sequence[int], patch_zyx: Sequence[int], stride_zyx: Se
     z, y, x = (patch_starts(n, p, s) for n, p, s in zip(size_zyx, patch_zyx, stride_zyx, strict=True))
     a, b, c = patch_zyx
     return PatchGrid((z, y, x), (a, b, c))
+
+
+def index(values_zyx: Sequence[int]) -> Index:
+    """Return three whole numbers as an index.
+
+    Examples
+    --------
+    >>> index([1, 2, 3])
+    (1, 2, 3)
+    """
+    z, y, x = (int(value) for value in values_zyx)
+    return (z, y, x)
+
+
+def window(start_zyx: Sequence[int], size_zyx: Sequence[int]) -> tuple[slice, slice, slice]:
+    """Return the slices that cut a box out of an array; what lies beyond the array's end is left out.
+
+    Examples
+    --------
+    >>> window((1, 0, 2), (3, 4, 5))
+    (slice(1, 4, None), slice(0, 4, None), slice(2, 7, None))
+    """
+    z, y, x = (slice(start, start + size) for start, size in zip(start_zyx, size_zyx, strict=True))
+    return (z, y, x)
+
+
+def last_start(whole_zyx: Sequence[int], size_zyx: Sequence[int]) -> Index:
+    """Return the greatest index at which a box may start; 0 along axes that are not longer than the box."""
+    return index([max(0, whole - size) for whole, size in zip(whole_zyx, size_zyx, strict=True)])
+
+
+def random_start(rng: np.random.Generator, whole_zyx: Sequence[int], size_zyx: Sequence[int]) -> Index:
+    """Draw where a box starts, every place equally likely."""
+    return index([int(rng.integers(0, last + 1)) for last in last_start(whole_zyx, size_zyx)])
+
+
+def start_around(centre_zyx: Sequence[int], whole_zyx: Sequence[int], size_zyx: Sequence[int]) -> Index:
+    """Return where a box starts that has a voxel at its centre, or as close to it as the volume allows.
+
+    Examples
+    --------
+    >>> start_around((5, 0, 9), (10, 10, 10), (4, 4, 4))
+    (3, 0, 6)
+    """
+    last = last_start(whole_zyx, size_zyx)
+    return index([min(max(0, c - n // 2), most) for c, n, most in zip(centre_zyx, size_zyx, last, strict=True)])

@@ -1,10 +1,11 @@
-"""Grids made from grids, and grids compared."""
+"""Grids made from grids, grids compared, and grids that differ in their axes and ends alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import permutations
 
 from itkit.core.axes import to_xyz
 from itkit.core.errors import GeometryMismatchError, ResourceError
@@ -70,7 +71,21 @@ def resampled_grid(
 
 def oriented_grid(grid: Geometry, code: str) -> Geometry:
     """Return a grid whose axes point to the given directions; every voxel keeps its physical point."""
-    axes_zyx, flips_zyx = orientation_steps(grid, code)
+    return turned_grid(grid, *orientation_steps(grid, code))
+
+
+def turned_grid(grid: Geometry, axes_zyx: Sequence[int], flips_zyx: Sequence[bool]) -> Geometry:
+    """Return a grid with its axes in another order or reversed; every voxel keeps its physical point.
+
+    Parameters
+    ----------
+    grid
+        The grid to turn.
+    axes_zyx
+        Which old array axis each new array axis is.
+    flips_zyx
+        Whether it is reversed.
+    """
     corner = [0.0, 0.0, 0.0]
     for axis, flip in zip(axes_zyx, flips_zyx, strict=True):
         corner[axis] = grid.size_zyx[axis] - 1 if flip else 0
@@ -87,6 +102,70 @@ def oriented_grid(grid: Geometry, code: str) -> Geometry:
         grid.point_xyz((z, y, x)),
         tuple(new_columns[column][row] + 0.0 for row in range(3) for column in range(3)),
     )
+
+
+@dataclass(frozen=True)
+class Match:
+    """How one grid becomes another without a new voxel value: its axes turned, then a box of it, which may be larger.
+
+    Parameters
+    ----------
+    axes_zyx, flips_zyx
+        Which old array axis each new one is, and whether it is reversed.
+    start_zyx
+        Index in the turned grid of the box's first voxel; negative where the box begins before the grid.
+    """
+
+    axes_zyx: tuple[int, int, int]
+    flips_zyx: tuple[bool, bool, bool]
+    start_zyx: tuple[int, int, int]
+
+
+def match(grid: Geometry, target: Geometry, *, tol_mm: float = GRID_TOLERANCE_MM) -> Match:
+    """Find how a grid becomes another by turning axes, cropping and padding alone.
+
+    Parameters
+    ----------
+    grid
+        The grid to change.
+    target
+        The grid to reach; it may be smaller, larger, or lie elsewhere.
+    tol_mm
+        How far voxels may lie from the target's.
+
+    Raises
+    ------
+    GeometryMismatchError
+        When the voxels of the two don't coincide: other spacings, other directions, or between one another.
+
+    Notes
+    -----
+    As ``match_geometry`` of highdicom's volumes.
+
+    Examples
+    --------
+    >>> grid = Geometry((4, 5, 6), (2.0, 1.0, 1.0))
+    >>> match(grid, Geometry((2, 5, 9), (2.0, 1.0, 1.0), (-1.0, 0.0, 4.0)))
+    Match(axes_zyx=(0, 1, 2), flips_zyx=(False, False, False), start_zyx=(2, 0, -1))
+    """
+    axes_zyx, flips_zyx = _closest_axes(grid, target)
+    turned = turned_grid(grid, axes_zyx, flips_zyx)
+    z, y, x = (round(index) for index in turned.index_zyx(target.origin_xyz))
+    reached = turned.crop((z, y, x), target.size_zyx)
+    if reached.grid_distance_mm(target) > tol_mm:
+        reason = grid_difference(reached, target, "voxels", "those of the target grid")
+        raise GeometryMismatchError(f"{reason}; resample to that grid instead")
+    return Match(axes_zyx, flips_zyx, (z, y, x))
+
+
+def _closest_axes(grid: Geometry, target: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Return which axis of a grid runs along each array axis of the target, and whether backwards."""
+
+    def cosine(old: int, new: int) -> float:
+        return sum(grid.direction_xyz[3 * row + 2 - old] * target.direction_xyz[3 * row + 2 - new] for row in range(3))
+
+    a, b, c = max(permutations(range(3)), key=lambda axes: sum(abs(cosine(old, new)) for new, old in enumerate(axes)))
+    return (a, b, c), (cosine(a, 0) < 0, cosine(b, 1) < 0, cosine(c, 2) < 0)
 
 
 def require_one_grid(case: Case, first: str = "image", second: str = "label") -> None:

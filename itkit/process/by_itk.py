@@ -9,7 +9,7 @@ import numpy as np
 from itkit.core.axes import to_xyz
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
-from itkit.kernels.statistics import min_max
+from itkit.kernels.padding import outside_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ _METHODS = {"linear": "sitkLinear", "nearest": "sitkNearestNeighbor", "bspline":
 
 def default_fill(volume: Volume) -> float:
     """Return the value outside a volume where none is given: an image's minimum, 0 for a label map."""
-    return 0.0 if volume.kind == "label" else float(min_max(volume.array_zyx)[0])
+    return float(outside_value(volume.array_zyx, volume.kind).min())
 
 
 def resample_by_itk(

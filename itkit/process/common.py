@@ -8,8 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+from typing_extensions import Self
+
+from itkit.core.geometry import Geometry
+from itkit.core.grids import oriented_grid, resampled_grid
 from itkit.core.operation import Collected
-from itkit.core.params import Params
+from itkit.core.params import OrientationCode, Params, SizeZyx, SpacingZyx
 from itkit.core.version import VERSION
 from itkit.core.volume import Volume
 from itkit.io.meta import file_stamp
@@ -23,6 +28,34 @@ class OutputParams(Params):
 
     dtype: Dtype | None = None
     """Convert images to this voxel type on purpose (rounded, clamped); without it the type is kept."""
+
+
+class GridParams(OutputParams):
+    """Parameters of operations that put volumes on a new grid."""
+
+    spacing: SpacingZyx = (-1.0, -1.0, -1.0)
+    """Target spacing; -1 leaves an axis."""
+    size: SizeZyx = (-1, -1, -1)
+    """Target size; -1 leaves an axis."""
+    orient: OrientationCode | None = None
+    """Turn axes to these directions first, e.g. LPI."""
+
+    @model_validator(mode="after")
+    def _one_rule_per_axis(self) -> Self:
+        for axis, spacing, size in zip("ZYX", self.spacing, self.size, strict=True):
+            if spacing != -1 and size != -1:
+                raise ValueError(f"--spacing and --size both set axis {axis}; keep one of them")
+        return self
+
+    @property
+    def asks_for_a_grid(self) -> bool:
+        """Whether spacing, size or orientation is given."""
+        return self.orient is not None or any(value != -1 for value in (*self.spacing, *self.size))
+
+    def target(self, grid: Geometry) -> Geometry:
+        """Return the grid that orientation, spacing and size ask for."""
+        oriented = grid if self.orient is None else oriented_grid(grid, self.orient)
+        return resampled_grid(oriented, self.spacing, self.size)
 
 
 def converted(volume: Volume, params: OutputParams) -> Volume:

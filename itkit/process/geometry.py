@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from itkit.core.boxes import index, window
 from itkit.core.geometry import orientation_steps
-from itkit.core.grids import oriented_grid
+from itkit.core.grids import match, turned_grid
 from itkit.core.params import orientation_code
 from itkit.core.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from itkit.core.geometry import Geometry
 
 
 def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
@@ -36,11 +39,16 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     >>> orient(volume, "RPS").array_zyx.tolist()
     [[[2, 1, 0], [5, 4, 3]]]
     """
-    code = orientation_code(code)
-    axes_zyx, flips_zyx = orientation_steps(volume.geometry, code)
+    return turned(volume, *orientation_steps(volume.geometry, orientation_code(code)), threads=threads)
+
+
+def turned(
+    volume: Volume, axes_zyx: tuple[int, int, int], flips_zyx: tuple[bool, bool, bool], *, threads: int = 1
+) -> Volume:
+    """Put a volume's array axes into another order, or reverse them; a view where their order stays."""
     if axes_zyx == (0, 1, 2) and not any(flips_zyx):
         return volume
-    grid = oriented_grid(volume.geometry, code)
+    grid = turned_grid(volume.geometry, axes_zyx, flips_zyx)
     if volume.array_zyx.ndim == 4:
         import numpy as np
 
@@ -57,21 +65,71 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
 
 
-def crop(volume: Volume, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Volume:
-    """Return a sub-box of a volume as a view; every voxel keeps its physical point."""
-    window = tuple(slice(start, start + size) for start, size in zip(start_zyx, size_zyx, strict=True))
-    return volume.with_array(volume.array_zyx[window], volume.geometry.crop(start_zyx, size_zyx))
+def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> Volume:
+    """Return a box of a volume as a view, or padded where it reaches beyond the volume.
+
+    Parameters
+    ----------
+    volume
+        Image or label map; every voxel keeps its physical point.
+    start_zyx
+        Index of the box's first voxel; negative where the box begins before the volume.
+    size_zyx
+        The box's size. Voxels outside the volume get an image's minimum (of the whole volume), 0 in a label map.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from itkit.core.geometry import Geometry
+    >>> volume = Volume(np.arange(4).reshape(1, 1, 4) + 5, Geometry((1, 1, 4), (1.0, 1.0, 1.0)))
+    >>> crop(volume, (0, 0, 2), (1, 1, 4)).array_zyx.tolist()
+    [[[7, 8, 5, 5]]]
+    """
+    start, size, whole = index(start_zyx), index(size_zyx), volume.geometry.size_zyx
+    grid = volume.geometry.crop(start, size)
+    first = index([min(max(0, at), n) for at, n in zip(start, whole, strict=True)])
+    end = [min(max(0, at + want), n) for at, want, n in zip(start, size, whole, strict=True)]
+    inside = index([max(0, stop - at) for at, stop in zip(first, end, strict=True)])
+    part = volume.array_zyx[window(first, inside)]
+    if inside == size:
+        return volume.with_array(part, grid)
+    from itkit.kernels.padding import in_frame, outside_value
+
+    place = [at - begin if n else 0 for at, begin, n in zip(first, start, inside, strict=True)]
+    return volume.with_array(in_frame(part, place, size, outside_value(volume.array_zyx, volume.kind)), grid)
 
 
 def padded(volume: Volume, size_zyx: Sequence[int]) -> Volume:
     """Pad a volume at the end of each axis to at least a size: an image with its minimum, a label map with 0."""
-    missing = [max(0, want - have) for want, have in zip(size_zyx, volume.geometry.size_zyx, strict=True)]
-    if not any(missing):
-        return volume
-    import numpy as np
+    size = index([max(want, have) for want, have in zip(size_zyx, volume.geometry.size_zyx, strict=True)])
+    return volume if size == volume.geometry.size_zyx else crop(volume, (0, 0, 0), size)
 
-    from itkit.kernels.statistics import min_max
 
-    value = 0 if volume.kind == "label" else min_max(volume.array_zyx)[0]
-    array = np.pad(volume.array_zyx, [(0, n) for n in missing], constant_values=value)
-    return volume.with_array(array, volume.geometry.crop((0, 0, 0), array.shape))
+def matched(volume: Volume, target: Geometry, *, threads: int = 1) -> Volume:
+    """Bring a volume to a grid of equal voxels without resampling: axes turned, then cropped and padded.
+
+    Parameters
+    ----------
+    volume
+        Image or label map.
+    target
+        The grid to reach. Where the volume has no voxels, an image gets its minimum, a label map 0.
+    threads
+        Threads to use.
+
+    Raises
+    ------
+    GeometryMismatchError
+        When the voxels of the two grids don't coincide.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from itkit.core.geometry import Geometry
+    >>> volume = Volume(np.arange(4).reshape(1, 1, 4) + 5, Geometry((1, 1, 4), (1.0, 1.0, 1.0)))
+    >>> matched(volume, Geometry((1, 1, 3), (1.0, 1.0, 1.0), (-1.0, 0.0, 0.0))).array_zyx.tolist()
+    [[[5, 5, 6]]]
+    """
+    steps = match(volume.geometry, target)
+    cut = crop(turned(volume, steps.axes_zyx, steps.flips_zyx, threads=threads), steps.start_zyx, target.size_zyx)
+    return cut.with_array(cut.array_zyx, target)

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
 from itkit.core.geometry import Geometry
-from itkit.core.grids import oriented_grid, require_one_grid, resampled_grid
+from itkit.core.grids import oriented_grid, require_one_grid
 from itkit.core.operation import (
     CaseInput,
     Collected,
@@ -27,7 +27,7 @@ from itkit.core.operation import (
     Target,
     Unpaired,
 )
-from itkit.core.params import OrientationCode, Positional, Short, SizeZyx, SpacingZyx, Unkeyed, VolumeExtension
+from itkit.core.params import Positional, Short, Unkeyed, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     find_dataset,
@@ -40,7 +40,7 @@ from itkit.kernels.arrays import to_dtype
 from itkit.kernels.sampling import axis_aligned_indices, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
-from itkit.process.common import OutputParams, converted, sidecar
+from itkit.process.common import GridParams, converted, sidecar
 from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs, single_jobs
 
@@ -50,7 +50,7 @@ _BYTES_PER_INDEX = 64
 """Tables of the separable passes, for each index along each axis of the result."""
 
 
-class ResampleParams(OutputParams):
+class ResampleParams(GridParams):
     """Resample images and labels to a voxel spacing, a size, or the grids of reference files."""
 
     mode: Annotated[Literal["image", "label", "dataset"], Positional()]
@@ -59,10 +59,6 @@ class ResampleParams(OutputParams):
     """Folder to read."""
     dest_folder: Annotated[Path, Positional("dest")]
     """Folder to write."""
-    spacing: SpacingZyx = (-1.0, -1.0, -1.0)
-    """Target spacing; -1 leaves an axis."""
-    size: SizeZyx = (-1, -1, -1)
-    """Target size; -1 leaves an axis."""
     target_folder: Path | None = None
     """Folder of reference volumes, matched by case id; each output gets its reference's grid."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
@@ -73,20 +69,14 @@ class ResampleParams(OutputParams):
     """Image value outside the source, with --target-folder (default: the image's minimum; labels 0)."""
     antialias: bool = False
     """Smooth images before sampling them more coarsely."""
-    orient: OrientationCode | None = None
-    """Turn axes to these directions first, e.g. LPI."""
     ext: VolumeExtension = ".mha"
     """Format of the output files."""
 
     @model_validator(mode="after")
-    def _one_rule_per_axis(self) -> Self:
-        given = [value != -1 for value in (*self.spacing, *self.size)]
-        for axis, spacing, size in zip("ZYX", self.spacing, self.size, strict=True):
-            if spacing != -1 and size != -1:
-                raise ValueError(f"--spacing and --size both set axis {axis}; keep one of them")
-        if self.target_folder is not None and (any(given) or self.orient):
+    def _one_source_of_the_grid(self) -> Self:
+        if self.target_folder is not None and self.asks_for_a_grid:
             raise ValueError("--target-folder gives the grid; drop --spacing, --size and --orient")
-        if self.target_folder is None and not any(given) and not self.orient:
+        if self.target_folder is None and not self.asks_for_a_grid:
             raise ValueError("nothing to do: give --spacing, --size, --orient or --target-folder")
         if self.target_folder is None and self.fill is not None:
             raise ValueError("--fill only matters with --target-folder; without it the output lies inside the source")
@@ -128,6 +118,7 @@ def resample(
 
     Examples
     --------
+    >>> from itkit.core.grids import resampled_grid
     >>> volume = Volume(np.arange(4, dtype=np.int16).reshape(1, 1, 4), Geometry((1, 1, 4), (1.0, 1.0, 1.0)))
     >>> resample(volume, resampled_grid(volume.geometry, size_zyx=(-1, -1, 2))).array_zyx.tolist()
     [[[0, 2]]]
@@ -169,19 +160,13 @@ def _smoothed(volume: Volume, grid: Geometry, threads: int) -> Volume:
         return volume.with_array(to_dtype(np.asarray(sitk.GetArrayFromImage(image)), volume.dtype))
 
 
-def target_grid(grid: Geometry, params: ResampleParams) -> Geometry:
-    """Return the grid that the parameters ask for."""
-    turned = grid if params.orient is None else oriented_grid(grid, params.orient)
-    return resampled_grid(turned, params.spacing, params.size)
-
-
 def resample_case(case: Case, params: ResampleParams, context: Context) -> Outcome:
     """Resample the volumes of a case onto one grid."""
     if {"image", "label"} <= case.volumes.keys():
         require_one_grid(case)
     source = case.grid("image" if "image" in case.volumes else "label")
     has_target = "target" in case.grids
-    grid = case.grids["target"] if has_target else target_grid(source, params)
+    grid = case.grids["target"] if has_target else params.target(source)
 
     def one(volume: Volume) -> Volume:
         fill = None
@@ -244,7 +229,7 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
     for item in inputs.values():
         if item.nbytes == 0:
             continue
-        grid = reference.geometry if reference else target_grid(item.geometry, params)
+        grid = reference.geometry if reference else params.target(item.geometry)
         itemsize = np.dtype(item.dtype).itemsize
         turned = oriented_grid(item.geometry, grid.orientation).direction_xyz
         is_oblique = any(abs(p - q) > 1e-6 for p, q in zip(turned, grid.direction_xyz, strict=True))

@@ -16,7 +16,7 @@ from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import Context, Outcome
 from itkit.core.volume import Case, Volume
-from itkit.dataset.convert.engine import on_grid, target_grid
+from itkit.dataset.convert.engine import on_grid
 from itkit.dataset.convert.labels import Merged, merge_masks, select
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
@@ -188,7 +188,7 @@ def _convert(
     if selection.mapping is not None:
         values = [selection.mapping[value] for value in values if value in selection.mapping]
     merged: Merged = merge_masks(masks(), grid, values or [0], params.overlap or spec.overlap)
-    new_grid = target_grid(grid, params)
+    new_grid = params.target(grid)
     image = converted(on_grid(Volume(array, grid), new_grid, params, context), params)
     label = on_grid(merged.label, new_grid, params, context)
     facts: dict[str, Any] = {"source": source_of(member.key), "modality": name.split("--")[0], "has_label": True}

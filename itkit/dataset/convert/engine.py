@@ -13,7 +13,6 @@ import numpy as np
 
 from itkit.core.errors import ParamsError
 from itkit.core.geometry import Geometry
-from itkit.core.grids import oriented_grid, resampled_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.text import file_part
 from itkit.core.volume import Case, Volume
@@ -153,7 +152,7 @@ def outcome_of(
     spec: DatasetSpec, found: FoundCase, loaded: Loaded, params: ConvertDatasetParams, context: Context
 ) -> Outcome:
     """Turn a loaded case into what is written: on the grid, in the type and channel layout that were asked for."""
-    grid = target_grid(loaded.grid, params)
+    grid = params.target(loaded.grid)
     layout = params.channels or spec.channel_layout
     facts: dict[str, Any] = {"group": found.group, "split": found.split, "patient": found.patient, **found.facts}
     facts |= {**loaded.facts, "has_label": loaded.label is not None, "id": found.case_id}
@@ -187,12 +186,6 @@ def _finished(
     return converted(on_grid(volume.with_array(volume.array_zyx, source), grid, params, context), params)
 
 
-def target_grid(grid: Geometry, params: ConvertDatasetParams) -> Geometry:
-    """Return the grid that orientation, spacing and size ask for."""
-    turned = grid if params.orient is None else oriented_grid(grid, params.orient)
-    return resampled_grid(turned, params.spacing, params.size)
-
-
 def on_grid(volume: Volume, grid: Geometry, params: ConvertDatasetParams, context: Context) -> Volume:
     """Turn and resample a volume, channel by channel where it has several."""
     if volume.geometry == grid:
@@ -216,7 +209,7 @@ def memory(inputs: Mapping[str, CaseInput], params: ConvertDatasetParams) -> int
     largest = max((item.nbytes for item in inputs.values()), default=0)
     total = sum(item.nbytes for item in inputs.values())
     voxels = max((int(np.prod(item.geometry.size_zyx, dtype=np.int64)) for item in inputs.values()), default=0)
-    grids = [target_grid(item.geometry, params).size_zyx for item in inputs.values()]
+    grids = [params.target(item.geometry).size_zyx for item in inputs.values()]
     new = max((int(np.prod(size, dtype=np.int64)) for size in grids), default=0)
     grown = largest * max(1.0, new / voxels) if voxels else 0
     stacked = total if params.channels == "vector" else 0

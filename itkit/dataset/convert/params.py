@@ -10,18 +10,15 @@ from typing_extensions import Self
 
 from itkit.core.params import (
     ChannelLayout,
-    OrientationCode,
     OverlapRule,
     Positional,
-    SizeZyx,
-    SpacingZyx,
     Unkeyed,
     VolumeExtension,
 )
-from itkit.process.common import OutputParams
+from itkit.process.common import GridParams
 
 
-class ConvertDatasetParams(OutputParams):
+class ConvertDatasetParams(GridParams):
     """Convert an official release to image/, label/, series_meta.json and dataset.json."""
 
     source: Annotated[Path, Positional("source")]
@@ -30,12 +27,6 @@ class ConvertDatasetParams(OutputParams):
     """Folder to write."""
     variant: str = "auto"
     """Which release of a family it is; auto finds out from the files."""
-    spacing: SpacingZyx = (-1.0, -1.0, -1.0)
-    """Resample to this spacing; -1 leaves an axis."""
-    size: SizeZyx = (-1, -1, -1)
-    """Resample to this size; -1 leaves an axis."""
-    orient: OrientationCode | None = None
-    """Turn axes to these directions, e.g. LPI."""
     ext: VolumeExtension = ".mha"
     """Format of the output files."""
     labels: tuple[str, ...] = ()
@@ -54,10 +45,7 @@ class ConvertDatasetParams(OutputParams):
     """Convert these cases only: shell patterns of case ids, e.g. case_000*."""
 
     @model_validator(mode="after")
-    def _one_rule_per_axis(self) -> Self:
-        for axis, spacing, size in zip("ZYX", self.spacing, self.size, strict=True):
-            if spacing != -1 and size != -1:
-                raise ValueError(f"--spacing and --size both set axis {axis}; keep one of them")
+    def _merges_are_clear(self) -> Self:
         for text in self.merge:
             name, equals, parts = text.partition("=")
             if not name.strip() or not equals or not all(part.strip() for part in parts.split(",")):

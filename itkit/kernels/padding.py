@@ -1,0 +1,60 @@
+"""What stands where a volume has no voxels: one rule for padding, cropping beyond the end, and resampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from itkit.kernels.statistics import min_max
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from itkit.core.volume import Kind
+
+
+def outside_value(array_zyx: NDArray[Any], kind: Kind) -> NDArray[Any]:
+    """Return the value outside a volume: an image's minimum (of each channel, where it has several), 0 for a label map.
+
+    Parameters
+    ----------
+    array_zyx
+        The whole volume, ``(Z, Y, X)`` or ``(Z, Y, X, C)``: the minimum of a part would depend on the part.
+    kind
+        ``"image"`` or ``"label"``.
+
+    Returns
+    -------
+    numpy.ndarray
+        A scalar, or one value a channel, of the volume's type; nan is passed over.
+
+    Examples
+    --------
+    >>> int(outside_value(np.array([[[3, -7]]]), "image")), int(outside_value(np.array([[[3, -7]]]), "label"))
+    (-7, 0)
+    """
+    if kind == "label":
+        return np.zeros(array_zyx.shape[3:], array_zyx.dtype)
+    if array_zyx.ndim == 3:
+        return np.asarray(min_max(array_zyx)[0], array_zyx.dtype)
+    return np.array([min_max(array_zyx[..., channel])[0] for channel in range(array_zyx.shape[3])], array_zyx.dtype)
+
+
+def in_frame(
+    array_zyx: NDArray[Any], start_zyx: Sequence[int], size_zyx: Sequence[int], outside: NDArray[Any]
+) -> NDArray[Any]:
+    """Put an array into a larger one: its first voxel at ``start_zyx``, ``outside`` where it does not reach.
+
+    Examples
+    --------
+    >>> in_frame(np.ones((1, 1, 2), int), (0, 0, 1), (1, 1, 4), np.array(9)).tolist()
+    [[[9, 1, 1, 9]]]
+    """
+    frame = np.empty((*size_zyx, *array_zyx.shape[3:]), array_zyx.dtype)
+    frame[...] = outside
+    z, y, x = (slice(start, start + n) for start, n in zip(start_zyx, array_zyx.shape, strict=False))
+    frame[z, y, x] = array_zyx
+    return frame
