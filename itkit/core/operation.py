@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=Params)
 Status = Literal["done", "skipped", "left", "failed", "crashed", "nonconforming", "planned"]
 InputKind = Literal["image", "label", "grid", "file"]
+Reads = Literal["voxels", "one by one", "headers"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ class Job:
     inputs: Mapping[str, InputFile]
     targets: Mapping[str, Target] = field(default_factory=dict)
     output_ids: tuple[str, ...] | None = None
-    """Ids of the cases it makes, where they are known before: by default its own."""
+    """Ids of the cases it makes, as far as they are known before; ``None`` for one case with the job's own id.
+
+    A job that has its own rule for them (any value but ``None``) replaces all that the case had become before, in
+    whatever folder of the destination it lies.
+    """
     details: Any = None
-    """What the plan hands to the case's function as `Case.details`; goes to worker processes."""
+    """What the plan hands to the case's function as `Case.details`; it goes to worker processes."""
     stamp: str = ""
-    """Digest of what else decides the result, files that are no inputs of their own among it."""
+    """Digest of everything else that the result depends on, e.g. of files that are not inputs of their own."""
 
     def outputs(self) -> list[Path]:
         """Return the final paths that are known before the case has run."""
@@ -169,30 +174,25 @@ class Operation(Generic[P]):
     plan
         Lists the cases; opens no volume.
     case
-        What it means for one case: ``(case, params, context) -> Outcome``; pure.
+        What it does to one case: ``(case, params, context) -> Outcome``; a pure function.
     collect
         Says what is to be told of the whole run, and asks for files that describe it and for actions; writes nothing.
     example
         A command line that runs.
     memory
-        Bytes a case needs, from its grids and dtypes: ``(bytes of each input, params) -> bytes``.
+        Estimates the bytes that a case needs: ``(each input's grid, voxel type and size, params) -> bytes``.
     reads
-        ``voxels``, or ``headers`` for an operation that needs grids alone.
+        What the function needs of its inputs, or a function that says so for given parameters: ``voxels``,
+        ``one by one`` (voxels, of each volume when its turn comes: the function does no more than `Case.map`), or
+        ``headers`` (grids alone).
     is_random
         Whether the seed changes the result.
-    is_one_by_one
-        Whether the function does no more than `Case.map`, so that it may get its volumes on demand.
-    replaces_all
-        Whether what a case had become below the destination goes when it is made anew, in whatever folder it lies.
-    is_tolerant
-        Whether the function wants cases with unreadable files too (`Case.problems` names them).
-    dry_run_looks
-        Whether a dry run does the cases, which touch nothing, because what would happen depends on them; `collect`
-        then says it.
-    done_word
-        How the summary calls cases that ended well.
+    is_inspection
+        Whether cases are judged instead of changed: the function gets cases with unreadable files too
+        (`Case.problems` names them), the summary calls the good ones conforming, and a dry run judges as well, because
+        what `collect` asks for depends on it.
     version
-        Raised when the same parameters give other voxels than before.
+        A number that grows when the same parameters make other voxels than before.
     """
 
     name: str
@@ -202,14 +202,14 @@ class Operation(Generic[P]):
     collect: Callable[[P, Collected], Report] | None = None
     example: str = ""
     memory: Callable[[Mapping[str, CaseInput], P], int] | None = None
-    reads: Literal["voxels", "headers"] | Callable[[P], Literal["voxels", "headers"]] = "voxels"
+    reads: Reads | Callable[[P], Reads] = "voxels"
     is_random: bool = False
-    is_one_by_one: bool = False
-    replaces_all: bool = False
-    is_tolerant: bool = False
-    dry_run_looks: bool = False
+    is_inspection: bool = False
     version: int = 1
-    done_word: str = "done"
+
+    def reads_for(self, params: P) -> Reads:
+        """Return what the function needs of its inputs with given parameters."""
+        return self.reads(params) if callable(self.reads) else self.reads
 
 
 @dataclass(frozen=True)

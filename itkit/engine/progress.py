@@ -142,5 +142,5 @@ def summary_of(
         manifest,
         interrupted,
         130 if interrupted else code,
-        operation.done_word,
+        "conforming" if operation.is_inspection else "done",
     )

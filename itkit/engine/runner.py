@@ -23,7 +23,7 @@ from itkit.engine.options import RunOptions
 from itkit.engine.progress import EventSink, Summary, case_event, start_event, summary_of
 from itkit.engine.resources import available_cores, available_memory
 from itkit.engine.stage import Move, Stage, alone, is_unchanged, recover
-from itkit.engine.worker import Task, TaskResult, describe_inputs, reads_of
+from itkit.engine.worker import Task, TaskResult, describe_inputs
 from itkit.io.layouts import require_destination
 from itkit.io.meta import refresh_index, write_json
 
@@ -89,7 +89,7 @@ def execute(
         compression=options.compression if plan.dest is not None else None,
         seed=options.seed if operation.is_random else None,
     )
-    if plan.dest is None or reads_of(operation, params) == "headers":
+    if plan.dest is None or operation.reads_for(params) == "headers":
         manifest, decisions = None, [Decision(job, "run") for job in plan.jobs]
     else:
         manifest = Manifest(plan.dest, options.shard)
@@ -98,7 +98,7 @@ def execute(
         decisions = list(decide(operation, plan, manifest, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
     session = _Session(operation, params, options, plan, key, emit, available_cores())
-    if options.dry_run and not operation.dry_run_looks:
+    if options.dry_run and not operation.is_inspection:
         return session.dry_run(decisions)
     return session.run(decisions, manifest, confirm)
 
@@ -219,7 +219,7 @@ class _Session:
     @property
     def _is_serial(self) -> bool:
         wanted = self.options.executor
-        if reads_of(self.operation, self.params) == "headers":
+        if self.operation.reads_for(self.params) == "headers":
             return True  # a header costs less than a message to a worker
         return wanted == "serial" or (wanted is None and self.options.dask is None and self._workers() == 1)
 
@@ -240,7 +240,7 @@ class _Session:
 
     def _task(self, decision: Decision, number: int, stage: Stage | None) -> Task:
         nbytes = 0
-        if reads_of(self.operation, self.params) == "voxels":
+        if self.operation.reads_for(self.params) != "headers":
             inputs = describe_inputs(decision.job)
             measure = self.operation.memory
             with contextlib.suppress(CaseError):  # the case itself will say it
@@ -273,7 +273,7 @@ class _Session:
         dest = stage.manifest.dest
         old = decision.before.outputs if decision.before else ()
         folders = {place(target.folder) for target in decision.job.targets.values()}
-        if self.operation.replaces_all:
+        if decision.job.output_ids is not None:
             folders.add(place(dest))
         stale = [
             place(dest / item["path"])

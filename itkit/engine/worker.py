@@ -68,11 +68,6 @@ ReadCase = tuple[Case, tuple[str, ...]]
 """A case and what its headers warn of."""
 
 
-def reads_of(operation: Operation[Any], params: Params) -> str:
-    """Return what an operation reads of each input: ``voxels`` or ``headers``."""
-    return operation.reads if isinstance(operation.reads, str) else operation.reads(params)
-
-
 def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResult:
     """Do one case; every failure becomes a result, a fault of ours a ``crashed`` one with its traceback.
 
@@ -117,8 +112,9 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
     CaseError
         When a file can't be read.
     """
-    headers_only = reads_of(task.operation, task.params) == "headers"
-    on_demand = not headers_only and task.operation.is_one_by_one and task.threads == 1  # else voxels are read ahead
+    reads = task.operation.reads_for(task.params)
+    headers_only = reads == "headers"
+    on_demand = reads == "one by one" and task.threads == 1  # with more threads, voxels are read ahead
     volumes: dict[str, Volume] = {}
     makers: dict[str, Callable[[], Volume]] = {}
     grids: dict[str, Geometry] = {}
@@ -142,7 +138,7 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
 
                 makers[name] = partial(read_volume, file.path, kind)
         except CaseError as error:
-            if not task.operation.is_tolerant:
+            if not task.operation.is_inspection:
                 raise
             problems.append(str(error))
         else:

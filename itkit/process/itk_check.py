@@ -16,7 +16,19 @@ from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
 from itkit.core.errors import LayoutError
 from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_difference
-from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Record, Report
+from itkit.core.operation import (
+    CaseInput,
+    Collected,
+    Context,
+    InputFile,
+    Job,
+    Operation,
+    Outcome,
+    Plan,
+    Reads,
+    Record,
+    Report,
+)
 from itkit.core.params import Axes, Params, Positional, Short, SizeZyx, SpacingZyx, Unkeyed
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
@@ -274,7 +286,7 @@ def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:
     return sum(2 * item.nbytes for item in inputs.values())
 
 
-def what_is_read(params: CheckParams) -> Literal["voxels", "headers"]:
+def what_is_read(params: CheckParams) -> Reads:
     """Say whether voxels are read at all."""
     return "voxels" if params.deep else "headers"
 
@@ -288,8 +300,6 @@ OPERATION: Operation[Any] = Operation(
     example="itk_check check raw --min-size 32 -1 -1 --same-spacing X Y",
     memory=memory,
     reads=what_is_read,
-    is_tolerant=True,
-    dry_run_looks=True,
-    done_word="conforming",
+    is_inspection=True,
 )
 __all__ = ["OPERATION", "CheckParams", "broken_rules", "voxel_findings"]

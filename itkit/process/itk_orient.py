@@ -106,5 +106,5 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_orient raw oriented LPI --mp",
     memory=memory,
-    is_one_by_one=True,
+    reads="one by one",
 )

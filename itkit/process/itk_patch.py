@@ -296,5 +296,4 @@ OPERATION: Operation[Any] = Operation(
     example="itk_patch resampled patches --patch-size 96 --patch-stride 48 --mp",
     memory=memory,
     is_random=True,
-    replaces_all=True,
 )

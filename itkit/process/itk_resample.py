@@ -249,6 +249,6 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp",
     memory=memory,
-    is_one_by_one=True,
+    reads="one by one",
 )
 __all__ = ["OPERATION", "ResampleParams", "Target", "resample"]

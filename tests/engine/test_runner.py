@@ -17,6 +17,7 @@ import itkit
 from itkit.core.errors import LayoutError
 from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
 from itkit.core.params import Params
+from itkit.core.volume import Case
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.runner import execute
@@ -295,3 +296,30 @@ def test_a_dead_runs_folder_is_removed_when_its_last_worker_is_gone(tmp_path, no
     worker.wait()
     recover(manifest)
     assert not folder.exists()
+
+
+class PlaceParams(Params):
+    """Write copies into a folder of the destination."""
+
+    source: Path
+    dest: Path
+    folder: str
+
+
+@pytest.mark.parametrize("output_ids", [None, ("part",)])
+def test_a_case_that_becomes_others_replaces_what_it_was_before_in_any_folder(tmp_path, output_ids):
+    def plan(params):
+        target = {"image": Target(params.dest / params.folder, ".mha", "image")}
+        files = find_volumes(params.source).items()
+        jobs = tuple(Job(case, {"image": InputFile(path, "image")}, target, output_ids) for case, path in files)
+        return Plan(jobs, (), params.dest)
+
+    def work(case, params, context):
+        return Outcome((Case(output_ids[0] if output_ids else case.id, case.volumes),))
+
+    write_cases(tmp_path / "in", ["a"])
+    operation = Operation("test_place", PlaceParams, plan, work)
+    for folder in ("train", "test"):
+        execute(operation, PlaceParams(source=tmp_path / "in", dest=tmp_path / "out", folder=folder))
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mha"))
+    assert found == (["test/a.mha", "train/a.mha"] if output_ids is None else ["test/part.mha"])

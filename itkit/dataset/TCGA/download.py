@@ -196,7 +196,6 @@ OPERATION: Operation[Any] = Operation(
     download_series,
     collect,
     example="python -m itkit.dataset.TCGA.download downloads --collection TCGA-KIRC --modality CT SEG --workers 4",
-    done_word="downloaded",
 )
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ def dataset_operation(spec: DatasetSpec, params: type[ConvertDatasetParams] = Co
         partial(collect_dataset, spec),
         example=f"itkit convert-dataset {spec.name} release converted --mp",
         memory=memory,
-        replaces_all=True,
     )
 
 
