@@ -72,7 +72,7 @@ def pairs(root):
 
 
 def test_organ_means_survive_orient_exactly(raw, tmp_path):
-    itkit.run("itk_orient", src_dir=raw, dst_dir=tmp_path, orient="SRA", workers=2)
+    itkit.run("itk_orient", source=raw, dest=tmp_path, orient="SRA", workers=2)
     expected = class_statistics(*chest())
     count = 0
     for _, image, label in pairs(tmp_path):
@@ -86,9 +86,7 @@ def test_organ_means_survive_orient_exactly(raw, tmp_path):
 
 
 def test_organ_means_survive_resampling(raw, tmp_path):
-    itkit.run(
-        "itk_resample", mode="dataset", source_folder=raw, dest_folder=tmp_path, spacing=(1.5, 2.5, 2.5), orient="LPS"
-    )
+    itkit.run("itk_resample", mode="dataset", source=raw, dest=tmp_path, spacing=(1.5, 2.5, 2.5), orient="LPS")
     before = class_statistics(*chest())
     for _, image, label in pairs(tmp_path):
         after = class_statistics(image, label)
@@ -103,8 +101,8 @@ def test_organ_means_survive_resampling(raw, tmp_path):
 def test_patches_put_every_voxel_where_it_was(raw, tmp_path, case):
     itkit.run(
         "itk_patch",
-        src_folder=raw,
-        dst_folder=tmp_path,
+        source=raw,
+        dest=tmp_path,
         patch_size=(20, 24, 22),
         patch_stride=24,
         layout="dataset",
@@ -125,7 +123,7 @@ def test_patches_put_every_voxel_where_it_was(raw, tmp_path, case):
 
 
 def test_extract_keeps_volumes_and_places(raw, tmp_path):
-    itkit.run("itk_extract", source_folder=raw / "label", dest_folder=tmp_path, mappings=("5:1", "6:70000"))
+    itkit.run("itk_extract", source=raw / "label", dest=tmp_path, mappings=("5:1", "6:70000"))
     for case in VARIANTS:
         _, label = chest(case)
         new = read_volume(tmp_path / f"{case}.mha", "label")
@@ -136,9 +134,7 @@ def test_extract_keeps_volumes_and_places(raw, tmp_path):
 
 def test_all_variants_are_one_patient(raw, tmp_path):
     """Reversed axes and the plain file hold the same values at the same physical points."""
-    itkit.run(
-        "itk_resample", mode="image", source_folder=raw / "image", dest_folder=tmp_path, spacing=(4, 4, 4), orient="LPS"
-    )
+    itkit.run("itk_resample", mode="image", source=raw / "image", dest=tmp_path, spacing=(4, 4, 4), orient="LPS")
     plain, reverse = (read_volume(tmp_path / f"{name}.mha") for name in ("chest", "chest_reversed"))
     assert plain.geometry.same_grid(reverse.geometry, tol_mm=1e-2)
     assert np.abs(plain.array_zyx.astype(int) - reverse.array_zyx).max() <= 1

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from pydantic.fields import FieldInfo
 
 from itkit.core.errors import ParamsError
-from itkit.core.fields import flags, is_flag, is_many, is_positional, value_count
+from itkit.core.fields import Axes, all_flags, is_flag, is_many, is_positional, marker, value_count
 from itkit.core.operation import Operation
-from itkit.core.params import Axes, Params, marker
+from itkit.core.params import Params
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, read_config
 
@@ -51,11 +51,11 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
             if is_positional(field):
                 parser.add_argument(name, nargs="*" if is_many(field) else "?")
             elif is_flag(field):
-                parser.add_argument(*flags(name, field), dest=name, action="store_true")
+                parser.add_argument(*all_flags(name, field), dest=name, action="store_true")
             elif is_many(field):
-                parser.add_argument(*flags(name, field), dest=name, type=_split)
+                parser.add_argument(*all_flags(name, field), dest=name, type=_split)
             else:
-                parser.add_argument(*flags(name, field), dest=name)
+                parser.add_argument(*all_flags(name, field), dest=name)
     return parser
 
 
@@ -65,7 +65,7 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
     for model in (operation.params, RunOptions):
         for name, field in model.model_fields.items():
             if is_many(field) and not is_positional(field):
-                many |= dict.fromkeys(flags(name, field), field)
+                many |= dict.fromkeys(all_flags(name, field), field)
     joined: list[str] = []
     tokens = list(argv)
     while tokens:

@@ -129,17 +129,17 @@ def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
     classes = [value for value in np.unique(read_volume(first["label"], "label").array_zyx).tolist() if value][:2]
     oriented, resampled = out / "oriented", out / "resampled"
     plan: list[tuple[str, dict[str, Any]]] = [
-        ("itk_check", {"mode": "check", "sample_folder": data, "deep": True}),
-        ("itk_orient", {"src_dir": data, "dst_dir": oriented, "orient": "LPI"}),
+        ("itk_check", {"mode": "check", "source": data, "deep": True}),
+        ("itk_orient", {"source": data, "dest": oriented, "orient": "LPI"}),
         (
             "itk_resample",
-            {"mode": "dataset", "source_folder": oriented, "dest_folder": resampled, "spacing": (4.0, 2.0, 2.0)},
+            {"mode": "dataset", "source": oriented, "dest": resampled, "spacing": (4.0, 2.0, 2.0)},
         ),
         (
             "itk_patch",
             {
-                "src_folder": resampled,
-                "dst_folder": out / "patches",
+                "source": resampled,
+                "dest": out / "patches",
                 "patch_size": (64, 96, 96),
                 "patch_stride": (48, 96, 96),
                 "minimum_foreground_ratio": 0.05,
@@ -150,10 +150,10 @@ def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
         (
             "itk_aug",
             {
-                "img_folder": resampled / "image",
-                "lbl_folder": resampled / "label",
-                "out_img_folder": out / "augmented" / "image",
-                "out_lbl_folder": out / "augmented" / "label",
+                "source": resampled / "image",
+                "label_source": resampled / "label",
+                "dest": out / "augmented" / "image",
+                "label_dest": out / "augmented" / "label",
                 "number": 2,
                 "random_rot": (15.0, 5.0, 5.0),
             },
@@ -161,8 +161,8 @@ def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
         (
             "itk_extract",
             {
-                "source_folder": resampled / "label",
-                "dest_folder": out / "extracted",
+                "source": resampled / "label",
+                "dest": out / "extracted",
                 "mappings": tuple(f"{value}:{new}" for new, value in enumerate(classes, 1)),
             },
         ),

@@ -8,9 +8,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from itkit.core.fields import flags, is_flag, is_many, is_positional, metavar
+from itkit.core.fields import Axes, Unit, flags, is_flag, is_many, is_positional, marker, metavar
 from itkit.core.operation import Operation
-from itkit.core.params import Axes, Unit, marker
 from itkit.engine.options import RunOptions
 
 WIDTH = 100

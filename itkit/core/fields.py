@@ -1,14 +1,115 @@
-"""What a field of a parameter model is: its type, how many values it takes, what the command line calls it."""
+"""What an annotation can say about a parameter (markers), and what follows from it: the one place that knows.
+
+Options, help, JSON schema, validation, config files and forms ask here.
+"""
 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.fields import FieldInfo
 
-from itkit.core.params import Axes, Positional, Short, marker
+
+class _Marker:
+    """Something an annotation says; ``schema_key`` is where the JSON schema shows it."""
+
+    schema_key: ClassVar[str]
+
+    def schema_value(self) -> Any:
+        """Return what the JSON schema shows."""
+        return True
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = dict(handler(core_schema))
+        schema[self.schema_key] = self.schema_value()
+        return schema
+
+
+@dataclass(frozen=True)
+class Unit(_Marker):
+    """The unit of a number, e.g. ``mm``."""
+
+    name: str
+    schema_key: ClassVar[str] = "x-unit"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Axes(_Marker):
+    """The order of several numbers, e.g. ``ZYX``; ``one_for_all`` lets a single value stand for every axis."""
+
+    order: str
+    one_for_all: bool = False
+    schema_key: ClassVar[str] = "x-axes"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.order
+
+
+@dataclass(frozen=True)
+class Positional(_Marker):
+    """A positional argument; ``metavar`` is its name on the command line."""
+
+    metavar: str = ""
+    schema_key: ClassVar[str] = "x-positional"
+
+
+@dataclass(frozen=True)
+class Short(_Marker):
+    """Another spelling of an option, e.g. ``-r``."""
+
+    flag: str
+    schema_key: ClassVar[str] = "x-short"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.flag
+
+
+@dataclass(frozen=True)
+class Unkeyed(_Marker):
+    """A parameter that changes no output's content: another value redoes nothing."""
+
+    schema_key: ClassVar[str] = "x-unkeyed"
+
+
+@dataclass(frozen=True)
+class Formerly:
+    """A name that a parameter had before: it counts in Python, JSON and config files, and so does its option."""
+
+    name: str
+
+
+def markers(field: FieldInfo, kind: type[Any]) -> list[Any]:
+    """Return the markers of a kind that a field's annotation carries, also inside an optional type."""
+    found = [item for item in field.metadata if isinstance(item, kind)]
+    pending = [field.annotation]
+    while pending:
+        annotation = pending.pop()
+        found += [item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, kind)]
+        pending += list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
+        pending += [get_args(annotation)[0]] if get_origin(annotation) is Annotated else []
+    return found
+
+
+def marker(field: FieldInfo, kind: type[Any]) -> Any:
+    """Return the first marker of a kind that a field's annotation carries, or ``None``."""
+    return next(iter(markers(field, kind)), None)
+
+
+def former_names(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
+    """Return the present name of every name that a parameter had before."""
+    return {old.name: name for name, field in fields.items() for old in markers(field, Formerly)}
 
 
 def option_name(name: str) -> str:
@@ -72,6 +173,10 @@ def metavar(name: str, field: FieldInfo) -> str:
 
 
 def flags(name: str, field: FieldInfo) -> list[str]:
-    """Return every spelling of a field's option."""
-    short = marker(field, Short)
-    return [*([short.flag] if short else []), option_name(name)]
+    """Return every spelling of a field's option that the help shows."""
+    return [*(short.flag for short in markers(field, Short)), option_name(name)]
+
+
+def all_flags(name: str, field: FieldInfo) -> list[str]:
+    """Return every spelling of a field's option, former ones too."""
+    return list(dict.fromkeys([*flags(name, field), *(option_name(old.name) for old in markers(field, Formerly))]))

@@ -1,4 +1,4 @@
-"""The base of every parameter model, and what an annotation can say about a parameter.
+"""The base of every parameter model, and the types that many of them use.
 
 A model is written once; options, help, JSON schema, config files, sidecars and forms derive from it.
 """
@@ -11,103 +11,46 @@ import inspect
 import json
 import math
 import textwrap
-import types
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
 
 from itkit.core.axes import opposite
+from itkit.core.fields import Axes, Formerly, Unit, Unkeyed, former_names, marker
 from itkit.core.files import VOLUME_EXTENSIONS
-
-
-class _Marker:
-    """Something an annotation says; ``schema_key`` is where the JSON schema shows it."""
-
-    schema_key: ClassVar[str]
-
-    def schema_value(self) -> Any:
-        """Return what the JSON schema shows."""
-        return True
-
-    def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        schema = dict(handler(core_schema))
-        schema[self.schema_key] = self.schema_value()
-        return schema
-
-
-@dataclass(frozen=True)
-class Unit(_Marker):
-    """The unit of a number, e.g. ``mm``."""
-
-    name: str
-    schema_key: ClassVar[str] = "x-unit"
-
-    def schema_value(self) -> str:
-        """Return what the JSON schema shows."""
-        return self.name
-
-
-@dataclass(frozen=True)
-class Axes(_Marker):
-    """The order of several numbers, e.g. ``ZYX``; ``one_for_all`` lets a single value stand for every axis."""
-
-    order: str
-    one_for_all: bool = False
-    schema_key: ClassVar[str] = "x-axes"
-
-    def schema_value(self) -> str:
-        """Return what the JSON schema shows."""
-        return self.order
-
-
-@dataclass(frozen=True)
-class Positional(_Marker):
-    """A positional argument; ``metavar`` is its name on the command line."""
-
-    metavar: str = ""
-    schema_key: ClassVar[str] = "x-positional"
-
-
-@dataclass(frozen=True)
-class Short(_Marker):
-    """Another spelling of an option, e.g. ``-r``."""
-
-    flag: str
-    schema_key: ClassVar[str] = "x-short"
-
-    def schema_value(self) -> str:
-        """Return what the JSON schema shows."""
-        return self.flag
-
-
-@dataclass(frozen=True)
-class Unkeyed(_Marker):
-    """A parameter that changes no output's content: another value redoes nothing."""
-
-    schema_key: ClassVar[str] = "x-unkeyed"
-
-
-def marker(field: FieldInfo, kind: type[Any]) -> Any:
-    """Return the marker of a kind that a field's annotation carries, also inside an optional type, or ``None``."""
-    found = next((item for item in field.metadata if isinstance(item, kind)), None)
-    pending = [field.annotation]
-    while found is None and pending:
-        annotation = pending.pop()
-        found = next((item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, kind)), None)
-        pending += list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
-        pending += [get_args(annotation)[0]] if get_origin(annotation) is Annotated else []
-    return found
 
 
 class Params(BaseModel):
     """Parameters of one operation: frozen, documented by attribute docstrings, closed to unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present_names(cls, values: Any) -> Any:
+        return cls.with_present_names(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values under the names that parameters have now.
+
+        Raises
+        ------
+        ValueError
+            When a parameter is given under two names.
+        """
+        former = former_names(cls.model_fields)
+        present: dict[str, Any] = {}
+        for given, value in values.items():
+            name = given if given in cls.model_fields else former.get(given, given)
+            if name in present:
+                old = next(old for old in former if former[old] == name and old in values)
+                raise ValueError(f"{name!r} is given twice: {old!r} is its former name")
+            present[name] = value
+        return present
 
     @classmethod
     def descriptions(cls) -> dict[str, str]:
@@ -139,7 +82,7 @@ class Params(BaseModel):
         fields = type(self).model_fields
         values = self.model_dump(mode="json")
         kept = {
-            name: value
+            getattr(marker(fields[name], Formerly), "name", name): value  # a new name makes nothing anew
             for name, value in values.items()
             if not isinstance(getattr(self, name), Path) and marker(fields[name], Unkeyed) is None
         }

@@ -55,7 +55,7 @@ def run(
     Examples
     --------
     >>> import itkit
-    >>> result = itkit.run("itk_orient", src_dir="raw", dst_dir="lpi", orient="LPI", workers=2)  # doctest: +SKIP
+    >>> result = itkit.run("itk_orient", source="raw", dest="lpi", orient="LPI", workers=2)  # doctest: +SKIP
     >>> result.exit_code  # doctest: +SKIP
     0
     """

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.params import Compression, Params, Unit
+from itkit.core.fields import Unit
+from itkit.core.params import Compression, Params
 
 
 def _size(value: object) -> object:

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from itkit.core.errors import ParamsError
-from itkit.core.fields import base_type, is_flag, is_positional, metavar, option_name
+from itkit.core.fields import Axes, base_type, former_names, is_flag, is_positional, marker, metavar, option_name
 from itkit.core.operation import Operation
-from itkit.core.params import Axes, Params, marker
+from itkit.core.params import Params
 from itkit.core.text import did_you_mean
 from itkit.engine.options import RunOptions
 
@@ -25,8 +25,12 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     Raises
     ------
     ParamsError
-        With one line a wrong value.
+        With one line a wrong value, or a wrong name.
     """
+    try:
+        values = model.with_present_names(values)
+    except ValueError as error:
+        raise ParamsError(str(error)) from error
     for name, value in values.items():
         if value == "" and name in model.model_fields and base_type(model.model_fields[name].annotation) is Path:
             raise ParamsError(f"{option_name(name)}: an empty path; is a shell variable unset?")
@@ -37,13 +41,21 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
         raise ParamsError("; ".join(dict.fromkeys(lines))) from error
 
 
+def known_names(*models: type[Params]) -> dict[str, str]:
+    """Return the field of every name that a parameter has, is shown under, or had before."""
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+    shown = {metavar(name, field): name for name, field in fields.items() if is_positional(field)}
+    return former_names(fields) | {name: name for name in fields} | shown
+
+
 def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
     location = [part for part in item["loc"] if isinstance(part, str)]
     name = location[0] if location else ""
     field = model.model_fields.get(name)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return f"unknown parameter {name!r}"
+        hint = did_you_mean(name, model.model_fields)
+        return f"unknown parameter {name!r}{hint} (there are {', '.join(model.model_fields)})"
     if field is None:
         return message
     label = metavar(name, field) if is_positional(field) else option_name(name)
@@ -82,13 +94,14 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
             raise ParamsError(f"--config {path}: describes a run of {values['operation']}, not of {operation.name}")
         values = {**values.get("options", {}), **values["params"]}
     fields = {**operation.params.model_fields, **RunOptions.model_fields}
-    shown = {metavar(name, field): name for name, field in fields.items() if is_positional(field)}
-    known = {name: name for name in fields} | shown
-    given = {}
+    known = known_names(operation.params, RunOptions)
+    given: dict[str, Any] = {}
     for name, value in values.items():
         key = str(name).replace("-", "_")
         if key not in known:
             raise ParamsError(f"--config {path}: unknown parameter {name!r}{did_you_mean(key, known)}")
+        if known[key] in given:
+            raise ParamsError(f"--config {path}: {name}: given twice; it is another name of {known[key]!r}")
         wants_flag = is_flag(fields[known[key]])
         if any(isinstance(item, bool) != wants_flag for item in (value if isinstance(value, list) else [value])):
             raise ParamsError(

@@ -13,10 +13,11 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
+from itkit.core.fields import Formerly, Positional, Short, Unit, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import NonNegativeZyx, Positional, RangeDegZyx, Short, Unit, Unkeyed, VolumeExtension
+from itkit.core.params import NonNegativeZyx, RangeDegZyx, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import json_text
@@ -32,13 +33,13 @@ _ELASTIC_SPACING_MM = 50.0
 class AugParams(OutputParams):
     """Write augmented copies of image and label pairs."""
 
-    img_folder: Annotated[Path, Positional("image_folder")]
+    source: Annotated[Path, Positional("image_folder"), Formerly("img_folder")]
     """Folder of images."""
-    lbl_folder: Annotated[Path, Positional("label_folder")]
+    label_source: Annotated[Path, Positional("label_folder"), Formerly("lbl_folder")]
     """Folder of labels."""
-    out_img_folder: Annotated[Path | None, Short("-oimg")] = None
+    dest: Annotated[Path | None, Short("-oimg"), Formerly("out_img_folder")] = None
     """Folder for augmented images."""
-    out_lbl_folder: Annotated[Path | None, Short("-olbl")] = None
+    label_dest: Annotated[Path | None, Short("-olbl"), Formerly("out_lbl_folder")] = None
     """Folder for augmented labels."""
     number: Annotated[int, Short("-n"), Field(ge=1)] = 1
     """Copies of each case."""
@@ -63,9 +64,9 @@ class AugParams(OutputParams):
 
     @model_validator(mode="after")
     def _writes_something(self) -> Self:
-        if self.out_img_folder is None and self.out_lbl_folder is None:
+        if self.dest is None and self.label_dest is None:
             raise ValueError("nothing to write: give -oimg, -olbl or both")
-        if self.out_img_folder is not None and self.out_img_folder == self.out_lbl_folder:
+        if self.dest is not None and self.dest == self.label_dest:
             raise ValueError("-oimg and -olbl are the same folder; files would overwrite each other")
         if not any((*self.random_rot, *self.random_scale, *self.random_shift, *self.random_flip, *self.elastic)):
             raise ValueError(
@@ -192,19 +193,19 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
 
 def _outputs(params: AugParams) -> dict[str, Target]:
     targets = {}
-    if params.out_img_folder is not None:
-        targets[IMAGE] = Target(params.out_img_folder, params.ext, "image")
-    if params.out_lbl_folder is not None:
-        targets[LABEL] = Target(params.out_lbl_folder, params.ext, "label")
+    if params.dest is not None:
+        targets[IMAGE] = Target(params.dest, params.ext, "image")
+    if params.label_dest is not None:
+        targets[LABEL] = Target(params.label_dest, params.ext, "label")
     return targets
 
 
 def plan(params: AugParams) -> Plan:
     """List the pairs of the two folders; only what is written is read."""
-    pairs = find_pairs(params.img_folder, params.lbl_folder, recursive=params.recursive)
+    pairs = find_pairs(params.source, params.label_source, recursive=params.recursive)
     targets = _outputs(params)
     for target in targets.values():
-        require_destination(target.folder, params.img_folder, params.lbl_folder)
+        require_destination(target.folder, params.source, params.label_source)
     jobs = [
         Job(
             case,

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
 from itkit.core.errors import LayoutError
+from itkit.core.fields import Axes, Formerly, Positional, Short, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_difference
 from itkit.core.operation import (
@@ -29,7 +30,7 @@ from itkit.core.operation import (
     Record,
     Report,
 )
-from itkit.core.params import Axes, Params, Positional, Short, SizeZyx, SpacingZyx, Unkeyed
+from itkit.core.params import Params, SizeZyx, SpacingZyx
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
@@ -62,11 +63,11 @@ class CheckParams(Params):
 
     mode: Annotated[Literal["check", "delete", "copy", "symlink"], Positional()]
     """What to do: report, delete samples that break a rule, or copy or link the valid ones."""
-    sample_folder: Annotated[Path, Positional("sample_folder")]
+    source: Annotated[Path, Positional("sample_folder"), Formerly("sample_folder")]
     """Dataset (image/ and label/), or a flat folder of volumes."""
     recursive: Annotated[bool, Short("-r")] = False
     """Search sub-folders."""
-    output: Annotated[Path | None, Short("-o")] = None
+    dest: Annotated[Path | None, Short("-o"), Short("--output"), Formerly("output")] = None
     """Folder for copy and symlink."""
     min_size: SizeZyx = (-1, -1, -1)
     """Smallest allowed size; -1 ignores an axis."""
@@ -95,9 +96,9 @@ class CheckParams(Params):
             for axis, low, high in zip("ZYX", getattr(self, f"min_{name}"), getattr(self, f"max_{name}"), strict=True):
                 if -1 not in (low, high) and low > high:
                     raise ValueError(f"--min-{name} {axis} {low:g} is above --max-{name} {axis} {high:g}")
-        if self.mode in ("copy", "symlink") and self.output is None:
+        if self.mode in ("copy", "symlink") and self.dest is None:
             raise ValueError(f"{self.mode} needs a folder to write: give -o FOLDER")
-        if self.mode in ("check", "delete") and self.output is not None:
+        if self.mode in ("check", "delete") and self.dest is not None:
             raise ValueError(f"-o belongs to copy and symlink; {self.mode} writes no samples")
         if self.mode == "delete" and not self.has_rule and not self.delete_unreadable:
             raise ValueError("delete needs a rule, e.g. --min-size 32 -1 -1; without one nothing may be deleted")
@@ -117,7 +118,7 @@ def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
 
     Examples
     --------
-    >>> params = CheckParams(mode="check", sample_folder=".", min_size=(33, -1, -1), same_spacing=("Y", "X"))
+    >>> params = CheckParams(mode="check", source=".", min_size=(33, -1, -1), same_spacing=("Y", "X"))
     >>> broken_rules(Geometry((32, 64, 64), (1.0, 0.3, 0.5)), params)
     ['size Z=32 < min 33', 'spacing Y=0.300 and X=0.500 differ']
     """
@@ -188,9 +189,9 @@ def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
 
 def plan(params: CheckParams) -> Plan:
     """List samples: pairs and lone files of a dataset, or the volumes of a flat folder."""
-    folder = require_folder(params.sample_folder, "sample")
-    if params.output is not None:
-        require_destination(params.output, folder)
+    folder = require_folder(params.source, "sample")
+    if params.dest is not None:
+        require_destination(params.dest, folder)
     if is_dataset(folder):
         pairs = find_dataset(folder, recursive=params.recursive)
         files: dict[str, Mapping[str, Path]] = {**pairs.pairs}
@@ -219,7 +220,7 @@ def collect(params: CheckParams, run: Collected) -> Report:
     """Tell every nonconforming sample; ask for the table, and for what is to be deleted, copied or linked."""
     by_case = {job.case_id: job for job in run.plan.jobs}
     if params.mode == "check":
-        report = Report(_told(_bad(run)), actions=(RefreshIndex(params.sample_folder),))
+        report = Report(_told(_bad(run)), actions=(RefreshIndex(params.source),))
     elif params.mode == "delete":
         report = _deletion(params, run, by_case)
     else:
@@ -249,7 +250,7 @@ def _deletion(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -
     volumes = tuple(file.path for record in doomed for file in by_case[record.case_id].inputs.values())
     what, named = f"{len(doomed)} samples", _told(doomed)
     question = "" if params.yes else "\n".join([*named, f"Delete these {what} (image and label)?"])
-    return Report((*kept, *named), 0, actions=(Delete(volumes, params.sample_folder, what, question),))
+    return Report((*kept, *named), 0, actions=(Delete(volumes, params.source, what, question),))
 
 
 def _is_doomed(record: Record, params: CheckParams) -> bool:
@@ -261,8 +262,8 @@ def _is_doomed(record: Record, params: CheckParams) -> bool:
 
 def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
     """Ask for copies of, or links to, whole samples; name what is there already and does not conform."""
-    assert params.output is not None
-    output, bad = params.output, _bad(run)
+    assert params.dest is not None
+    output, bad = params.dest, _bad(run)
     moves = {record.case_id: _moves(by_case[record.case_id], output) for record in run.records}
     wrong = [record.case_id for record in bad if any(os.path.lexists(final) for _, final in moves[record.case_id])]
     notes = (f"{output} still holds {len(wrong)} samples that do not conform ({', '.join(wrong)})",) if wrong else ()

@@ -15,9 +15,10 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import CaseError, LayoutError, ReadError
+from itkit.core.fields import Formerly, Positional, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import OrientationCode, Positional, Unkeyed, VolumeExtension
+from itkit.core.params import OrientationCode, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
@@ -44,9 +45,9 @@ class ConvertParams(OutputParams):
 
     mode: Annotated[Literal["dicom", "format"], Positional()]
     """dicom: a tree of DICOM files, one case a series; format: volume files, the tree is kept."""
-    source_folder: Annotated[Path, Positional("source")]
+    source: Annotated[Path, Positional("source"), Formerly("source_folder")]
     """Folder to read."""
-    dest_folder: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
     ext: VolumeExtension = ".mha"
     """Format of the output files."""
@@ -95,7 +96,7 @@ def plan(params: ConvertParams) -> Plan:
     LayoutError
         When the source is missing, holds nothing usable, or two series get one name.
     """
-    source, dest = require_folder(params.source_folder), params.dest_folder
+    source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     if params.mode == "dicom":
         return _plan_dicom(params)
@@ -110,7 +111,7 @@ def _plan_dicom(params: ConvertParams) -> Plan:
     from itkit.process.dicom_cases import find_dicom_cases
 
     cases, refused = find_dicom_cases(
-        params.source_folder,
+        params.source,
         least_slices=params.least_slices,
         modalities=params.modality,
         on_irregular=params.on_irregular,
@@ -125,16 +126,16 @@ def _plan_dicom(params: ConvertParams) -> Plan:
                 f"two series get the name {name!r}: {jobs[name].inputs[IMAGE].path.parent} and "
                 f"{case.series.files[0].parent}; add {{SeriesInstanceUID}} to --name"
             )
-        targets = {IMAGE: Target(params.dest_folder / IMAGE, params.ext, "image")}
+        targets = {IMAGE: Target(params.dest / IMAGE, params.ext, "image")}
         if case.annotation is not None:
-            targets[LABEL] = Target(params.dest_folder / LABEL, params.ext, "label")
+            targets[LABEL] = Target(params.dest / LABEL, params.ext, "label")
         inputs = {IMAGE: InputFile(case.series.files[0], "file")}
         jobs[name] = Job(name, inputs, targets, details=case, stamp=stamp_of(case.files))
     notes = [f"left out: {_place(item.path, params)}: {_said(item.reason, params)}" for item in refused if item.series]
     others = sum(item.series is None for item in refused)
     if others:
         notes.append(f"{others} files belong to no series; {REPORT} names them")
-    return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest_folder, tuple(notes), refused)
+    return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest, tuple(notes), refused)
 
 
 def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome:
@@ -237,7 +238,7 @@ def _report(params: ConvertParams, run: Collected) -> str:
 
 def _place(path: Path, params: ConvertParams) -> str:
     """Return a path below the source, for the screen: it may name a patient."""
-    inside = path.relative_to(params.source_folder) if params.source_folder in path.parents else path
+    inside = path.relative_to(params.source) if params.source in path.parents else path
     return inside.as_posix()
 
 
@@ -245,7 +246,7 @@ def _said(reason: str, params: ConvertParams) -> str:
     """Return a reason; without ``--keep-ids`` paths below the source and UIDs are shortened."""
     if params.keep_ids:
         return reason
-    text = re.sub(re.escape(str(params.source_folder)) + r"[^:;,()]*/", "…/", reason)
+    text = re.sub(re.escape(str(params.source)) + r"[^:;,()]*/", "…/", reason)
     return _UID.sub("<UID>", text)
 
 

@@ -11,8 +11,9 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import LayoutError
+from itkit.core.fields import Formerly, Positional, Short, Unkeyed
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
-from itkit.core.params import Params, Positional, Short, Unkeyed, VolumeExtension
+from itkit.core.params import Params, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder
 from itkit.io.sitk_toolkit import smallest_integer
@@ -24,9 +25,9 @@ from itkit.process.plans import single_jobs
 class ExtractParams(Params):
     """Pick and renumber classes of label maps; unmapped voxels become 0."""
 
-    source_folder: Annotated[Path, Positional("source")]
+    source: Annotated[Path, Positional("source"), Formerly("source_folder")]
     """Folder of label files."""
-    dest_folder: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
     mappings: Annotated[tuple[str, ...], Positional("source:target")]
     """Classes to pick and their new numbers, e.g. 3:1 7:2; negative and large numbers are fine."""
@@ -133,7 +134,7 @@ def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome
 
 def plan(params: ExtractParams) -> Plan:
     """List the label files of the source."""
-    source, dest = require_folder(params.source_folder), params.dest_folder
+    source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     volumes = find_volumes(source, recursive=params.recursive)
     if not volumes and is_dataset(source):

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from itkit.core.fields import Formerly, Positional
 from itkit.core.files import split_extension
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import OrientationCode, Positional, VolumeExtension
+from itkit.core.params import OrientationCode, VolumeExtension
 from itkit.core.volume import Case
 from itkit.io.layouts import (
     IMAGE,
@@ -34,9 +35,9 @@ def _lower(value: Any) -> Any:
 class OrientParams(OutputParams):
     """Turn the axes of all volumes of a folder tree to given directions."""
 
-    src_dir: Annotated[Path, Positional("source")]
+    source: Annotated[Path, Positional("source"), Formerly("src_dir")]
     """Folder to read, sub-folders included; a dataset (image/ and label/) keeps its pairs together."""
-    dst_dir: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, Positional("dest"), Formerly("dst_dir")]
     """Folder to write; the tree is kept."""
     orient: Annotated[OrientationCode, Positional("orient")]
     """Directions that axes x, y, z are to point to, e.g. LPI or RAS (48 codes)."""
@@ -55,7 +56,7 @@ def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
 
 def plan(params: OrientParams) -> Plan:
     """List pairs of a dataset, and every other file of the tree as a case of its own."""
-    source, dest = require_folder(params.src_dir), params.dst_dir
+    source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     if is_dataset(source):
         pairs = find_dataset(source, recursive=True)
@@ -81,7 +82,7 @@ def _keeping(job: Job) -> Job:
 
 def _single(volumes: Mapping[str, Path], params: OrientParams) -> list[Job]:
     jobs = [
-        Job(case, {IMAGE: InputFile(path, "image")}, {IMAGE: Target(params.dst_dir, str(params.ext), "image")})
+        Job(case, {IMAGE: InputFile(path, "image")}, {IMAGE: Target(params.dest, str(params.ext), "image")})
         for case, path in volumes.items()
     ]
     return [_keeping(job) for job in jobs] if params.ext == "keep" else jobs

@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from itkit.core.boxes import PatchGrid, patch_grid
 from itkit.core.errors import CaseSkipped
+from itkit.core.fields import Formerly, Positional, Short, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import (
     Batch,
@@ -32,7 +33,7 @@ from itkit.core.operation import (
     Target,
     Written,
 )
-from itkit.core.params import Compression, OrientationCode, PatchZyx, Positional, Short, Unkeyed, VolumeExtension
+from itkit.core.params import Compression, OrientationCode, PatchZyx, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.shared_pieces import column_cuts, write_boxes
@@ -58,11 +59,11 @@ _STORE = "store"
 class PatchParams(OutputParams):
     """Cut volumes into patches; every voxel keeps its physical point."""
 
-    src_folder: Annotated[Path, Positional("source")]
+    source: Annotated[Path, Positional("source"), Formerly("src_folder")]
     """Dataset to read: image/ and label/."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
-    dst_folder: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, Positional("dest"), Formerly("dst_folder")]
     """Folder to write."""
     patch_size: PatchZyx
     """Size of a patch; one value stands for all axes."""
@@ -234,7 +235,7 @@ def plan(params: PatchParams) -> Plan:
     """List the pairs of the source and, where asked for, images without a label."""
     if params.store is not None:
         require_store(params.store)
-    source, dest = require_folder(params.src_folder), params.dst_folder
+    source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     if not is_dataset(source) and params.still_save_when_no_label and (source / IMAGE).is_dir():
         pairs = Pairs(
@@ -253,7 +254,7 @@ def plan(params: PatchParams) -> Plan:
 
 
 def _targets(case: str, params: PatchParams) -> dict[str, Target]:
-    dest = params.dst_folder
+    dest = params.dest
     if params.store is not None:
         return {_STORE: Target(dest, STORE_SUFFIX[params.store], "image")}
     if params.layout == "dataset":
@@ -269,8 +270,8 @@ def collect(params: PatchParams, run: Collected) -> Report:
     """Ask for ``crop_meta.json``: every patch of every case that stands in the destination."""
     cases = dict(sorted(run.all_records.items()))
     meta = {
-        "src_folder": os.fspath(params.src_folder),
-        "dst_folder": os.fspath(params.dst_folder),
+        "src_folder": os.fspath(params.source),
+        "dst_folder": os.fspath(params.dest),
         "patch_size": list(params.patch_size),
         "patch_stride": list(params.patch_stride),
         "anno_available": [case for case, record in cases.items() if record.facts.get("anno_available")],

@@ -12,6 +12,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
+from itkit.core.fields import Formerly, Positional, Short, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, require_one_grid
 from itkit.core.operation import (
@@ -27,7 +28,7 @@ from itkit.core.operation import (
     Target,
     Unpaired,
 )
-from itkit.core.params import Positional, Short, Unkeyed, VolumeExtension
+from itkit.core.params import VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     find_dataset,
@@ -55,9 +56,9 @@ class ResampleParams(GridParams):
 
     mode: Annotated[Literal["image", "label", "dataset"], Positional()]
     """What the source folder holds: images, labels, or image/ and label/ of one dataset."""
-    source_folder: Annotated[Path, Positional("source")]
+    source: Annotated[Path, Positional("source"), Formerly("source_folder")]
     """Folder to read."""
-    dest_folder: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
     target_folder: Path | None = None
     """Folder of reference volumes, matched by case id; each output gets its reference's grid."""
@@ -190,7 +191,7 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
 
 def plan(params: ResampleParams) -> Plan:
     """List the cases of the source, and files without a partner or reference."""
-    source, dest = require_folder(params.source_folder), params.dest_folder
+    source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     unpaired: list[Unpaired] = []
     if params.mode == "dataset":

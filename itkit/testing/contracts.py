@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 from itkit.cli.adapter import parse
 from itkit.cli.help import help_text
+from itkit.core.fields import Axes, Unit, marker
 from itkit.core.files import volume_suffix
 from itkit.core.operation import Operation
-from itkit.core.params import Axes, Unit, marker
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
 from itkit.engine.runner import RunResult, execute

@@ -14,7 +14,7 @@ from itkit.cli.help import help_text
 from itkit.cli.main import HELP_FOLDER
 from itkit.cli.umbrella import main as umbrella
 from itkit.core.errors import ParamsError
-from itkit.core.params import Axes, Unit
+from itkit.core.fields import Axes, Unit
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
 
@@ -40,7 +40,7 @@ def test_argv_and_back_is_the_identity(sp, sz, source, recursive, fill, workers,
     if set(sp) == {-1.0} and set(sz) == {-1}:
         sz = (5, -1, -1)
     operation = load("itk_resample")
-    values = {"mode": "image", "source_folder": source, "dest_folder": "out", "spacing": sp, "size": sz}
+    values = {"mode": "image", "source": source, "dest": "out", "spacing": sp, "size": sz}
     params = make_params(operation.params, {**values, "recursive": recursive, "ext": ".nii.gz"})
     options = RunOptions(workers=workers, seed=seed, existing="redo", max_memory="3GB")
     assert parse(operation, to_argv(params, options)) == (params, options)
@@ -57,7 +57,7 @@ def test_values_never_swallow_positional_arguments():
         ["image", "in", "out", "--spacing", "1", "-1", "2"],
     ):
         params, _ = parse(operation, argv)
-        assert (params.mode, str(params.source_folder), params.spacing) == ("image", "in", (1.0, -1.0, 2.0))
+        assert (params.mode, str(params.source), params.spacing) == ("image", "in", (1.0, -1.0, 2.0))
 
 
 def test_negative_mappings_are_no_options():
@@ -70,7 +70,7 @@ def test_explicit_beats_file_beats_default(tmp_path):
     config.write_text('spacing = [2, 2, 2]\n"dest-folder" = "there"\nworkers = 3\n')
     argv = ["image", "in", "--config", str(config), "--workers", "5"]
     params, options = parse(load("itk_resample"), argv)
-    assert (params.spacing, str(params.dest_folder), options.workers) == ((2.0, 2.0, 2.0), "there", 5)
+    assert (params.spacing, str(params.dest), options.workers) == ((2.0, 2.0, 2.0), "there", 5)
     config.write_text("spacin = 1")
     with pytest.raises(ParamsError, match=r"run\.toml: unknown parameter 'spacin'; did you mean 'spacing'"):
         parse(load("itk_resample"), argv)
@@ -89,12 +89,12 @@ def test_a_file_may_name_what_the_help_names_and_may_be_what_a_run_wrote(tmp_pat
     from itkit.testing import phantoms
 
     params, _ = parse(load("itk_resample"), ["--config", str(config)])
-    assert (str(params.source_folder), str(params.dest_folder)) == ("a", "b")
+    assert (str(params.source), str(params.dest)) == ("a", "b")
     phantoms.write_dataset(tmp_path / "raw", 1)
     assert command("itk_orient", "raw", "out", "RAI", "--seed", 4, cwd=tmp_path)[0] == 0
     told = tmp_path / "out" / "orient_configs.json"
     params, options = parse(load("itk_orient"), ["--config", str(told), "--ext", ".nii"])
-    assert (params.orient, params.ext, params.src_dir, options.seed) == ("RAI", ".nii", tmp_path / "raw", 4)
+    assert (params.orient, params.ext, params.source, options.seed) == ("RAI", ".nii", tmp_path / "raw", 4)
     with pytest.raises(ParamsError, match="describes a run of itk_orient, not of itk_resample"):
         parse(load("itk_resample"), ["--config", str(told)])
 

@@ -137,5 +137,5 @@ def test_a_dry_run_of_a_check_touches_nothing_whatever_is_asked_for(tmp_path):
     write_volume(phantoms.noise(Geometry((3, 4, 5), (1, 1, 1))), tmp_path / "in" / "a.mha")
     before = tree(tmp_path)
     for values in ({"mode": "check", "report": tmp_path / "r.csv"}, {"mode": "copy", "output": tmp_path / "out"}):
-        itkit.run("itk_check", sample_folder=tmp_path / "in", dry_run=True, **values)
+        itkit.run("itk_check", source=tmp_path / "in", dry_run=True, **values)
         assert tree(tmp_path) == before

@@ -22,7 +22,7 @@ def source(tmp_path):
 
 
 def orient(source, dest, **options):
-    return itkit.run("itk_orient", src_dir=source, dst_dir=dest, orient="RAI", **options)
+    return itkit.run("itk_orient", source=source, dest=dest, orient="RAI", **options)
 
 
 def test_the_next_case_is_read_while_one_is_worked_on(source, tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_worker_has_one_volume_of_a_case_in_memory_at_a_time(source):
     from itkit.engine.worker import Task, read_case
     from itkit.process.itk_orient import OPERATION
 
-    params = OPERATION.params(src_dir=source, dst_dir=source.with_name("out"), orient="RAI")
+    params = OPERATION.params(source=source, dest=source.with_name("out"), orient="RAI")
     job = OPERATION.plan(params).jobs[1]
     alone, _ = read_case(Task(OPERATION, params, job, threads=1))
     ahead, _ = read_case(Task(OPERATION, params, job, threads=2))
@@ -103,7 +103,7 @@ def test_a_label_that_breaks_off_costs_its_case_alone_after_its_image_was_done(t
     phantoms.write_dataset(root, 3)
     victim = sorted((root / "label").iterdir())[1]
     victim.write_bytes(victim.read_bytes()[:-40])
-    result = itkit.run("itk_orient", src_dir=root, dst_dir=dest, orient="RAI", mp=True, workers=2)
+    result = itkit.run("itk_orient", source=root, dest=dest, orient="RAI", mp=True, workers=2)
     assert [record.status for record in result.records] == ["done", "failed", "done"]
     assert victim.name in result.records[1].message
     for folder in ("image", "label"):

@@ -266,7 +266,7 @@ def test_events_end_with_the_summary(tmp_path):
 
 def test_python_api_takes_names_and_refuses_unknown_ones(tmp_path):
     with pytest.raises(itkit.core.errors.ParamsError, match="unknown parameter 'spacings'"):
-        itkit.run("itk_resample", mode="image", source_folder=tmp_path, dest_folder=tmp_path, spacings=(1, 1, 1))
+        itkit.run("itk_resample", mode="image", source=tmp_path, dest=tmp_path, spacings=(1, 1, 1))
 
 
 def test_time_is_not_wasted_on_finished_cases(tmp_path):

@@ -25,7 +25,7 @@ GRID = Geometry((6, 8, 8), (1.0, 1.0, 1.0))
 
 
 def aug(root, **values):
-    folders = {"img_folder": root / "raw" / "image", "lbl_folder": root / "raw" / "label"}
+    folders = {"source": root / "raw" / "image", "label_source": root / "raw" / "label"}
     return itkit.run("itk_aug", **folders, random_rot=(5, 5, 5), **values)
 
 
@@ -35,8 +35,8 @@ def statuses(result):
 
 def test_an_output_folder_that_is_new_is_written(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 2)
-    aug(tmp_path, out_img_folder=tmp_path / "a", out_lbl_folder=tmp_path / "b")
-    assert statuses(aug(tmp_path, out_img_folder=tmp_path / "a", out_lbl_folder=tmp_path / "c")) == ["done", "done"]
+    aug(tmp_path, dest=tmp_path / "a", label_dest=tmp_path / "b")
+    assert statuses(aug(tmp_path, dest=tmp_path / "a", label_dest=tmp_path / "c")) == ["done", "done"]
     assert len(list((tmp_path / "c").glob("*.mha"))) == 2
     assert len(list((tmp_path / "b").glob("*.mha"))) == 2  # of another folder: not ours to remove
 
@@ -46,10 +46,10 @@ def test_two_outputs_of_one_path_and_two_cases_of_one_id_are_refused(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "a")
     with pytest.raises(LayoutError, match="output of two volumes"):
-        aug(tmp_path, out_img_folder=tmp_path / "a", out_lbl_folder=tmp_path / "link")
+        aug(tmp_path, dest=tmp_path / "a", label_dest=tmp_path / "link")
     write_volume(phantoms.noise(GRID), tmp_path / "raw" / "case_00.mha")
     with pytest.raises(LayoutError, match="share the id 'case_00'"):
-        itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="LPI")
+        itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="LPI")
 
 
 def test_whole_files_of_any_kind_are_left_alone(tmp_path):
@@ -59,14 +59,14 @@ def test_whole_files_of_any_kind_are_left_alone(tmp_path):
         image = sitk.GetImageFromArray(array.astype(np.uint8), isVector=vector)
         sitk.WriteImage(image, str(tmp_path / "out" / "image" / f"{case}.mha"))
     before = {path: path.read_bytes() for path in (tmp_path / "out" / "image").iterdir()}
-    values = {"mode": "dataset", "source_folder": tmp_path / "raw", "dest_folder": tmp_path / "out"}
+    values = {"mode": "dataset", "source": tmp_path / "raw", "dest": tmp_path / "out"}
     assert statuses(itkit.run("itk_resample", **values, spacing=(2, 2, 2))) == ["left", "left"]
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
 def test_an_edited_data_file_is_left_alone(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 1)
-    values = {"src_dir": tmp_path / "raw", "dst_dir": tmp_path / "out", "orient": "LPI", "ext": ".mhd"}
+    values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "LPI", "ext": ".mhd"}
     itkit.run("itk_orient", **values, compression="none")
     raw = tmp_path / "out" / "image" / "case_00.raw"
     raw.write_bytes(b"\x01" * raw.stat().st_size)
@@ -76,7 +76,7 @@ def test_an_edited_data_file_is_left_alone(tmp_path):
 
 def test_patches_that_no_longer_hold_are_removed_and_unlisted(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 1)
-    values = {"src_folder": tmp_path / "raw", "dst_folder": tmp_path / "out"}
+    values = {"source": tmp_path / "raw", "dest": tmp_path / "out"}
     itkit.run("itk_patch", **values, patch_size=4, patch_stride=4)
     assert list((tmp_path / "out").rglob("*.mha"))
     assert statuses(itkit.run("itk_patch", **values, patch_size=32, patch_stride=32)) == ["skipped"]
@@ -96,14 +96,14 @@ def test_a_damaged_header_fails_by_name_alone(tmp_path, spacing, workers):
     result = itkit.run(
         "itk_resample",
         mode="image",
-        source_folder=path.parent,
-        dest_folder=tmp_path / "out",
+        source=path.parent,
+        dest=tmp_path / "out",
         spacing=(2, 2, 2),
         workers=workers,
     )
     assert statuses(result) == ["done", "failed", "done"]
     assert "b.mha" in result.records[1].message
-    checked = itkit.run("itk_check", mode="check", sample_folder=path.parent)
+    checked = itkit.run("itk_check", mode="check", source=path.parent)
     assert statuses(checked) == ["done", "nonconforming", "done"]
 
 
@@ -113,8 +113,8 @@ def test_an_absurd_spacing_is_a_named_failure(tmp_path):
         result = itkit.run(
             "itk_resample",
             mode="image",
-            source_folder=tmp_path / "in",
-            dest_folder=tmp_path / "o",
+            source=tmp_path / "in",
+            dest=tmp_path / "o",
             spacing=(spacing, 1, 1),
         )
         assert statuses(result) == ["failed"]
@@ -124,18 +124,18 @@ def test_deep_report_of_infinite_values_is_json(tmp_path):
     volume = phantoms.noise(GRID, dtype=np.float32)
     volume.array_zyx[1, 2, 3] = np.inf
     write_volume(volume, tmp_path / "in" / "a.mha")
-    itkit.run("itk_check", mode="check", sample_folder=tmp_path / "in", deep=True, report=tmp_path / "r.json")
+    itkit.run("itk_check", mode="check", source=tmp_path / "in", deep=True, report=tmp_path / "r.json")
     assert "1 infinite" in json.loads((tmp_path / "r.json").read_text())["a"]["message"]
     index = tmp_path / "in" / "series_meta.json"
     index.write_text(index.read_text().replace("[1.0, 1.0, 1.0]", "[NaN, 1.0, 1.0]"))
-    itkit.run("itk_check", mode="check", sample_folder=tmp_path / "in")
+    itkit.run("itk_check", mode="check", source=tmp_path / "in")
     assert json.loads(index.read_text())["a.mha"]["spacing"] == [1.0, 1.0, 1.0]
 
 
 def test_copy_takes_whole_samples_or_none(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 2)
     write_volume(phantoms.noise(GRID), tmp_path / "out" / "image" / "case_00.nii.gz")
-    result = itkit.run("itk_check", mode="copy", sample_folder=tmp_path / "raw", output=tmp_path / "out")
+    result = itkit.run("itk_check", mode="copy", source=tmp_path / "raw", dest=tmp_path / "out")
     assert result.exit_code == 1
     assert "copied 1 valid samples" in result.summary.lines[-1]
     assert not (tmp_path / "out" / "label" / "case_00.nii.gz").exists()
@@ -146,7 +146,7 @@ def test_strict_check_refuses_unpaired_files(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 1)
     write_volume(phantoms.noise(GRID), tmp_path / "raw" / "image" / "lone.mha")
     with pytest.raises(LayoutError, match="lone"):
-        itkit.run("itk_check", mode="check", sample_folder=tmp_path / "raw", strict=True)
+        itkit.run("itk_check", mode="check", source=tmp_path / "raw", strict=True)
 
 
 @pytest.mark.parametrize("name", ["itk_check", "itk_patch", "itk_aug"])
@@ -158,11 +158,11 @@ def test_sub_folders_are_searched_when_asked(tmp_path, name):
         (tmp_path / "raw" / part / "site" / "b.nii.gz").write_bytes(old.read_bytes())
     raw, out = tmp_path / "raw", tmp_path / "out"
     values = {
-        "itk_check": {"mode": "copy", "sample_folder": raw, "output": out},
-        "itk_patch": {"src_folder": raw, "dst_folder": out, "patch_size": 4, "patch_stride": 4, "layout": "dataset"},
+        "itk_check": {"mode": "copy", "source": raw, "dest": out},
+        "itk_patch": {"source": raw, "dest": out, "patch_size": 4, "patch_stride": 4, "layout": "dataset"},
         "itk_aug": {
-            **{"img_folder": raw / "image", "lbl_folder": raw / "label", "random_rot": (5, 5, 5)},
-            **{"out_img_folder": out / "image", "out_lbl_folder": out / "label"},
+            **{"source": raw / "image", "label_source": raw / "label", "random_rot": (5, 5, 5)},
+            **{"dest": out / "image", "label_dest": out / "label"},
         },
     }[name]
     result = itkit.run(name, **values, recursive=True)
@@ -176,12 +176,12 @@ def test_python_api_refuses_what_it_would_ignore(tmp_path):
     with pytest.raises(ParamsError, match="no command 'itk_resampl'"):
         itkit.run("itk_resampl")
     with pytest.raises(ParamsError, match="existing is given beside"):
-        itkit.run("itk_orient", options=RunOptions(), existing="redo", src_dir=tmp_path, dst_dir=tmp_path, orient="LPS")
+        itkit.run("itk_orient", options=RunOptions(), existing="redo", source=tmp_path, dest=tmp_path, orient="LPS")
     with pytest.raises(ValueError, match="LPS, RAS or LPI"):
         itkit.orient(phantoms.noise(GRID), "XXX")
     assert itkit.orient(phantoms.noise(GRID), "lpi").geometry.orientation == "LPI"
     with pytest.raises(ParamsError, match="empty path"):
-        itkit.run("itk_orient", src_dir=tmp_path, dst_dir="", orient="LPS")
+        itkit.run("itk_orient", source=tmp_path, dest="", orient="LPS")
 
 
 def test_a_missing_extra_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -190,7 +190,7 @@ def test_a_missing_extra_leaves_nothing_behind(tmp_path, monkeypatch):
     phantoms.write_dataset(tmp_path / "raw", 1)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"itkit\[dask\]"):
-        itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="LPS", executor="dask")
+        itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="LPS", executor="dask")
     assert not (tmp_path / "out").exists()
 
 
@@ -216,10 +216,10 @@ def test_a_pipe_is_a_named_failure(tmp_path, command):
 def test_complex_voxels_are_a_named_failure(tmp_path, workers):
     write_volume(phantoms.noise(Geometry((4, 5, 6), (1.0, 1.0, 1.0))), tmp_path / "raw" / "good.mha")
     sitk.WriteImage(sitk.Image([4, 5, 6], sitk.sitkComplexFloat32), str(tmp_path / "raw" / "wave.nii"))
-    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS", workers=workers)
+    result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS", workers=workers)
     assert [record.status for record in result.records] == ["done", "failed"]
     assert "complex" in result.records[1].message
-    assert itkit.run("itk_check", mode="check", sample_folder=tmp_path / "raw").exit_code == 1
+    assert itkit.run("itk_check", mode="check", source=tmp_path / "raw").exit_code == 1
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
@@ -247,7 +247,7 @@ def test_linked_folders_are_sources_of_their_own_and_loops_end(tmp_path):
     write_volume(phantoms.noise(Geometry((4, 5, 6), (1.0, 1.0, 1.0))), tmp_path / "raw" / "one" / "a.mha")
     (tmp_path / "raw" / "two").symlink_to("one")
     (tmp_path / "raw" / "one" / "loop").symlink_to("..")
-    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS")
+    result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS")
     assert [record.case_id for record in result.records] == ["one/a", "two/a"]
 
 
@@ -256,7 +256,7 @@ def test_patches_of_another_layout_are_removed(tmp_path):
     foreign = tmp_path / "out" / "case_00" / "notes.txt"
     foreign.parent.mkdir(parents=True)
     foreign.touch()
-    common = {"src_folder": tmp_path / "raw", "dst_folder": tmp_path / "out", "patch_size": 4, "patch_stride": 4}
+    common = {"source": tmp_path / "raw", "dest": tmp_path / "out", "patch_size": 4, "patch_stride": 4}
     for more, places in (
         ({}, "case_00/"),
         ({"layout": "dataset"}, ("image/", "label/")),
@@ -273,14 +273,14 @@ def test_patches_of_another_layout_are_removed(tmp_path):
 def test_large_integers_survive_a_turn_onto_their_own_grid(tmp_path):
     values = np.array([0, 2**64 - 1, 2**63, 2**53 + 1], np.uint64).reshape(1, 1, 4)
     write_volume(Volume(values, Geometry((1, 1, 4), (1.0, 1.0, 1.0))), tmp_path / "raw" / "a.mha")
-    itkit.run("itk_resample", mode="image", source_folder=tmp_path / "raw", dest_folder=tmp_path / "out", orient="RAS",
+    itkit.run("itk_resample", mode="image", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS",
               size=(1, 1, 4))  # fmt: skip
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.mha").array_zyx, values[:, :, ::-1])
 
 
 def test_tables_of_an_axis_count_as_memory(tmp_path):
     write_volume(phantoms.noise(Geometry((1, 1, 1), (1.0, 1.0, 1.0))), tmp_path / "raw" / "a.mha")
-    result = itkit.run("itk_resample", mode="image", source_folder=tmp_path / "raw", dest_folder=tmp_path / "out",
+    result = itkit.run("itk_resample", mode="image", source=tmp_path / "raw", dest=tmp_path / "out",
                        size=(1, 1, 10**8), max_memory=1 << 30)  # fmt: skip
     assert "needs about" in result.records[0].message
 
@@ -320,7 +320,7 @@ def test_what_hinders_a_move_is_named(tmp_path, monkeypatch, error, said):
         raise error
 
     monkeypatch.setattr(stage, "commit_files", refuse)
-    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS")
+    result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS")
     assert result.records[0].message == f"case_00: can't be moved into place {said}"
 
 
@@ -413,7 +413,7 @@ def test_grids_of_impossible_numbers_are_refused(values):
 
 def test_an_index_is_made_anew_where_every_case_is_left_alone(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 1)
-    common = {"src_dir": tmp_path / "raw", "dst_dir": tmp_path / "out", "orient": "RAS"}
+    common = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
     assert itkit.run("itk_orient", **common).exit_code == 0
     (tmp_path / "out" / ".itkit" / "manifest.jsonl").unlink()
     index = tmp_path / "out" / "series_meta.json"
@@ -428,5 +428,5 @@ def test_a_file_that_is_no_volume_is_named_before_it_is_replaced(tmp_path):
     path = tmp_path / "out" / "image" / "case_00.mha"
     path.parent.mkdir(parents=True)
     path.write_text("notes")
-    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS")
+    result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS")
     assert result.records[0].warnings == ("case_00.mha was no whole file and is made again",)

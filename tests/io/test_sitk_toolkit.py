@@ -76,7 +76,7 @@ def test_sform_wins_over_a_qform_that_disagrees_and_the_run_warns(tmp_path):
     (tmp_path / "in").mkdir()
     nib.save(image, tmp_path / "in" / "a.nii.gz")
     assert read_volume(tmp_path / "in" / "a.nii.gz").geometry.origin_xyz == (0.0, 0.0, 0.0)
-    result = itkit.run("itk_orient", src_dir=tmp_path / "in", dst_dir=tmp_path / "out", orient="LPS")
+    result = itkit.run("itk_orient", source=tmp_path / "in", dest=tmp_path / "out", orient="LPS")
     assert any("qform" in warning for warning in result.records[0].warnings)
 
 

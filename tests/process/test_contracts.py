@@ -9,7 +9,7 @@ class TestResample(OperationContract):
     changed = {"spacing": (2.0, 2.0, 2.0)}
 
     def values(self, source, dest):
-        return {"mode": "dataset", "source_folder": source, "dest_folder": dest, "spacing": (1.5, 1.0, 1.0)}
+        return {"mode": "dataset", "source": source, "dest": dest, "spacing": (1.5, 1.0, 1.0)}
 
 
 class TestOrient(OperationContract):
@@ -17,7 +17,7 @@ class TestOrient(OperationContract):
     changed = {"orient": "SRA"}
 
     def values(self, source, dest):
-        return {"src_dir": source, "dst_dir": dest, "orient": "LPI"}
+        return {"source": source, "dest": dest, "orient": "LPI"}
 
 
 class TestPatch(OperationContract):
@@ -26,8 +26,8 @@ class TestPatch(OperationContract):
 
     def values(self, source, dest):
         return {
-            "src_folder": source,
-            "dst_folder": dest,
+            "source": source,
+            "dest": dest,
             "patch_size": (4, 6, 5),
             "patch_stride": (4, 4, 4),
             "keep_empty_label_prob": 0.5,
@@ -40,10 +40,10 @@ class TestAug(OperationContract):
 
     def values(self, source, dest):
         return {
-            "img_folder": source / "image",
-            "lbl_folder": source / "label",
-            "out_img_folder": dest / "image",
-            "out_lbl_folder": dest / "label",
+            "source": source / "image",
+            "label_source": source / "label",
+            "dest": dest / "image",
+            "label_dest": dest / "label",
             "number": 2,
             "random_rot": (15.0, 5.0, 5.0),
         }
@@ -54,7 +54,7 @@ class TestExtract(OperationContract):
     changed = {"mappings": ("1:2",)}
 
     def values(self, source, dest):
-        return {"source_folder": source / "label", "dest_folder": dest, "mappings": ("3:1", "1:300")}
+        return {"source": source / "label", "dest": dest, "mappings": ("3:1", "1:300")}
 
 
 def test_no_command_is_forgotten():

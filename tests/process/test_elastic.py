@@ -25,7 +25,7 @@ AFFINE = {
     "random_shift": (3.0, 0.0, 2.0),
     "random_flip": (0.0, 0.5, 0.0),
 }
-FOLDERS = {"img_folder": "i", "lbl_folder": "l", "out_img_folder": "o"}
+FOLDERS = {"source": "i", "label_source": "l", "dest": "o"}
 
 
 def drawn(grid, copy=0, **values):
@@ -82,10 +82,10 @@ def test_meta_replays_every_copy_with_simpleitk_alone(tmp_path, name):
     image, label = read_volume(tmp_path / "i" / "a.nii.gz"), read_volume(tmp_path / "l" / "a.nrrd", "label")
     itkit.run(
         "itk_aug",
-        img_folder=tmp_path / "i",
-        lbl_folder=tmp_path / "l",
-        out_img_folder=tmp_path / "oi",
-        out_lbl_folder=tmp_path / "ol",
+        source=tmp_path / "i",
+        label_source=tmp_path / "l",
+        dest=tmp_path / "oi",
+        label_dest=tmp_path / "ol",
         number=2,
         fill=-1234,
         **AFFINE,
@@ -168,10 +168,10 @@ def test_same_files_with_one_and_two_workers_and_with_more_copies(tmp_path):
     def run(out, **values):
         itkit.run(
             "itk_aug",
-            img_folder=tmp_path / "raw" / "image",
-            lbl_folder=tmp_path / "raw" / "label",
-            out_img_folder=tmp_path / out / "image",
-            out_lbl_folder=tmp_path / out / "label",
+            source=tmp_path / "raw" / "image",
+            label_source=tmp_path / "raw" / "label",
+            dest=tmp_path / out / "image",
+            label_dest=tmp_path / out / "label",
             **ELASTIC,
             **values,
         )

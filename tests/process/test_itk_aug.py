@@ -32,10 +32,10 @@ def test_meta_replays_every_copy(tmp_path, name):
     image, label = read_volume(tmp_path / "i" / "a.nii.gz"), read_volume(tmp_path / "l" / "a.nrrd", "label")
     itkit.run(
         "itk_aug",
-        img_folder=tmp_path / "i",
-        lbl_folder=tmp_path / "l",
-        out_img_folder=tmp_path / "oi",
-        out_lbl_folder=tmp_path / "ol",
+        source=tmp_path / "i",
+        label_source=tmp_path / "l",
+        dest=tmp_path / "oi",
+        label_dest=tmp_path / "ol",
         number=3,
         random_rot=(20.5, 7, 0),
         random_scale=(0.1, 0.2, 0.0),
@@ -85,9 +85,9 @@ def test_same_files_with_one_and_two_workers_and_with_more_copies(tmp_path):
     def run(out, **values):
         itkit.run(
             "itk_aug",
-            img_folder=tmp_path / "raw" / "image",
-            lbl_folder=tmp_path / "raw" / "label",
-            out_img_folder=tmp_path / out,
+            source=tmp_path / "raw" / "image",
+            label_source=tmp_path / "raw" / "label",
+            dest=tmp_path / out,
             random_rot=(15, 15, 15),
             seed=5,
             **values,
@@ -104,8 +104,8 @@ def test_only_one_output_and_originals_beside_it(tmp_path):
     write_volume(phantoms.noise(grid), tmp_path / "i" / "a.mha")
     write_volume(phantoms.l_shape(grid), tmp_path / "l" / "a.mha")
     write_volume(phantoms.noise(grid), tmp_path / "o" / "a.mha")
-    values = {"img_folder": tmp_path / "i", "lbl_folder": tmp_path / "l", "random_rot": (5, 5, 5)}
-    result = itkit.run("itk_aug", out_lbl_folder=tmp_path / "o", **values)
+    values = {"source": tmp_path / "i", "label_source": tmp_path / "l", "random_rot": (5, 5, 5)}
+    result = itkit.run("itk_aug", label_dest=tmp_path / "o", **values)
     assert result.summary.counts["done"] == 1
     assert {p.name for p in (tmp_path / "o").glob("*.mha")} == {"a.mha", "a_0.mha"}
     with pytest.raises(ParamsError, match="give -oimg, -olbl or both"):

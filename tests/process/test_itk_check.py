@@ -22,7 +22,7 @@ def write_pair(root, case, grid=GRID, suffix=".nii.gz", label_grid=None):
 
 
 def check(root, **values):
-    return itkit.run("itk_check", **{"mode": "check", "sample_folder": root, **values})
+    return itkit.run("itk_check", **{"mode": "check", "source": root, **values})
 
 
 def test_prints_every_reason_of_every_sample(tmp_path):
@@ -175,10 +175,10 @@ def test_existing_files_are_replaced_or_refuse_the_run_when_asked(tmp_path, mode
     foreign = out / "image" / "b.nii.gz"
     foreign.parent.mkdir(parents=True)
     foreign.write_text("mine")
-    refused = check(root, mode=mode, output=out, existing="error")
+    refused = check(root, mode=mode, dest=out, existing="error")
     assert (refused.exit_code, names(out)) == (2, ["image/b.nii.gz"])
     assert f"1 outputs exist already, the first is {foreign}" in refused.summary.lines[-1]
-    assert check(root, mode=mode, output=out, existing="redo").exit_code == 0
+    assert check(root, mode=mode, dest=out, existing="redo").exit_code == 0
     assert names(out) == ["image/a.nii.gz", "image/b.nii.gz", "label/a.mha", "label/b.mha"]
     assert foreign.read_bytes() == (root / "image" / "b.nii.gz").read_bytes()
     assert foreign.is_symlink() == (mode == "symlink")
@@ -191,7 +191,7 @@ def test_copy_and_link_valid_pairs_repeatably(tmp_path, mode, monkeypatch):
     write_pair(root, "bad", label_grid=Geometry((3, 3, 3), (1, 1, 1)))
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        result = check("raw", mode=mode, output="elsewhere/out")
+        result = check("raw", mode=mode, dest="elsewhere/out")
         assert result.exit_code == 0
         assert names(tmp_path / "elsewhere" / "out") == ["image/a b.mhd", "image/a b.zraw", "label/a b.mha"]
     monkeypatch.chdir("/")
@@ -210,7 +210,7 @@ def test_copy_never_overwrites_another_file(tmp_path):
     foreign = tmp_path / "out" / "image" / "a.nii.gz"
     foreign.parent.mkdir(parents=True)
     foreign.write_text("mine")
-    result = check(tmp_path / "raw", mode="copy", output=tmp_path / "out")
+    result = check(tmp_path / "raw", mode="copy", dest=tmp_path / "out")
     assert result.exit_code == 1
     assert "left alone" in result.summary.lines[0]
     assert foreign.read_text() == "mine"
@@ -261,10 +261,10 @@ def test_half_a_copy_is_made_again_and_what_no_longer_conforms_is_named(tmp_path
     raw, out = tmp_path / "raw", tmp_path / "out"
     write_pair(raw, "small", Geometry((4, 8, 8), (1.0, 1.0, 1.0)))
     write_pair(raw, "large", Geometry((9, 8, 8), (1.0, 1.0, 1.0)))
-    check(raw, mode="copy", output=out)
+    check(raw, mode="copy", dest=out)
     half = out / "image" / "large.nii.gz"
     half.write_bytes(half.read_bytes()[:-9])
-    result = check(raw, mode="copy", output=out, min_size=(5, -1, -1))
+    result = check(raw, mode="copy", dest=out, min_size=(5, -1, -1))
     assert result.exit_code == 0
     assert half.read_bytes() == (raw / "image" / "large.nii.gz").read_bytes()
     assert f"{out} still holds 1 samples that do not conform (small)" in result.summary.lines

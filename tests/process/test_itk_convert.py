@@ -46,7 +46,7 @@ def dicom(tmp_path):
 
 
 def convert(source, dest, mode="dicom", **options):
-    return run("itk_convert", mode=mode, source_folder=source, dest_folder=dest, **options)
+    return run("itk_convert", mode=mode, source=source, dest=dest, **options)
 
 
 def report(dest):

@@ -45,9 +45,7 @@ def test_mapping(values, mapping, keep_rest, dtype):
 def test_files_and_meta(tmp_path):
     write_volume(label_of([0, 3, 3, 7, 9]), tmp_path / "in" / "a b.nii.gz")
     write_volume(label_of([0, 3], np.float32), tmp_path / "in" / "float.nrrd")
-    result = itkit.run(
-        "itk_extract", source_folder=tmp_path / "in", dest_folder=tmp_path / "out", mappings=("3:1", "7:300", "42:5")
-    )
+    result = itkit.run("itk_extract", source=tmp_path / "in", dest=tmp_path / "out", mappings=("3:1", "7:300", "42:5"))
     assert result.exit_code == 0
     assert result.summary.lines == ("warning: source class 42 was found in no file",)
     new = read_volume(tmp_path / "out" / "a b.mha", "label")
@@ -74,7 +72,7 @@ def test_files_and_meta(tmp_path):
 )
 def test_unclear_mappings_are_refused(tmp_path, mappings, message):
     with pytest.raises(ParamsError, match=message):
-        itkit.run("itk_extract", source_folder=tmp_path, dest_folder=tmp_path / "o", mappings=mappings)
+        itkit.run("itk_extract", source=tmp_path, dest=tmp_path / "o", mappings=mappings)
 
 
 def test_merge_joins_classes():
@@ -85,7 +83,7 @@ def test_merge_joins_classes():
 def test_non_integral_labels_fail_by_name(tmp_path):
     write_volume(Volume(np.full((2, 3, 4), 0.5, np.float32), GRID), tmp_path / "in" / "soft.nii")
     write_volume(label_of([0, 1]), tmp_path / "in" / "good.nii")
-    result = itkit.run("itk_extract", source_folder=tmp_path / "in", dest_folder=tmp_path / "out", mappings=("1:1",))
+    result = itkit.run("itk_extract", source=tmp_path / "in", dest=tmp_path / "out", mappings=("1:1",))
     assert result.exit_code == 1
     assert {r.case_id: r.status for r in result.records} == {"soft": "failed", "good": "done"}
     assert "soft.nii: a label map must hold integers" in result.records[1].message

@@ -68,7 +68,7 @@ def test_tree_is_kept_and_pairs_stay_together(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 2)
     write_volume(phantoms.noise(phantoms.GRIDS["plain"]), tmp_path / "raw" / "extra" / "deep" / "x.nrrd")
     (tmp_path / "raw" / "image" / "case_00.nii.gz").write_bytes(b"")
-    result = itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="lpi")
+    result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="lpi")
     statuses = {record.case_id: record.status for record in result.records}
     assert statuses == {"case_00": "failed", "case_01": "done", "extra/deep/x": "done"}
     written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mha"))
@@ -80,6 +80,6 @@ def test_ext_keep_keeps_each_format(tmp_path):
     grid = phantoms.GRIDS["flipped"]
     for name in ("a.nii", "b.MHD", "c.nrrd"):
         write_volume(phantoms.noise(grid), tmp_path / "raw" / name)
-    itkit.run("itk_orient", src_dir=tmp_path / "raw", dst_dir=tmp_path / "out", orient="RAS", ext="keep")
+    itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS", ext="keep")
     names = sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
     assert names == ["a.nii", "b.mhd", "b.zraw", "c.nrrd", "orient_configs.json", "series_meta.json"]

@@ -22,7 +22,7 @@ def write_pair(root, case, image, label):
 
 def run(root, out, **values):
     values = {"patch_size": (4, 6, 5), "patch_stride": (3, 4, 4), **values}
-    return itkit.run("itk_patch", src_folder=root, dst_folder=out, **values)
+    return itkit.run("itk_patch", source=root, dest=out, **values)
 
 
 def test_starts_end_at_the_volume():

@@ -151,7 +151,7 @@ def test_antialias_keeps_the_mean_of_fine_noise():
 def test_dataset_mode_writes_pairs_and_describes_them(tmp_path):
     ids = phantoms.write_dataset(tmp_path / "raw", 4)
     result = itkit.run(
-        "itk_resample", mode="dataset", source_folder=tmp_path / "raw", dest_folder=tmp_path / "out", spacing=(1, 1, 1)
+        "itk_resample", mode="dataset", source=tmp_path / "raw", dest=tmp_path / "out", spacing=(1, 1, 1)
     )
     assert (result.exit_code, [record.case_id for record in result.records]) == (0, ids)
     meta = json.loads((tmp_path / "out" / "series_meta.json").read_text())
@@ -175,8 +175,8 @@ def test_target_folder_matches_by_case_whatever_the_extension(tmp_path):
     result = itkit.run(
         "itk_resample",
         mode="image",
-        source_folder=tmp_path / "raw",
-        dest_folder=tmp_path / "out",
+        source=tmp_path / "raw",
+        dest=tmp_path / "out",
         target_folder=tmp_path / "reference",
     )
     assert result.summary.unpaired == ("b",)
@@ -198,4 +198,4 @@ def test_target_folder_matches_by_case_whatever_the_extension(tmp_path):
 )
 def test_contradictions_are_refused(tmp_path, values, message):
     with pytest.raises(ParamsError, match=message.replace("(", r"\(")):
-        itkit.run("itk_resample", mode="image", source_folder=tmp_path, dest_folder=tmp_path / "o", **values)
+        itkit.run("itk_resample", mode="image", source=tmp_path, dest=tmp_path / "o", **values)

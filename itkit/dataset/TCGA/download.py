@@ -17,9 +17,10 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import CaseSkipped, DownloadError, LayoutError, ReadError
+from itkit.core.fields import Positional, Unit
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Collected, Context, Job, Operation, Outcome, Plan, Report
-from itkit.core.params import Params, Positional, Unit
+from itkit.core.params import Params
 from itkit.core.volume import Case
 from itkit.dataset.TCGA.nbia import PUBLIC, Server, read_manifest, unpack
 from itkit.dataset.TCGA.series import METADATA

@@ -8,13 +8,8 @@ from typing import Annotated
 from pydantic import model_validator
 from typing_extensions import Self
 
-from itkit.core.params import (
-    ChannelLayout,
-    OverlapRule,
-    Positional,
-    Unkeyed,
-    VolumeExtension,
-)
+from itkit.core.fields import Positional, Unkeyed
+from itkit.core.params import ChannelLayout, OverlapRule, VolumeExtension
 from itkit.process.common import GridParams
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from itkit.core.errors import LayoutError
+from itkit.core.fields import Positional
 from itkit.core.files import DATASET_META
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import Positional, VolumeExtension
+from itkit.core.params import VolumeExtension
 from itkit.core.volume import Case
 from itkit.dataset.folder import DatasetFolder
 from itkit.io.sitk_toolkit import read_volume

@@ -71,10 +71,10 @@ def test_a_full_disk_is_an_os_error(tmp_path):
 @pytest.mark.parametrize("codecs", ["itk", "isal"])
 def test_patches_hold_the_same_with_and_without_the_fast_path(tmp_path, monkeypatch, codecs):
     phantoms.write_dataset(tmp_path / "in", 1)
-    values = {"src_folder": tmp_path / "in", "patch_size": (4, 5, 6), "patch_stride": (2, 3, 3)}
-    fast = itkit.run("itk_patch", dst_folder=tmp_path / "fast", **values)
+    values = {"source": tmp_path / "in", "patch_size": (4, 5, 6), "patch_stride": (2, 3, 3)}
+    fast = itkit.run("itk_patch", dest=tmp_path / "fast", **values)
     monkeypatch.setenv("ITKIT_CODECS", codecs)
-    plain = itkit.run("itk_patch", dst_folder=tmp_path / "plain", **values)
+    plain = itkit.run("itk_patch", dest=tmp_path / "plain", **values)
     monkeypatch.delenv("ITKIT_CODECS")
     assert fast.records[0].facts == plain.records[0].facts
     names = sorted(path.relative_to(tmp_path / "fast") for path in (tmp_path / "fast").rglob("*.mha"))

@@ -109,7 +109,7 @@ def test_volumes_of_two_grids_and_boxes_outside_are_refused(tmp_path, path):
 @pytest.mark.parametrize("kind", sorted(STORE_SUFFIX))
 def test_patch_writes_one_store_a_case_and_lists_its_patches(tmp_path, kind):
     phantoms.write_dataset(tmp_path / "in", 2)
-    values = {"src_folder": tmp_path / "in", "dst_folder": tmp_path / "out", "patch_size": (4, 5, 6), "store": kind}
+    values = {"source": tmp_path / "in", "dest": tmp_path / "out", "patch_size": (4, 5, 6), "store": kind}
     result = itkit.run("itk_patch", **values, patch_stride=(2, 3, 3))
     assert result.exit_code == 0
     meta = (tmp_path / "out" / "crop_meta.json").read_text()

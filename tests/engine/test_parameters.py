@@ -1,0 +1,83 @@
+"""Names of parameters: one vocabulary, former names that still count, wrong ones named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import itkit
+from itkit.catalogue import CATALOGUE, load
+from itkit.cli.adapter import parse
+from itkit.core.errors import ParamsError
+from itkit.core.fields import former_names
+from itkit.dataset.convert.params import ConvertDatasetParams
+from itkit.engine.options import RunOptions
+from itkit.engine.parameters import make_params
+from itkit.testing import phantoms
+
+WRITTEN_BEFORE = json.loads(Path(__file__).with_name("content_keys.json").read_text())
+"""Parameters under their former names, and the keys that destinations of that time hold (made by commit 3667ee6)."""
+
+
+def model_of(name):
+    return load(name).params if name in CATALOGUE else ConvertDatasetParams
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_command_reads_source_and_writes_dest(name):
+    assert {"source", "dest"} <= model_of(name).model_fields.keys()
+
+
+@pytest.mark.parametrize(("name", "values", "key"), WRITTEN_BEFORE)
+def test_a_renamed_parameter_keeps_the_key_of_what_was_made(name, values, key):
+    model = model_of(name)
+    assert make_params(model, values).content_key(operation=name) == key
+    former = former_names(model.model_fields)
+    present = {former.get(old, old): value for old, value in values.items()}
+    params = make_params(model, present)
+    assert params.content_key(operation=name) == key
+    assert params == model(**values) == model.model_validate_json(json.dumps(values))
+    assert params.content_key(operation=name, seed=1) != key
+
+
+def test_former_names_count_in_python_and_config_files_and_their_options_too(tmp_path, command):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    folders = {"img_folder": tmp_path / "raw" / "image", "lbl_folder": tmp_path / "raw" / "label"}
+    itkit.run("itk_aug", **folders, out_img_folder=tmp_path / "a", random_rot=(1, 2, 3))
+    said = json.loads((tmp_path / "a" / ".itkit" / "run.json").read_text())["params"]
+    assert (said["source"], said["dest"]) == (str(folders["img_folder"]), str(tmp_path / "a"))
+    argv = ["raw/image", "raw/label", "--random-rot", "1", "2", "3"]
+    assert command("itk_aug", *argv, "--out-img-folder", "b", cwd=tmp_path)[0] == 0
+    assert command("itk_aug", *argv, "-oimg", "c", cwd=tmp_path)[0] == 0
+    (tmp_path / "d.toml").write_text('out-img-folder = "d"\nimg_folder = "raw/image"\nlabel_source = "raw/label"\n')
+    assert command("itk_aug", *argv[2:], "--config", "d.toml", cwd=tmp_path)[0] == 0
+    made = [sorted((tmp_path / folder).glob("*.mha")) for folder in "abcd"]
+    assert made[0]
+    assert len({tuple(path.read_bytes() for path in paths) for paths in made}) == 1
+    for option in ("-o", "--output", "--dest"):
+        params, _ = parse(load("itk_check"), ["copy", "raw", option, "out"])
+        assert params.dest == Path("out")
+
+
+def test_a_parameter_under_two_names_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match="'source' is given twice: 'src_dir' is its former name"):
+        itkit.run("itk_orient", src_dir="a", source="b", dest="c", orient="LPI")
+    (tmp_path / "twice.toml").write_text('src_dir = "a"\nsource = "b"\n')
+    with pytest.raises(ParamsError, match="source: given twice"):
+        parse(load("itk_orient"), ["--config", str(tmp_path / "twice.toml")])
+
+
+def test_what_an_older_version_wrote_is_run_again(tmp_path, command):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    params = {"src_dir": str(tmp_path / "raw"), "dst_dir": str(tmp_path / "out"), "orient": "RAI", "ext": ".nii"}
+    (tmp_path / "run.json").write_text(json.dumps({"operation": "itk_orient", "params": params, "options": {}}))
+    code, _, stderr = command("itkit", "rerun", "run.json", cwd=tmp_path)
+    assert code == 0, stderr
+    assert list((tmp_path / "out" / "image").glob("*.nii"))
+
+
+def test_an_unknown_name_is_answered_with_those_there_are():
+    with pytest.raises(ParamsError, match=r"unknown parameter 'sources'; did you mean 'source'\? \(there are .*dest"):
+        itkit.run("itk_orient", sources="a", dest="b", orient="LPI")
+    with pytest.raises(ParamsError, match=r"unknown parameter 'worker'; did you mean 'workers'\? \(there are mp, "):
+        make_params(RunOptions, {"worker": 2})
