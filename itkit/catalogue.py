@@ -1,32 +1,211 @@
-"""Every command, as text: the help of one imports one."""
+"""Every operation by name, as text: commands, converters of datasets, and what other packages register.
+
+A line here is all that an operation needs to be found by the command line, Python, completion, help, reference and
+`itkit rerun`. Nothing is imported before it is used: the help of one command imports no other.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from itkit.core.errors import ItkitError, ParamsError, PluginError
+from itkit.core.plugins import Plugin, find_plugins, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from itkit.core.operation import Operation
 
-CATALOGUE = {
-    "itk_check": ("itkit.process.itk_check:OPERATION", "find samples that do not conform; delete, copy or link"),
-    "itk_resample": ("itkit.process.itk_resample:OPERATION", "new spacing, size or reference grid; the extent is kept"),
-    "itk_orient": ("itkit.process.itk_orient:OPERATION", "turn axes to given directions, exactly"),
-    "itk_patch": ("itkit.process.itk_patch:OPERATION", "cut overlapping patches that keep their physical place"),
-    "itk_aug": ("itkit.process.itk_aug:OPERATION", "augmented copies by random affine and elastic transforms"),
-    "itk_extract": ("itkit.process.itk_extract:OPERATION", "pick and renumber classes of label maps"),
-    "itk_convert": ("itkit.process.itk_convert:OPERATION", "DICOM trees to datasets; volume files to other formats"),
+
+class Entry(NamedTuple):
+    """Where an operation is and what it is called.
+
+    Attributes
+    ----------
+    path
+        ``"module:attribute"`` of the operation.
+    summary
+        What it does, in a few words.
+    group
+        What it belongs to: ``process``, ``convert``, ``export``, ``download`` or ``plug-in``.
+    function
+        Its function in Python, ``itkit.<function>``; by default its name.
+    extra
+        Extra of this package that it needs, at least for some inputs.
+    maker
+        ``"module:attribute"`` of the function that makes the operation of what ``path`` names; by default it is one.
+    package
+        The package that registers it and its version; empty for ours.
+    """
+
+    path: str
+    summary: str
+    group: str
+    function: str = ""
+    extra: str = ""
+    maker: str = ""
+    package: str = ""
+
+
+def _process(module: str, summary: str, function: str, extra: str = "") -> Entry:
+    return Entry(f"itkit.process.{module}:OPERATION", summary, "process", function, extra)
+
+
+def _convert(module: str, summary: str, extra: str = "") -> Entry:
+    return Entry(f"itkit.dataset.{module}:OPERATION", summary, "convert", "", extra)
+
+
+CATALOGUE: Mapping[str, Entry] = {
+    "itk_check": _process("itk_check", "find samples that do not conform; delete, copy or link", "check_dataset"),
+    "itk_resample": _process(
+        "itk_resample", "new spacing, size or reference grid; the extent is kept", "resample_dataset"
+    ),
+    "itk_orient": _process("itk_orient", "turn axes to given directions, exactly", "orient_dataset"),
+    "itk_patch": _process("itk_patch", "cut overlapping patches that keep their physical place", "patch_dataset"),
+    "itk_aug": _process("itk_aug", "augmented copies by random affine and elastic transforms", "augment_dataset"),
+    "itk_extract": _process("itk_extract", "pick and renumber classes of label maps", "extract_labels"),
+    "itk_convert": _process(
+        "itk_convert", "DICOM trees to datasets; volume files to other formats", "convert_files", "dicom"
+    ),
+    "convert_abdomenct1k": _convert("AbdomenCT_1K.convert_nii_mha", "AbdomenCT-1K: abdominal CT, 4 organs"),
+    "convert_amos22": _convert("AMOS22.convert_nii_mha", "AMOS 2022: abdominal CT and MR, 15 classes"),
+    "convert_brats2024": _convert("BraTs2024.convert_nii_mha", "BraTS 2024: brain MR, 4 sequences; five tasks"),
+    "convert_btcv": _convert("BTCV.convert_nii_mha", "BTCV: abdominal CT, 13 organs"),
+    "convert_ct_org": _convert("CT_ORG.convert_nii_mha", "CT-ORG: CT, 6 organs"),
+    "convert_ctspine1k": _convert("CTSpine1K.convert_nii_mha", "CTSpine1K: spine CT, 25 vertebrae"),
+    "convert_flare22": _convert("FLARE_2022.convert_nii_mha", "FLARE 2022: abdominal CT, 13 organs"),
+    "convert_flare23": _convert(
+        "FLARE_2023.convert_nii_mha", "FLARE 2023: abdominal CT, 13 organs and tumours, partial labels"
+    ),
+    "convert_imagetbad": _convert("ImageTBAD.convert_nii_mha", "ImageTBAD: CT angiography of aortic dissection"),
+    "convert_kits23": _convert("KiTS23.convert_nii_mha", "KiTS23: CT, kidney, tumour, cyst"),
+    "convert_lits": _convert("LiTS.convert_nii_mha", "LiTS 2017: CT, liver and tumour"),
+    "convert_luna16": _convert("LUNA16.convert_mhd_mha", "LUNA16: chest CT, lungs; nodules as points"),
+    "convert_msd": _convert("MSD.convert_nii_mha", "Medical Segmentation Decathlon: any of its ten tasks"),
+    "convert_nnunet": _convert("nnUNet.convert_nii_mha", "nnU-Net v2 raw data"),
+    "convert_sa_med2d_20m": _convert("SA_Med2D.convert_png_mha", "SA-Med2D-20M: 2-D slices of many datasets"),
+    "convert_tcga": _convert("TCGA.convert_dcm_mha", "TCIA collections: DICOM with SEG and RTSTRUCT", "dicom"),
+    "convert_totalsegmentator": _convert(
+        "Totalsegmentator.convert_nii_mha", "TotalSegmentator: whole-body CT and MR; four releases"
+    ),
+    "convert_word": _convert("WORD.convert_nii_mha", "WORD: abdominal CT, 16 organs"),
+    "convert_to_nnunet": Entry(
+        "itkit.dataset.nnUNet.export_nnunet:OPERATION", "the converted layout as nnU-Net v2 raw data", "export"
+    ),
+    "tcia_download": Entry(
+        "itkit.dataset.TCGA.download:OPERATION",
+        "series of The Cancer Imaging Archive, by collection, manifest or UID",
+        "download",
+        "download_tcia",
+    ),
 }
+"""Our own operations, in the order in which lists show them."""
+
+ALIASES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "convert_brats2024_menrt": ("convert_brats2024", {"variant": "menrt"}),
+    "convert_brats2024_ped": ("convert_brats2024", {"variant": "ped"}),
+    "convert_totalsegmentator_mri_v1": ("convert_totalsegmentator", {"variant": "mri_v1"}),
+    "convert_totalsegmentator_mri_v2": ("convert_totalsegmentator", {"variant": "mri_v2"}),
+    "convert_totalsegmentator_v1": ("convert_totalsegmentator", {"variant": "v1"}),
+    "convert_totalsegmentator_v2": ("convert_totalsegmentator", {"variant": "v2"}),
+}
+"""Other names: the operation, and the parameters that the name implies."""
+
+_PLUGIN_GROUPS = {
+    "itkit.operations": ("", ""),
+    "itkit.datasets": ("convert_", "itkit.dataset.convert.engine:dataset_operation"),
+}
+"""Entry-point groups: what is put before the name, and what makes an operation of the value."""
 
 
-def load(name: str) -> Operation[Any]:
-    """Import a command's operation.
+def named(group: str) -> list[str]:
+    """Return the names of our own operations of a group.
+
+    Examples
+    --------
+    >>> named("process")[:2]
+    ['itk_check', 'itk_resample']
+    """
+    return [name for name, entry in CATALOGUE.items() if entry.group == group]
+
+
+def registered() -> dict[str, Entry]:
+    """Return the operations that other packages register; none is imported."""
+    return _registered()[0]
+
+
+def _registered() -> tuple[dict[str, Entry], tuple[str, ...]]:
+    entries: dict[str, Entry] = {}
+    refused: list[str] = []
+    for group, (prefix, maker) in _PLUGIN_GROUPS.items():
+        taken = {name.removeprefix(prefix) for name in (*CATALOGUE, *ALIASES, *entries) if name.startswith(prefix)}
+        found = find_plugins(group, taken)
+        refused += found.refused
+        for name, plugin in found.by_name.items():
+            entries[prefix + name] = Entry(plugin.path, "", "plug-in", maker=maker, package=plugin.package)
+    return entries, tuple(refused)
+
+
+def find(name: str) -> Entry:
+    """Return the entry of an operation, of ours or of another package's; other packages are asked last.
 
     Raises
     ------
-    KeyError
-        When there is no such command.
+    ParamsError
+        When there is no such operation.
     """
-    module, _, attribute = CATALOGUE[name][0].partition(":")
-    operation: Operation[Any] = getattr(import_module(module), attribute)
+    target = ALIASES[name][0] if name in ALIASES else name
+    entry = CATALOGUE.get(target) or registered().get(target)
+    if entry is None:
+        from itkit.core.text import did_you_mean
+
+        hint = did_you_mean(name, [*CATALOGUE, *ALIASES, *registered()])
+        raise ParamsError(f"no operation {name!r}{hint} (itkit list shows all)")
+    return entry
+
+
+def load(name: str) -> Operation[Any]:
+    """Import an operation.
+
+    Raises
+    ------
+    ParamsError
+        When there is no such operation.
+    PluginError
+        When another package registers it, but it can't be used.
+    """
+    entry = find(name)
+    if entry.package:
+        return _load_registered(name, entry)[0]
+    operation: Operation[Any] = resolve(entry.path)
     return operation
+
+
+def _load_registered(name: str, entry: Entry) -> tuple[Operation[Any], str]:
+    """Import another package's operation and what it does in a few words."""
+    from itkit.core.operation import Operation
+
+    value = Plugin(name, entry.path, entry.package).load()
+    try:
+        operation = resolve(entry.maker)(value) if entry.maker else value
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{entry.package}: {entry.path} can't become an operation ({reason})") from error
+    if not isinstance(operation, Operation):
+        raise PluginError(f"{entry.package}: {entry.path} is a {type(value).__name__}; expected an Operation")
+    if operation.name != name:
+        raise PluginError(f"{entry.package}: the entry point of {name!r} names the operation {operation.name!r}")
+    text = getattr(value, "title", "") or (operation.params.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    return operation, str(text)
+
+
+def describe_registered() -> tuple[dict[str, Entry], tuple[str, ...]]:
+    """Import what other packages register; return what is usable, with summaries, and what is wrong with the rest."""
+    entries, wrong = _registered()
+    usable = {}
+    for name, entry in entries.items():
+        try:
+            usable[name] = entry._replace(summary=_load_registered(name, entry)[1])
+        except ItkitError as error:
+            wrong += (str(error),)
+    return usable, wrong

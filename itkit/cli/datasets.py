@@ -5,22 +5,33 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import ItkitError
-from itkit.dataset.registry import ALIASES, DATASETS, EXPORTS, load_converter
+from itkit.catalogue import ALIASES, CATALOGUE, describe_registered, named, registered
+from itkit.cli.main import main as run_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from itkit.core.operation import Operation
 
+_PREFIX = "convert_"
+
 
 def listing() -> str:
     """Return the names of all datasets."""
-    width = max(map(len, [*DATASETS, *ALIASES, *EXPORTS])) + 2
-    rows = [(name, text) for name, (_, text) in DATASETS.items()]
-    rows += [(name, f"{family} --variant {variant}") for name, (family, variant) in ALIASES.items()]
-    lines = ["datasets:", *(f"  {name:<{width}}{text}" for name, text in sorted(rows)), "", "and the way back:"]
-    return "\n".join([*lines, *(f"  {name:<{width}}{text}" for name, (_, text) in EXPORTS.items())])
+    rows = {name: CATALOGUE[name].summary for name in named("convert")}
+    rows |= {
+        alias: f"{name.removeprefix(_PREFIX)} --variant {values['variant']}"
+        for alias, (name, values) in ALIASES.items()
+    }
+    rows |= {name: entry.summary for name, entry in describe_registered()[0].items() if name.startswith(_PREFIX)}
+    back = {name: CATALOGUE[name].summary for name in named("export")}
+    width = max(map(len, [*rows, *back])) - len(_PREFIX) + 2
+    lines = ["datasets:", *(_row(name, text, width) for name, text in sorted(rows.items()))]
+    return "\n".join([*lines, "", "and the way back:", *(_row(name, text, width) for name, text in back.items())])
+
+
+def _row(name: str, text: str, width: int) -> str:
+    return f"  {name.removeprefix(_PREFIX):<{width}}{text}"
 
 
 def usage() -> str:
@@ -40,16 +51,21 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[0] == "--list":
         print(listing())
         return 0
-    name, *rest = arguments
-    try:
-        operation = load_converter(name)
-    except ItkitError as error:
-        print(f"itkit convert-dataset: error: {error}", file=sys.stderr)
+    given, *rest = arguments
+    key = given.lower().replace("-", "_").removeprefix(_PREFIX)
+    name, implied = ALIASES.get(_PREFIX + key, (_PREFIX + key, {}))
+    if name not in CATALOGUE and name not in registered():
+        from itkit.core.text import did_you_mean
+
+        known = [*CATALOGUE, *ALIASES, *registered()]
+        hint = did_you_mean(key, [other.removeprefix(_PREFIX) for other in known if other.startswith(_PREFIX)])
+        message = f"no dataset {given!r}{hint} (itkit convert-dataset --list shows all)"
+        print(f"itkit convert-dataset: error: {message}", file=sys.stderr)
         return 2
-    variant = ALIASES.get(name.lower().replace("-", "_"), ("", ""))[1]
-    if variant and "--variant" not in rest:
-        rest = [*rest, "--variant", variant]
-    return run(operation, rest, prog=f"itkit convert-dataset {name}")
+    for parameter, value in implied.items() if rest else ():
+        if f"--{parameter}" not in rest:
+            rest += [f"--{parameter}", value]
+    return run_by_name(name, rest, prog=f"itkit convert-dataset {given}")
 
 
 def run(operation: Operation[Any], arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Entry points: ``itk_*`` commands, and what they print.
+"""The entry point of every command, and what a command prints.
 
 Nothing heavy is imported before it is needed: ``--help`` and ``--version`` read a text that is made from the models
 when the package is built, and a test keeps it true.
@@ -6,26 +6,51 @@ when the package is built, and a test keeps it true.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import sys
 
+from itkit.core.errors import ItkitError
+
 HELP_FOLDER = os.path.join(os.path.dirname(__file__), "help")  # noqa: PTH118, PTH120 - pathlib takes longer than the rest
 
 
+def command() -> int:
+    """Run the command that this program is called by: ``itk_check``, ``itkit`` or ``python -m itkit``."""
+    name = program_name(sys.argv[0])
+    if name.startswith("itk_"):
+        return main(name)
+    from itkit.cli.umbrella import main as umbrella
+
+    return umbrella()
+
+
+def program_name(path: str) -> str:
+    """Return a program's name without folder and Windows' additions.
+
+    Examples
+    --------
+    >>> program_name("/usr/bin/itk_check"), program_name("C:/Scripts/ITK_CHECK.EXE"), program_name("itk_aug-script.py")
+    ('itk_check', 'itk_check', 'itk_aug')
+    """
+    name = path.replace("\\", "/").rpartition("/")[2].lower()
+    return name.removesuffix(".exe").removesuffix(".py").removesuffix("-script")
+
+
 def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -> int:
-    """Run a command and return its exit code."""
+    """Run an operation of the catalogue and return its exit code."""
     try:
-        return _main(name, argv, prog)
+        return _main(name, sys.argv[1:] if argv is None else argv, prog or name)
+    except ItkitError as error:  # there is no such operation, or the package that brings it is broken
+        print(f"{prog or name}: error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # before the run has begun
         print(f"{prog or name}: interrupted", file=sys.stderr)
         return 130
 
 
-def _main(name: str, argv: list[str] | None, prog: str | None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # a name of a file may be no text
+def _main(name: str, argv: list[str], prog: str) -> int:
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # the name of a file need not be text
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     if "--version" in argv:
         from itkit.core.version import VERSION
@@ -33,12 +58,11 @@ def _main(name: str, argv: list[str] | None, prog: str | None) -> int:
         print(f"{name} (itkit {VERSION})")
         return 0
     if "--help" in argv or "-h" in argv or not argv:
-        text = _help_page(name)
-        print(text if prog is None else text.replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
+        print(_help_page(name).replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads cost a third of the start
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads about every installed package
     gc.disable()  # what imports make stays
-    _pass_over_plugins()
     from itkit.catalogue import load
     from itkit.cli.terminal import run_command
 
@@ -48,40 +72,11 @@ def _main(name: str, argv: list[str] | None, prog: str | None) -> int:
     return run_command(operation, argv, prog=prog)
 
 
-def _pass_over_plugins() -> None:
-    """Spare pydantic the search for its plugins: the metadata of every installed package, a tenth of a run's start."""
-    name = "importlib.metadata"
-    if name in sys.modules:
-        return
-    stand_in = type(sys)(name)
-    stand_in.entry_points = stand_in.distributions = lambda **_: ()  # type: ignore[attr-defined]
-    sys.modules[name] = stand_in
-    try:
-        import pydantic.plugin._loader  # noqa: F401
-    except ImportError:  # it has moved: the search takes place
-        pass
-    finally:
-        del sys.modules[name]
-
-
-def leave(code: int) -> int:
-    """End the process at once where nothing is left to do: to take all modules apart takes a tenth of a short run."""
-    if "threading" in sys.modules and sys.modules["threading"].active_count() > 1:
-        return code
-    try:
-        atexit._run_exitfuncs()
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed
-            stream.flush()
-    except OSError:  # whoever read our output has gone; Python knows what to do
-        return code
-    os._exit(code)
-
-
 def _help_page(name: str) -> str:
     try:
         with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
             return page.read()
-    except FileNotFoundError:
+    except FileNotFoundError:  # an operation of another package
         from itkit.catalogue import load
         from itkit.cli.help import help_text
 
@@ -89,35 +84,8 @@ def _help_page(name: str) -> str:
 
 
 def itk_check() -> int:
-    """Run ``itk_check``."""
-    return leave(main("itk_check"))
+    """Run ``itk_check``, for an installation that is older than `command`."""
+    return command()
 
 
-def itk_resample() -> int:
-    """Run ``itk_resample``."""
-    return leave(main("itk_resample"))
-
-
-def itk_orient() -> int:
-    """Run ``itk_orient``."""
-    return leave(main("itk_orient"))
-
-
-def itk_patch() -> int:
-    """Run ``itk_patch``."""
-    return leave(main("itk_patch"))
-
-
-def itk_aug() -> int:
-    """Run ``itk_aug``."""
-    return leave(main("itk_aug"))
-
-
-def itk_extract() -> int:
-    """Run ``itk_extract``."""
-    return leave(main("itk_extract"))
-
-
-def itk_convert() -> int:
-    """Run ``itk_convert``."""
-    return leave(main("itk_convert"))
+itk_resample = itk_orient = itk_patch = itk_aug = itk_extract = itk_convert = itk_check

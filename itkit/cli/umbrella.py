@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from itkit.catalogue import CATALOGUE
+from itkit.catalogue import CATALOGUE, Entry, describe_registered, named, registered
 
-_VERBS = {name.removeprefix("itk_"): name for name in CATALOGUE}
+_VERBS = {name.removeprefix("itk_"): name for name in named("process")}
 _OTHERS = {
     "convert-dataset": "NAME SOURCE DEST: an official release to image/ + label/ (--list shows the names)",
-    "list": "list the commands",
+    "list": "list all operations: commands, converters, and what other packages bring",
     "doctor": "versions, optional packages, cores, memory, codecs",
     "rerun": "FILE: run again what a run.json or …_configs.json describes",
     "demo": "[--data DIR] [--out DIR]: the whole chain on real CT, with a report to look at",
@@ -24,10 +24,37 @@ def usage() -> str:
     """Return the list of commands."""
     width = max(map(len, [*_VERBS, *_OTHERS])) + 2
     lines = ["usage: itkit <verb> [arguments]", "", "commands (also as itk_<verb>; --help tells more):"]
-    lines += [f"  {verb:<{width}}{CATALOGUE[name][1]}" for verb, name in _VERBS.items()]
+    lines += [f"  {verb:<{width}}{CATALOGUE[name].summary}" for verb, name in _VERBS.items()]
     lines += ["", "and:"]
     lines += [f"  {verb:<{width}}{text}" for verb, text in _OTHERS.items()]
     return "\n".join([*lines, "", "example:", "  itkit resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp"])
+
+
+def listing() -> str:
+    """Return all operations by the names that ``itkit`` and `itkit.run` take, and the plug-ins that can't be used."""
+    more, wrong = describe_registered()
+    groups = {
+        "commands (itkit NAME --help tells more; without itk_, too)": _entries("process"),
+        "converters of datasets (also: itkit convert-dataset NAME)": _entries("convert"),
+        "exports": _entries("export"),
+        "downloads": _entries("download"),
+        "of other packages": more,
+    }
+    width = max(len(name) for entries in groups.values() for name in entries) + 2
+    lines = []
+    for title, entries in groups.items():
+        rows = [f"  {name:<{width}}{_summary(entry)}" for name, entry in entries.items()]
+        lines += [f"{title}:", *rows, ""] if rows else []
+    lines += ["plug-ins that can't be used:", *(f"  {message}" for message in wrong), ""] if wrong else []
+    return "\n".join([*lines, 'in Python: itkit.run(NAME, ...), or the function of that operation; see help("itkit")'])
+
+
+def _entries(group: str) -> dict[str, Entry]:
+    return {name: CATALOGUE[name] for name in named(group)}
+
+
+def _summary(entry: Entry) -> str:
+    return f"{entry.summary} ({entry.package})" if entry.package else entry.summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,11 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if argv is not None:
-        return code
-    from itkit.cli.main import leave
-
-    return leave(code)
+    return code
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -56,10 +79,13 @@ def _main(argv: Sequence[str] | None) -> int:
 
         print(f"itkit {VERSION}")
         return 0
-    if verb in ("--help", "-h", "list"):
+    if verb in ("--help", "-h"):
         print(usage())
         return 0
-    name = _VERBS.get(verb.removeprefix("itk_"))
+    if verb == "list":
+        print(listing())
+        return 0
+    name = _operation(verb)
     if name is not None:
         from itkit.cli.main import main as run
 
@@ -71,10 +97,25 @@ def _main(argv: Sequence[str] | None) -> int:
     if verb not in _OTHERS:
         from itkit.core.text import did_you_mean
 
-        hint = did_you_mean(verb, [*_VERBS, *_OTHERS])
+        hint = did_you_mean(verb, verbs())
         print(f"itkit: error: no command {verb!r}{hint} (itkit list shows all)", file=sys.stderr)
         return 2
     return _guarded(verb, arguments)
+
+
+def _operation(verb: str) -> str | None:
+    """Return the operation that a verb stands for; other packages are asked last."""
+    names = (verb, f"itk_{verb}")
+    if verb in _OTHERS:
+        return None
+    ours = next((name for name in names if name in CATALOGUE), None)
+    return ours or next((name for name in names if name in registered()), None)
+
+
+def verbs() -> list[str]:
+    """Return every verb, those of other packages too."""
+    names = [name.removeprefix("itk_") for name in (*CATALOGUE, *registered())]
+    return [*names, *_OTHERS]
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:
@@ -111,7 +152,6 @@ def _rerun(arguments: list[str]) -> int:
     from itkit.catalogue import load
     from itkit.cli.terminal import run_operation
     from itkit.core.errors import ParamsError
-    from itkit.dataset.registry import load_converter
     from itkit.engine.options import RunOptions
     from itkit.engine.parameters import make_params
     from itkit.io.meta import read_json
@@ -120,9 +160,9 @@ def _rerun(arguments: list[str]) -> int:
         raise ParamsError("give one file: a run.json or …_configs.json that a command wrote")
     value = read_json(Path(arguments[0]))
     name = value.get("operation") if isinstance(value, dict) else None
-    if not isinstance(name, str) or not (name in CATALOGUE or name.startswith("convert_")):
+    if not isinstance(name, str):
         raise ParamsError(f"{arguments[0]}: no description of a run of ITKIT")
-    operation = load(name) if name in CATALOGUE else load_converter(name)
+    operation = load(name)
     options = {key: item for key, item in dict(value.get("options", {})).items() if item is not None}
     return run_operation(
         operation, make_params(operation.params, value.get("params", {})), make_params(RunOptions, options)
@@ -156,5 +196,5 @@ def _completion(arguments: list[str]) -> int:
 
     if len(arguments) != 1 or arguments[0] not in ("bash", "zsh", "fish"):
         raise ParamsError("give one shell: bash, zsh or fish")
-    print(script(arguments[0], [*_VERBS, *_OTHERS]), end="")
+    print(script(arguments[0], verbs()), end="")
     return 0

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from itkit.catalogue import ALIASES, CATALOGUE, describe_registered, load
 from itkit.core.errors import ParamsError
+from itkit.core.operation import Operation
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
 from itkit.engine.runner import RunResult, execute
 
 if TYPE_CHECKING:
-    from itkit.core.operation import Operation
+    from collections.abc import Mapping
+
     from itkit.core.params import Params
     from itkit.engine.progress import EventSink
+
+
+def operations() -> dict[str, str]:
+    """Return the name of every operation, those of other packages too, and what it does in a few words.
+
+    Examples
+    --------
+    >>> operations()["itk_orient"]
+    'turn axes to given directions, exactly'
+    """
+    entries = {**CATALOGUE, **describe_registered()[0]}
+    return {name: entry.summary for name, entry in entries.items()}
 
 
 def run(
@@ -23,16 +38,22 @@ def run(
     on_event: EventSink | None = None,
     **values: Any,
 ) -> RunResult:
-    """Run a command from Python.
+    """Run an operation: a command, a converter, one of another package, or one of your own.
+
+    Every operation of ITKIT is a function too, whose signature and help name its parameters: ``orient_dataset`` for
+    ``itk_orient``, ``convert_kits23``, and so on.
 
     Parameters
     ----------
     operation
-        Its name, e.g. ``"itk_resample"``, or an operation of your own.
+        Its name, e.g. ``"itk_resample"`` or ``"convert_kits23"`` (`itkit.operations` lists all), or the operation
+        itself.
     params
-        Its parameters; or give them, and run options too, as keywords.
+        Its parameters as the model that the operation names; or give them as keywords.
     options
-        How to run it.
+        How to run it, as a model; or give these as keywords too: ``mp``, ``workers``, ``dry_run``, ``existing``,
+        ``on_error``, ``strict``, ``seed``, ``progress``, ``compression``, ``max_memory``, ``executor``, ``dask``,
+        ``shard``, ``config``. They mean what ``itk_check --help`` says of them.
     on_event
         Called with each progress event.
     **values
@@ -41,11 +62,13 @@ def run(
     Returns
     -------
     RunResult
-        A record a case, and the summary with the exit code.
+        A record for each case, and the summary with the exit code.
 
     Raises
     ------
-    ParamsError, LayoutError, MissingExtraError
+    ParamsError
+        When there is no such operation, or a parameter is missing, unknown or wrong.
+    LayoutError, MissingExtraError, PluginError
         When nothing can run.
 
     Notes
@@ -59,20 +82,23 @@ def run(
     >>> result.exit_code  # doctest: +SKIP
     0
     """
-    from itkit.catalogue import CATALOGUE, load
-
+    implied: Mapping[str, Any] = {}
     if isinstance(operation, str):
-        if operation not in CATALOGUE:
-            raise ParamsError(f"no command {operation!r}; there are {', '.join(CATALOGUE)}")
+        implied = ALIASES[operation][1] if operation in ALIASES and params is None else {}
         operation = load(operation)
+    elif not isinstance(operation, Operation):
+        raise ParamsError(f"expected the name of an operation, or an operation; got {operation!r}")
     run_names = RunOptions.model_fields.keys()
     useless = [name for name in values if (options if name in run_names else params) is not None]
     if useless:
         raise ParamsError(f"{useless[0]} is given beside the model that holds it; change the model instead")
-    if params is not None and not isinstance(params, operation.params):
-        raise ParamsError(f"{operation.name} takes {operation.params.__name__}; got {type(params).__name__}")
     if params is None:
-        params = make_params(operation.params, {name: value for name, value in values.items() if name not in run_names})
+        own = {name: value for name, value in values.items() if name not in run_names}
+        params = make_params(operation.params, {**implied, **own})
+    elif not isinstance(params, operation.params):
+        raise ParamsError(f"{operation.name} takes {operation.params.__name__}; got {type(params).__name__}")
     if options is None:
         options = make_params(RunOptions, {name: value for name, value in values.items() if name in run_names})
+    elif not isinstance(options, RunOptions):
+        raise ParamsError(f"options: expected RunOptions; got {type(options).__name__}")
     return execute(operation, params, options, on_event=on_event)

@@ -1,15 +1,47 @@
+"""One entry point: the program's name says which command it is."""
+
 import subprocess
 import sys
 
 import pytest
 
-START = "import atexit, sys, threading; from itkit.cli.main import itk_check, main; "
-LEAVE = "sys.argv = ['itk_check', '--version']; sys.exit(itk_check())"
+from itkit.cli.main import main
+
+START = "import atexit, sys, threading; from itkit.cli.main import command, main; "
+LEAVE = "sys.argv = ['itk_check', '--version']; sys.exit(command())"
 
 
 def python(code):
     done = subprocess.run([sys.executable, "-c", START + code], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [
+        ("/usr/bin/itk_check", "itk_check (itkit "),
+        ("C:\\\\Scripts\\\\itk_check.exe", "itk_check (itkit "),
+        ("itk_check-script.py", "itk_check (itkit "),
+        ("/usr/bin/itkit", "itkit "),
+        ("/site-packages/itkit/__main__.py", "itkit "),
+    ],
+)
+def test_the_name_of_the_program_is_the_command(program, shown):
+    code, stdout, stderr = python(f"sys.argv = ['{program}', '--version']; sys.exit(command())")
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith(shown)
+
+
+def test_python_m_itkit_is_the_umbrella():
+    call = [sys.executable, "-m", "itkit", "check", "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: itkit check {check,")
+
+
+def test_an_unknown_command_is_one_line(capsys):
+    assert main("itk_chek", ["a"]) == 2
+    expected = "itk_chek: error: no operation 'itk_chek'; did you mean 'itk_check'? (itkit list shows all)\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize(
@@ -28,14 +60,14 @@ def test_a_command_ends_with_nothing_left_undone(work):
 
 
 def test_a_command_tells_its_exit_code():
-    code, stdout, stderr = python("sys.argv = ['itk_check', 'check', '/there/is/none']; sys.exit(itk_check())")
+    code, stdout, stderr = python("sys.argv = ['itk_check', 'check', '/there/is/none']; sys.exit(command())")
     assert (code, stdout) == (2, "")
     assert "does not exist" in stderr
 
 
-def test_packages_metadata_can_be_read_after_a_command():
+def test_packages_metadata_is_everybodys_own():
     code, stdout, _ = python(
-        "main('itk_check', ['check']); from importlib.metadata import version; print(version('numpy'))"
+        "main('itk_check', ['check']); import importlib.metadata as m; print(m.__file__, m.version('numpy'))"
     )
     assert code == 0
-    assert stdout[0].isdigit()
+    assert "importlib" in stdout

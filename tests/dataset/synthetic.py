@@ -7,7 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from itkit.dataset.registry import ALIASES, load_converter
+from itkit.catalogue import ALIASES, load
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
 from itkit.engine.runner import execute
@@ -52,9 +52,8 @@ def tree(folder):
 
 def convert(name, source, dest, **values):
     """Run a converter in this process; returns the run's result and its events."""
-    operation = load_converter(name)
-    variant = ALIASES.get(name, ("", ""))[1]
-    values = {**({"variant": variant} if variant else {}), **values}
+    operation = load(f"convert_{name}")
+    values = {**ALIASES.get(f"convert_{name}", ("", {}))[1], **values}
     run_names = RunOptions.model_fields.keys()
     options = make_params(RunOptions, {key: value for key, value in values.items() if key in run_names})
     own = {key: value for key, value in values.items() if key not in run_names}

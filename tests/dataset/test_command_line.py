@@ -7,10 +7,19 @@ import sys
 import pytest
 from synthetic import NAMES, release
 
+from itkit.catalogue import ALIASES, load, named
 from itkit.cli.adapter import parse
 from itkit.cli.umbrella import main
-from itkit.dataset.registry import ALIASES, DATASETS, EXPORTS, load_converter, load_spec
+from itkit.dataset.convert.docs import load_spec
 from itkit.engine.parameters import to_argv
+
+DATASETS = [name.removeprefix("convert_") for name in named("convert")]
+EXPORTS = [name.removeprefix("convert_") for name in named("export")]
+
+
+def test_every_converter_is_tried_on_a_release():
+    tried = {ALIASES.get(f"convert_{name}", (f"convert_{name}", {}))[0] for name in NAMES}
+    assert tried == set(named("convert"))
 
 
 def test_list_names_every_release(capsys):
@@ -24,7 +33,7 @@ def test_help_and_argument_round_trip(name, capsys):
     assert main(["convert-dataset", name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--existing" in shown
-    operation = load_converter(name)
+    operation = load(f"convert_{name}")
     given = ["in", "out", "--ext", ".nrrd"]
     if name in DATASETS:
         assert "order Z Y X" in shown
@@ -80,7 +89,7 @@ def test_listing_imports_no_heavy_package():
 def test_every_pattern_matches_its_own_example(name):
     import re
 
-    family = load_spec(name).variants or (load_spec(name),)
+    family = load_spec(f"convert_{name}").variants or (load_spec(f"convert_{name}"),)
     for spec in family:
         for number, pattern in enumerate(spec.patterns):
             assert re.fullmatch(pattern.regex, pattern.example), (spec.name, pattern.example)
@@ -90,8 +99,9 @@ def test_every_pattern_matches_its_own_example(name):
         assert spec.licence
         assert spec.citation
         assert spec.sources
-    assert all(variant in {one.name.removeprefix(f"{name}_") for one in family}
-               for family_name, variant in ALIASES.values() if family_name == name)  # fmt: skip
+    variants = {one.name.removeprefix(f"{name}_") for one in family}
+    implied = {values["variant"] for operation, values in ALIASES.values() if operation == f"convert_{name}"}
+    assert implied <= variants
 
 
 def test_rerun_completes_a_conversion_with_its_parameters(tmp_path, capsys, monkeypatch):
@@ -114,4 +124,4 @@ def test_rerun_completes_a_conversion_with_its_parameters(tmp_path, capsys, monk
 def test_rerun_refuses_what_describes_no_run(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"operation": "convert_nothing", "params": {}}))
     assert main(["rerun", str(tmp_path / "run.json")]) == 2
-    assert "no dataset 'convert_nothing'" in capsys.readouterr().err
+    assert "no operation 'convert_nothing'" in capsys.readouterr().err

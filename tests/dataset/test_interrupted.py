@@ -10,7 +10,7 @@ import time
 import pytest
 from synthetic import Release, convert, tree
 
-from itkit.dataset.registry import DATASETS
+from itkit.catalogue import CATALOGUE
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -19,7 +19,7 @@ def command(name, source, dest, *more):
     return [
         sys.executable,
         "-m",
-        f"itkit.dataset.{DATASETS[name][0]}",
+        CATALOGUE[f"convert_{name}"].path.partition(":")[0],
         str(source),
         str(dest),
         "--progress",

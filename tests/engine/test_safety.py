@@ -173,7 +173,7 @@ def test_sub_folders_are_searched_when_asked(tmp_path, name):
 
 
 def test_python_api_refuses_what_it_would_ignore(tmp_path):
-    with pytest.raises(ParamsError, match="no command 'itk_resampl'"):
+    with pytest.raises(ParamsError, match="no operation 'itk_resampl'; did you mean 'itk_resample'"):
         itkit.run("itk_resampl")
     with pytest.raises(ParamsError, match="existing is given beside"):
         itkit.run("itk_orient", options=RunOptions(), existing="redo", source=tmp_path, dest=tmp_path, orient="LPS")

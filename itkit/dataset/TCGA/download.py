@@ -196,7 +196,7 @@ OPERATION: Operation[Any] = Operation(
     plan,
     download_series,
     collect,
-    example="python -m itkit.dataset.TCGA.download downloads --collection TCGA-KIRC --modality CT SEG --workers 4",
+    example="itkit tcia_download downloads --collection TCGA-KIRC --modality CT SEG --workers 4",
 )
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from itkit.catalogue import ALIASES, CATALOGUE, named
+from itkit.core.plugins import resolve
 from itkit.dataset.convert.spec import DatasetSpec
-from itkit.dataset.registry import ALIASES, DATASETS, load_spec
 from itkit.io.meta import write_text
 
 _CLASSES_IN_A_TABLE = 40
@@ -15,8 +16,21 @@ _CLASSES_IN_A_TABLE = 40
 
 def pages() -> dict[str, str]:
     """Return every page by file name, the list of all among them."""
-    specs = {name: load_spec(name) for name in DATASETS}
+    specs = {name.removeprefix("convert_"): load_spec(name) for name in named("convert")}
     return {"index.md": _index(specs), **{f"{name}.md": page(name, spec) for name, spec in specs.items()}}
+
+
+def load_spec(operation: str) -> DatasetSpec:
+    """Import the facts about a dataset: they stand in ``meta.py`` beside its converter.
+
+    Examples
+    --------
+    >>> load_spec("convert_kits23").title
+    'KiTS23 (kidney tumour segmentation)'
+    """
+    package = CATALOGUE[operation].path.rpartition(".")[0]
+    spec: DatasetSpec = resolve(f"{package}.meta:SPEC")
+    return spec
 
 
 def _index(specs: dict[str, DatasetSpec]) -> str:
@@ -52,7 +66,7 @@ def page(name: str, spec: DatasetSpec) -> str:
 
 
 def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
-    module = DATASETS[name][0]
+    module = CATALOGUE[f"convert_{name}"].path.partition(":")[0]
     yield f"# {spec.title}"
     yield ""
     yield "<!-- made from its spec by `python -m itkit.dataset.convert.docs`; change that instead -->"
@@ -60,7 +74,7 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     yield "<!-- skip: needs the release -->"
     yield "```bash"
     yield f"itkit convert-dataset {name} SOURCE DEST --mp"
-    yield f"python -m itkit.dataset.{module} SOURCE DEST --mp   # the same"
+    yield f"python -m {module} SOURCE DEST --mp   # the same"
     yield "```"
     yield ""
     facts = (
@@ -73,7 +87,11 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     )
     yield from (f"- {title}: {text}" for title, text in facts if text)
     yield ""
-    aliases = {variant: alias for alias, (family, variant) in ALIASES.items() if family == name}
+    aliases = {
+        values["variant"]: alias.removeprefix("convert_")
+        for alias, (operation, values) in ALIASES.items()
+        if operation == f"convert_{name}"
+    }
     family = spec.variants or (spec,)
     if spec.variants:
         yield "The release is told from its files; `--variant` says it outright:"

@@ -1,0 +1,54 @@
+"""The catalogue names what there is, and what there is is in the catalogue."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import itkit
+from itkit.catalogue import ALIASES, CATALOGUE, find, load, named
+from itkit.core.errors import ParamsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(itkit.__file__).parent
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_an_entry_names_its_operation(name):
+    assert load(name).name == name
+
+
+def test_every_operation_of_the_tree_is_in_the_catalogue():
+    found = {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        for folder in ("process", "dataset")
+        for path in (ROOT / folder).rglob("*.py")
+        if "\nOPERATION" in path.read_text(encoding="utf-8")
+    }
+    assert found == {entry.path.partition(":")[0] for entry in CATALOGUE.values()}
+
+
+def test_every_command_is_a_script_and_every_script_a_command():
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["scripts"] == dict.fromkeys(["itkit", *named("process")], "itkit.cli.main:command")
+
+
+def test_an_alias_is_its_operation_with_parameters():
+    for alias, (name, values) in ALIASES.items():
+        assert find(alias) is CATALOGUE[name]
+        assert values.keys() <= load(name).params.model_fields.keys()
+
+
+def test_an_unknown_name_is_told_with_a_close_one():
+    with pytest.raises(ParamsError, match="no operation 'convert_kits32'; did you mean 'convert_kits23'"):
+        load("convert_kits32")
+
+
+def test_names_of_functions_are_given_once():
+    functions = [entry.function or name for name, entry in CATALOGUE.items()]
+    assert len(set(functions)) == len(functions)
+    assert all(name.isidentifier() for name in functions)
