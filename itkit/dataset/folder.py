@@ -23,7 +23,8 @@ from itkit.core.text import file_part, key_of
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
 from itkit.io.meta import read_json
-from itkit.io.sitk_toolkit import read_volume, smallest_integer
+from itkit.io.sitk_toolkit import read_volume
+from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.labels import label_counts, remap
 
 

@@ -33,6 +33,7 @@ from itkit.io.formats.inspect import (
 )
 from itkit.io.formats.inspect import read_geometry as read_geometry
 from itkit.io.nii_toolkit import apply_scaling
+from itkit.kernels.arrays import smallest_integer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,22 +133,6 @@ def as_labels(array: NDArray[Any], where: str) -> NDArray[Any]:
     return (
         array.astype(smallest_integer(float(array.min()), float(array.max()))) if array.size else array.astype(np.uint8)
     )
-
-
-def smallest_integer(lowest: float, highest: float) -> np.dtype[Any]:
-    """Return the smallest integer type for a range of values: unsigned unless one is negative.
-
-    Raises
-    ------
-    LabelError
-        When no integer type holds them.
-    """
-    names = ("uint8", "uint16", "uint32", "uint64") if lowest >= 0 else ("int8", "int16", "int32", "int64")
-    for name in names:
-        info = np.iinfo(name)
-        if info.min <= lowest and highest <= info.max:
-            return np.dtype(name)
-    raise LabelError(f"no integer type holds the range {lowest:g} … {highest:g}; renumber its classes")
 
 
 def write_volume(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.errors import LabelError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -54,6 +56,22 @@ def rows_last(array: NDArray[Any]) -> NDArray[Any]:
     if array.shape[2] > 1 and min(steps) < abs(array.strides[2]):
         return np.ascontiguousarray(array)
     return array
+
+
+def smallest_integer(lowest: float, highest: float) -> np.dtype[Any]:
+    """Return the smallest integer type for a range of values: unsigned unless one is negative.
+
+    Raises
+    ------
+    LabelError
+        When no integer type holds them.
+    """
+    names = ("uint8", "uint16", "uint32", "uint64") if lowest >= 0 else ("int8", "int16", "int32", "int64")
+    for name in names:
+        info = np.iinfo(name)
+        if info.min <= lowest and highest <= info.max:
+            return np.dtype(name)
+    raise LabelError(f"no integer type holds the range {lowest:g} … {highest:g}; renumber its classes")
 
 
 def to_dtype(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from itkit.core.operation import CaseInput, Collected, Context, Operation, Outco
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder
-from itkit.io.sitk_toolkit import smallest_integer
+from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.labels import label_counts, remap
 from itkit.process.common import sidecar
 from itkit.process.plans import single_jobs

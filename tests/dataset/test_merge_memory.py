@@ -38,7 +38,7 @@ def test_masks_are_read_one_after_the_other(tmp_path):
     one, _ = peak(1)
     many, loaded = peak(len(parts))
     assert many - one < voxels // 2  # bytes: 29 masks more take less than half of one
-    assert loaded.facts["overlap_voxels"] == 50 * 70 * 2 * 29
+    assert loaded.facts["overlap_voxels"] == 50 * 70 * 30  # planes that two or three masks claim
 
 
 def test_first_and_last_disagree_where_masks_overlap():
@@ -49,7 +49,8 @@ def test_first_and_last_disagree_where_masks_overlap():
     last = merge_masks(masks, grid, [3, 7, 300], "last")
     assert last.label.array_zyx.tolist() == [[[3, 3, 300, 7, 7]]]
     assert last.label.dtype == np.uint16
-    assert last.overlaps == {(3, 7): 1, (7, 300): 1}
+    assert last.overlap_voxels == 1  # claimed by three, counted once
+    assert last.pairs == {(3, 7): 1, (7, 300): 1}
     first = merge_masks(masks, grid, [3, 7, 300], "first")
     assert first.label.array_zyx.tolist() == [[[3, 3, 3, 7, 7]]]
     channels = merge_masks(masks, grid, [3, 7, 300], "multi").label.array_zyx

@@ -16,7 +16,6 @@ from itkit.io.sitk_toolkit import (
     from_sitk,
     read_geometry,
     read_volume,
-    smallest_integer,
     to_sitk,
     write_volume,
 )
@@ -120,9 +119,6 @@ def test_labels_of_any_size_and_none_that_is_not_integral():
     for bad in (0.5, np.nan, np.inf):
         with pytest.raises(LabelError, match="must hold integers"):
             as_labels(np.array([0.0, bad]), "x")
-    assert smallest_integer(-129, 5) == np.int16
-    with pytest.raises(LabelError):
-        smallest_integer(-1, 2**63)
 
 
 def test_channels_only_when_asked_for(tmp_path):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.operation import Context, Outcome
 from itkit.core.volume import Case, Volume
 from itkit.dataset.convert.engine import on_grid
-from itkit.dataset.convert.labels import Merged, merge_masks, select
+from itkit.dataset.convert.labels import Selection, merge_masks, select
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.dataset.convert.stream import Member, stream_members
@@ -39,13 +40,13 @@ _DOUBTFUL = {
 
 @dataclass(frozen=True)
 class Part:
-    """Some members of the index: where they stand in it, and the class tables of their sources."""
+    """Some members of the index: where they stand in it, and what becomes of their sources' classes."""
 
     index: Path
     begin: int
     end: int
     only: tuple[str, ...]
-    classes: Mapping[str, Mapping[int, str]]
+    selections: Mapping[str, Selection]
 
 
 def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Finding:
@@ -66,6 +67,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
         }
     except (AttributeError, TypeError, ValueError) as error:
         raise LayoutError(f"{classes}: not understood ({error})") from error
+    choose = partial(select, labels=params.labels, merge=params.merge, renumber=params.renumber, is_complete=False)
     cases: list[FoundCase] = []
     sources: set[str] = set()
     count = 0
@@ -74,7 +76,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
 
     def part() -> FoundCase:
         suffix = f"@{'+'.join(params.only)}" if params.only else ""
-        payload = Part(index, begin, end, params.only, {name: tables.get(name, {}) for name in sorted(used)})
+        payload = Part(index, begin, end, params.only, {name: choose(tables.get(name, {})) for name in sorted(used)})
         name = re.sub(r"[^A-Za-z0-9@+*.-]", "-", f"part-{len(cases):06d}{suffix}")
         return FoundCase(name, (index,), facts={"has_label": True, "bytes": [begin, end]}, payload=payload)
 
@@ -170,7 +172,7 @@ def _convert(
     grid = Geometry(size_zyx, (1.0, 1.0, 1.0))
     if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., c]) for c in range(1, array.shape[3])):
         array = array[..., 0]
-    selection = select(part.classes.get(source_of(member.key), {}), params, is_complete=False)
+    selection = part.selections[source_of(member.key)]
     instances: list[list[int]] = []
 
     def masks() -> Iterator[tuple[int, NDArray[Any]]]:
@@ -187,7 +189,7 @@ def _convert(
     values = [value for value, _, _ in _masks(member, root)]
     if selection.mapping is not None:
         values = [selection.mapping[value] for value in values if value in selection.mapping]
-    merged: Merged = merge_masks(masks(), grid, values or [0], params.overlap or spec.overlap)
+    merged = merge_masks(masks(), grid, values or [0], spec.overlap)
     new_grid = params.target(grid)
     image = converted(on_grid(Volume(array, grid), new_grid, params, context), params)
     label = on_grid(merged.label, new_grid, params, context)

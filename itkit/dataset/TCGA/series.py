@@ -14,9 +14,8 @@ from pydantic import Field
 from itkit.core.errors import LayoutError
 from itkit.dataset.convert.enrich import find_file, read_table
 from itkit.dataset.convert.labels import select
-from itkit.dataset.convert.load import Loaded
 from itkit.dataset.convert.params import ConvertDatasetParams
-from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Skipped
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Loaded, Skipped
 from itkit.io.dcm_toolkit import read_series
 from itkit.process.common import stamp_of
 from itkit.process.dicom_cases import DicomCase, OnIrregularSeries, find_dicom_cases, read_annotation
@@ -132,11 +131,11 @@ def load(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams, cont
     reader = partial(read_series, case.series, on_irregular="largest" if largest else "error")
     facts: dict[str, object] = {}
     warnings: Sequence[str] = ()
-    rule = params.overlap or spec.overlap
+    rule = spec.overlap
     labels = read_annotation(case, rule)
     if labels is None:
         return Loaded(grid, {"image": reader})
-    selection = select(dict(labels.names), params, is_complete=False)
+    selection = select(labels.names, params.labels, params.merge, renumber=params.renumber, is_complete=False)
     label = labels.volume if rule == "multi" else selection.apply(labels.volume)
     names = labels.names if rule == "multi" else selection.names
     facts["labels"] = {str(value): name for value, name in names.items()}

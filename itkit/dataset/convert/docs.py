@@ -116,7 +116,8 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     for one in family:
         yield from _label_lines(one, is_family=bool(spec.variants))
     if any(pattern.role == "part" for pattern in spec.patterns):
-        yield f"Overlapping masks: `--overlap {spec.overlap}` unless another rule is chosen; overlaps are counted."
+        yield f"Overlapping masks: `--overlap {spec.overlap}` unless another rule is chosen. In `dataset.json`,"
+        yield "`overlap_voxels` is the number of voxels that several classes claim, each counted once."
         yield ""
     quirks = tuple(dict.fromkeys(quirk for one in family for quirk in one.quirks))
     if quirks:

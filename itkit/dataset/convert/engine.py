@@ -18,10 +18,10 @@ from itkit.core.text import file_part
 from itkit.core.volume import Case, Volume
 from itkit.dataset.convert.find import choose_variant, find_by_patterns, selected
 from itkit.dataset.convert.index import index_report
-from itkit.dataset.convert.labels import select
-from itkit.dataset.convert.load import Loaded, load_files
+from itkit.dataset.convert.labels import Selection, select
+from itkit.dataset.convert.load import load_files
 from itkit.dataset.convert.params import ConvertDatasetParams
-from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Loaded
 from itkit.io.layouts import IMAGE, LABEL, require_destination, require_folder
 from itkit.process.common import converted
 from itkit.process.geometry import orient
@@ -63,29 +63,53 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
     """
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
-    spec = choose_variant(spec, source, params.variant)
+    spec = as_asked(choose_variant(spec, source, params.variant), params)
     finding = (spec.find or find_by_patterns)(spec, source, params)
     if spec.enrich is not None:
         finding = spec.enrich(source, finding)
     finding = selected(finding, params) if spec.case is None else finding
-    require_known(spec, finding, params)
+    finding = with_selections(spec, finding, params)
     jobs = tuple(sorted((_job(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
     return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding))
 
 
-def require_known(spec: DatasetSpec, finding: Finding, params: ConvertDatasetParams) -> None:
-    """Refuse class names that are in no label table.
+def as_asked(spec: DatasetSpec, params: ConvertDatasetParams) -> DatasetSpec:
+    """Return the facts about a release with the rules that the user chose instead of its own."""
+    return replace(spec, overlap=params.overlap or spec.overlap, channel_layout=params.channels or spec.channel_layout)
+
+
+def with_selections(spec: DatasetSpec, finding: Finding, params: ConvertDatasetParams) -> Finding:
+    """Decide what becomes of every label value, for each case and each group.
 
     Raises
     ------
     ParamsError
-        Naming the classes that there are.
+        When a class is in no label table; the message names those that there are.
     """
+    choose = partial(select, labels=params.labels, merge=params.merge, renumber=params.renumber)
+    _require_known(spec, finding, choose)
+    kept: dict[tuple[tuple[int, str], ...], Selection] = {}
+
+    def of(table: Mapping[int, str]) -> Selection:
+        key = tuple(table.items())
+        if key not in kept:
+            kept[key] = choose(table, is_complete=False)
+        return kept[key]
+
+    groups = {group: of(about["labels"]) for group, about in finding.about.items() if "labels" in about}
+    found = finding.with_cases(
+        lambda case: replace(case, selection=of(spec.labels if case.labels is None else case.labels))
+    )
+    return replace(found, selections={"": of(spec.labels), **groups})
+
+
+def _require_known(spec: DatasetSpec, finding: Finding, choose: Callable[[Mapping[int, str]], Selection]) -> None:
+    """Refuse class names that are in no label table."""
     tables = [spec.labels, *(case.labels for case in finding.cases if case.labels is not None)]
     error: ParamsError | None = None
     for table in {tuple(table.items()): table for table in tables if len(table) > 1}.values():
         try:
-            select(table, params)
+            choose(table)
         except ParamsError as reason:
             error = reason
         else:
@@ -122,12 +146,13 @@ def targets(
 
 
 def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> Job:
-    layout = params.channels or spec.channel_layout
     inputs = {f"{IMAGE}{number or ''}": InputFile(path, "file") for number, path in enumerate(found.images)}
     if found.label is not None:
         inputs[LABEL] = InputFile(found.label, "file")
     job_id = f"{found.group}/{found.case_id}" if found.group else found.case_id
-    where = targets(params, channel_names(spec, found), layout, has_label=found.has_label, group=found.group)
+    where = targets(
+        params, channel_names(spec, found), spec.channel_layout, has_label=found.has_label, group=found.group
+    )
     return Job(job_id, inputs, where, output_ids=(found.case_id,), details=(spec, found), stamp=_stamp(spec, found))
 
 
@@ -152,7 +177,6 @@ def outcome_of(
 ) -> Outcome:
     """Turn a loaded case into what is written: on the grid, in the type and channel layout that were asked for."""
     grid = params.target(loaded.grid)
-    layout = params.channels or spec.channel_layout
     facts: dict[str, Any] = {"group": found.group, "split": found.split, "patient": found.patient, **found.facts}
     facts |= {**loaded.facts, "has_label": loaded.label is not None, "id": found.case_id}
     if found.labels is not None:
@@ -168,7 +192,7 @@ def outcome_of(
         images = {name: partial(finish, read) for name, read in loaded.channels.items()}
         if len(images) == 1:
             yield Case(found.case_id, {IMAGE: next(iter(images.values()))()})
-        elif layout == "vector":
+        elif spec.channel_layout == "vector":
             stack = np.stack([read().array_zyx for read in images.values()], axis=-1)
             yield Case(found.case_id, {IMAGE: Volume(stack, grid)})
         else:

@@ -13,7 +13,6 @@ from itkit.core.files import DATASET_META
 from itkit.core.operation import Collected, Record, Report
 from itkit.core.text import counted, some
 from itkit.core.version import VERSION
-from itkit.dataset.convert.labels import select
 
 if TYPE_CHECKING:
     from itkit.dataset.convert.params import ConvertDatasetParams
@@ -26,10 +25,7 @@ def index_report(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected
     """Ask for ``dataset.json`` of the destination, or of each sub-dataset with its index; say what overlapped."""
     if run.dest is None:
         return Report()
-    if run.plan.details is not None:
-        spec, finding = run.plan.details
-    else:
-        finding = None
+    spec, finding = run.plan.details  # the release that was found, not the family
     standing = {name: record for name, record in run.all_records.items() if _exists(record, run.dest)}
     groups: dict[str, dict[str, Record]] = {}
     for name, record in sorted(standing.items()):
@@ -70,14 +66,14 @@ def describe(
     params: ConvertDatasetParams,
     run: Collected,
     records: Mapping[str, Record],
-    finding: Finding | None,
+    finding: Finding,
     group: str,
 ) -> dict[str, Any]:
     """Return what ``dataset.json`` says; the same for the same files, however they were converted."""
-    about = dict(finding.about.get(group, {})) if finding is not None else {}
-    table = {int(value): name for value, name in about.pop("labels", spec.labels).items()}
+    about = dict(finding.about.get(group, {}))
+    about.pop("labels", None)
     channels = about.pop("channels", spec.channels)
-    names = select(table, params, is_complete=False).names
+    names = finding.selections.get(group, finding.selections[""]).names
     common = {"labels": {str(value): name for value, name in names.items()}, "channels": list(channels)}
     cases = {
         name: {key: value for key, value in facts.items() if common.get(key) != value}
@@ -108,7 +104,7 @@ def describe(
             item.case_id: {"file": _relative(item.path, params.source), "lacks": item.lacks}
             for item in run.plan.unpaired
         },
-        "skipped": [] if finding is None else [[item.path, item.why, item.count] for item in finding.skipped],
+        "skipped": [[item.path, item.why, item.count] for item in finding.skipped],
         "failed": {
             **_failed(records),
             **{

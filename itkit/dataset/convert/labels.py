@@ -6,20 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from itkit.core.errors import LabelError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.text import key_of
 from itkit.core.volume import Volume
-from itkit.io.sitk_toolkit import smallest_integer
+from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.labels import label_counts, remap
+from itkit.kernels.paint import Canvas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from itkit.core.params import OverlapRule
-    from itkit.dataset.convert.params import ConvertDatasetParams
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,22 @@ class Selection:
         return label.with_array(remap(label.array_zyx, self.mapping, dtype=dtype)[0])
 
 
-def select(table: Mapping[int, str], params: ConvertDatasetParams, *, is_complete: bool = True) -> Selection:
+def select(
+    table: Mapping[int, str],
+    labels: Sequence[str] = (),
+    merge: Sequence[str] = (),
+    *,
+    renumber: bool = False,
+    is_complete: bool = True,
+) -> Selection:
     """Work out output values and names from a label table.
 
     Parameters
     ----------
     table
         Name of each official value.
-    params
-        ``labels``, ``merge``, ``renumber``.
+    labels, merge, renumber
+        The classes to keep, those to join (``NAME=a,b``), and whether they are numbered anew.
     is_complete
         Whether a name that the table lacks is an error; not where each case has a table of its own.
 
@@ -64,15 +69,14 @@ def select(table: Mapping[int, str], params: ConvertDatasetParams, *, is_complet
 
     Examples
     --------
-    >>> from itkit.dataset.convert.params import ConvertDatasetParams
-    >>> params = ConvertDatasetParams(source="a", dest="b", merge=("kidneys=left kidney,right kidney",), renumber=True)
-    >>> found = select({1: "liver", 4: "left kidney", 9: "right kidney"}, params)
+    >>> table = {1: "liver", 4: "left kidney", 9: "right kidney"}
+    >>> found = select(table, merge=["kidneys=left kidney,right kidney"], renumber=True)
     >>> dict(found.names), dict(found.mapping)
     ({1: 'liver', 2: 'kidneys'}, {1: 1, 4: 2, 9: 2})
     """
     names = {value: name for value, name in table.items() if value != 0}
     mapping = {value: value for value in names}
-    for text in params.merge:
+    for text in merge:
         new, _, parts = text.partition("=")
         values = [value for part in parts.split(",") for value in _values(part, names, is_complete=is_complete)]
         if values:
@@ -80,11 +84,11 @@ def select(table: Mapping[int, str], params: ConvertDatasetParams, *, is_complet
             mapping = {old: target if value in values else value for old, value in mapping.items()}
             names = {value: name for value, name in names.items() if value not in values} | {target: new.strip()}
     kept = sorted(names)
-    if params.labels:
-        kept = [value for name in params.labels for value in _values(name, names, is_complete=is_complete)]
-    numbers = {value: number if params.renumber else value for number, value in enumerate(dict.fromkeys(kept), 1)}
+    if labels:
+        kept = [value for name in labels for value in _values(name, names, is_complete=is_complete)]
+    numbers = {value: number if renumber else value for number, value in enumerate(dict.fromkeys(kept), 1)}
     mapping = {old: numbers[value] for old, value in mapping.items() if value in numbers}
-    is_asked = bool(params.labels or params.merge or params.renumber)
+    is_asked = bool(labels or merge or renumber)
     return Selection({numbers[value]: names[value] for value in numbers}, mapping if is_asked else None)
 
 
@@ -108,20 +112,18 @@ class Merged:
     ----------
     label
         The map ``(Z, Y, X)``; with the rule ``multi`` a channel a class ``(Z, Y, X, C)``.
-    overlaps
-        For each pair of values, voxels that the second claimed when the first had them.
+    overlap_voxels
+        Number of voxels that several classes claim, each counted once.
+    pairs
+        By two values: how often a voxel of one was claimed by the other.
     empty
-        Values whose mask has no voxel.
+        Values without a voxel.
     """
 
     label: Volume
-    overlaps: Mapping[tuple[int, int], int]
+    overlap_voxels: int
+    pairs: Mapping[tuple[int, int], int]
     empty: tuple[int, ...]
-
-    @property
-    def overlap_voxels(self) -> int:
-        """Claims beyond the first, summed over all voxels."""
-        return sum(self.overlaps.values())
 
 
 def merge_masks(
@@ -148,36 +150,21 @@ def merge_masks(
 
     Examples
     --------
+    >>> import numpy as np
     >>> a, b = np.array([[[1, 1, 0]]]), np.array([[[0, 1, 1]]])
     >>> found = merge_masks([(1, a), (5, b)], Geometry((1, 1, 3), (1.0, 1.0, 1.0)), [1, 5], "last")
-    >>> found.label.array_zyx.tolist(), dict(found.overlaps)
-    ([[[1, 5, 5]]], {(1, 5): 1})
+    >>> found.label.array_zyx.tolist(), found.overlap_voxels
+    ([[[1, 5, 5]]], 1)
     """
-    dtype = smallest_integer(0, max(values, default=0))
-    channel = {value: number for number, value in enumerate(dict.fromkeys(values))}
-    owner = np.zeros(grid.size_zyx, dtype)
-    stack = np.zeros((*grid.size_zyx, len(channel)), np.uint8) if rule == "multi" else None
-    overlaps: dict[tuple[int, int], int] = {}
-    painted: set[int] = set()
+    canvas = Canvas(grid.size_zyx, values, rule)
     for value, mask in masks:
-        for z in range(len(mask)):
-            inside = mask[z] > 0
-            if not inside.any():
-                continue
-            painted.add(value)
-            before = owner[z][inside]
-            for other, count in label_counts(before).items() if before.any() else ():
-                if other not in (0, value):
-                    overlaps[other, value] = overlaps.get((other, value), 0) + count
-            owner[z][inside] = np.where(before == 0, dtype.type(value), before) if rule == "first" else value
-            if stack is not None:
-                stack[z, ..., channel[value]][inside] = 1
+        canvas.paint_mask(value, mask)
         del mask  # before the next one is read
-    if overlaps and rule == "error":
-        (a, b), count = max(overlaps.items(), key=lambda item: item[1])
+    overlap_voxels, pairs = canvas.overlap_voxels, canvas.pairs
+    if overlap_voxels and rule == "error":
+        (a, b), count = max(pairs.items(), key=lambda item: item[1])
         raise LabelError(
-            f"{sum(overlaps.values())} voxels are claimed by several classes (most by {a} and {b}: {count}); "
+            f"{overlap_voxels} voxels are claimed by several classes (most by {a} and {b}: {count}); "
             "choose with --overlap first, last or multi"
         )
-    label = Volume(owner if stack is None else stack, grid, "label")
-    return Merged(label, overlaps, tuple(value for value in channel if value not in painted))
+    return Merged(Volume(canvas.labels(), grid, "label"), overlap_voxels, pairs, canvas.empty)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,9 @@ from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_difference
 from itkit.core.text import counted, some
 from itkit.core.volume import Kind, Volume
-from itkit.dataset.convert.labels import Selection, merge_masks, select, unknown_values
+from itkit.dataset.convert.labels import merge_masks, select, unknown_values
 from itkit.dataset.convert.repair import open_header
+from itkit.dataset.convert.spec import Loaded
 from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.header_model import Header, UnsupportedHeader
 from itkit.io.nii_toolkit import split_volumes
@@ -25,36 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from itkit.core.operation import Context
+    from itkit.core.params import OverlapRule
+    from itkit.dataset.convert.labels import Selection
     from itkit.dataset.convert.params import ConvertDatasetParams
     from itkit.dataset.convert.spec import DatasetSpec, FoundCase
 
 _UNIT = (1.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A case that is ready to be written.
-
-    Parameters
-    ----------
-    grid
-        Grid of all its volumes.
-    channels
-        What reads each channel, by name, in order; called once, when the channel is written.
-    label
-        Its label map, on the same grid, with output values.
-    names
-        Name of each label value in the output.
-    facts, warnings
-        For ``dataset.json`` and for the user.
-    """
-
-    grid: Geometry
-    channels: Mapping[str, Callable[[], Volume]]
-    label: Volume | None = None
-    names: Mapping[int, str] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
 
 def read_volumes(path: Path, kind: Kind, *, threads: int = 1) -> list[Volume]:
@@ -108,6 +84,7 @@ def load_files(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams
     CaseError
         When a file can't be read, grids differ by more than 1e-3 mm, or labels are no labels.
     """
+    del params
     names = found.channels or spec.channels
     headers = [open_header(path) for path in found.images]
     grid = headers[0][0].geometry
@@ -120,14 +97,14 @@ def load_files(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams
         warnings.append("spacing is 1 1 1 mm: it was lost in the release; correct it from the original source")
     channels = _channels(found, names, [header for header, _ in headers], is_integral=spec.is_integral, context=context)
     table = spec.labels if found.labels is None else found.labels
-    selection = select(table, params, is_complete=False)
+    selection = select(table) if found.selection is None else found.selection
     facts: dict[str, Any] = {}
     label = None
     if found.label is not None:
         label, more = _read_label(found.label, grid, table, selection, context)
         warnings += more
     elif found.parts:
-        label, more_facts, more = _merge_parts(spec, found, grid, selection, params, context)
+        label, more_facts, more = _merge_parts(found, grid, selection, spec.overlap, context)
         facts |= more_facts
         warnings += more
     return Loaded(grid, channels, label, selection.names, facts, tuple(warnings))
@@ -205,12 +182,7 @@ def _read_label(
 
 
 def _merge_parts(
-    spec: DatasetSpec,
-    found: FoundCase,
-    grid: Geometry,
-    selection: Selection,
-    params: ConvertDatasetParams,
-    context: Context,
+    found: FoundCase, grid: Geometry, selection: Selection, rule: OverlapRule, context: Context
 ) -> tuple[Volume, dict[str, Any], list[str]]:
     mapping = selection.mapping
     parts = [(value if mapping is None else mapping[value], path) for value, path in found.parts
@@ -223,10 +195,9 @@ def _merge_parts(
             yield value, mask.array_zyx
             del mask  # one mask at a time
 
-    rule = params.overlap or spec.overlap
     merged = merge_masks(masks(), grid, list(selection.names), rule)
     names = selection.names
-    pairs = sorted(merged.overlaps.items(), key=lambda item: -item[1])
+    pairs = sorted(merged.pairs.items(), key=lambda item: -item[1])
     facts: dict[str, Any] = {"overlap_voxels": merged.overlap_voxels, "overlap_rule": rule}
     if pairs:
         facts["overlaps"] = {f"{names[a]} & {names[b]}": count for (a, b), count in pairs}

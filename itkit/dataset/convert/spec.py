@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from itkit.core.files import volume_pattern
 
 if TYPE_CHECKING:
+    from itkit.core.geometry import Geometry
     from itkit.core.operation import Context, Outcome, Unpaired
     from itkit.core.params import ChannelLayout, OverlapRule
-    from itkit.core.volume import Case
-    from itkit.dataset.convert.load import Loaded
+    from itkit.core.volume import Case, Volume
+    from itkit.dataset.convert.labels import Selection
     from itkit.dataset.convert.params import ConvertDatasetParams
 
 Role = Literal["image", "label", "correction", "part", "ignored"]
@@ -91,6 +92,9 @@ class FoundCase:
         Name of each label value where the case has a table of its own.
     channels
         Channel names where the case has its own.
+    selection
+        What becomes of its label values, decided in the plan; ``None`` keeps them all. A loader that finds names in
+        the files decides itself.
     group
         Sub-dataset: a folder below the destination with an index of its own.
     facts
@@ -110,6 +114,7 @@ class FoundCase:
     split: str = ""
     patient: str = ""
     labels: Mapping[int, str] | None = None
+    selection: Selection | None = None
     channels: tuple[str, ...] | None = None
     group: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -133,14 +138,42 @@ class Finding:
     notes: tuple[str, ...] = ()
     about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By group: what replaces fields of ``dataset.json``, e.g. the labels of a task."""
+    selections: Mapping[str, Selection] = field(default_factory=dict)
+    """By group: what becomes of label values, decided in the plan; ``""``: where a group has no labels of its own."""
 
     def with_cases(self, function: Callable[[FoundCase], FoundCase]) -> Finding:
         """Return the finding with every case mapped."""
         return replace(self, cases=tuple(map(function, self.cases)))
 
 
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A case that is ready to be written.
+
+    Parameters
+    ----------
+    grid
+        Grid of all its volumes.
+    channels
+        What reads each channel, by name, in order; called once, when the channel is written.
+    label
+        Its label map, on the same grid, with output values.
+    names
+        Name of each label value in the output.
+    facts, warnings
+        For ``dataset.json`` and for the user.
+    """
+
+    grid: Geometry
+    channels: Mapping[str, Callable[[], Volume]]
+    label: Volume | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
 Finder = Callable[["DatasetSpec", Path, "ConvertDatasetParams"], Finding]
-Loader = Callable[["DatasetSpec", FoundCase, "ConvertDatasetParams", "Context"], "Loaded"]
+Loader = Callable[["DatasetSpec", FoundCase, "ConvertDatasetParams", "Context"], Loaded]
 Enrich = Callable[[Path, Finding], Finding]
 CaseFunction = Callable[["DatasetSpec", "Case", "ConvertDatasetParams", "Context"], "Outcome"]
 

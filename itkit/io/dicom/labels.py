@@ -1,19 +1,15 @@
-"""Label maps with names, painted region by region, with overlaps counted."""
+"""Label maps with names, colours and a count of overlaps."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from itkit.core.errors import LabelError
 from itkit.core.geometry import Geometry
-from itkit.core.params import OverlapRule
 from itkit.core.volume import Volume
+from itkit.kernels.paint import Canvas
 
 Colour = tuple[int, int, int]
 
@@ -32,7 +28,7 @@ class LabelMap:
     colours
         Recommended display colour (sRGB, 0 to 255) where the file gives one.
     overlaps
-        Number of voxels that more than one region claims.
+        Number of voxels that more than one region claims, each counted once.
     facts
         What was noted, by name: regions without voxels, contours of other types, voxels off the grid.
     """
@@ -78,77 +74,42 @@ def numbered(regions: Iterable[Region]) -> list[Region]:
     return result
 
 
-class Painter:
-    """Collects regions on one grid; every region is painted in one or several strokes.
+def label_map(
+    where: str,
+    geometry: Geometry,
+    regions: Sequence[Region],
+    canvas: Canvas,
+    facts: Mapping[str, str],
+) -> LabelMap:
+    """Return what was painted, with its names.
 
     Parameters
     ----------
     where
         Named in errors.
-    geometry
-        The grid.
-    regions
-        As `numbered` gives them.
-    overlap
-        Which region keeps a voxel that two claim; ``"error"`` refuses, ``"multi"`` keeps both.
+    geometry, regions
+        What the canvas was made for.
+
+    Raises
+    ------
+    LabelError
+        When regions overlap and that is an error.
     """
-
-    def __init__(self, where: str, geometry: Geometry, regions: list[Region], overlap: OverlapRule) -> None:
-        self._where, self._geometry, self._regions, self._overlap = where, geometry, regions, overlap
-        self._ranks = {region.number: rank for rank, region in enumerate(regions, start=1)}
-        self._owner: NDArray[Any] = np.zeros(geometry.size_zyx, np.min_scalar_type(len(regions)))
-        self._claimed_twice = np.zeros(geometry.size_zyx, bool)
-        self._channels: NDArray[Any] | None = None
-        if overlap == "multi":
-            self._channels = np.zeros((*geometry.size_zyx, len(regions)), np.uint8)
-        self._painted: set[int] = set()
-        self._pairs: set[tuple[int, int]] = set()
-
-    def paint(self, number: int, index_zyx: tuple[NDArray[Any], ...]) -> None:
-        """Give voxels to a region."""
-        if not len(index_zyx[0]):
-            return
-        rank = self._ranks[number]
-        self._painted.add(number)
-        before = self._owner[index_zyx]
-        is_taken = (before != 0) & (before != rank)
-        if is_taken.any():
-            self._claimed_twice[tuple(axis[is_taken] for axis in index_zyx)] = True
-            self._pairs |= {(min(int(other), rank), max(int(other), rank)) for other in np.unique(before[is_taken])}
-        stays = (before > rank) if self._overlap == "last" else (before < rank)
-        self._owner[index_zyx] = np.where(is_taken & stays, before, self._owner.dtype.type(rank))
-        if self._channels is not None:
-            z, y, x = index_zyx
-            self._channels[z, y, x, rank - 1] = 1
-
-    def result(self, facts: Mapping[str, str]) -> LabelMap:
-        """Return the label map.
-
-        Raises
-        ------
-        LabelError
-            When regions overlap and that is an error.
-        """
-        names = {region.number: region.name for region in self._regions}
-        overlaps = int(self._claimed_twice.sum())
-        if overlaps and self._overlap == "error":
-            ordered = list(names.values())
-            pairs = ", ".join(f"{ordered[a - 1]} and {ordered[b - 1]}" for a, b in sorted(self._pairs))
-            raise LabelError(
-                f"{self._where}: {overlaps} voxels are in more than one region ({pairs}); "
-                "choose which one keeps them (first, last) or read one channel a region (multi)"
-            )
-        empty = [name for number, name in names.items() if number not in self._painted]
-        array = self._labels() if self._channels is None else self._channels
-        return LabelMap(
-            volume=Volume(array, self._geometry, "label"),
-            names=names,
-            colours={region.number: region.colour for region in self._regions if region.colour is not None},
-            overlaps=overlaps,
-            facts={**facts, **({"empty": ", ".join(empty)} if empty else {})},
+    names = {region.number: region.name for region in regions}
+    overlaps = canvas.overlap_voxels
+    if overlaps and canvas.rule == "error":
+        ranks = {number: rank for rank, number in enumerate(names)}
+        met = sorted(canvas.pairs, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
+        pairs = ", ".join(f"{names[a]} and {names[b]}" for a, b in met)
+        raise LabelError(
+            f"{where}: {overlaps} voxels are in more than one region ({pairs}); "
+            "choose which one keeps them (first, last) or read one channel a region (multi)"
         )
-
-    def _labels(self) -> NDArray[Any]:
-        values = np.array([0, *self._ranks])
-        labels: NDArray[Any] = values.astype(np.min_scalar_type(int(values.max())))[self._owner]
-        return labels
+    empty = [names[number] for number in canvas.empty]
+    return LabelMap(
+        volume=Volume(canvas.labels(), geometry, "label"),
+        names=names,
+        colours={region.number: region.colour for region in regions if region.colour is not None},
+        overlaps=overlaps,
+        facts={**facts, **({"empty": ", ".join(empty)} if empty else {})},
+    )

@@ -21,7 +21,8 @@ from itkit.core.geometry import Geometry
 from itkit.core.params import OverlapRule
 from itkit.core.volume import Volume
 from itkit.io.dicom.header import number, numbers, parse_errors, read_dataset, short, text, warnings_as_notes
-from itkit.io.dicom.labels import LabelMap, Painter, Region, numbered
+from itkit.io.dicom.labels import LabelMap, Region, label_map, numbered
+from itkit.kernels.paint import Canvas
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 #: Contours are flat, and in the plane of a slice, when their points deviate by less than this part of a voxel.
@@ -80,14 +81,15 @@ def read_rtstruct(
             rois = _read_rois(dataset, path, frame_of_reference_uid, skipped)
     except parse_errors() as error:
         raise ReadError(f"{path}: damaged structure set: {short(error)}") from error
-    painter = Painter(str(path), geometry, [roi.region for roi in rois], overlap)
+    regions = [roi.region for roi in rois]
+    canvas = Canvas(geometry.size_zyx, [region.number for region in regions], overlap)
     for roi in rois:
         for index_zyx in rasterise(roi.contours_xyz, geometry, skipped):
-            painter.paint(roi.region.number, index_zyx)
+            canvas.paint(roi.region.number, index_zyx)
     facts = {name: str(count) for name, count in skipped.items() if count}
     if notes:
         facts["warnings"] = "; ".join(notes)
-    return painter.result(facts)
+    return label_map(str(path), geometry, regions, canvas, facts)
 
 
 def rasterise(

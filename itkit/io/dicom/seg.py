@@ -24,9 +24,10 @@ from itkit.io.dicom.header import (
     text,
     warnings_as_notes,
 )
-from itkit.io.dicom.labels import Colour, LabelMap, Painter, Region, numbered
+from itkit.io.dicom.labels import Colour, LabelMap, Region, label_map, numbered
 from itkit.io.dicom.pixels import decoded
 from itkit.io.dicom.stack import COSINE_TOLERANCE, slice_axes
+from itkit.kernels.paint import Canvas
 
 #: Distance from a voxel's index within which a pixel is that voxel.
 _ON_GRID = 0.1
@@ -109,23 +110,23 @@ def _read(
     numbers_by_file = dict(
         zip((old for old, region in items if kind != "LABELMAP" or region.number != 0), regions, strict=True)
     )
-    painter = Painter(str(path), geometry, regions, overlap)
+    canvas = Canvas(geometry.size_zyx, [region.number for region in regions], overlap)
     own_grid = geometry if all(_is_on_grid(frame, geometry) for frame in frames) else _own_grid(frames, dataset, path)
     lost, met = 0, 0
-    canvas: dict[int, NDArray[np.bool_]] = {}
+    own_masks: dict[int, NDArray[np.bool_]] = {}
     for frame, segment, mask in _masks(dataset, path, frames, kind, threshold, notes):
         if segment not in numbers_by_file:
             raise ReadError(f"{path}: a frame belongs to segment {segment}, which the file doesn't describe")
         inside, outside = _on_grid_indices(frame, mask, own_grid)
         if own_grid is geometry:
             lost, met = lost + outside, met + len(inside[0])
-            painter.paint(numbers_by_file[segment].number, inside)
+            canvas.paint(numbers_by_file[segment].number, inside)
         else:
-            canvas.setdefault(segment, np.zeros(own_grid.size_zyx, bool))[inside] = True
-    for segment, array in canvas.items():
+            own_masks.setdefault(segment, np.zeros(own_grid.size_zyx, bool))[inside] = True
+    for segment, array in own_masks.items():
         index = _nearest_indices(array, own_grid, geometry)
         met += len(index[0])
-        painter.paint(numbers_by_file[segment].number, index)
+        canvas.paint(numbers_by_file[segment].number, index)
         lost += int(array.any() and not len(index[0]))
     if lost and not met:
         raise GeometryMismatchError(f"{path}: no segmented voxel is inside the grid; give the grid of its image")
@@ -137,7 +138,7 @@ def _read(
         facts["grid"] = "the segmentation's own grid is another; each voxel took the nearest value"
     if lost:
         facts["off_grid"] = f"{lost} segmented voxels (on another grid: segments) are outside the reference grid"
-    return painter.result(facts)
+    return label_map(str(path), geometry, regions, canvas, facts)
 
 
 def _placed_frames(dataset: Any, path: Path) -> list[Frame]:
