@@ -34,8 +34,53 @@ print(list_models("mednext*"))
 network = create_model("mednext_s", in_channels=1, num_classes=3, spatial_dims=3)
 ```
 
-`load_pretrained(network, path_or_url)` fills a network from a file of the authors (or of this package) and returns a
-report of every tensor: copied, adapted to other channels, classes, axes or sizes, missing, or left over.
+`create_model(..., pretrained=True)` fills a network with its authors' weights where they are released as a file; the
+page of each family names their origin and licence. `load_pretrained(network, path_or_url)` fills it from any file of
+the authors (or of this package) and returns a report of every tensor: copied, adapted to other channels, classes, axes
+or sizes, missing, or left over.
+
+## Your own network
+
+Describe it by a card and register the function or class that builds it; `create_model`, `list_models` and
+`itkit models` then know it as they know ours, pad its inputs and crop its logits:
+
+```python
+import torch
+
+from itkit.models import ModelCard, create_model, register_model
+
+
+@register_model(ModelCard(name="my_network", spatial_dims=(2, 3), divisor=2))
+def build(in_channels, num_classes, spatial_dims, width=8):
+    conv = {{2: torch.nn.Conv2d, 3: torch.nn.Conv3d}}[spatial_dims]
+    return torch.nn.Sequential(conv(in_channels, width, 3, padding=1), torch.nn.ReLU(), conv(width, num_classes, 1))
+
+
+network = create_model("my_network", num_classes=3, width=16)
+assert network(torch.zeros(1, 1, 33, 40)).shape == (1, 3, 33, 40)
+```
+
+A package registers its networks for everybody who installs it by entry points: the network's name, and the path of its
+card (or of the decorated function). Keep the card in a module that does not import torch and let it name its builder by
+path, so that listing the networks stays quick:
+
+```toml
+[project.entry-points."itkit.models"]
+my_network = "my_package.cards:MY_NETWORK"  # ModelCard(name="my_network", builder="my_package.network:build", ...)
+```
+
+A plug-in that can't be imported, or whose name is taken, is named in a warning and left out; all others work. Test your
+network with the suite that ours run:
+
+```python
+from itkit.testing.model_contract import ModelContract
+
+
+class TestMyNetwork(ModelContract):
+    names = ("my_network",)
+```
+
+## The networks
 
 Parameters and operations are of the published configuration with one input channel, {CLASSES} classes and the stated
 input; one multiply-add is two operations, counted by `torch.utils.flop_counter` for convolutions and matrix products
@@ -93,6 +138,17 @@ def row_of(card: ModelCard, facts: dict[str, Any], *, link: bool) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def weights_lines(cards: list[ModelCard]) -> list[str]:
+    """Write where the weights of a family come from, one line a set."""
+    sets = [(weights.trained_on, weights.page, weights.licence) for card in cards for weights in card.weights]
+    direct = {(weights.trained_on, weights.page) for card in cards for weights in card.weights if weights.url}
+    lines = []
+    for data, page, licence in dict.fromkeys(sets):
+        how = "; `pretrained=True` downloads them" if (data, page) in direct else ""
+        lines.append(f"- Weights trained on {data}: <{page}> (licence: {licence}){how}")
+    return lines or ["- Weights: none released"]
+
+
 HEADER = """| name | axes | parameters | in the paper | operations | paper | difference | licence of the authors' code |
 |---|---|---|---|---|---|---|---|"""
 
@@ -114,7 +170,7 @@ def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> s
         "",
         f"{first.paper}. Authors' code: <{first.repository}> ({first.code_licence}); the code here is written anew.",
         "",
-        f"- Weights: {first.weights_origin} (licence: {first.weights_licence})",
+        *weights_lines(cards),
         f"- Input size: {size}",
         f"- Can: {', '.join(key for key, value in abilities.items() if value)}",
         *[f"- {note}" for note in notes],
@@ -135,7 +191,7 @@ def pages() -> dict[str, str]:
 
     facts = json.loads(MEASURED.read_text(encoding="utf-8"))
     families: dict[str, list[ModelCard]] = {}
-    for card in map(model_card, list_models()):
+    for card in map(model_card, list_models(plugins=False)):
         families.setdefault(card.family, []).append(card)
     rows = [row_of(card, facts, link=True) for cards in families.values() for card in cards]
     index = INTRODUCTION + "\n".join([HEADER, *rows]) + "\n"
@@ -195,7 +251,10 @@ def main(arguments: list[str]) -> None:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     if "--measure" in arguments:
-        facts = {"networks": {name: measure_network(name) for name in list_models()}, "parity": measure_parity()}
+        facts = {
+            "networks": {name: measure_network(name) for name in list_models(plugins=False)},
+            "parity": measure_parity(),
+        }
         MEASURED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")

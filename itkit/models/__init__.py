@@ -17,29 +17,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from itkit.models.card import ModelCard, Weights
     from itkit.models.pretrained import LoadReport, load_pretrained
     from itkit.models.reference import from_reference
-    from itkit.models.registry import ModelCard, create_model, list_models, model_card, table
+    from itkit.models.registry import create_model, list_models, model_card, register_model, table
 
 __all__ = [
     "LoadReport",
     "ModelCard",
+    "Weights",
     "create_model",
     "from_reference",
     "list_models",
     "load_pretrained",
     "model_card",
+    "register_model",
     "table",
 ]
 
 _HOMES = {
     "LoadReport": "pretrained",
-    "ModelCard": "registry",
+    "ModelCard": "card",
+    "Weights": "card",
     "create_model": "registry",
     "from_reference": "reference",
     "list_models": "registry",
     "load_pretrained": "pretrained",
     "model_card": "registry",
+    "register_model": "registry",
     "table": "registry",
 }
 

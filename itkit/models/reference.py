@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ModelError
-from itkit.models.registry import references, resolve
+from itkit.core.plugins import resolve
+from itkit.models.registry import references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

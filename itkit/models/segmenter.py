@@ -12,7 +12,7 @@ from itkit.core.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from itkit.models.registry import ModelCard
+    from itkit.models.card import ModelCard
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard
 
 CARDS = (
     ModelCard(

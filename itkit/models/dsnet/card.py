@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
+_REPOSITORY = "https://github.com/takaniwa/DSNet"
 _TINY = {"planes": 8, "m": 1, "n": 1}
 
 
@@ -18,10 +19,12 @@ def _card(name: str, title: str, parameters: int | None, **options: int | str) -
         ),
         year=2025,
         doi="10.1109/TCSVT.2024.3509504",
-        repository="https://github.com/takaniwa/DSNet",
+        repository=_REPOSITORY,
         code_licence="MIT",
-        weights_licence="none stated apart from the code's",
-        weights_origin="links in the authors' repository (ImageNet, Cityscapes, ADE20K, CamVid, BDD)",
+        weights=tuple(
+            Weights(trained_on=data, page=_REPOSITORY, licence="none stated apart from the code's")
+            for data in ("ImageNet", "Cityscapes", "ADE20K", "CamVid", "BDD")
+        ),
         spatial_dims=(2,),
         builder="itkit.models.dsnet.network:build",
         options=options,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
+_REPOSITORY = "https://github.com/snap-research/EfficientFormer"
+_LICENCE = "MIT, parts Apache-2.0"
 _FACTS: dict[str, Any] = {
     "family": "efficientformer",
-    "repository": "https://github.com/snap-research/EfficientFormer",
-    "code_licence": "MIT, parts Apache-2.0",
-    "weights_licence": "MIT, parts Apache-2.0",
-    "weights_origin": "the repository's links: ImageNet",
+    "repository": _REPOSITORY,
+    "code_licence": _LICENCE,
+    "weights": (Weights(trained_on="ImageNet", page=_REPOSITORY, licence=_LICENCE),),
     "spatial_dims": (2,),
     "builder": "itkit.models.efficientformer.network:build",
     "tiny_size": 64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
 _PARAMETERS = {
     "b0": 5_300_000,
@@ -14,6 +14,18 @@ _PARAMETERS = {
     "b6": 43_000_000,
     "b7": 66_000_000,
 }
+_RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0"
+_DIGESTS = {
+    "b0": "355c32eb",
+    "b1": "f1951068",
+    "b2": "8bb594d6",
+    "b3": "5fb5a3c3",
+    "b4": "6ed6700e",
+    "b5": "b6417697",
+    "b6": "c76e70fd",
+    "b7": "dcc49843b8ec5a097a8cb166eded1d7a09291093eff7735f603bcfcafce12c8e",
+}
+"""SHA-256 of the released files, or its first digits as their names carry them."""
 
 
 def _card(variant: str) -> ModelCard:
@@ -26,8 +38,20 @@ def _card(variant: str) -> ModelCard:
         doi="10.48550/arXiv.1905.11946",
         repository="https://github.com/tensorflow/tpu",
         code_licence="Apache-2.0",
-        weights_licence="Apache-2.0",
-        weights_origin="lukemelas/EfficientNet-PyTorch and huggingface/pytorch-image-models on GitHub: ImageNet",
+        weights=(
+            Weights(
+                trained_on="ImageNet",
+                page="https://github.com/lukemelas/EfficientNet-PyTorch",
+                url=f"{_RELEASE}/efficientnet-{variant}-{_DIGESTS[variant][:8]}.pth",
+                sha256=_DIGESTS[variant],
+                licence="Apache-2.0",
+            ),
+            Weights(
+                trained_on="ImageNet (timm)",
+                page="https://github.com/huggingface/pytorch-image-models",
+                licence="Apache-2.0",
+            ),
+        ),
         spatial_dims=(2,),
         builder="itkit.models.efficientnet.network:build",
         options={"variant": variant},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard
 
 _TINY = {"n_channels": 4, "exp_r": 2, "block_counts": (1,) * 9}
 

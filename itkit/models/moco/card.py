@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
 CARDS = (
     ModelCard(
@@ -14,8 +14,14 @@ CARDS = (
         doi="10.1109/CVPR42600.2020.00975",
         repository="https://github.com/facebookresearch/moco",
         code_licence="MIT",
-        weights_licence="none stated apart from the code's",
-        weights_origin="links in the authors' repository (ImageNet, v1 and v2)",
+        weights=(
+            Weights(
+                trained_on="ImageNet",
+                page="https://github.com/facebookresearch/moco",
+                url="https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar",
+                licence="none stated apart from the code's",
+            ),
+        ),
         spatial_dims=(2, 3),
         builder="itkit.models.moco.network:build",
         options={"depth": "resnet50"},

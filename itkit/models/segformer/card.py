@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
+_REPOSITORY = "https://github.com/NVlabs/SegFormer"
+_LICENCE = "NVIDIA Source Code License (non-commercial)"
 _FACTS: dict[str, Any] = {
     "family": "segformer",
     "paper": (
@@ -13,9 +15,8 @@ _FACTS: dict[str, Any] = {
     ),
     "year": 2021,
     "doi": "10.48550/arXiv.2105.15203",
-    "repository": "https://github.com/NVlabs/SegFormer",
-    "code_licence": "NVIDIA Source Code License (non-commercial)",
-    "weights_licence": "NVIDIA Source Code License (non-commercial)",
+    "repository": _REPOSITORY,
+    "code_licence": _LICENCE,
     "spatial_dims": (2,),
     "tiny_size": 64,
     "minimum_size": 29,
@@ -32,12 +33,16 @@ _PARAMETERS = {
 }
 
 
+def _weights(trained_on: str) -> Weights:
+    return Weights(trained_on=trained_on, page=_REPOSITORY, licence=_LICENCE)
+
+
 def _segformer(variant: str) -> ModelCard:
     return ModelCard(
         **_FACTS,
         name=f"segformer_{variant}",
         title=f"SegFormer-{variant.upper()}",
-        weights_origin="the repository's links: ADE20K, Cityscapes and, for the encoder, ImageNet",
+        weights=tuple(map(_weights, ("ADE20K", "Cityscapes", "ImageNet (the encoder)"))),
         builder="itkit.models.segformer.network:build",
         options={"variant": variant},
         tiny={**_TINY, "embed_dim": 16},
@@ -52,7 +57,7 @@ def _mit(variant: str) -> ModelCard:
         **_FACTS,
         name=f"mit_{variant}",
         title=f"Mix Transformer {variant.upper()} with a U-Net decoder",
-        weights_origin="the repository's links: ImageNet (mit_b*.pth)",
+        weights=(_weights("ImageNet"),),
         builder="itkit.models.segformer.network:build_mit",
         options={"variant": variant},
         tiny={**_TINY, "decoder_width": 16},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
 CARDS = (
     ModelCard(
@@ -17,8 +17,13 @@ CARDS = (
         doi="10.48550/arXiv.2404.10156",
         repository="https://github.com/OSUPCVLab/SegFormer3D",
         code_licence="none stated",
-        weights_licence="none stated",
-        weights_origin="the repository's link: BraTS 2017 (pytorch_model.bin)",
+        weights=(
+            Weights(
+                trained_on="BraTS 2017",
+                page="https://github.com/OSUPCVLab/SegFormer3D",
+                licence="none stated",
+            ),
+        ),
         spatial_dims=(3,),
         builder="itkit.models.segformer3d.network:build",
         tiny={

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
 _FAMILY = "itkit.models.swin_umamba"
+_REPOSITORY = "https://github.com/JiarunLiu/Swin-UMamba"
 
 
 def _card(name: str, title: str, builder: str, paper_parameters: int, tiny: dict[str, Any]) -> ModelCard:
@@ -19,10 +20,12 @@ def _card(name: str, title: str, builder: str, paper_parameters: int, tiny: dict
         ),
         year=2024,
         doi="10.1007/978-3-031-72114-4_59",
-        repository="https://github.com/JiarunLiu/Swin-UMamba",
+        repository=_REPOSITORY,
         code_licence="not stated",
-        weights_licence="not stated",
-        weights_origin="https://github.com/JiarunLiu/Swin-UMamba (linked there); encoder: VMamba's vmamba_tiny_e292",
+        weights=(
+            Weights(trained_on="the paper's data sets", page=_REPOSITORY),
+            Weights(trained_on="ImageNet (the encoder: VMamba's vmamba_tiny_e292)", page=_REPOSITORY),
+        ),
         spatial_dims=(2,),
         builder=builder,
         tiny=tiny,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard
 
 _SHARED: dict[str, Any] = {
     "family": "unet3plus",

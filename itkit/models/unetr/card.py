@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
 CARDS = (
     ModelCard(
@@ -14,8 +14,12 @@ CARDS = (
         doi="10.1109/WACV51458.2022.00181",
         repository="https://github.com/Project-MONAI/MONAI",
         code_licence="Apache-2.0",
-        weights_licence="not stated",
-        weights_origin="https://github.com/Project-MONAI/research-contributions/tree/main/UNETR/BTCV",
+        weights=(
+            Weights(
+                trained_on="BTCV",
+                page="https://github.com/Project-MONAI/research-contributions/tree/main/UNETR/BTCV",
+            ),
+        ),
         spatial_dims=(3, 2),
         builder="itkit.models.unetr.network:build",
         options={"image_size": 96},

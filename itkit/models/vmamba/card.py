@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.registry import ModelCard
+from itkit.models.card import ModelCard, Weights
 
 _NETWORK = "itkit.models.vmamba.network"
 _SECOND = {
@@ -19,6 +19,13 @@ _VANILLA = {"forward_type": "v0", "mlp_ratio": 0.0, "downsample_version": "v1"}
 _TINY = {"depths": [1, 1, 1, 1], "dims": 8, "drop_path_rate": 0.0}
 _TINIER = {"depths": [1, 1], "dims": 8, "out_indices": [0, 1], "drop_path_rate": 0.0}
 _LICENCE = "MIT"
+_RELEASES = "https://github.com/MzeroMiko/VMamba/releases"
+_SECOND_RELEASE = f"{_RELEASES}/download/%23v2cls"
+_FILES = {
+    "t": "vssm1_tiny_0230s_ckpt_epoch_264.pth",
+    "s": "vssm_small_0229_ckpt_epoch_222.pth",
+    "b": "vssm_base_0229_ckpt_epoch_237.pth",
+}
 
 
 def _card(name: str, title: str, options: dict[str, Any], paper_parameters: int | None, **facts: Any) -> ModelCard:
@@ -31,8 +38,6 @@ def _card(name: str, title: str, options: dict[str, Any], paper_parameters: int 
         doi="10.48550/arXiv.2401.10166",
         repository="https://github.com/MzeroMiko/VMamba",
         code_licence=_LICENCE,
-        weights_licence="not stated",
-        weights_origin="https://github.com/MzeroMiko/VMamba/releases",
         options=options,
         paper_parameters=paper_parameters,
         checkpointing=True,
@@ -63,6 +68,7 @@ CARDS = (
             f"VMamba-{size.upper()}",
             _second(*arguments),
             _BACKBONE_PARAMETERS[size],
+            weights=(Weights(trained_on="ImageNet", page=_RELEASES, url=f"{_SECOND_RELEASE}/{_FILES[size]}"),),
             spatial_dims=(2, 3),
             builder=f"{_NETWORK}:build",
             tiny={**(_TINY if size == "t" else _TINIER), "decoder_width": 8},
@@ -76,6 +82,7 @@ CARDS = (
             f"VMamba-{size.upper()} (first version)",
             _vanilla(*arguments),
             _VANILLA_PARAMETERS[size],
+            weights=(Weights(trained_on="ImageNet", page=_RELEASES),),
             spatial_dims=(2, 3),
             builder=f"{_NETWORK}:build",
             tiny={**(_TINY if size == "t" else _TINIER), "ssm_d_state": 4, "decoder_width": 8},
@@ -90,6 +97,7 @@ CARDS = (
             f"VMamba-{size.upper()} with UPerNet",
             _second(*arguments),
             _UPERNET_PARAMETERS[size],
+            weights=(Weights(trained_on="ADE20K", page=_RELEASES),),
             spatial_dims=(2,),
             builder=f"{_NETWORK}:build_upernet",
             tiny={**_TINY, "decode_channels": 16, "auxiliary_channels": 8},
