@@ -229,6 +229,8 @@ class Report:
         What else to do to files, in this order, before the files are written.
     closing
         What to tell when everything was done.
+    named_files
+        Files to write where the user named them, wherever that is, and their content.
     """
 
     lines: tuple[str, ...] = ()
@@ -236,6 +238,7 @@ class Report:
     files: Mapping[Path, Any] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
     closing: tuple[str, ...] = ()
+    named_files: Mapping[Path, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class Hands:
             for action in report.actions:
                 self._act(action, told)
             for path, content in report.files.items():
+                self._write(self._confined(path), content, told)
+            for path, content in report.named_files.items():
                 self._write(path, content, told)
             if not self.options.dry_run:
                 told.lines += report.closing
@@ -82,12 +84,17 @@ class Hands:
         else:
             told.lines += self._refreshed(action.folder)
 
+    def _confined(self, path: Path) -> Path:
+        """Return where a file of the destination lies, or refuse it where it lies outside."""
+        if self.dest is None:
+            return path
+        path = self.dest / path
+        if not any(_is_below(path, folder) for folder in self.folders):
+            raise WriteError(f"{path}: lies outside the destination; not written")
+        return path
+
     def _write(self, path: Path, content: Any, told: _Told) -> None:
         """Write a file: a text as it is, anything else as JSON."""
-        if self.dest is not None:
-            path = self.dest / path
-            if not any(_is_below(path, folder) for folder in self.folders):
-                raise WriteError(f"{path}: lies outside the destination; not written")
         if self.options.dry_run:
             told.lines.append(f"would write {path}")
         elif isinstance(content, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +19,21 @@ from itkit.io.dcm_toolkit import (
     read_rtstruct,
     read_seg,
     series_geometry,
+    series_note,
     split_series,
 )
-from itkit.io.dicom.header import parse_errors, read_dataset
+from itkit.io.dicom.find import GROUPING
+from itkit.io.dicom.header import Frame, parse_errors, read_dataset
+from itkit.io.dicom.labels import merged
+from itkit.io.dicom.read import OnIrregular
 
 OnIrregularSeries = Literal["error", "largest", "split"]
 _DEPTH = 6
 """Sequences inside sequences that are searched for references."""
+_MOST_LOST = 0.1
+"""Part of a series' slices that may be left out when it is split."""
+_NOTED = (GROUPING, "PixelPaddingValue")
+"""Facts of a series that its user should know."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,12 @@ class DicomCase:
     ----------
     series
         The image series; with ``split``, a regular part of it.
-    annotation
-        SEG or RTSTRUCT series that refers to it; of several the one with the lowest number.
+    annotations
+        SEG and RTSTRUCT series that belong to it, by number.
     geometry
-        Grid of the volume; ``None`` where it is no regular volume.
+        Grid of the volume; ``None`` where it is not a regular volume.
     fault
-        Why it is none: reading the case fails with this.
+        Why reading the case fails.
     part
         Number of the part of a series that was split, from 1; else 0.
     notes
@@ -49,7 +57,7 @@ class DicomCase:
     """
 
     series: Series
-    annotation: Series | None
+    annotations: tuple[Series, ...]
     geometry: Geometry | None
     part: int = 0
     fault: str = ""
@@ -70,7 +78,7 @@ class DicomCase:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that the result depends on."""
-        return (*self.series.files, *(self.annotation.files if self.annotation else ()))
+        return (*self.series.files, *(path for one in self.annotations for path in one.files))
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ def find_dicom_cases(
     least_slices: int = 4,
     modalities: Sequence[str] = (),
     on_irregular: OnIrregularSeries = "error",
+    untilt: bool = False,
     labels: bool = True,
 ) -> tuple[list[DicomCase], list[RefusedSeries]]:
     """Find the volumes in a tree; headers only.
@@ -101,10 +110,17 @@ def find_dicom_cases(
     modalities
         Take these alone, e.g. ``CT``; all by default.
     on_irregular
-        A series that is no single regular volume: refuse it, take its largest regular stack, or make a case of each
-        stack of at least ``least_slices``.
+        A series that is not a single regular volume: refuse it, take its largest regular stack, or make a case of each
+        stack of at least ``least_slices``; where more than a tenth of the slices is in none of these, it fails.
+    untilt
+        Resample the slices of a tilted gantry onto a rectangular grid.
     labels
         Whether to look for annotations.
+
+    Returns
+    -------
+    tuple
+        The cases, and the files that no case is made of. An annotation that belongs to no image is a case that fails.
 
     Raises
     ------
@@ -123,15 +139,17 @@ def find_dicom_cases(
         if wanted and series.modality.upper() not in wanted:
             refused.append(_refusal(series, f"modality {series.modality or 'unknown'} was not asked for"))
         elif len(series.frames) < least_slices:
-            refused.append(_refusal(series, f"{len(series.frames)} slices; a volume needs {least_slices} (localizer?)"))
+            few = f"{len(series.frames)} slices; a volume needs {least_slices} (localizer?); --least-slices sets it"
+            refused.append(_refusal(series, few))
         else:
-            made, reasons = _volumes(series, least_slices, on_irregular)
+            made, reasons = _volumes(series, least_slices, on_irregular, untilt=untilt)
             cases += made
             refused += reasons
     refused += [_refusal(series, f"{series.kind}: holds no image") for series in found if series.kind == "other"]
-    if not labels:
-        return cases, refused
-    return _with_annotations(cases, [series for series in found if series.kind in ("SEG", "RTSTRUCT")], refused)
+    if labels:
+        cases, more = _with_annotations(cases, found)
+        refused += more
+    return cases, refused
 
 
 def _refusal(series: Series, reason: str) -> RefusedSeries:
@@ -139,91 +157,174 @@ def _refusal(series: Series, reason: str) -> RefusedSeries:
 
 
 def _volumes(
-    series: Series, least_slices: int, on_irregular: OnIrregularSeries
+    series: Series, least_slices: int, on_irregular: OnIrregularSeries, *, untilt: bool
 ) -> tuple[list[DicomCase], list[RefusedSeries]]:
+    """Make the cases of an image series, and say what of it is left out."""
+    notes = tuple(f"{name}: {series.facts[name]}" for name in _NOTED if name in series.facts)
+    choice: OnIrregular = "largest" if on_irregular == "largest" else "error"
     try:
-        if on_irregular == "split":
-            kept = [part for part in split_series(series) if len(part.frames) >= least_slices]
-            lost = len(series.frames) - sum(len(part.frames) for part in kept)
-            if kept and (lost or len(kept) > 1):
-                reasons = [_refusal(series, f"{lost} slices are in no regular stack of {least_slices}")] if lost else []
-                made = [DicomCase(part, None, series_geometry(part), number) for number, part in enumerate(kept, 1)]
-                return made, reasons
-            on_irregular = "error"
-        geometry = series_geometry(series, on_irregular=on_irregular)
+        geometry = series_geometry(series, on_irregular=choice, untilt=untilt)
+        note = series_note(series, on_irregular=choice, untilt=untilt)
+        return [DicomCase(series, (), geometry, notes=tuple(filter(None, (*notes, note))))], []
     except IrregularSeriesError as error:
-        return [DicomCase(series, None, None, fault=f"irregular ({', '.join(error.reasons)}): {error}")], []
+        fault = f"irregular ({', '.join(error.reasons)}): {error}"
     except ReadError as error:
-        return [DicomCase(series, None, None, fault=str(error))], []
-    notes = () if geometry.size_zyx[0] == len(series.frames) else (
-        f"{geometry.size_zyx[0]} of {len(series.frames)} slices: the largest regular stack",
-    )  # fmt: skip
-    return [DicomCase(series, None, geometry, notes=notes)], []
+        return [DicomCase(series, (), None, fault=str(error))], []
+    if on_irregular != "split":
+        return [DicomCase(series, (), None, fault=fault)], []
+    kept = [part for part in split_series(series, untilt=untilt) if len(part.frames) >= least_slices]
+    lost = len(series.frames) - sum(len(part.frames) for part in kept)
+    planes = {_plane(frame) for part in kept for frame in part.frames}
+    slices = sum(_plane(frame) in planes for frame in series.frames)  # localizers and captures are none
+    if not kept or slices - (len(series.frames) - lost) > _MOST_LOST * slices:
+        short = (
+            f"{lost} of {len(series.frames)} slices are in no regular stack of {least_slices} slices (--least-slices)"
+        )
+        return [DicomCase(series, (), None, fault=f"{short}; {fault}" if kept else fault)], []
+    reasons = [_refusal(series, f"{lost} slices are in no regular stack of {least_slices}")] if lost else []
+    parts = []
+    for number, part in enumerate(kept, 1):
+        note = series_note(part, untilt=untilt)
+        grid = series_geometry(part, untilt=untilt)
+        parts.append(DicomCase(part, (), grid, number, notes=tuple(filter(None, (*notes, note)))))
+    return parts, reasons
 
 
-def _with_annotations(
-    cases: list[DicomCase], annotations: Iterable[Series], refused: list[RefusedSeries]
-) -> tuple[list[DicomCase], list[RefusedSeries]]:
-    by_image: dict[str, list[Series]] = {}
-    known = {case.series.uid for case in cases}
-    for annotation in annotations:
-        references = referenced_series(annotation.files[0])
-        targets = [uid for uid in references if uid in known]
-        if not targets:
-            why = "refers to no series" if not references else "the series it refers to is not here, or was refused"
-            refused.append(_refusal(annotation, f"{annotation.kind}: {why}"))
-        for uid in targets:
-            by_image.setdefault(uid, []).append(annotation)
+def _plane(frame: Frame) -> tuple[object, ...]:
+    """Return what slices of one volume have in common."""
+    return (frame.size_yx, *(round(value, 2) for value in frame.orientation_xyz or ()))
+
+
+def _with_annotations(cases: list[DicomCase], found: Sequence[Series]) -> tuple[list[DicomCase], list[RefusedSeries]]:
+    """Give each case its annotations; one that belongs to no image of the tree becomes a case that fails."""
+    images = [series for series in found if series.kind == "image"]
+    owned: dict[int, list[Series]] = {}
+    lone: list[DicomCase] = []
+    refused: list[RefusedSeries] = []
+    for annotation in found:
+        if annotation.kind not in ("SEG", "RTSTRUCT"):
+            continue
+        targets = _targets(annotation, images)
+        at = [place for place, case in enumerate(cases) if any(_is_of(case, target) for target in targets)]
+        if at:
+            for place in at:
+                owned.setdefault(place, []).append(annotation)
+        elif targets or references_of(annotation.files[0]).series:
+            reason = "the series it refers to was left out" if targets else "the series it refers to is not here"
+            refused.append(_refusal(annotation, f"{annotation.kind}: {reason}"))
+        else:
+            fault = f"{annotation.files[0]}: {annotation.kind}: no image of this tree belongs to it"
+            why = "neither its references to series and images nor its frame of reference lead to one"
+            lone.append(DicomCase(annotation, (), None, fault=f"{fault} ({why})"))
     paired = []
-    for case in cases:
-        own = sorted(by_image.get(case.series.uid, []), key=lambda item: (item.number or 0, item.uid))
+    for place, case in enumerate(cases):
+        own = sorted(owned.get(place, []), key=lambda item: (item.number or 0, item.uid))
         notes = case.notes
         if len(own) > 1:
-            notes = (*notes, f"{len(own)} annotations refer to this series; the one with the lowest number was taken")
-            reason = "another annotation of the same series has a lower number and was taken"
-            refused += [_refusal(other, f"{other.kind}: {reason}") for other in own[1:]]
-        paired.append(replace(case, annotation=own[0] if own else None, notes=notes))
-    return paired, refused
+            notes = (*notes, f"{len(own)} annotations belong to this series; their regions were merged")
+        paired.append(replace(case, annotations=tuple(own), notes=notes))
+    return [*paired, *lone], refused
 
 
-def referenced_series(path: Path) -> tuple[str, ...]:
-    """Return the SeriesInstanceUIDs that a SEG or RTSTRUCT refers to; none where it can't be read."""
+def _is_of(case: DicomCase, series: Series) -> bool:
+    """Whether a case was made of a series, whole or in part."""
+    return case.series.sop_uids <= series.sop_uids and set(case.series.files) <= set(series.files)
+
+
+def _targets(annotation: Series, images: Sequence[Series]) -> list[Series]:
+    """Return the image series that an annotation belongs to: by series, by image, or by frame of reference.
+
+    A frame of reference decides where no series is named and one series alone has it: several may be other phases.
+    """
+    references = references_of(annotation.files[0])
+    same = [image for image in images if image.patient_id == annotation.patient_id] or list(images)
+    for candidates in (same, images):
+        by_series = [image for image in candidates if image.uid in references.series]
+        if by_series:
+            return by_series
+        by_image = [image for image in candidates if image.sop_uids & references.images]
+        if by_image:
+            return by_image
+    if references.series:
+        return []
+    frames = references.frames or frozenset(filter(None, [annotation.frame_of_reference_uid]))
+    by_frame = [image for image in same if image.frame_of_reference_uid in frames]
+    return by_frame if len(by_frame) == 1 else []
+
+
+@dataclass(frozen=True)
+class References:
+    """What a SEG or RTSTRUCT refers to: UIDs of series, of images, and of frames of reference."""
+
+    series: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+    frames: frozenset[str] = frozenset()
+
+
+def references_of(path: Path) -> References:
+    """Return what a SEG or RTSTRUCT refers to; nothing where it can't be read."""
     try:
         dataset = read_dataset(path, keywords=_REFERENCES, pixels=False, notes=[])
     except CaseError:
-        return ()
-    found: dict[str, None] = {}
+        return References()
+    found: dict[str, set[str]] = {keyword: set() for keyword in _UIDS}
     with suppress(*parse_errors()):
         _collect_references(dataset, found, _DEPTH)
-    return tuple(found)
+    series, images, *frames = (frozenset(found[keyword]) for keyword in _UIDS)
+    return References(series, images, frozenset().union(*frames))
 
 
-_REFERENCES = ("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence")
-_NESTED = (*_REFERENCES, "RTReferencedStudySequence", "RTReferencedSeriesSequence")
+_REFERENCES = (
+    "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence", "StructureSetROISequence", "ROIContourSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+_NESTED = (
+    *_REFERENCES, "RTReferencedStudySequence", "RTReferencedSeriesSequence", "ContourImageSequence", "ContourSequence",
+    "ReferencedInstanceSequence", "DerivationImageSequence", "SourceImageSequence",
+)  # fmt: skip
+_UIDS = (
+    "SeriesInstanceUID", "ReferencedSOPInstanceUID", "FrameOfReferenceUID", "ReferencedFrameOfReferenceUID",
+)  # fmt: skip
 
 
-def _collect_references(dataset: Any, found: dict[str, None], depth: int) -> None:
-    for name in _NESTED:
+def _collect_references(dataset: Any, found: dict[str, set[str]], depth: int) -> None:
+    for keyword in _UIDS:
+        uid = str(dataset.get(keyword, "") or "")
+        if uid:
+            found[keyword].add(uid)
+    for name in _NESTED if depth else ():
         for item in dataset.get(name) or ():
-            uid = str(item.get("SeriesInstanceUID", "") or "")
-            if uid:
-                found[uid] = None
-            if depth:
-                _collect_references(item, found, depth - 1)
+            _collect_references(item, found, depth - 1)
 
 
-def read_annotation(case: DicomCase, overlap: OverlapRule) -> LabelMap | None:
-    """Read the label map of a case on its image's grid; ``None`` without annotation.
+def kinds_of(case: DicomCase) -> str:
+    """Return the kinds of a case's annotations, e.g. ``SEG`` or ``RTSTRUCT + SEG``."""
+    return " + ".join(sorted({annotation.kind for annotation in case.annotations}))
+
+
+def read_annotations(case: DicomCase, overlap: OverlapRule, *, bridge: bool = False) -> LabelMap | None:
+    """Read the label map of a case on its image's grid, regions of several files together; ``None`` without any.
+
+    Parameters
+    ----------
+    case
+        The case.
+    overlap
+        What becomes of voxels in several regions, also of different files.
+    bridge
+        Whether slices between contours are filled, as for `read_rtstruct`.
 
     Raises
     ------
     CaseError
-        When it can't be read, lies elsewhere, or regions overlap and that is an error.
+        When a file can't be read, lies elsewhere, or regions overlap and that is an error.
     """
-    annotation = case.annotation
-    if annotation is None:
-        return None
-    if annotation.kind == "SEG":
-        return read_seg(annotation.files[0], case.require_grid(), overlap=overlap)
-    frame = case.series.frame_of_reference_uid
-    return read_rtstruct(annotation.files[0], case.require_grid(), overlap=overlap, frame_of_reference_uid=frame)
+    grid, frame = case.require_grid(), case.series.frame_of_reference_uid
+    maps = []
+    for annotation in case.annotations:
+        for path in annotation.files:
+            if annotation.kind == "SEG":
+                maps.append(read_seg(path, grid, overlap=overlap))
+            else:
+                maps.append(read_rtstruct(path, grid, overlap=overlap, frame_of_reference_uid=frame, bridge=bridge))
+    return merged(maps, where=case.series.title, overlap=overlap) if maps else None

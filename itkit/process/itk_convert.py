@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -19,6 +21,7 @@ from itkit.core.fields import Formerly, Positional, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, VolumeExtension
+from itkit.core.text import some
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
@@ -34,9 +37,13 @@ from itkit.process.common import OutputParams, converted, sidecar, stamp_of
 from itkit.process.geometry import orient
 from itkit.process.plans import pair_jobs, single_jobs
 
+if TYPE_CHECKING:
+    from itkit.process.dicom_cases import DicomCase, RefusedSeries
+
 REPORT = "dicom_report.csv"
 LABELS = "label_names.json"
-_COLUMNS = ("case", "status", "modality", "slices", "size_zyx", "spacing_zyx", "label", "reason")
+_COLUMNS = ("case", "status", "modality", "slices", "size_zyx", "spacing_zyx", "label", "path", "reason")
+_MAP_COLUMNS = ("case", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "path")
 _UID = re.compile(r"[0-2](?:\.\d+){5,}")
 
 
@@ -67,6 +74,12 @@ class ConvertParams(OutputParams):
     """dicom: a series that is no regular volume fails, gives its largest regular stack, or one case a stack."""
     overlap: Literal["error", "first", "last", "multi"] = "last"
     """dicom: voxels in several segments or regions: refuse, first or last wins, or one channel each."""
+    untilt: bool = False
+    """dicom: resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes."""
+    interpolate_contours: bool = False
+    """dicom: fill slices without contours between slices with contours, where every second one or so is drawn."""
+    id_map: Annotated[Path | None, Unkeyed()] = None
+    """dicom: write a table that leads case names back to identifiers; outside the dataset (keep it in a safe place)."""
     no_labels: Annotated[bool, Unkeyed()] = False
     """dicom: leave SEG and RTSTRUCT aside."""
 
@@ -81,6 +94,9 @@ class ConvertParams(OutputParams):
                 "least_slices",
                 "on_irregular",
                 "overlap",
+                "untilt",
+                "interpolate_contours",
+                "id_map",
                 "no_labels",
             ):
                 if getattr(self, field) != type(self).model_fields[field].default:
@@ -108,6 +124,9 @@ def plan(params: ConvertParams) -> Plan:
 
 def _plan_dicom(params: ConvertParams) -> Plan:
     from itkit.io.dcm_toolkit import case_name
+
+    if params.id_map is not None and params.dest.resolve() in params.id_map.resolve().parents:
+        raise LayoutError(f"--id-map {params.id_map} lies inside the dataset, which must not hold identifiers")
     from itkit.process.dicom_cases import find_dicom_cases
 
     cases, refused = find_dicom_cases(
@@ -115,26 +134,41 @@ def _plan_dicom(params: ConvertParams) -> Plan:
         least_slices=params.least_slices,
         modalities=params.modality,
         on_irregular=params.on_irregular,
+        untilt=params.untilt,
         labels=not params.no_labels,
     )
+    named = [
+        (f"{name}_{case.part}" if case.part else name, case)
+        for case in cases
+        for name in [case_name(case.series, params.name, keep_ids=params.keep_ids, key=params.key)]
+    ]
     jobs: dict[str, Job] = {}
-    for case in cases:
-        name = case_name(case.series, params.name, keep_ids=params.keep_ids, key=params.key)
-        name = f"{name}_{case.part}" if case.part else name
-        if name in jobs:
-            raise LayoutError(
-                f"two series get the name {name!r}: {jobs[name].inputs[IMAGE].path.parent} and "
-                f"{case.series.files[0].parent}; add {{SeriesInstanceUID}} to --name"
-            )
+    renamed = []
+    taken = {name for name, _ in named}
+    for name, case in sorted(named, key=lambda item: (item[1].series.study_date, item[1].series.study_uid)):
+        own = name
+        if name in jobs:  # another exam of the same patient: the later one gets a counter
+            own = next(f"{name}_{n}" for n in count(2) if f"{name}_{n}" not in taken)
+            taken.add(own)
+            renamed.append(own)
         targets = {IMAGE: Target(params.dest / IMAGE, params.ext, "image")}
-        if case.annotation is not None:
+        if case.annotations:
             targets[LABEL] = Target(params.dest / LABEL, params.ext, "label")
         inputs = {IMAGE: InputFile(case.series.files[0], "file")}
-        jobs[name] = Job(name, inputs, targets, details=case, stamp=stamp_of(case.files))
+        jobs[own] = Job(own, inputs, targets, details=case, stamp=stamp_of(case.files))
     notes = [f"left out: {_place(item.path, params)}: {_said(item.reason, params)}" for item in refused if item.series]
     others = sum(item.series is None for item in refused)
     if others:
         notes.append(f"{others} files belong to no series; {REPORT} names them")
+    if renamed:
+        notes.append(
+            f"{len(renamed)} series share the name of another and got a counter, in order of study dates: "
+            f"{some(renamed)}; fields in --name tell them apart"
+        )
+    if not jobs:
+        counts = Counter(_said(item.reason, params) for item in refused)
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.most_common())
+        raise LayoutError(f"{params.source}: no series to convert: {reasons or 'there is no file'}")
     return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest, tuple(notes), refused)
 
 
@@ -155,12 +189,12 @@ def _finished(volume: Volume, *, params: ConvertParams, context: Context) -> Vol
 
 def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outcome:
     from itkit.io.dcm_toolkit import read_series
-    from itkit.process.dicom_cases import DicomCase, read_annotation
+    from itkit.process.dicom_cases import kinds_of, read_annotations
 
     found: DicomCase = case.details
     with _discreet(params):
         grid = found.require_grid()
-        labels = read_annotation(found, params.overlap)
+        labels = read_annotations(found, params.overlap, bridge=params.interpolate_contours)
     facts: dict[str, Any] = {
         "modality": found.series.modality,
         "slices": len(found.series.frames),
@@ -170,7 +204,7 @@ def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outc
     warnings = list(found.notes)
     if labels is not None:
         facts["labels"] = {str(value): name for value, name in labels.names.items()}
-        facts["annotation"] = found.annotation.kind if found.annotation else ""
+        facts["annotation"] = kinds_of(found)
         if labels.overlaps:
             warnings.append(f"{labels.overlaps} voxels are in several regions; rule: {params.overlap}")
         warnings += [f"{key}: {text}" for key, text in labels.facts.items() if key != "type"]
@@ -180,7 +214,8 @@ def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outc
         if labels is not None:
             yield Case(case.id, {LABEL: finish(labels.volume)})
         with _discreet(params):
-            image = read_series(found.series, on_irregular="largest" if params.on_irregular == "largest" else "error")
+            choice: Literal["error", "largest"] = "largest" if params.on_irregular == "largest" else "error"
+            image = read_series(found.series, on_irregular=choice, untilt=params.untilt)
         yield Case(case.id, {IMAGE: finish(image)})
 
     return Outcome(volumes(), facts, tuple(warnings))
@@ -206,40 +241,76 @@ def collect(params: ConvertParams, run: Collected) -> Report:
                  if "labels" in record.facts}  # fmt: skip
         if names:
             files[Path(LABELS)] = json_text(names, compact_depth=1)
-    return Report(files=files)
+    named = {params.id_map: _id_map(params, run)} if params.id_map is not None and run.dest is not None else {}
+    return Report(files=files, named_files=named)
 
 
 def _report(params: ConvertParams, run: Collected) -> str:
     """Return the table: a row a case, then a row a refused series or file."""
+    cases: dict[str, DicomCase] = {job.case_id: job.details for job in run.plan.jobs}
+    refused: Sequence[RefusedSeries] = run.plan.details or ()
+    private = () if params.keep_ids else _private(cases, refused)
     rows: list[tuple[object, ...]] = []
     for record in run.records:
         facts = (run.all_records.get(record.case_id) or record).facts
         size, spacing = (" ".join(f"{value:g}" for value in facts.get(name, ())) for name in ("size", "spacing"))
-        reason = _said(record.message, params)
+        case = cases.get(record.case_id)
+        path = "" if case is None else _shown(case.series.files[0].parent, params, private)
+        reason = _told(record.message, params, private)
         rows.append(
             (record.case_id, record.status, facts.get("modality", ""), facts.get("slices", ""), size, spacing,
-             facts.get("annotation", ""), reason)
+             facts.get("annotation", ""), path, reason)
         )  # fmt: skip
-    for item in run.plan.details or ():
+    for item in refused:
         modality = item.series.modality if item.series else ""
         slices = len(item.series.frames) if item.series else ""
-        reason = _said(item.reason, params)
-        if params.keep_ids:
-            reason = f"{_place(item.path, params)}: {reason}"
-        elif item.series is None:
-            reason = f"file {item.path.suffix or 'without extension'}: {reason}"
-        else:
+        reason = _told(item.reason, params, private)
+        if item.series is not None:
             reason = f"series {item.series.number}: {reason}"
-        rows.append(("", "refused", modality, slices, "", "", "", reason))
+        rows.append(("", "refused", modality, slices, "", "", "", _shown(item.path, params, private), reason))
+    return _table(_COLUMNS, rows)
+
+
+def _id_map(params: ConvertParams, run: Collected) -> str:
+    """Return the table that leads case names back to what the files say."""
+    rows = []
+    for job in run.plan.jobs:
+        series = job.details.series
+        place = _place(series.files[0].parent, params)
+        rows.append((job.case_id, series.patient_id, series.study_uid, series.uid, place))
+    return _table(_MAP_COLUMNS, rows)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     return text.getvalue()
+
+
+def _private(cases: Mapping[str, DicomCase], refused: Sequence[RefusedSeries]) -> frozenset[str]:
+    """Return what names patients in any of the files."""
+    series = [*(case.series for case in cases.values()), *(item.series for item in refused if item.series)]
+    return frozenset().union(*(one.private for one in series))
 
 
 def _place(path: Path, params: ConvertParams) -> str:
     """Return a path below the source, for the screen: it may name a patient."""
     inside = path.relative_to(params.source) if params.source in path.parents else path
-    return inside.as_posix()
+    return "." if inside == params.source else inside.as_posix()
+
+
+def _shown(path: Path, params: ConvertParams, private: Iterable[str]) -> str:
+    """Return a path below the source, for a file: what names a patient and UIDs are replaced."""
+    return _told(_place(path, params), params, private)
+
+
+def _told(text: str, params: ConvertParams, private: Iterable[str]) -> str:
+    """Return a text, for a file: paths below the source, without what names a patient and UIDs."""
+    from itkit.io.dicom.names import without
+
+    if params.keep_ids:
+        return text
+    return _UID.sub("<UID>", without(private, text.replace(f"{params.source}/", "")))
 
 
 def _said(reason: str, params: ConvertParams) -> str:

@@ -28,6 +28,7 @@ from itkit.io.dcm_toolkit import (
     pseudonym,
     read_series,
     series_geometry,
+    series_note,
     series_of,
     split_series,
 )
@@ -283,12 +284,14 @@ def test_uneven_slices_are_refused_and_split_where_the_distance_changes(tmp_path
     assert [(part.size_zyx[0], part.spacing_zyx[0]) for part in parts] == [(2, 1.0), (2, 1.0), (5, 2.5)]
 
 
-def test_duplicate_positions_are_refused_and_the_first_ones_are_read(tmp_path):
+def test_copies_at_one_position_that_nothing_tells_apart_are_never_mixed(tmp_path):
     again = list(slices([2], values=[np.full((5, 7), 999, np.int16)]))
     again[0].InstanceNumber = 9
     folder = save_all([*slices([0, 2, 4]), *again], tmp_path)
     assert refused(folder) == ("duplicate",)
-    assert read_series(only(folder), on_irregular="largest").array_zyx[:, 0, 0].tolist() == [0, 100, 200]
+    assert split_series(only(folder)) == []
+    with pytest.raises(IrregularSeriesError, match="no attribute tells the copies apart"):
+        read_series(only(folder), on_irregular="largest")
 
 
 @pytest.mark.parametrize(
@@ -603,3 +606,93 @@ def test_case_name_without_ids_uses_study_and_series(tmp_path):
 def test_case_name_refuses_a_bad_template(template):
     with pytest.raises(ParamsError, match="case name template"):
         case_name(series_of(MR_SMALL), template)
+
+
+def test_series_without_uid_are_grouped_by_folder_and_plane(tmp_path):
+    for folder, orientation in (("a", AXIAL), ("b", AXIAL), ("b", OBLIQUE)):
+        for at, one in enumerate(slices([0, 2, 4], orientation=orientation)):
+            del one.SeriesInstanceUID
+            save(one, tmp_path / folder / f"{orientation[0]}_{at}.dcm")
+    found, refused_files = find_series(tmp_path)
+    assert (len(found), refused_files) == (3, [])
+    assert all(one.uid.startswith("no-uid-") for one in found)
+    assert len({one.uid for one in found}) == 3
+    assert all("no SeriesInstanceUID: 3 files" in one.facts["grouping"] for one in found)
+    assert {read_series(one).array_zyx.shape for one in found} == {(3, 5, 7)}
+
+
+def test_patients_and_studies_never_share_a_series(tmp_path):
+    for at, (patient, study) in enumerate([("A", "1.2.3"), ("B", "1.2.3"), ("A", "1.2.4")]):
+        save_all(slices([0, 2, 4], PatientID=patient, study=study), tmp_path / str(at))
+    found, _ = find_series(tmp_path)
+    assert [len(one.files) for one in found] == [3, 3, 3]
+    assert all("same SeriesInstanceUID" in one.facts["grouping"] for one in found)
+
+
+@pytest.mark.parametrize(
+    ("code", "keyword", "values"),
+    [("convolution-kernel", "ConvolutionKernel", ("B30f", "B70f")), ("acquisition-time", "AcquisitionTime", None)],
+)
+def test_kernels_and_times_tell_copies_at_one_position_apart(code, keyword, values, tmp_path):
+    parts = []
+    for at in range(2):
+        for number, one in enumerate(slices([0, 2, 4], values=np.full((3, 5, 7), at, np.int16))):
+            setattr(one, keyword, values[at] if values else f"1200{10 * at + number:02d}")
+            one.AcquisitionDate = "20200101"
+            parts.append(one)
+    series = only(save_all(parts, tmp_path))
+    assert refused(tmp_path) == (code,)
+    assert sorted(np.unique(read_series(part).array_zyx).tolist() for part in split_series(series)) == [[0], [1]]
+
+
+def test_jitter_within_a_tenth_of_the_step_is_even_and_is_named(tmp_path):
+    jitter = [0.0, 0.19, -0.19, 0.1, -0.15, 0.0]
+    series = only(save_all(slices([2 * at + more for at, more in enumerate(jitter)]), tmp_path / "even"))
+    volume = read_series(series)
+    assert volume.geometry.spacing_zyx[0] == pytest.approx(2.0)
+    assert series_note(series) == "slices lie up to 0.190 mm off an even grid; 2 mm is the mean distance"
+    jitter[2] = -0.22
+    assert refused(save_all(slices([2 * at + more for at, more in enumerate(jitter)]), tmp_path / "odd")) == ("uneven",)
+
+
+def test_two_slice_distances_are_named_as_such_and_every_slice_is_in_a_part(tmp_path):
+    heights = [2.5 * at for at in range(6)] + [12.5 + 7.5 * at for at in range(1, 6)]
+    series = only(save_all(slices(heights), tmp_path))
+    with pytest.raises(IrregularSeriesError, match=r"2\.500 mm apart, then .* 7\.500 mm apart.*--on-irregular split"):
+        read_series(series)
+    assert sum(len(part.frames) for part in split_series(series)) == 11
+
+
+@pytest.mark.parametrize("degrees", [13.5, -20.0])
+def test_a_tilted_gantry_is_untilted_onto_the_closed_form(degrees, tmp_path):
+    shear = np.tan(np.radians(degrees))
+    rows, columns = np.indices((24, 20))
+    ball = np.array([-3.0, 25.0, 12.0])  # mm, XYZ
+    parts = []
+    for at, one in enumerate(slices([2.0 * at for at in range(10)], shape=(24, 20))):
+        x, y, z = -10.0 + 0.75 * columns, 20.0 + 0.5 * rows + 2.0 * at * shear, 5.0 + 2.0 * at
+        distance = np.sqrt((x - ball[0]) ** 2 + (y - ball[1]) ** 2 + (z - ball[2]) ** 2)
+        one.PixelData = np.where(distance < 4.0, 1000, -1000).astype(np.int16).tobytes()
+        one.ImagePositionPatient = [-10.0, float(f"{20.0 + 2.0 * at * shear:.6f}"), z]
+        parts.append(one)
+    series = only(save_all(parts, tmp_path))
+    with pytest.raises(IrregularSeriesError, match="--untilt"):
+        read_series(series)
+    volume = read_series(series, untilt=True)
+    assert f"{abs(degrees):.2f} degrees" in series_note(series, untilt=True)
+    index = np.argwhere(volume.array_zyx > 0)
+    centre = np.mean([volume.geometry.point_xyz(tuple(place)) for place in index], axis=0)
+    assert np.abs(centre - ball).max() < 0.25  # half a voxel of the finest axis
+    assert series_geometry(series, untilt=True) == volume.geometry
+    assert {int(volume.array_zyx.min()), int(volume.array_zyx.max())} == {-1000, 1000}
+
+
+def test_values_above_two_to_the_31_are_kept(tmp_path):
+    parts = list(slices([0, 2], values=np.full((2, 5, 7), 3_000_000_001, np.uint32)))
+    volume = read_series(only(save_all(parts, tmp_path)))
+    assert (volume.dtype, int(volume.array_zyx[0, 0, 0])) == (np.uint32, 3_000_000_001)
+
+
+def test_a_rescale_slope_of_zero_is_refused(tmp_path):
+    with pytest.raises(ReadError, match="RescaleSlope is 0"):
+        read_series(only(save_all(slices([0, 2], RescaleSlope=0, RescaleIntercept=5), tmp_path)))

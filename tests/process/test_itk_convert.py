@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -108,7 +109,8 @@ def test_the_table_names_what_was_found_and_refused(dicom, tmp_path):
     refused = " ".join(row["reason"] for row in report(tmp_path / "out") if row["status"] == "refused")
     assert "2 slices" in refused
     assert "modality MR was not asked for" in refused
-    assert "readme.txt: not a DICOM file" in refused
+    assert {row["path"]: row["reason"] for row in report(tmp_path / "out")}["readme.txt"] == "not a DICOM file"
+    assert rows["s3", "done"]["path"] == "DOE_JOHN/scan"
 
 
 @pytest.mark.parametrize(("rule", "sizes"), [("error", []), ("largest", [5]), ("split", [5, 2])])
@@ -142,6 +144,7 @@ def test_labels_come_with_their_names(tmp_path):
 
 def test_an_annotation_of_another_series_is_no_label(tmp_path):
     context, sops = write(tmp_path / "in" / "ct")
+    sops = [f"{sop}.9" for sop in sops]
     mask = np.ones(GRID.shape, np.uint8)
     seg = {**context, "series": f"{SERIES}.9", "number": 300}
     make_fake.write_seg(
@@ -152,11 +155,13 @@ def test_an_annotation_of_another_series_is_no_label(tmp_path):
     assert any("the series it refers to is not here" in row["reason"] for row in report(tmp_path / "out"))
 
 
-def test_two_series_of_one_name_are_refused(dicom, tmp_path):
-    write(dicom / "again", series=f"{SERIES}.1")
-    with pytest.raises(LayoutError, match=r"add \{SeriesInstanceUID\} to --name"):
-        convert(dicom, tmp_path / "out")
-    assert convert(dicom, tmp_path / "out", name="{PatientID}_{SeriesInstanceUID}").exit_code == 0
+def test_series_of_one_name_get_a_counter(dicom, tmp_path):
+    write(dicom / "again", series=f"{SERIES}.1", img=values() + 1)
+    assert convert(dicom, tmp_path / "out", name="s").exit_code == 0
+    first, second = (read_volume(tmp_path / "out" / "image" / f"{name}.mha") for name in ("s", "s_2"))
+    np.testing.assert_array_equal(second.array_zyx, first.array_zyx + 1)
+    assert convert(dicom, tmp_path / "other", name="{PatientID}_{SeriesInstanceUID}").exit_code == 0
+    assert len(list((tmp_path / "other" / "image").iterdir())) == 2
 
 
 def test_a_changed_slice_makes_the_series_anew(dicom, tmp_path):
@@ -172,7 +177,7 @@ def test_a_changed_slice_makes_the_series_anew(dicom, tmp_path):
 def test_no_series_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("x")
-    with pytest.raises(LayoutError, match="no volume to work on"):
+    with pytest.raises(LayoutError, match="no series to convert: 1 x not a DICOM file"):
         convert(tmp_path / "in", tmp_path / "out")
 
 
@@ -200,3 +205,74 @@ def test_a_dataset_keeps_its_pairs_together(tmp_path):
 def test_options_of_the_other_mode_are_refused(tmp_path):
     with pytest.raises(ParamsError, match="--keep-ids only matters for dicom"):
         convert(tmp_path, tmp_path / "out", "format", keep_ids=True)
+
+
+def test_the_table_has_paths_without_what_names_the_patient(dicom, tmp_path):
+    write(dicom / "ward 3" / "doe-john 4711", series=f"{SERIES}.2", number=5, skip_slices=range(2, 8))
+    convert(dicom, tmp_path / "out")
+    paths = {row["status"]: row["path"] for row in report(tmp_path / "out")}
+    assert paths == {"done": "***_***/scan", "refused": "ward 3/***-*** 4711"}
+
+
+def test_the_id_map_leads_names_back_and_stays_outside_the_dataset(dicom, tmp_path):
+    convert(dicom, tmp_path / "out", id_map=tmp_path / "safe" / "map.csv")
+    case = next((tmp_path / "out" / "image").iterdir()).name.removesuffix(".mha")
+    with (tmp_path / "safe" / "map.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["case"], row["PatientID"], row["SeriesInstanceUID"]) == (case, PATIENT, SERIES)
+    assert row["path"] == "DOE_JOHN/scan"
+    with pytest.raises(LayoutError, match="inside the dataset"):
+        convert(dicom, tmp_path / "other", id_map=tmp_path / "other" / "map.csv")
+
+
+def test_annotations_of_several_files_are_merged_with_their_names(tmp_path):
+    context, sops = write(tmp_path / "in" / "ct")
+    masks = [np.zeros(GRID.shape, np.uint8) for _ in range(2)]
+    masks[0][2:4, 3:6, 2:7], masks[1][3:6, 4:8, 5:9] = 1, 1
+    for at, (mask, name) in enumerate(zip(masks, ["Nodule", "Nodule"], strict=True)):
+        seg = {**context, "series": f"{SERIES}.{20 + at}", "number": 300 + at}
+        make_fake.write_seg(
+            tmp_path / "in" / f"seg{at}.dcm", [mask], [name], GRID, sops, np.random.default_rng(at), seg, SERIES
+        )
+    result = convert(tmp_path / "in", tmp_path / "out", name="s")
+    label = read_volume(tmp_path / "out" / "label" / "s.mha", kind="label")
+    np.testing.assert_array_equal(label.array_zyx, np.where(masks[1], 2, masks[0]))
+    names = json.loads((tmp_path / "out" / "label_names.json").read_text())["s"]
+    assert names == {"1": "Nodule_1", "2": "Nodule_2"}
+    overlap = int((masks[0] & masks[1]).sum())
+    assert any(f"{overlap} voxels are in several regions" in text for text in result.records[0].warnings)
+    convert(tmp_path / "in", tmp_path / "first", name="s", overlap="first")
+    label = read_volume(tmp_path / "first" / "label" / "s.mha", kind="label")
+    np.testing.assert_array_equal(label.array_zyx, np.where(masks[0], 1, 2 * masks[1]))
+
+
+def test_two_patients_under_one_series_uid_are_two_volumes(tmp_path):
+    for at, patient in enumerate(("A", "B")):
+        write(tmp_path / "in" / patient, patient=patient, img=values() + at)
+    result = convert(tmp_path / "in", tmp_path / "out", keep_ids=True)
+    assert sorted(record.case_id for record in result.records) == ["A_3", "B_3"]
+    first, second = (read_volume(tmp_path / "out" / "image" / f"{name}_3.mha").array_zyx for name in "AB")
+    np.testing.assert_array_equal(second, first + 1)
+    assert all("SeriesInstanceUID" in record.warnings[0] for record in result.records)
+
+
+def test_an_annotation_that_belongs_to_no_image_fails_by_name(dicom, tmp_path):
+    context, sops = write(tmp_path / "else")
+    seg = {**context, "series": f"{SERIES}.9", "number": 300, "frame": "1.2.3.99"}
+    path = dicom / "seg.dcm"
+    mask = np.ones(GRID.shape, np.uint8)
+    make_fake.write_seg(path, [mask], ["Liver"], GRID, sops, np.random.default_rng(0), seg, SERIES)
+    one = pydicom.dcmread(path)
+    del one.ReferencedSeriesSequence, one.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence
+    for group in one.PerFrameFunctionalGroupsSequence:
+        group.pop("DerivationImageSequence", None)
+    one.FrameOfReferenceUID = "1.2.3.99"
+    one.save_as(path)
+    result = convert(dicom, tmp_path / "out", name="s{SeriesNumber}")
+    assert result.exit_code == 1
+    failed = {record.case_id: record.message for record in result.records if record.status == "failed"}
+    assert "no image of this tree belongs to it" in failed["s300"]
+    one.FrameOfReferenceUID = "1.2.3.9"
+    one.save_as(path)
+    assert convert(dicom, tmp_path / "found", name="s{SeriesNumber}").exit_code == 0
+    assert (tmp_path / "found" / "label" / "s3.mha").exists()

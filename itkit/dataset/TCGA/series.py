@@ -18,7 +18,7 @@ from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Loaded, Skipped
 from itkit.io.dcm_toolkit import read_series
 from itkit.process.common import stamp_of
-from itkit.process.dicom_cases import DicomCase, OnIrregularSeries, find_dicom_cases, read_annotation
+from itkit.process.dicom_cases import DicomCase, OnIrregularSeries, find_dicom_cases, kinds_of, read_annotations
 
 if TYPE_CHECKING:
     from itkit.core.operation import Context
@@ -102,7 +102,7 @@ def _found(case: DicomCase, rows: dict[str, _Row]) -> FoundCase:
         "collection": row.collection,
         "modality": series.modality,
         "study": series.study_uid,
-        "has_label": case.annotation is not None,
+        "has_label": bool(case.annotations),
     }
     name = f"{series.uid}_{case.part}" if case.part else series.uid
     return FoundCase(
@@ -132,14 +132,14 @@ def load(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams, cont
     facts: dict[str, object] = {}
     warnings: Sequence[str] = ()
     rule = spec.overlap
-    labels = read_annotation(case, rule)
+    labels = read_annotations(case, rule)
     if labels is None:
         return Loaded(grid, {"image": reader})
     selection = select(labels.names, params.labels, params.merge, renumber=params.renumber, is_complete=False)
     label = labels.volume if rule == "multi" else selection.apply(labels.volume)
     names = labels.names if rule == "multi" else selection.names
     facts["labels"] = {str(value): name for value, name in names.items()}
-    facts["annotation"] = case.annotation.kind if case.annotation else ""
+    facts["annotation"] = kinds_of(case)
     if labels.overlaps:
         facts |= {"overlap_voxels": labels.overlaps, "overlap_rule": rule}
         warnings = (f"{labels.overlaps} voxels are in several regions; rule: {rule}",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from itkit.core.errors import LayoutError, ReadError
 from itkit.io.dicom.header import (
+    COSINE_TOLERANCE,
     Frame,
     number,
     parse_errors,
@@ -34,9 +36,14 @@ ACQUISITION = (
     "SliceThickness", "MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
     "ScanningSequence", "SequenceVariant", "ContrastBolusAgent", "PatientPosition", "Units",
 )  # fmt: skip
+GROUPING = "grouping"
+"""Fact that says how files came to be one series, where it is not plain."""
+_GROUPED_BY = "folder, patient, study, frame of reference, modality, orientation, rows and columns"
 _IDENTITY = (
     "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "SeriesNumber", "SeriesDescription",
+    "StudyDate",
 )  # fmt: skip
+_PRIVATE = ("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber")
 _IMAGE = (
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
@@ -46,19 +53,24 @@ _FRAME = (
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices",
     "EchoNumbers", "TemporalPositionIdentifier", "TemporalPositionIndex", "DiffusionBValue",
     "DiffusionGradientOrientation", "AcquisitionNumber", "ImageType", "StackID", "NominalPercentageOfCardiacPhase",
-    "TriggerTime", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "TriggerTime", "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
-HEADER_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", *_IDENTITY, *ACQUISITION, *_IMAGE, *_FRAME)
+HEADER_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", *_IDENTITY, *_PRIVATE, *ACQUISITION, *_IMAGE, *_FRAME)
 
 
 @dataclass(frozen=True)
 class Series:
-    """Files with one SeriesInstanceUID and of one kind.
+    """Files of one patient and study with one SeriesInstanceUID and of one kind.
+
+    Files without SeriesInstanceUID, as some de-identification leaves them, belong together when they lie in one folder
+    and agree in patient, study, frame of reference, modality, orientation, rows and columns; ``facts`` says so.
 
     Parameters
     ----------
     uid, study_uid, frame_of_reference_uid, patient_id
-        Identifiers as in the files; they identify a patient and stay out of volumes' metadata and of ``repr``.
+        Identifiers as in the files; they identify a patient and stay out of volumes' metadata and of ``repr``. The
+        ``uid`` of a series without one is made of its images' own identifiers and starts with ``no-uid``.
     modality, description, number
         As in the first file; ``number`` is ``None`` when there is none.
     kind
@@ -69,6 +81,12 @@ class Series:
         What was noted, by name: acquisition, pixel padding, photometric interpretation, warnings of the parser.
     frames
         What each image plane says; empty unless ``kind`` is ``"image"``.
+    sop_uids
+        SOPInstanceUIDs of the files, where they have one.
+    study_date
+        As in the first file.
+    private
+        What names the patient in the files: name, identifiers, date of birth, accession number.
     """
 
     uid: str = field(repr=False)
@@ -82,6 +100,9 @@ class Series:
     files: tuple[Path, ...] = field(repr=False)
     facts: Mapping[str, str] = field(default_factory=dict, hash=False)
     frames: tuple[Frame, ...] = field(default=(), repr=False)
+    sop_uids: frozenset[str] = field(default=frozenset(), repr=False)
+    study_date: str = field(default="", repr=False)
+    private: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def title(self) -> str:
@@ -126,7 +147,7 @@ def find_series(
     -------
     tuple
         The series, by study, number and UID, and the files that belong to none: not DICOM, damaged, an index
-        (DICOMDIR), without SeriesInstanceUID, or a byte-for-byte copy of another.
+        (DICOMDIR), or a byte-for-byte copy of another.
 
     Raises
     ------
@@ -139,7 +160,7 @@ def find_series(
         raise LayoutError(f"{folder}: not a folder")
     pydicom_module()
     paths = list(_files(folder, recursive=recursive))
-    found: dict[tuple[str, str, str], list[_File]] = {}
+    found: list[Series] = []
     refused: list[Refusal] = []
     seen: dict[str, Path] = {}
     for done, path in enumerate(paths, start=1):
@@ -152,11 +173,10 @@ def find_series(
             if twin != path and filecmp.cmp(twin, path, shallow=False):
                 refused.append(Refusal(path, f"a copy of {twin}"))
             else:
-                key = (file.series.study_uid, file.series.uid, file.series.kind)
-                found.setdefault(key, []).append(file)
+                found.append(file.series)
         if on_progress is not None:
             on_progress(done, len(paths))
-    series = [_merge([file.series for file in files]) for files in found.values()]
+    series = _noting_shared_uids([_merge(files) for files in _grouped(found)])
     return sorted(series, key=lambda one: (one.study_uid, one.number or 0, one.uid, one.kind)), refused
 
 
@@ -166,9 +186,47 @@ def series_of(path: Path) -> Series:
     Raises
     ------
     ReadError
-        When the file is no DICOM file with a SeriesInstanceUID, or damaged.
+        When the file is not a DICOM file, or damaged.
     """
-    return _read_file(path).series
+    return _merge([_read_file(path).series])
+
+
+def _grouped(files: list[Series]) -> list[list[Series]]:
+    """Gather the files of each series."""
+    groups: dict[tuple[Any, ...], list[Series]] = {}
+    orientations: list[tuple[float, ...]] = []
+    for file in files:
+        key: tuple[Any, ...] = (file.patient_id, file.study_uid, file.uid, file.kind)
+        if not file.uid and file.frames:
+            first = file.frames[0]
+            plane = _class_of(first.orientation_xyz, orientations)
+            key = (*key, file.files[0].parent, file.modality, file.frame_of_reference_uid, first.size_yx, plane)
+        elif not file.uid:  # nothing says that two annotations are one
+            key = (*key, file.files[0])
+        groups.setdefault(key, []).append(file)
+    return list(groups.values())
+
+
+def _class_of(orientation: tuple[float, ...] | None, known: list[tuple[float, ...]]) -> int:
+    """Return the place of an orientation among those that were met before; nearly equal ones are one."""
+    if orientation is None:
+        return -1
+    for at, other in enumerate(known):
+        if max(abs(a - b) for a, b in zip(orientation, other, strict=True)) <= COSINE_TOLERANCE:
+            return at
+    known.append(orientation)
+    return len(known) - 1
+
+
+def _noting_shared_uids(series: list[Series]) -> list[Series]:
+    """Say it where patients or studies share one SeriesInstanceUID: their files are series of their own."""
+    counts = Counter((one.uid, one.kind) for one in series if one.uid)
+    return [_noted(one) if counts[one.uid, one.kind] > 1 else one for one in series]
+
+
+def _noted(series: Series) -> Series:
+    note = "another patient or study has the same SeriesInstanceUID; each is a series of its own"
+    return replace(series, facts={**series.facts, GROUPING: note})
 
 
 def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
@@ -196,8 +254,6 @@ def _describe(dataset: Any, path: Path) -> _File:
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _DICOMDIR:
         raise ReadError(f"{path}: an index of files (DICOMDIR), no image")
-    if not text(dataset, "SeriesInstanceUID"):
-        raise ReadError(f"{path}: no SeriesInstanceUID")
     has_pixels = bool(dataset.get("Rows") and dataset.get("Columns") and dataset.get("BitsAllocated"))
     if not has_pixels and pydicom_module().uid.UID(sop_class).name.endswith("Image Storage"):
         raise ReadError(f"{path}: an image without Rows, Columns or BitsAllocated; its header may be truncated")
@@ -216,6 +272,9 @@ def _describe(dataset: Any, path: Path) -> _File:
         files=(path,),
         facts=_facts(dataset),
         frames=frames,
+        sop_uids=frozenset(filter(None, [text(dataset, "SOPInstanceUID")])),
+        study_date=text(dataset, "StudyDate"),
+        private=frozenset(filter(None, (text(dataset, keyword) for keyword in _PRIVATE))),
     )
     return _File(text(dataset, "SOPInstanceUID"), series)
 
@@ -246,8 +305,18 @@ def _merge(parts: list[Series]) -> Series:
     parts = sorted(parts, key=lambda part: (part.frames[0].number if part.frames else 0, str(part.files[0])))
     names = {name: None for part in parts for name in part.facts}
     facts = {name: _common([part.facts.get(name, "") for part in parts]) for name in names}
+    first = parts[0]
+    uid = first.uid
+    if not uid:
+        own = frozenset().union(*(part.sop_uids or {part.files[0].name} for part in parts))
+        digest = hashlib.sha256("\0".join(sorted(own)).encode(errors="surrogateescape"))
+        uid = f"no-uid-{digest.hexdigest()[:16]}"
+        facts[GROUPING] = f"no SeriesInstanceUID: {len(parts)} files were taken together by {_GROUPED_BY}"
     return replace(
-        parts[0],
+        first,
+        uid=uid,
+        sop_uids=frozenset().union(*(part.sop_uids for part in parts)),
+        private=frozenset().union(*(part.private for part in parts)),
         files=tuple(path for part in parts for path in part.files),
         frames=tuple(frame for part in parts for frame in part.frames),
         facts=facts,

@@ -28,7 +28,11 @@ _PARSE_ERRORS = (
 #: Keywords by which frames of one series differ in contrast or time: these never belong in one volume.
 CONTRASTS = ("echo", "time point", "b-value", "inversion time")
 #: Keywords that may vary within one volume, and tell volumes apart that lie at the same positions.
-VARIANTS = ("acquisition", "image type", "stack", "cardiac phase", "trigger time", "gradient direction")
+VARIANTS = (
+    "acquisition", "image type", "stack", "cardiac phase", "trigger time", "gradient direction", "convolution kernel",
+)  # fmt: skip
+#: Largest difference of direction cosines, and relative difference of pixel spacings, that count as equal.
+COSINE_TOLERANCE = 1e-3
 _PREAMBLE = 132
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _MISSING = "-"
@@ -68,6 +72,8 @@ class Frame:
         Modality rescale; ``rescale_type`` is empty when the file has none.
     contrast, variant
         Values under `CONTRASTS` and `VARIANTS`.
+    acquired
+        Date and time of acquisition as sortable text; empty where the file does not say.
     """
 
     path: Path
@@ -84,6 +90,7 @@ class Frame:
     rescale_type: str
     contrast: tuple[str, ...]
     variant: tuple[str, ...]
+    acquired: str = ""
 
 
 def pydicom_module() -> Any:
@@ -272,6 +279,7 @@ def _frame(dataset: Any, path: Path, index: int, macros: _Macros) -> Frame:
         rescale_type=(text(transform, "RescaleType") or "unspecified") if is_rescaled else "",
         contrast=_contrast(macros),
         variant=_variant(dataset, macros),
+        acquired=_acquired(dataset, macros),
     )
 
 
@@ -303,7 +311,16 @@ def _variant(dataset: Any, macros: _Macros) -> tuple[str, ...]:
         text(macros.of("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase") or _MISSING,
         text(macros.of("CardiacSynchronizationSequence"), "TriggerTime") or _MISSING,
         text((direction or [diffusion])[0], "DiffusionGradientOrientation") or _MISSING,
+        text(macros.of("CTReconstructionSequence"), "ConvolutionKernel")
+        or text(dataset, "ConvolutionKernel")
+        or _MISSING,
     )
+
+
+def _acquired(dataset: Any, macros: _Macros) -> str:
+    """Return date and time of a frame's acquisition (DICOM's DA, TM and DT sort as text)."""
+    whole = text(macros.of("FrameContentSequence"), "FrameAcquisitionDateTime") or text(dataset, "AcquisitionDateTime")
+    return whole or " ".join(filter(None, (text(dataset, "AcquisitionDate"), text(dataset, "AcquisitionTime"))))
 
 
 def _tidy(item: Any, keyword: str) -> str:

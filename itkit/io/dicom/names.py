@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from itkit.core.errors import ParamsError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from itkit.io.dicom.find import Series
 
 _HASHED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_WORDS = re.compile(r"[^\W_]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DEFAULT_KEY = "itkit"
 
@@ -81,3 +83,25 @@ def pseudonym(identifier: str, *, key: str = _DEFAULT_KEY) -> str:
         return ""
     secret = hashlib.blake2b(key.encode()).digest()
     return hashlib.blake2b(identifier.encode(), key=secret, digest_size=5).hexdigest()
+
+
+def without(private: Iterable[str], text: str) -> str:
+    """Return a text, such as a path, with what names a patient replaced by ``***``.
+
+    Parameters
+    ----------
+    private
+        Values of identifying elements, as in `Series.private`; each word of theirs is looked for in any letter case,
+        words of one or two characters as whole words alone.
+
+    Examples
+    --------
+    >>> without(["Doe^Jane", "4711"], "ward 3/doe_jane/4711-CT/IM1.dcm")
+    'ward 3/***_***/***-CT/IM1.dcm'
+    """
+    words = {word for value in private for word in _WORDS.findall(value)}
+    patterns = [
+        re.escape(word) if len(word) > 2 else rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
+        for word in sorted(words, key=len, reverse=True)
+    ]
+    return re.sub("|".join(patterns), "***", text, flags=re.IGNORECASE) if patterns else text

@@ -118,18 +118,27 @@ def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
 
 
 def _unpacked(dataset: Any, path: Path, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Unpack one-bit frames, which follow one another without filling up bytes (PS3.5 section 8.1.1)."""
+    """Unpack one-bit frames.
+
+    They follow one another without filling up bytes (PS3.5 section 8.1.1); data that is as long as frames of whole
+    bytes each is taken for such, which some writers make.
+    """
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     data = np.frombuffer(dataset.PixelData, np.uint8)
     is_swapped = dataset["PixelData"].VR == "OW" and not dataset.file_meta.TransferSyntaxUID.is_little_endian
     if is_swapped:
         data = data[: len(data) // 2 * 2].view(np.uint16).byteswap().view(np.uint8)
+    pixels = rows * columns
+    frames = int(number(dataset, "NumberOfFrames") or 1)
+    packed, padded = -(-frames * pixels // 8), frames * -(-pixels // 8)
+    is_padded = packed < padded <= len(data) <= padded + 1 and len(data) > packed + 1
+    pitch = 8 * -(-pixels // 8) if is_padded else pixels
     for index in indices:
-        start, stop = index * rows * columns, (index + 1) * rows * columns
+        start, stop = index * pitch, index * pitch + pixels
         if stop > 8 * len(data):
             raise UndecodableError(f"{path}: truncated: {len(data)} bytes of pixels end within frame {index + 1}")
         bits = np.unpackbits(data[start // 8 : -(-stop // 8)], bitorder="little")
-        yield bits[start % 8 :][: rows * columns].reshape(rows, columns)
+        yield bits[start % 8 :][:pixels].reshape(rows, columns)
 
 
 def _check_length(dataset: Any, path: Path, frame: Frame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,28 +18,42 @@ from itkit.io.dicom.find import ACQUISITION, Series
 from itkit.io.dicom.header import Frame
 from itkit.io.dicom.pixels import stored_frames
 from itkit.io.dicom.stack import Fault, Stack, stack_frames
+from itkit.io.dicom.tilt import untilted
 
 OnIrregular = Literal["error", "largest"]
-SPACING_TOLERANCE = 0.01
-_ADVICE = "read the largest regular stack, or split the series"
+SPACING_TOLERANCE = 0.1
+"""Part of the slice distance by which a slice may lie off an even grid."""
+_NOTED_DEVIATION = 0.01
+"""Part of the slice distance from which on the deviation is worth a word."""
+_SPLIT_ADVICE = "--on-irregular split makes a case of each regular stack, --on-irregular largest takes the largest"
+_TILT_ADVICE = "--untilt resamples the slices onto a rectangular grid"
 _HOPELESS = "no part of it is a regular volume"
-_INTEGERS = (np.int16, np.uint16, np.int32)
+_INTEGERS = (np.int16, np.uint16, np.int32, np.uint32, np.int64)
 
 
 def series_geometry(
-    series: Series, *, on_irregular: OnIrregular = "error", spacing_tolerance: float = SPACING_TOLERANCE
+    series: Series,
+    *,
+    on_irregular: OnIrregular = "error",
+    spacing_tolerance: float = SPACING_TOLERANCE,
+    untilt: bool = False,
 ) -> Geometry:
     """Return the grid of a series, from headers alone; parameters and errors as for `read_series`."""
-    return _stack(series, on_irregular, spacing_tolerance)[0].geometry
+    return _stack(series, on_irregular, spacing_tolerance, untilt=untilt)[0].geometry
 
 
-def split_series(series: Series, *, spacing_tolerance: float = SPACING_TOLERANCE) -> list[Series]:
+def series_note(series: Series, *, on_irregular: OnIrregular = "error", untilt: bool = False) -> str:
+    """Return what is to be said of a series' grid: left out slices, uneven distances, a tilt; empty for none."""
+    return _stack(series, on_irregular, SPACING_TOLERANCE, untilt=untilt)[1]
+
+
+def split_series(series: Series, *, spacing_tolerance: float = SPACING_TOLERANCE, untilt: bool = False) -> list[Series]:
     """Part a series into regular stacks, each a series that `read_series` takes.
 
-    Frames that no regular stack can hold (without position, or of a tilted gantry) are in none.
+    Frames that no regular stack can hold (as for `stack_frames`) are in none.
     """
     _check_kind(series)
-    stacks, _ = stack_frames(series.frames, spacing_tolerance=spacing_tolerance)
+    stacks, _ = stack_frames(series.frames, spacing_tolerance=spacing_tolerance, untilt=untilt)
     return [_part(series, stack) for stack in stacks]
 
 
@@ -47,6 +62,7 @@ def read_series(
     *,
     on_irregular: OnIrregular = "error",
     spacing_tolerance: float = SPACING_TOLERANCE,
+    untilt: bool = False,
     kind: Kind = "image",
 ) -> Volume:
     """Read an image series as one volume.
@@ -59,7 +75,9 @@ def read_series(
         ``"error"`` refuses a series that is no single regular volume; ``"largest"`` reads the regular stack with the
         most slices and says so in the metadata.
     spacing_tolerance
-        Part of the slice distance by which a gap may differ from it.
+        Part of the slice distance by which a slice may lie off an even grid.
+    untilt
+        Resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes.
     kind
         What the values are.
 
@@ -67,8 +85,8 @@ def read_series(
     -------
     Volume
         Rescaled values ``(Z, Y, X)``, slices ascending along the slice normal. Integral results are ``int16`` or, where
-        they don't fit, ``uint16`` or ``int32``; others ``float32``. The metadata tells how the image was taken and what
-        was noted; nothing in it identifies a patient.
+        they don't fit, the first that holds them of ``uint16``, ``int32``, ``uint32`` and ``int64``; others
+        ``float32``. The metadata tells how the image was taken and what was noted; nothing in it identifies a patient.
 
     Raises
     ------
@@ -80,12 +98,14 @@ def read_series(
     ReadError
         For a series of another kind.
     """
-    stack, note = _stack(series, on_irregular, spacing_tolerance)
+    stack, note = _stack(series, on_irregular, spacing_tolerance, untilt=untilt)
     notes: list[str] = []
     stored: list[NDArray[Any] | None] = [None] * len(stack.frames)
     for place, array in _decode(stack.frames, notes):
         stored[place] = array
     array_zyx = _rescaled(stored, stack.frames)
+    if stack.shift_yx:
+        array_zyx = untilted(array_zyx, stack.shift_yx)
     metadata = {name: value for name, value in series.facts.items() if name in ACQUISITION or name in _NOTED}
     noted = {"selection": note, "warnings": "; ".join(notes)}
     metadata |= {name: value for name, value in noted.items() if value}
@@ -100,19 +120,46 @@ def _check_kind(series: Series) -> None:
         raise ReadError(f"{series.title}: holds no image ({series.kind}, {series.modality or 'no modality'})")
 
 
-def _stack(series: Series, on_irregular: OnIrregular, tolerance: float) -> tuple[Stack, str]:
-    """Return the stack to read, and a note when it is not all of the series."""
+def _stack(series: Series, on_irregular: OnIrregular, tolerance: float, *, untilt: bool) -> tuple[Stack, str]:
+    """Return the stack to read, and a note when it is not all of the series, not even, or was tilted."""
     _check_kind(series)
-    stacks, faults = stack_frames(series.frames, spacing_tolerance=tolerance)
+    stacks, faults = stack_frames(series.frames, spacing_tolerance=tolerance, untilt=untilt)
     if not faults:
-        return stacks[0], ""
+        return stacks[0], _note(stacks[0])
     if on_irregular == "error":
-        raise _irregular(series, faults, _ADVICE if stacks else _HOPELESS)
+        raise _irregular(series, faults, _advice(stacks, faults))
     largest = max(stacks, key=lambda stack: len(stack.frames), default=None)
     if largest is None or (len(largest.frames) == 1 and len(series.frames) > 1):
-        raise _irregular(series, faults, _HOPELESS)
+        raise _irregular(series, faults, _advice([], faults))
     reasons = "; ".join(fault.text for fault in faults)
-    return largest, f"{len(largest.frames)} of {len(series.frames)} slices, the largest regular stack: {reasons}"
+    selection = f"{len(largest.frames)} of {len(series.frames)} slices, the largest regular stack: {reasons}"
+    return largest, "; ".join(filter(None, (selection, _note(largest))))
+
+
+def _advice(stacks: Sequence[Stack], faults: Sequence[Fault]) -> str:
+    """Return which options help."""
+    tilt = [_TILT_ADVICE] if any(fault.code == "tilt" for fault in faults) else []
+    return "; ".join([*tilt, *([_SPLIT_ADVICE] if stacks else [])]) or _HOPELESS
+
+
+def _note(stack: Stack) -> str:
+    """Return what is to be said of a stack's grid."""
+    step = stack.geometry.spacing_zyx[0]
+    notes = []
+    if stack.deviation_mm > _NOTED_DEVIATION * step:
+        notes.append(
+            f"slices lie up to {stack.deviation_mm:.3f} mm off an even grid; {step:.4g} mm is the mean distance"
+        )
+    if stack.shift_yx:
+        degrees = math.degrees(math.atan2(_shift_mm(stack), step * (len(stack.frames) - 1)))
+        notes.append(f"tilted gantry ({degrees:.2f} degrees): the slices were resampled onto a rectangular grid")
+    return "; ".join(notes)
+
+
+def _shift_mm(stack: Stack) -> float:
+    """Return how far the last slice is displaced against the first."""
+    (down, right), (_, y, x) = stack.shift_yx[-1], stack.geometry.spacing_zyx
+    return math.hypot(down * y, right * x)
 
 
 def _irregular(series: Series, faults: Sequence[Fault], advice: str) -> IrregularSeriesError:
@@ -139,6 +186,9 @@ def _rescaled(stored: list[NDArray[Any] | None], frames: Sequence[Frame]) -> NDA
     dtype = _result_dtype(stored, frames)
     result = np.empty((len(frames), *frames[0].size_yx), dtype)
     work = np.float64 if dtype == np.float32 else np.int64
+    for frame in frames:
+        if frame.slope == 0:
+            raise ReadError(f"{frame.path}: RescaleSlope is 0: every value would become {frame.intercept:g}")
     for place, frame in enumerate(frames):
         values, stored[place] = stored[place], None
         if values is None:
@@ -158,4 +208,4 @@ def _result_dtype(stored: Sequence[NDArray[Any] | None], frames: Sequence[Frame]
     for dtype in _INTEGERS:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return np.dtype(dtype)
-    return np.dtype(np.float32)
+    raise ReadError(f"{frames[0].path}: values from {low:g} to {high:g} exceed every integer type after the rescale")

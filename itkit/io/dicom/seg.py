@@ -14,6 +14,7 @@ from itkit.core.errors import GeometryMismatchError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.params import OverlapRule
 from itkit.io.dicom.header import (
+    COSINE_TOLERANCE,
     Frame,
     number,
     numbers,
@@ -26,7 +27,7 @@ from itkit.io.dicom.header import (
 )
 from itkit.io.dicom.labels import Colour, LabelMap, Region, label_map, numbered
 from itkit.io.dicom.pixels import decoded
-from itkit.io.dicom.stack import COSINE_TOLERANCE, slice_axes
+from itkit.io.dicom.stack import slice_axes
 from itkit.kernels.paint import Canvas
 
 #: Distance from a voxel's index within which a pixel is that voxel.

@@ -1,13 +1,15 @@
 """Frames of a series ordered into regular stacks, and what stands in the way.
 
 Order and spacing come from ImagePositionPatient along the slice normal (PS3.3 C.7.6.2.1.1); SpacingBetweenSlices and
-the instance numbers decide nothing.
+the instance numbers decide nothing. Slices are evenly spaced when each lies within a part of the step (a tenth by
+default) of an even grid from the first to the last: positions are rounded, and scanners jitter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,15 +17,14 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import ReadError
 from itkit.core.geometry import Geometry
-from itkit.io.dicom.header import CONTRASTS, VARIANTS, Frame
+from itkit.io.dicom.header import CONTRASTS, COSINE_TOLERANCE, VARIANTS, Frame
+from itkit.io.dicom.tilt import rectangular_grid
 
 FaultCode = Literal[
     "geometry", "mosaic", "orientation", "size", "spacing", "pixel-format", "rescale", "echo", "time-point", "b-value",
     "inversion-time", "acquisition", "image-type", "stack", "cardiac-phase", "trigger-time", "gradient-direction",
-    "duplicate", "missing", "uneven", "tilt", "shift",
+    "convolution-kernel", "acquisition-time", "duplicate", "missing", "steps", "uneven", "tilt", "shift",
 ]  # fmt: skip
-#: Largest difference of direction cosines, and relative difference of pixel spacings, that count as equal.
-COSINE_TOLERANCE = 1e-3
 #: Sideways offset of a slice that is put down to rounding, in pixels.
 SHIFT_TOLERANCE = 0.25
 _ROUNDING_MM = 1e-3
@@ -39,13 +40,29 @@ class Fault:
 
 @dataclass(frozen=True)
 class Stack:
-    """Frames in slice order on a regular grid."""
+    """Frames in slice order on a regular grid.
+
+    Parameters
+    ----------
+    frames
+        In the order of the slices.
+    geometry
+        The grid; of a tilted gantry the rectangular one that holds all slices.
+    deviation_mm
+        How far a slice lies off the even grid, at most.
+    shift_yx
+        Of a tilted gantry: by how many pixels each slice is displaced in its plane against the first.
+    """
 
     frames: tuple[Frame, ...]
     geometry: Geometry
+    deviation_mm: float = 0.0
+    shift_yx: tuple[tuple[float, float], ...] = ()
 
 
-def stack_frames(frames: Sequence[Frame], *, spacing_tolerance: float) -> tuple[list[Stack], list[Fault]]:
+def stack_frames(
+    frames: Sequence[Frame], *, spacing_tolerance: float, untilt: bool = False
+) -> tuple[list[Stack], list[Fault]]:
     """Order frames into regular stacks.
 
     Parameters
@@ -53,13 +70,16 @@ def stack_frames(frames: Sequence[Frame], *, spacing_tolerance: float) -> tuple[
     frames
         Frames of one series, in any order.
     spacing_tolerance
-        Part of the slice distance by which a gap may differ from it.
+        Part of the slice distance by which a slice may lie off an even grid.
+    untilt
+        Whether slices of a tilted gantry make a stack, to be resampled onto a rectangular grid.
 
     Returns
     -------
     tuple
         Stacks, in the order of their lowest instance number, and the faults. Without a fault there is one stack. Frames
-        that no regular stack can hold (no position, mosaic, tilted gantry) are in none.
+        that no regular stack can hold are in none: without position, mosaics, copies at one position that nothing
+        tells apart, and those of a tilted gantry unless ``untilt`` is set.
     """
     faults: list[Fault] = []
     placed = [frame for frame in frames if frame.position_xyz and _has_axes(frame) and frame.spacing_yx]
@@ -72,7 +92,7 @@ def stack_frames(frames: Sequence[Frame], *, spacing_tolerance: float) -> tuple[
     stacks: list[Stack] = []
     for group in _alike(whole, faults):
         for copies in _single_positions(group, faults):
-            stacks += _regular_runs(copies, spacing_tolerance, faults)
+            stacks += _regular_runs(copies, spacing_tolerance, faults, untilt=untilt)
     stacks.sort(key=lambda stack: min((frame.number, str(frame.path), frame.index) for frame in stack.frames))
     return stacks, list(dict.fromkeys(faults))
 
@@ -120,17 +140,31 @@ def _single_positions(frames: list[Frame], faults: list[Fault]) -> list[list[Fra
             values = [key(group[0]) for group in groups]
             faults.append(Fault(_code(name), f"{len(values)} values of {name}: {_some(values)}"))
             return groups
-    parts: list[list[Frame]] = [[] for _ in range(copies)]
-    for same in _by_position(frames):
-        for part, frame in zip(parts, sorted(same, key=lambda frame: (frame.number, str(frame.path))), strict=False):
-            part.append(frame)
+    passes = _passes(frames, copies)
+    if passes:
+        times = ", ".join(min(frame.acquired for frame in one) for one in passes[:4])
+        faults.append(Fault("acquisition-time", f"{len(passes)} acquisitions one after the other (begun at {times})"))
+        return passes
     doubled = next(same for same in _by_position(frames) if len(same) > 1)
     names = " and ".join(f"{frame.path.name}" for frame in doubled[:2])
-    faults.append(Fault("duplicate", f"up to {copies} images at one position ({names})"))
-    return parts
+    text = f"up to {copies} images at one position ({names}), and no attribute tells the copies apart"
+    faults.append(Fault("duplicate", text))
+    return []
 
 
-def _regular_runs(frames: list[Frame], tolerance: float, faults: list[Fault]) -> list[Stack]:
+def _passes(frames: list[Frame], copies: int) -> list[list[Frame]]:
+    """Part frames by time: the first at every position, then the second, ...; none where times do not part them."""
+    if not all(frame.acquired for frame in frames):
+        return []
+    passes: list[list[Frame]] = [[] for _ in range(copies)]
+    for same in _by_position(frames):
+        for one, frame in zip(passes, sorted(same, key=lambda frame: frame.acquired), strict=False):
+            one.append(frame)
+    ends = [(min(frame.acquired for frame in one), max(frame.acquired for frame in one)) for one in passes]
+    return passes if all(earlier[1] < later[0] for earlier, later in pairwise(ends)) else []
+
+
+def _regular_runs(frames: list[Frame], tolerance: float, faults: list[Fault], *, untilt: bool) -> list[Stack]:
     """Part frames of one plane at distinct positions into evenly spaced stacks."""
     along, sideways = _coordinates(frames)
     order = np.argsort(along, kind="stable")
@@ -138,15 +172,18 @@ def _regular_runs(frames: list[Frame], tolerance: float, faults: list[Fault]) ->
     along, sideways = along[order], sideways[order]
     allowed = SHIFT_TOLERANCE * min(frames[0].spacing_yx or (1.0, 1.0)) + _ROUNDING_MM
     gaps, steps = np.diff(along), np.diff(sideways, axis=0)
-    if _is_sheared(gaps, steps, allowed):
+    is_tilted = _is_sheared(gaps, steps, allowed)
+    if is_tilted and not untilt:
         angle = np.degrees(np.arctan2(np.linalg.norm(steps.sum(0)), gaps.sum()))
         text = f"tilted gantry: the slices are shifted along a line at {angle:.2f} degrees to their normal"
         faults.append(Fault("tilt", text))
         return []
-    runs = _runs(along, np.linalg.norm(steps, axis=1) > allowed, tolerance)
+    broken = np.zeros(len(gaps), bool) if is_tilted else np.linalg.norm(steps, axis=1) > allowed
+    runs = _runs(along, broken, tolerance)
     if len(runs) > 1:
-        faults += _gap_faults(along, gaps, steps, allowed, tolerance)
-    return [_stack(frames[start:stop]) for start, stop in runs]
+        faults += _gap_faults(along, gaps, broken, steps, runs, tolerance)
+    return [_stack(frames[start:stop], along[start:stop], sideways[start:stop] if is_tilted else None)
+            for start, stop in runs]  # fmt: skip
 
 
 def _is_sheared(gaps: NDArray[Any], steps: NDArray[Any], allowed: float) -> bool:
@@ -178,41 +215,64 @@ def _runs(along: NDArray[Any], broken: NDArray[Any], tolerance: float) -> list[t
 
 
 def _run_end(along: NDArray[Any], broken: NDArray[Any], start: int, tolerance: float) -> int:
-    """Return where the run from ``start`` ends: gaps within the tolerance of their mean."""
-    stop, low, high = start + 1, np.inf, 0.0
-    while stop < len(along) and not broken[stop - 1]:
-        gap = along[stop] - along[stop - 1]
-        low, high = min(low, gap), max(high, gap)
-        mean = (along[stop] - along[start]) / (stop - start)
-        if max(high - mean, mean - low) > tolerance * mean + _ROUNDING_MM:
-            break
+    """Return where the run from ``start`` ends: the whole rest where it is even, else as far as slices are even."""
+    if not broken[start:].any() and _is_even(along[start:], tolerance):
+        return len(along)
+    stop = start + 1
+    while stop < len(along) and not broken[stop - 1] and _is_even(along[start : stop + 1], tolerance):
         stop += 1
     return stop
 
 
+def _is_even(along: NDArray[Any], tolerance: float) -> bool:
+    """Whether every slice lies within a part of the step of an even grid."""
+    step = (along[-1] - along[0]) / max(len(along) - 1, 1)
+    return bool(_deviation(along) <= tolerance * step + _ROUNDING_MM)
+
+
+def _deviation(along: NDArray[Any]) -> float:
+    """Return the greatest distance of a slice from the even grid between the first and the last, mm."""
+    return float(np.abs(along - np.linspace(along[0], along[-1], len(along))).max())
+
+
 def _gap_faults(
-    along: NDArray[Any], gaps: NDArray[Any], steps: NDArray[Any], allowed: float, tolerance: float
+    along: NDArray[Any],
+    gaps: NDArray[Any],
+    broken: NDArray[Any],
+    steps: NDArray[Any],
+    runs: list[tuple[int, int]],
+    tolerance: float,
 ) -> list[Fault]:
+    """Say why slices are in several runs: shifted sideways, of several distances, missing, or uneven."""
     faults = []
-    shifts = np.linalg.norm(steps, axis=1)
-    if shifts.max() > allowed:
+    if broken.any():
+        shifts = np.linalg.norm(steps, axis=1)
         at = int(shifts.argmax())
         faults.append(Fault("shift", f"the slice at {along[at + 1]:.3f} mm is shifted sideways by {shifts[at]:.3f} mm"))
     usual = float(np.median(gaps))
-    odd = gaps[np.abs(gaps - usual) > tolerance * usual + _ROUNDING_MM]
+    odd = gaps[np.abs(gaps - usual) > 2 * tolerance * usual + _ROUNDING_MM]
     if not len(odd):
-        return faults
+        return faults or [Fault("uneven", _uneven(gaps, usual))]
+    blocks = [(stop - start, float(np.diff(along[start:stop]).mean())) for start, stop in runs if stop - start > 2]
+    distances = [distance for _, distance in blocks]
+    if len(blocks) > 1 and max(distances) - min(distances) > 2 * tolerance * min(distances) + _ROUNDING_MM:
+        text = ", then ".join(f"{count} slices {distance:.3f} mm apart" for count, distance in blocks[:4])
+        return [*faults, Fault("steps", f"the slice distance changes: {text}{', ...' if len(blocks) > 4 else ''}")]
     multiples = odd / usual
     is_missing = np.abs(multiples - np.round(multiples)) <= tolerance * np.round(multiples) + _ROUNDING_MM / usual
     if np.all(is_missing & (multiples > 1.5)):
         lost = int(np.round(multiples).sum()) - len(odd)
         text = f"{lost} slices missing in {len(odd)} places (gaps to {odd.max():.3f} mm where {usual:.3f} mm is usual)"
         return [*faults, Fault("missing", text)]
-    text = f"uneven slice distances: {gaps.min():.3f} to {gaps.max():.3f} mm, {usual:.3f} mm is usual"
-    return [*faults, Fault("uneven", text)]
+    return [*faults, Fault("uneven", _uneven(gaps, usual))]
 
 
-def _stack(frames: list[Frame]) -> Stack:
+def _uneven(gaps: NDArray[Any], usual: float) -> str:
+    return f"uneven slice distances: {gaps.min():.3f} to {gaps.max():.3f} mm, {usual:.3f} mm is usual"
+
+
+def _stack(frames: list[Frame], along: NDArray[Any], sideways: NDArray[Any] | None) -> Stack:
+    """Put frames on their grid; ``sideways`` holds the places of tilted ones along rows and columns, mm."""
     first, last = frames[0], frames[-1]
     axes = slice_axes(first)
     spacing_z = first.thickness_mm or 0.0
@@ -229,7 +289,15 @@ def _stack(frames: list[Frame]) -> Stack:
         origin_xyz=(px, py, pz),
         direction_xyz=tuple(float(value) for value in axes.T.ravel()),
     )
-    return Stack(tuple(frames), geometry)
+    if sideways is None:
+        return Stack(tuple(frames), geometry, _deviation(along))
+    shift_yx = (sideways - sideways[0])[:, [1, 0]] / (y, x)
+    return Stack(
+        tuple(frames),
+        rectangular_grid(geometry, shift_yx),
+        _deviation(along),
+        tuple((float(down), float(right)) for down, right in shift_yx),
+    )
 
 
 def _coordinates(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -302,6 +370,7 @@ def _code(name: str) -> FaultCode:
         "cardiac phase": "cardiac-phase",
         "trigger time": "trigger-time",
         "gradient direction": "gradient-direction",
+        "convolution kernel": "convolution-kernel",
     }
     return codes[name]
 

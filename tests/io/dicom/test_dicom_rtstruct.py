@@ -16,7 +16,7 @@ from itkit.core.errors import LabelError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.io.dcm_toolkit import read_rtstruct, series_of
-from itkit.io.dicom.rtstruct import fill_even_odd, points_inside
+from itkit.io.dicom.polygons import fill_even_odd, points_inside
 
 SAMPLE = Path(pydicom.data.__file__).parent / "test_files/rtstruct.dcm"
 DIRECTION = tuple(np.stack([OBLIQUE[:3], OBLIQUE[3:], normal_of(OBLIQUE)], axis=1).ravel())
@@ -208,3 +208,60 @@ def test_real_structure_set_is_read():
     assert len(read_rtstruct(SAMPLE, AXIAL_GRID).names) == len(tags.StructureSetROISequence)
     with pytest.raises(ReadError, match="no structure set"):
         read_rtstruct(SAMPLE.with_name("CT_small.dcm"), AXIAL_GRID)
+
+
+def outline(rows, columns):
+    (top, bottom), (left, right) = rows, columns
+    edge = 0.5
+    return [
+        (top - edge, left - edge),
+        (top - edge, right + edge),
+        (bottom + edge, right + edge),
+        (bottom + edge, left - edge),
+    ]
+
+
+def drawn(path, contours, **options):
+    structure_set(path, {1: ("a", None, contours)})
+    return read_rtstruct(path, AXIAL_GRID, **options)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "voxels"),
+    [
+        ([((2, 5), (2, 5))] * 2, 16),  # drawn twice
+        ([((2, 5), (2, 5)), ((4, 7), (4, 7))], 28),  # overlapping
+        ([((2, 9), (2, 9)), ((4, 7), (4, 7))], 48),  # a hole
+        ([((2, 9), (2, 9)), ((3, 8), (3, 8)), ((5, 6), (5, 6))], 32),  # an island in a hole
+        ([((2, 9), (2, 9)), ((6, 13), (6, 13)), ((7, 8), (7, 8))], 108),  # a hole in what two share
+    ],
+)
+@pytest.mark.parametrize("grid", [AXIAL_GRID, OBLIQUE_GRID])
+def test_contours_of_one_slice_are_joined_and_nested_ones_are_holes(boxes, voxels, grid, tmp_path):
+    contours = [on_grid(AXIAL_GRID, 3, outline(*box)) for box in boxes]
+    label = drawn(tmp_path / "rt.dcm", contours).volume.array_zyx
+    assert np.count_nonzero(label) == voxels
+    structure_set(tmp_path / "own.dcm", {1: ("a", None, [on_grid(grid, 3, outline(*box)) for box in boxes])})
+    assert np.count_nonzero(read_rtstruct(tmp_path / "own.dcm", grid).volume.array_zyx) == voxels
+
+
+def test_exclusive_or_is_for_contours_that_ask_for_it(tmp_path):
+    boxes = [((2, 5), (2, 5)), ((4, 7), (4, 7))]
+    contours = [("CLOSEDPLANAR_XOR", on_grid(AXIAL_GRID, 3, outline(*box))[1]) for box in boxes]
+    assert np.count_nonzero(drawn(tmp_path / "rt.dcm", contours).volume.array_zyx) == 24
+
+
+def test_contours_in_every_second_slice_are_named_and_filled_on_request(tmp_path):
+    contours = [on_grid(AXIAL_GRID, z, circle_mm(AXIAL_GRID, 4.0 + 2.0 * z)) for z in (1, 3, 5)]
+    striped = drawn(tmp_path / "rt.dcm", contours)
+    assert [bool(plane.any()) for plane in striped.volume.array_zyx] == [0, 1, 0, 1, 0, 1, 0, 0, 0]
+    assert striped.facts["slices without contours between slices with contours"] == "2"
+    filled = drawn(tmp_path / "rt.dcm", contours, bridge=True)
+    between = drawn(
+        tmp_path / "x.dcm", [on_grid(AXIAL_GRID, z, circle_mm(AXIAL_GRID, 4.0 + 2.0 * z)) for z in range(1, 6)]
+    )
+    for z in (2, 4):
+        areas = [int(np.count_nonzero(one.volume.array_zyx[z])) for one in (filled, between)]
+        assert areas[0] == pytest.approx(areas[1], rel=0.05)
+    apart = [on_grid(AXIAL_GRID, z, SQUARE) for z in (0, 1, 2, 6, 7, 8)]
+    assert "slices" not in str(drawn(tmp_path / "two.dcm", apart).facts)
