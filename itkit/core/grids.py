@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -168,18 +168,25 @@ def _closest_axes(grid: Geometry, target: Geometry) -> tuple[tuple[int, int, int
     return (a, b, c), (cosine(a, 0) < 0, cosine(b, 1) < 0, cosine(c, 2) < 0)
 
 
-def require_one_grid(case: Case, first: str = "image", second: str = "label") -> None:
-    """Refuse a case whose two volumes lie on different grids.
+def require_one_grid(case: Case) -> None:
+    """Refuse a case whose images and label lie on different grids.
 
     Raises
     ------
     GeometryMismatchError
         When sizes differ, or voxels of equal index lie more than 1e-3 mm apart.
     """
-    a, b = case.grid(first), case.grid(second)
-    reason = grid_difference(a, b, first, second)
-    if reason:
-        raise GeometryMismatchError(f"{case.id}: {reason}; resample the {second} with itk_resample --target-folder")
+    for name, reason in grid_differences(case):
+        raise GeometryMismatchError(f"{case.id}: {reason}; resample the {name} with itk_resample --target-folder")
+
+
+def grid_differences(case: Case) -> Iterator[tuple[str, str]]:
+    """Yield the volumes that lie on another grid than the first one of a case, and how the two grids differ."""
+    first, *others = case.names or ("",)
+    for name in others:
+        reason = grid_difference(case.grid(first), case.grid(name), first, name)
+        if reason:
+            yield name, reason
 
 
 def grid_difference(a: Geometry, b: Geometry, first: str = "image", second: str = "label") -> str:

@@ -27,6 +27,8 @@ class InputFile:
 
     path: Path
     kind: InputKind
+    components: tuple[int, ...] = (1,)
+    """How many values a voxel of an image may have: more than one where a file holds several channels."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Job:
     """What the plan hands to the case's function as `Case.details`; it goes to worker processes."""
     stamp: str = ""
     """Digest of everything else that the result depends on, e.g. of files that are not inputs of their own."""
+    problem: str = ""
+    """Why the case can't be done as its files lie there, e.g. a channel that is missing; it fails by that name."""
 
     def outputs(self) -> list[Path]:
         """Return the final paths that are known before the case has run."""

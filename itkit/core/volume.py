@@ -91,12 +91,36 @@ class VolumesOnDemand(Mapping[str, Volume]):
 
 
 def _mapped(function: Callable[[Volume], Volume], make: Callable[[], Volume]) -> Volume:
-    return function(make())
+    return each_channel(function, make())
+
+
+def each_channel(function: Callable[[Volume], Volume], volume: Volume) -> Volume:
+    """Apply a function of 3-D volumes to a volume; to each channel of one that has several values a voxel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> vectors = Volume(np.zeros((2, 3, 4, 5)), Geometry((2, 3, 4), (1.0, 1.0, 1.0)))
+    >>> each_channel(lambda volume: volume.with_array(volume.array_zyx + 1), vectors).array_zyx.shape
+    (2, 3, 4, 5)
+    """
+    if volume.array_zyx.ndim == 3:
+        return function(volume)
+    import numpy as np
+
+    channels = np.moveaxis(volume.array_zyx, 3, 0)
+    parts = [function(replace(volume, array_zyx=np.ascontiguousarray(channel))) for channel in channels]
+    return replace(parts[0], array_zyx=np.stack([part.array_zyx for part in parts], axis=-1))
+
+
+def is_image(name: str) -> bool:
+    """Whether a volume of this name is an image: ``image``, or ``image_<channel>`` where each channel has a file."""
+    return name == "image" or name.startswith("image_")
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """The volumes that belong together, by name (``image``, ``label``)."""
+    """The volumes that belong together, by name: ``image`` (or ``image_<channel>`` each) and ``label``."""
 
     id: str
     volumes: Mapping[str, Volume]
@@ -107,12 +131,18 @@ class Case:
     details: Any = None
     """What the plan knows of the case beyond its files."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its images, then of its label, whether they were read whole or as headers."""
+        found = dict.fromkeys((*self.volumes, *self.grids))
+        return (*filter(is_image, found), *(name for name in found if name == "label"))
+
     def grid(self, name: str) -> Geometry:
         """Return the grid of a volume, read whole or header alone."""
         return self.grids[name] if name in self.grids else self.volumes[name].geometry
 
     def map(self, function: Callable[[Volume], Volume]) -> Case:
-        """Return the case with every volume mapped; on demand, where they are read so."""
+        """Return the case with every volume mapped, every channel apart; on demand, where they are read so."""
         if isinstance(self.volumes, VolumesOnDemand):
             return replace(self, volumes=self.volumes.map(function), grids={})
-        return replace(self, volumes={name: function(volume) for name, volume in self.volumes.items()})
+        return replace(self, volumes={name: each_channel(function, volume) for name, volume in self.volumes.items()})

@@ -157,8 +157,8 @@ def _reads_whole(path: Path) -> bool:
         return True
     try:
         header = read_any_header(path)
-        if header.ndim == 3 and header.components == 1:
-            read_volume(path)
+        if header.ndim == 3:
+            read_volume(path, channels=True)
     except ItkitError:
         return False
     return True

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import CaseError, CaseSkipped, ItkitError, WriteError
+from itkit.core.errors import CaseError, CaseSkipped, ItkitError, ReadError, WriteError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.lanes import Lanes
 from itkit.io.disk import sync_files
-from itkit.io.formats.inspect import read_any_header, require_single_volume
+from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
 
 if TYPE_CHECKING:
@@ -119,24 +119,31 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
     makers: dict[str, Callable[[], Volume]] = {}
     grids: dict[str, Geometry] = {}
     warnings: list[str] = []
-    problems: list[str] = []
+    problems: list[str] = [task.job.problem] if task.job.problem else []
+    if problems and not task.operation.is_inspection:
+        raise ReadError(task.job.problem)
     for name, file in task.job.inputs.items():
         if file.kind == "file":
             continue
         kind: Kind = "label" if file.kind == "label" else "image"
+        channels = file.components != (1,)
         try:
             if headers_only or on_demand or file.kind == "grid":
                 header = read_any_header(file.path)
-                require_single_volume(header, file.path)
+                require_single_volume(header, file.path, channels=channels)
                 grids[name] = header.geometry
             else:
                 from itkit.io.sitk_toolkit import read_with_header  # numpy with it; headers alone start without
 
-                volumes[name], header = read_with_header(file.path, kind, threads=threads or task.threads)
+                volumes[name], header = read_with_header(
+                    file.path, kind, threads=threads or task.threads, channels=channels
+                )
+            if channels:
+                require_components(header, file.path, file.components)
             if on_demand and file.kind != "grid":
                 from itkit.io.sitk_toolkit import read_volume
 
-                makers[name] = partial(read_volume, file.path, kind)
+                makers[name] = partial(read_volume, file.path, kind, channels=channels)
         except CaseError as error:
             if not task.operation.is_inspection:
                 raise

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
 from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
+from itkit.core.text import counted, some
+from itkit.io.dataset_meta import FoundMeta, find_dataset_meta
 
 IMAGE, LABEL = "image", "label"
 
@@ -104,15 +107,158 @@ def _is_writable(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
+class Images:
+    """The images of a folder, by case.
+
+    Parameters
+    ----------
+    cases
+        Files of each case by the name of the volume: ``image``, or ``image_<channel>`` each in the channels' order.
+    problems
+        Why a case is not whole: which channel is missing.
+    extras
+        Files that fit no channel.
+    components
+        How many values a voxel a file of all channels may have.
+    described
+        What was found of the dataset's description, which lists the channels.
+    """
+
+    cases: Mapping[str, Mapping[str, Path]]
+    problems: Mapping[str, str] = field(default_factory=dict)
+    extras: tuple[Unpaired, ...] = ()
+    components: tuple[int, ...] = (1,)
+    described: FoundMeta = field(default_factory=FoundMeta)
+
+
+_PART_OF_DATASET = re.compile(r"(?i:image|label)s?(?:Tr|Ts|Va)?")
+_NUMBERED = re.compile(r"(?s:(.+))_([0-9]{4})")
+
+
+def find_description(folder: Path) -> FoundMeta:
+    """Find the ``dataset.json`` of a dataset, of a folder of volumes, or of the images or labels of a dataset."""
+    is_part = _PART_OF_DATASET.fullmatch(folder.absolute().name) is not None
+    return find_dataset_meta(folder, folder.absolute().parent) if is_part else find_dataset_meta(folder)
+
+
+def find_images(folder: Path, *, recursive: bool = False, labels: Collection[str] | None = None) -> Images:
+    """Find the images of a folder; files of several channels are one case.
+
+    Channels are those that ``dataset.json`` lists: ``<case>_<channel>`` a file, or one file of vectors a case; or
+    nnU-Net's ``<case>_0000``, ``<case>_0001``, as its ``dataset.json`` says or, where none does, all names show.
+
+    Parameters
+    ----------
+    folder
+        Folder of images.
+    recursive
+        Search sub-folders.
+    labels
+        Cases that have a label; ``None`` where there are no labels to compare with, then each file that fits no
+        channel name may be an image of one channel, and numbers alone tell nothing.
+
+    Raises
+    ------
+    LayoutError
+        When the folder is missing or can't be listed, or two files share one id.
+    """
+    files = find_volumes(require_folder(folder, "image"), recursive=recursive)
+    described = find_description(folder)
+    endings = _endings(described, files, labels)
+    found: dict[str, dict[str, Path]] = {}
+    rest: dict[str, Path] = {}
+    for file_id, path in files.items():
+        case, ending = _split_channel(file_id, endings)
+        if ending:
+            found.setdefault(case, {})[ending] = path
+        else:
+            rest[file_id] = path
+    components: tuple[int, ...] = (1,)
+    if described.meta is not None and described.meta.has_vectors:
+        count = len(described.meta.channels)
+        components = (count,) if labels is not None else (1, count)
+    is_vector = components != (1,)
+    whole = {
+        case: path
+        for case, path in rest.items()
+        if not found or (is_vector and case in (labels or ()) and case not in found)
+    }
+    lacks = f"channel of this name ({some(endings)})"
+    cases: dict[str, dict[str, Path]] = {case: {IMAGE: path} for case, path in whole.items()}
+    problems = {}
+    for case, channels in found.items():
+        cases[case] = {f"{IMAGE}_{ending}": channels[ending] for ending in endings if ending in channels}
+        missing = [f"{case}_{ending}" for ending in endings if ending not in channels]
+        if missing:
+            first = next(iter(channels.values()))
+            problems[case] = f"{case}: {counted(missing, 'channel')} missing: no {some(missing)} beside {first.name}"
+    return Images(
+        dict(sorted(cases.items())),
+        problems,
+        tuple(Unpaired(case, path, lacks) for case, path in rest.items() if case not in whole),
+        components,
+        described,
+    )
+
+
+def _split_channel(file_id: str, endings: Collection[str]) -> tuple[str, str]:
+    """Return case and channel of a file, the longest channel that its name ends with."""
+    fitting = [ending for ending in endings if file_id.endswith(f"_{ending}")]
+    ending = max(fitting, key=len, default="")
+    case = file_id.removesuffix(f"_{ending}") if ending else file_id
+    return (case, ending) if case and not case.endswith("/") else (file_id, "")
+
+
+def _endings(described: FoundMeta, files: Mapping[str, Path], labels: Collection[str] | None) -> tuple[str, ...]:
+    """Return how the files of each channel are called; nothing where a case has one image."""
+    meta = described.meta
+    if meta is not None and meta.channels:
+        is_numbered = not meta.is_ours and bool(labels) and not set(labels or ()) & files.keys()
+        return meta.endings if len(meta.channels) > 1 or is_numbered else ()
+    matches = [_NUMBERED.fullmatch(file_id) for file_id in files] if labels is not None else []
+    numbers: dict[str, set[str]] = {}
+    for match in matches:
+        if match is None:
+            return ()
+        numbers.setdefault(match[1], set()).add(match[2])
+    every = sorted({number for there in numbers.values() for number in there})
+    if labels:  # the labels' names tell whether a number is a channel's or a case's
+        is_channels = not set(labels) & files.keys() and bool(set(labels) & numbers.keys())
+    else:
+        is_first = every == [f"{number:04d}" for number in range(len(every))]
+        is_channels = is_first and sum(len(there) == len(every) for there in numbers.values()) > 1
+    return tuple(every) if is_channels and max(map(len, numbers.values()), default=0) > 1 else ()
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """Image and label of each case, and files without a partner."""
+    """Images and label of each case, and files without a partner.
+
+    Parameters
+    ----------
+    pairs
+        Files of each case by the name of the volume, images first.
+    unpaired
+        Files that belong to no pair: a whole case's first image where its label is missing.
+    images
+        All that was found of the images, those without a label among them.
+    lone_labels
+        Labels without an image.
+    """
 
     pairs: Mapping[str, Mapping[str, Path]]
     unpaired: tuple[Unpaired, ...]
+    images: Images
+    lone_labels: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def lone_images(self) -> dict[str, Mapping[str, Path]]:
+        """Files of each case that has no label."""
+        return {case: files for case, files in self.images.cases.items() if case not in self.pairs}
 
 
 def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = False) -> Pairs:
-    """Pair the files of two folders by case id, whatever their extensions.
+    """Pair the images and labels of two folders by case id, whatever their extensions.
 
     Raises
     ------
@@ -120,14 +266,18 @@ def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = Fals
         When a folder is missing, or two files of one folder share an id.
     """
     require_folder(image_folder, "image")
-    require_folder(label_folder, "label")
-    images = find_volumes(image_folder, recursive=recursive)
-    labels = find_volumes(label_folder, recursive=recursive)
-    unpaired = [Unpaired(case, path, LABEL) for case, path in images.items() if case not in labels]
-    unpaired += [Unpaired(case, path, IMAGE) for case, path in labels.items() if case not in images]
+    labels = find_volumes(require_folder(label_folder, "label"), recursive=recursive)
+    images = find_images(image_folder, recursive=recursive, labels=labels.keys())
+    lone_labels = {case: path for case, path in labels.items() if case not in images.cases}
+    unpaired = [
+        Unpaired(case, next(iter(files.values())), LABEL) for case, files in images.cases.items() if case not in labels
+    ]
+    unpaired += [Unpaired(case, path, IMAGE) for case, path in lone_labels.items()]
     return Pairs(
-        {case: {IMAGE: path, LABEL: labels[case]} for case, path in images.items() if case in labels},
-        tuple(sorted(unpaired, key=lambda item: item.case_id)),
+        {case: {**files, LABEL: labels[case]} for case, files in images.cases.items() if case in labels},
+        tuple(sorted([*unpaired, *images.extras], key=lambda item: item.case_id)),
+        images,
+        lone_labels,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from itkit.core.axes import to_xyz
 from itkit.core.fields import Formerly, Positional, Short, Unit, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import require_one_grid
-from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Record, Report
 from itkit.core.params import NonNegativeZyx, RangeDegZyx, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
@@ -26,6 +27,7 @@ from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
+from itkit.process.plans import inputs_of, targets_of
 
 _ELASTIC_SPACING_MM = 50.0
 
@@ -168,21 +170,17 @@ def augment(volume: Volume, transform: Augmentation, *, fill: float | None = Non
 
 
 def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
-    """Draw the transforms of all copies of a case, and apply them as the copies are written."""
-    if {IMAGE, LABEL} <= case.volumes.keys():
-        require_one_grid(case)
-    grid = next(iter(case.volumes.values())).geometry
+    """Draw the transforms of all copies of a case, and apply each to all its volumes as the copies are written."""
+    require_one_grid(case)
+    grid = case.grid(case.names[0])
     transforms = [sample_augmentation(grid, params, context.rng(copy)) for copy in range(params.number)]
+
+    def changed(volume: Volume, transform: Augmentation) -> Volume:
+        return converted(augment(volume, transform, fill=params.fill, threads=context.threads), params)
 
     def copies() -> Iterator[Case]:
         for copy, transform in enumerate(transforms):
-            yield Case(
-                f"{case.id}_{copy}",
-                {
-                    name: converted(augment(volume, transform, fill=params.fill, threads=context.threads), params)
-                    for name, volume in case.volumes.items()
-                },
-            )
+            yield replace(case.map(partial(changed, transform=transform)), id=f"{case.id}_{copy}")
 
     facts = {
         f"{case.id}_{copy}": {"source": case.id, "copy": copy, **transform.facts()}
@@ -191,43 +189,49 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
     return Outcome(copies(), facts)
 
 
-def _outputs(params: AugParams) -> dict[str, Target]:
-    targets = {}
-    if params.dest is not None:
-        targets[IMAGE] = Target(params.dest, params.ext, "image")
-    if params.label_dest is not None:
-        targets[LABEL] = Target(params.label_dest, params.ext, "label")
-    return targets
+def _folders(params: AugParams) -> dict[str, Path]:
+    """Return the output folders that were given."""
+    given = {IMAGE: params.dest, LABEL: params.label_dest}
+    return {name: folder for name, folder in given.items() if folder is not None}
 
 
 def plan(params: AugParams) -> Plan:
     """List the pairs of the two folders; only what is written is read."""
     pairs = find_pairs(params.source, params.label_source, recursive=params.recursive)
-    targets = _outputs(params)
-    for target in targets.values():
-        require_destination(target.folder, params.source, params.label_source)
-    jobs = [
-        Job(
-            case,
-            {name: InputFile(files[name], target.kind) for name, target in targets.items()},
-            targets,
-            tuple(f"{case}_{copy}" for copy in range(params.number)),
-        )
-        for case, files in pairs.pairs.items()
-    ]
-    return Plan(tuple(jobs), pairs.unpaired, next(iter(targets.values())).folder)
+    folders = _folders(params)
+    for folder in folders.values():
+        require_destination(folder, params.source, params.label_source)
+    first = next(iter(folders.values()))
+
+    def job(case: str, files: Mapping[str, Path]) -> Job:
+        read = {name: path for name, path in files.items() if (LABEL if name == LABEL else IMAGE) in folders}
+        targets = targets_of(read, folders.get(IMAGE, first), folders.get(LABEL, first), params.ext)
+        copies = tuple(f"{case}_{copy}" for copy in range(params.number))
+        problem = pairs.images.problems.get(case, "")
+        return Job(case, inputs_of(read, pairs.images), targets, copies, problem=problem)
+
+    jobs = tuple(job(case, files) for case, files in pairs.pairs.items())
+    return Plan(jobs, pairs.unpaired, first, pairs.images.described.notes)
 
 
 def collect(params: AugParams, run: Collected) -> Report:
-    """Ask for ``aug_meta.json`` in every output folder."""
-    meta = {
-        f"{copy}{params.ext}": facts
-        for _, record in sorted(run.all_records.items())
-        for copy, facts in record.facts.items()
-    }
-    text = json_text(meta, compact_depth=1)
-    folders = [target.folder.absolute() for target in _outputs(params).values()]
-    return Report(files={folder / "aug_meta.json": text for folder in folders})
+    """Ask for ``aug_meta.json`` in every output folder: the transform of each file; files of one copy share it."""
+    files = {}
+    for kind, folder in _folders(params).items():
+        meta = {
+            f"{copy}{ending}{params.ext}": facts
+            for _, record in sorted(run.all_records.items())
+            for copy, facts in record.facts.items()
+            for ending in _endings(record, kind)
+        }
+        files[folder.absolute() / "aug_meta.json"] = json_text(meta, compact_depth=1)
+    return Report(files=files)
+
+
+def _endings(record: Record, kind: str) -> list[str]:
+    """Return what the file names of a case's images, or of its label, add to the case's."""
+    names = dict.fromkeys(str(output["name"]) for output in record.outputs if "name" in output)
+    return [name.removeprefix(kind) for name in names if (name == LABEL) == (kind == LABEL)]
 
 
 def memory(inputs: Mapping[str, CaseInput], params: AugParams) -> int:

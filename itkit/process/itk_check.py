@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,12 +16,11 @@ from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
 from itkit.core.errors import LayoutError
 from itkit.core.fields import Axes, Formerly, Positional, Short, Unkeyed
 from itkit.core.geometry import Geometry
-from itkit.core.grids import grid_difference
+from itkit.core.grids import grid_differences
 from itkit.core.operation import (
     CaseInput,
     Collected,
     Context,
-    InputFile,
     Job,
     Operation,
     Outcome,
@@ -29,18 +28,20 @@ from itkit.core.operation import (
     Reads,
     Record,
     Report,
+    Unpaired,
 )
 from itkit.core.params import Params, SizeZyx, SpacingZyx
-from itkit.core.volume import Case, Volume
+from itkit.core.volume import Case, Volume, is_image
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
     find_dataset,
-    find_volumes,
+    find_images,
     is_dataset,
     require_destination,
     require_folder,
 )
+from itkit.process.plans import inputs_of
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
 _SAME_TOLERANCE = 1e-3
@@ -163,28 +164,35 @@ def voxel_findings(volume: Volume, name: str) -> tuple[list[str], dict[str, Any]
 def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
     """Collect every reason why a sample does not conform."""
     del context
-    names = [*case.volumes, *case.grids]
-    is_flat = _FLAT in names or (case.problems and not {IMAGE, LABEL} & set(names))
+    names = case.names or tuple(name for name in (*case.volumes, *case.grids) if name == _FLAT)
     reasons = list(case.problems)
     rules: list[str] = []
     facts: dict[str, Any] = {}
-    first = next((name for name in (IMAGE, _FLAT, LABEL) if name in names), None)
-    if first is not None:
-        grid = case.grid(first)
+    if names:
+        grid = case.grid(names[0])
         facts |= {"size": list(grid.size_zyx), "spacing": list(grid.spacing_zyx), "orientation": grid.orientation}
         rules = broken_rules(grid, params)
-    if {IMAGE, LABEL} <= set(names):
-        difference = grid_difference(case.grid(IMAGE), case.grid(LABEL))
-        reasons += [difference] if difference else []
-    is_unpaired = not is_flat and not case.problems and not {IMAGE, LABEL} <= set(names)
+    reasons += [difference for _, difference in grid_differences(case)]
+    has_image = any(map(is_image, names))
+    is_unpaired = case.details != _FLAT and not case.problems and not (has_image and LABEL in names)
     if is_unpaired:
-        reasons.append(f"unpaired: no {LABEL if IMAGE in names else IMAGE}")
+        reasons.append(f"unpaired: no {LABEL if has_image else IMAGE}")
     for name, volume in case.volumes.items():
-        wrong, found = voxel_findings(volume, name)
-        reasons += wrong
-        facts[name] = found
+        for channel, part in channels_of(volume, name):
+            wrong, found = voxel_findings(part, channel)
+            reasons += wrong
+            facts[channel] = found
     facts |= {"breaks_rule": bool(rules), "is_unreadable": bool(case.problems), "is_unpaired": is_unpaired}
     return Outcome(facts=facts, reasons=(*rules, *reasons))
+
+
+def channels_of(volume: Volume, name: str) -> Iterator[tuple[str, Volume]]:
+    """Yield a volume by its name, or each channel of one that has several values a voxel, by name and number."""
+    if volume.array_zyx.ndim == 3:
+        yield name, volume
+        return
+    for number in range(volume.array_zyx.shape[3]):
+        yield f"{name}[{number}]", replace(volume, array_zyx=volume.array_zyx[..., number])
 
 
 def plan(params: CheckParams) -> Plan:
@@ -192,28 +200,43 @@ def plan(params: CheckParams) -> Plan:
     folder = require_folder(params.source, "sample")
     if params.dest is not None:
         require_destination(params.dest, folder)
+    notes: tuple[str, ...] = ()
+    unpaired: tuple[Unpaired, ...] = ()
+    details = None
     if is_dataset(folder):
         pairs = find_dataset(folder, recursive=params.recursive)
-        files: dict[str, Mapping[str, Path]] = {**pairs.pairs}
-        files |= {item.case_id: {LABEL if item.lacks == IMAGE else IMAGE: item.path} for item in pairs.unpaired}
-        notes: tuple[str, ...] = ()
-        unpaired = pairs.unpaired
+        images, unpaired = pairs.images, pairs.unpaired
+        files = {
+            **pairs.pairs,
+            **pairs.lone_images,
+            **{case: {LABEL: path} for case, path in pairs.lone_labels.items()},
+        }
     elif (folder / IMAGE).is_dir() or (folder / LABEL).is_dir():
         there, missing = (IMAGE, LABEL) if (folder / IMAGE).is_dir() else (LABEL, IMAGE)
         raise LayoutError(
             f"{folder} holds {there}/ but no {missing}/; give {folder / there} to check it as a flat folder"
         )
     else:
-        unpaired = ()
-        files = {case: {_FLAT: path} for case, path in find_volumes(folder, recursive=params.recursive).items()}
+        details = _FLAT
+        images = find_images(folder, recursive=params.recursive)
+        files = dict(images.cases)
+        unpaired = images.extras
         notes = (f"{folder} has no image/ and label/: checked as a flat folder of volumes",)
+    problems = dict(images.problems)
+    for extra in images.extras:
+        files.setdefault(extra.case_id, {IMAGE: extra.path})
+        problems.setdefault(extra.case_id, f"{extra.path.name}: no {extra.lacks}")
     if not files:
         raise LayoutError(f"{folder}: no volume to check was found")
-    jobs = tuple(
-        Job(case, {name: InputFile(path, "label" if name == LABEL else "image") for name, path in parts.items()})
-        for case, parts in sorted(files.items())
-    )
-    return Plan(jobs, unpaired, None, notes)
+
+    def job(case: str, parts: Mapping[str, Path]) -> Job:
+        inputs = inputs_of(parts, images)
+        if details == _FLAT and parts.keys() == {IMAGE}:
+            inputs = {_FLAT: inputs[IMAGE]}
+        return Job(case, inputs, details=details, problem=problems.get(case, ""))
+
+    jobs = tuple(job(case, parts) for case, parts in sorted(files.items()))
+    return Plan(jobs, unpaired, None, (*notes, *images.described.notes))
 
 
 def collect(params: CheckParams, run: Collected) -> Report:
@@ -275,10 +298,9 @@ def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -
 def _moves(job: Job, output: Path) -> Sample:
     """Return the files of a sample, and where they go."""
     base = Path(job.case_id).parent
-    return tuple(
-        (file.path, (output / base if name == _FLAT else output / name / base) / file.path.name)
-        for name, file in job.inputs.items()
-    )
+    folders = {name: output if job.details == _FLAT else output / (LABEL if name == LABEL else IMAGE)
+               for name in job.inputs}  # fmt: skip
+    return tuple((file.path, folders[name] / base / file.path.name) for name, file in job.inputs.items())
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:

@@ -27,7 +27,7 @@ from itkit.io.layouts import (
     IMAGE,
     LABEL,
     find_dataset,
-    find_volumes,
+    find_images,
     is_dataset,
     require_destination,
     require_folder,
@@ -35,7 +35,7 @@ from itkit.io.layouts import (
 from itkit.io.meta import json_text
 from itkit.process.common import OutputParams, converted, sidecar, stamp_of
 from itkit.process.geometry import orient
-from itkit.process.plans import pair_jobs, single_jobs
+from itkit.process.plans import image_jobs, pair_jobs
 
 if TYPE_CHECKING:
     from itkit.process.dicom_cases import DicomCase, RefusedSeries
@@ -118,8 +118,9 @@ def plan(params: ConvertParams) -> Plan:
         return _plan_dicom(params)
     if is_dataset(source):
         pairs = find_dataset(source, recursive=True)
-        return Plan(tuple(pair_jobs(pairs, dest, params.ext)), pairs.unpaired, dest)
-    return Plan(tuple(single_jobs(find_volumes(source, recursive=True), dest, params.ext, "image")), (), dest)
+        return Plan(tuple(pair_jobs(pairs, dest, params.ext)), pairs.unpaired, dest, pairs.images.described.notes)
+    images = find_images(source, recursive=True)
+    return Plan(tuple(image_jobs(images, dest, params.ext)), images.extras, dest, images.described.notes)
 
 
 def _plan_dicom(params: ConvertParams) -> Plan:
@@ -176,8 +177,7 @@ def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome
     """Convert one series, or one volume or pair."""
     if case.details is not None:
         return _convert_series(case, params, context)
-    if {IMAGE, LABEL} <= case.volumes.keys():
-        require_one_grid(case)
+    require_one_grid(case)
     return Outcome((case.map(partial(_finished, params=params, context=context)),))
 
 

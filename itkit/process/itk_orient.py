@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
 from itkit.core.fields import Formerly, Positional
-from itkit.core.files import split_extension
+from itkit.core.files import volume_suffix
 from itkit.core.grids import require_one_grid
-from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
+from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, VolumeExtension
 from itkit.core.volume import Case
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
+    Images,
     find_dataset,
+    find_images,
     find_volumes,
     is_dataset,
     require_destination,
@@ -25,7 +28,7 @@ from itkit.io.layouts import (
 )
 from itkit.process.common import OutputParams, converted, sidecar
 from itkit.process.geometry import orient
-from itkit.process.plans import pair_jobs
+from itkit.process.plans import image_jobs, pair_jobs
 
 
 def _lower(value: Any) -> Any:
@@ -47,45 +50,42 @@ class OrientParams(OutputParams):
 
 def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
     """Turn every volume of a case."""
-    if {IMAGE, LABEL} <= case.volumes.keys():
-        require_one_grid(case)
+    require_one_grid(case)
     before = case.grid(next(iter(case.volumes))).orientation
     turned = case.map(lambda volume: converted(orient(volume, params.orient, threads=context.threads), params))
     return Outcome((turned,), {"from": before, "to": params.orient})
 
 
 def plan(params: OrientParams) -> Plan:
-    """List pairs of a dataset, and every other file of the tree as a case of its own."""
+    """List pairs of a dataset, and the other files of the tree, each as a case of its own unless it is a channel."""
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
+    suffix = ".mha" if params.ext == "keep" else params.ext
     if is_dataset(source):
         pairs = find_dataset(source, recursive=True)
-        jobs = pair_jobs(pairs, dest, ".mha" if params.ext == "keep" else params.ext)
-        if params.ext == "keep":
-            jobs = [_keeping(job) for job in jobs]
+        jobs, unpaired, images = pair_jobs(pairs, dest, suffix), pairs.unpaired, pairs.images
         others = {
-            case: path
+            case: {IMAGE: path}
             for case, path in find_volumes(source, recursive=True).items()
             if case.split("/")[0] not in (IMAGE, LABEL)
         }
-        return Plan((*jobs, *_single(others, params)), pairs.unpaired, dest)
-    return Plan(tuple(_single(find_volumes(source, recursive=True), params)), (), dest)
+        jobs += image_jobs(Images(others), dest, suffix)
+    else:
+        images = find_images(source, recursive=True)
+        jobs, unpaired = image_jobs(images, dest, suffix), images.extras
+    if params.ext == "keep":
+        jobs = [_keeping(job) for job in jobs]
+    return Plan(tuple(jobs), unpaired, dest, images.described.notes)
 
 
 def _keeping(job: Job) -> Job:
-    targets = {
-        name: Target(target.folder, (split_extension(job.inputs[name].path.name) or ("", ""))[1].lower(), target.kind)
-        for name, target in job.targets.items()
-    }
-    return Job(job.case_id, job.inputs, targets)
+    """Return a job whose outputs have the formats of its inputs."""
 
+    def kept(name: str, target: Target) -> Target:
+        extension = (volume_suffix(job.inputs[name].path) or "").lower()
+        return Target(target.folder, f"{name.removeprefix(IMAGE) if name != LABEL else ''}{extension}", target.kind)
 
-def _single(volumes: Mapping[str, Path], params: OrientParams) -> list[Job]:
-    jobs = [
-        Job(case, {IMAGE: InputFile(path, "image")}, {IMAGE: Target(params.dest, str(params.ext), "image")})
-        for case, path in volumes.items()
-    ]
-    return [_keeping(job) for job in jobs] if params.ext == "keep" else jobs
+    return replace(job, targets={name: kept(name, target) for name, target in job.targets.items()})
 
 
 def collect(params: OrientParams, run: Collected) -> Report:

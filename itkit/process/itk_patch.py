@@ -23,7 +23,6 @@ from itkit.core.operation import (
     CaseInput,
     Collected,
     Context,
-    InputFile,
     Job,
     Operation,
     Outcome,
@@ -41,9 +40,8 @@ from itkit.io.formats.store import STORE_SUFFIX, Store, require_store, write_sto
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
-    Pairs,
     find_dataset,
-    find_volumes,
+    find_images,
     is_dataset,
     require_destination,
     require_folder,
@@ -52,6 +50,7 @@ from itkit.io.meta import volume_entry
 from itkit.kernels.patches import patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
+from itkit.process.plans import inputs_of, targets_of
 
 _STORE = "store"
 
@@ -117,11 +116,11 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     if params.orient is not None:
         code = params.orient
         case = case.map(lambda volume: orient(volume, code, threads=context.threads))
-    size = case.grid(IMAGE).size_zyx
+    size = case.grid(case.names[0]).size_zyx
     if any(have < want for have, want in zip(size, params.patch_size, strict=True)) and not params.pad:
         raise CaseSkipped(f"volume of {size} voxels ZYX is smaller than the patch {params.patch_size}; --pad pads it")
     case = case.map(lambda volume: converted(padded(volume, params.patch_size), params))
-    grid = patch_grid(case.grid(IMAGE).size_zyx, params.patch_size, params.patch_stride)
+    grid = patch_grid(case.grid(case.names[0]).size_zyx, params.patch_size, params.patch_stride)
     base = case.id.rsplit("/", 1)[-1] if params.layout == "case" else case.id
     patches = [
         replace(patch, name=f"{base}_z{patch.start_zyx[0]}_y{patch.start_zyx[1]}_x{patch.start_zyx[2]}")
@@ -129,19 +128,23 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     ]
     if params.store is not None:
         patches = [replace(patch, name=base) for patch in patches]
-        suffix = STORE_SUFFIX[params.store]
+        suffixes = [STORE_SUFFIX[params.store]]
     else:
-        suffix = f"_image{params.ext}" if params.layout == "case" else params.ext
+        names = [name for name in case.names if name != LABEL]
+        suffixes = [f"{_ending(name, params.layout)}{params.ext}" for name in names]
     facts = {
         "shape": list(size),
         "num_patches": len(patches),
         "anno_available": has_label,
-        "patches": [patch.entry(suffix) for patch in patches],
+        "patches": [patch.entry(suffixes) for patch in patches],
     }
     if params.store is not None:
         return Outcome(batches=(partial(_write_store, case),), facts=facts)
     if params.ext == ".mha" and codecs_backend() != "itk":
-        return Outcome(batches=_columns(case, patches, grid), facts=facts)
+        plain = {name: volume for name, volume in case.volumes.items() if volume.array_zyx.ndim == 3}
+        vectors = {name: volume for name, volume in case.volumes.items() if name not in plain}
+        cut = (_cut(replace(case, volumes=vectors), patch, params.patch_size) for patch in patches if vectors)
+        return Outcome(cut, facts, batches=_columns(replace(case, volumes=plain), patches, grid))
     return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts=facts)
 
 
@@ -198,10 +201,12 @@ class _Patch:
     classes: list[int] | None = None
     name: str = ""
 
-    def entry(self, suffix: str) -> dict[str, Any]:
-        """Return what ``crop_meta.json`` says of it."""
+    def entry(self, suffixes: Sequence[str]) -> dict[str, Any]:
+        """Return what ``crop_meta.json`` says of it; ``files`` is there only where each channel has a file."""
+        files = [f"{self.name}{suffix}" for suffix in suffixes]
         return {
-            "file": f"{self.name}{suffix}",
+            "file": files[0],
+            **({"files": files} if len(files) > 1 else {}),
             "start": list(self.start_zyx),
             "foreground_ratio": self.foreground_ratio,
             "classes": self.classes,
@@ -238,31 +243,43 @@ def plan(params: PatchParams) -> Plan:
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     if not is_dataset(source) and params.still_save_when_no_label and (source / IMAGE).is_dir():
-        pairs = Pairs(
-            {case: {IMAGE: path} for case, path in find_volumes(source / IMAGE, recursive=params.recursive).items()}, ()
-        )
+        images = find_images(source / IMAGE, recursive=params.recursive, labels=())
+        cases, unpaired = images.cases, images.extras
     else:
         pairs = find_dataset(source, recursive=params.recursive)
+        images, cases, unpaired = pairs.images, pairs.pairs, pairs.unpaired
         if params.still_save_when_no_label:
-            lone = {item.case_id: {IMAGE: item.path} for item in pairs.unpaired if item.lacks == LABEL}
-            pairs = Pairs({**pairs.pairs, **lone}, tuple(item for item in pairs.unpaired if item.lacks != LABEL))
-    jobs = []
-    for case, files in sorted(pairs.pairs.items()):
-        inputs = {name: InputFile(path, "label" if name == LABEL else "image") for name, path in files.items()}
-        jobs.append(Job(case, inputs, _targets(case, params), output_ids=() if params.store is None else None))
-    return Plan(tuple(jobs), pairs.unpaired, dest)
+            cases = {**cases, **pairs.lone_images}
+            unpaired = tuple(item for item in unpaired if item.lacks != LABEL)
+    jobs = tuple(
+        Job(
+            case,
+            inputs_of(files, images),
+            _targets(case, files, params),
+            output_ids=() if params.store is None else None,
+            problem=images.problems.get(case, ""),
+        )
+        for case, files in sorted(cases.items())
+    )
+    return Plan(jobs, unpaired, dest, images.described.notes)
 
 
-def _targets(case: str, params: PatchParams) -> dict[str, Target]:
+def _ending(name: str, layout: str) -> str:
+    """Return what a volume's file names add to a patch's: by case all lie in one folder, so that it tells the kind."""
+    return f"_{name}" if layout == "case" else name.removeprefix(IMAGE)
+
+
+def _targets(case: str, files: Mapping[str, Path], params: PatchParams) -> dict[str, Target]:
     dest = params.dest
     if params.store is not None:
         return {_STORE: Target(dest, STORE_SUFFIX[params.store], "image")}
+    names = dict.fromkeys((*files, LABEL))
     if params.layout == "dataset":
-        return {IMAGE: Target(dest / IMAGE, params.ext, "image"), LABEL: Target(dest / LABEL, params.ext, "label")}
+        return targets_of(names, dest / IMAGE, dest / LABEL, params.ext)
     folder = dest / case
     return {
-        IMAGE: Target(folder, f"_image{params.ext}", "image"),
-        LABEL: Target(folder, f"_label{params.ext}", "label"),
+        name: Target(folder, f"{_ending(name, 'case')}{params.ext}", "label" if name == LABEL else "image")
+        for name in names
     }
 
 

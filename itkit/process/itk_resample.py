@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,6 @@ from itkit.core.operation import (
     Collected,
     Context,
     InputFile,
-    Job,
     Operation,
     Outcome,
     Plan,
@@ -31,7 +31,10 @@ from itkit.core.operation import (
 from itkit.core.params import VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
+    IMAGE,
+    Images,
     find_dataset,
+    find_images,
     find_volumes,
     require_destination,
     require_folder,
@@ -43,7 +46,7 @@ from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import GridParams, converted, sidecar
 from itkit.process.geometry import orient
-from itkit.process.plans import pair_jobs, single_jobs
+from itkit.process.plans import image_jobs, inputs_of, pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
 """Part of a voxel by which rounding may move a grid."""
@@ -163,9 +166,8 @@ def _smoothed(volume: Volume, grid: Geometry, threads: int) -> Volume:
 
 def resample_case(case: Case, params: ResampleParams, context: Context) -> Outcome:
     """Resample the volumes of a case onto one grid."""
-    if {"image", "label"} <= case.volumes.keys():
-        require_one_grid(case)
-    source = case.grid("image" if "image" in case.volumes else "label")
+    require_one_grid(case)
+    source = case.grid(case.names[0])
     has_target = "target" in case.grids
     grid = case.grids["target"] if has_target else params.target(source)
 
@@ -193,29 +195,35 @@ def plan(params: ResampleParams) -> Plan:
     """List the cases of the source, and files without a partner or reference."""
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
-    unpaired: list[Unpaired] = []
+    images = Images({})
+    unpaired: tuple[Unpaired, ...] = ()
     if params.mode == "dataset":
         pairs = find_dataset(source, recursive=params.recursive)
-        jobs, unpaired = pair_jobs(pairs, dest, params.ext), list(pairs.unpaired)
+        jobs, unpaired, images = pair_jobs(pairs, dest, params.ext), pairs.unpaired, pairs.images
+    elif params.mode == "image":
+        images = find_images(source, recursive=params.recursive)
+        jobs, unpaired = image_jobs(images, dest, params.ext), images.extras
     else:
-        jobs = single_jobs(find_volumes(source, recursive=params.recursive), dest, params.ext, params.mode)
+        jobs = single_jobs(find_volumes(source, recursive=params.recursive), dest, params.ext, "label")
     if params.target_folder is not None:
         references = _references(params.target_folder, recursive=params.recursive)
         lone = [job for job in jobs if job.case_id not in references]
-        unpaired += [Unpaired(job.case_id, next(iter(job.inputs.values())).path, "reference") for job in lone]
+        unpaired += tuple(Unpaired(job.case_id, next(iter(job.inputs.values())).path, "reference") for job in lone)
         jobs = [
-            Job(job.case_id, {**job.inputs, "target": InputFile(references[job.case_id], "grid")}, job.targets)
+            replace(job, inputs={**job.inputs, "target": references[job.case_id]})
             for job in jobs
             if job.case_id in references
         ]
-    return Plan(tuple(jobs), tuple(unpaired), dest)
+    return Plan(tuple(jobs), unpaired, dest, images.described.notes)
 
 
-def _references(folder: Path, *, recursive: bool) -> dict[str, Path]:
-    """Return reference volumes by case id; of a dataset, its images."""
+def _references(folder: Path, *, recursive: bool) -> dict[str, InputFile]:
+    """Return reference volumes by case id; of a dataset, its images, of several channels the first."""
     require_folder(folder, "target")
-    images = folder / "image"
-    return find_volumes(images if images.is_dir() else folder, recursive=recursive)
+    inside = folder / IMAGE
+    images = find_images(inside if inside.is_dir() else folder, recursive=recursive)
+    first = {case: inputs_of(files, images) for case, files in images.cases.items()}
+    return {case: replace(next(iter(files.values())), kind="grid") for case, files in first.items()}
 
 
 def collect(params: ResampleParams, run: Collected) -> Report:
@@ -235,8 +243,9 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
         turned = oriented_grid(item.geometry, grid.orientation).direction_xyz
         is_oblique = any(abs(p - q) > 1e-6 for p, q in zip(turned, grid.direction_xyz, strict=True))
         slow = params.interpolation == "bspline" or params.antialias or is_oblique
-        out_voxels = math.prod(grid.size_zyx)
         voxels = item.nbytes // itemsize
+        channels = max(1, voxels // max(1, math.prod(item.geometry.size_zyx)))
+        out_voxels = channels * math.prod(grid.size_zyx)
         total += (voxels + out_voxels) * (itemsize + (16 if slow else itemsize))
         total += _BYTES_PER_INDEX * sum(grid.size_zyx)
     return total

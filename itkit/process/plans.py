@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from itkit.core.operation import InputFile, InputKind, Job, Target, Unpaired
+from itkit.core.operation import InputFile, Job, Target, Unpaired
 from itkit.core.volume import Kind
-from itkit.io.layouts import IMAGE, LABEL, Pairs, find_volumes, require_folder
+from itkit.io.layouts import IMAGE, LABEL, Images, Pairs, find_volumes, require_folder
+
+
+def inputs_of(files: Mapping[str, Path], images: Images) -> dict[str, InputFile]:
+    """Return a case's files, by the name of the volume, as a job reads them."""
+    return {
+        name: InputFile(path, "label") if name == LABEL else InputFile(path, "image", _components(name, images))
+        for name, path in files.items()
+    }
+
+
+def _components(name: str, images: Images) -> tuple[int, ...]:
+    return images.components if name == IMAGE else (1,)
+
+
+def targets_of(names: Iterable[str], image_folder: Path, label_folder: Path, suffix: str) -> dict[str, Target]:
+    """Return where a case's volumes go: each channel that has a file of its own keeps its ending.
+
+    Examples
+    --------
+    >>> found = targets_of(("image_t1", "image_t2", "label"), Path("out/image"), Path("out/label"), ".mha")
+    >>> [target.path("case").as_posix() for target in found.values()]
+    ['out/image/case_t1.mha', 'out/image/case_t2.mha', 'out/label/case.mha']
+    """
+    return {
+        name: Target(label_folder, suffix, "label")
+        if name == LABEL
+        else Target(image_folder, f"{name.removeprefix(IMAGE)}{suffix}", "image")
+        for name in names
+    }
 
 
 def pair_jobs(pairs: Pairs, dest: Path, suffix: str) -> list[Job]:
     """Return jobs that map pairs to ``dest/image`` and ``dest/label``."""
-    targets: dict[str, Target] = {
-        IMAGE: Target(dest / IMAGE, suffix, "image"),
-        LABEL: Target(dest / LABEL, suffix, "label"),
-    }
-    kinds: dict[str, InputKind] = {IMAGE: "image", LABEL: "label"}
     return [
-        Job(case, {name: InputFile(path, kinds[name]) for name, path in files.items()}, targets)
+        Job(
+            case,
+            inputs_of(files, pairs.images),
+            targets_of(files, dest / IMAGE, dest / LABEL, suffix),
+            problem=pairs.images.problems.get(case, ""),
+        )
         for case, files in pairs.pairs.items()
+    ]
+
+
+def image_jobs(images: Images, dest: Path, suffix: str) -> list[Job]:
+    """Return jobs that map the images of a folder to ``dest``."""
+    return [
+        Job(
+            case,
+            inputs_of(files, images),
+            targets_of(files, dest, dest, suffix),
+            problem=images.problems.get(case, ""),
+        )
+        for case, files in images.cases.items()
     ]
 
 

@@ -36,10 +36,13 @@ class OperationContract:
         The command.
     changed
         Parameters that make other outputs.
+    reads_images
+        Whether it reads images at all, not label maps alone.
     """
 
     operation: ClassVar[Operation[Any]]
     changed: ClassVar[dict[str, Any]] = {}
+    reads_images: ClassVar[bool] = True
 
     def values(self, source: Path, dest: Path) -> dict[str, Any]:
         """Return parameters for a dataset and a destination."""
@@ -104,3 +107,55 @@ class OperationContract:
         before = {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
         self.run(tmp_path / "raw", tmp_path / "out")
         assert before == {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+
+    def test_several_channels_are_one_case(self, tmp_path: Path) -> None:
+        """Each channel becomes what it becomes as the only one: same grid, same draw, same place."""
+        channels = ("t1", "t1c", "flair")
+        phantoms.write_channels(tmp_path / "raw", 2, channels=channels)
+        assert self.run(tmp_path / "raw", tmp_path / "out").exit_code == 0
+        found = self.volumes(tmp_path / "out")
+        expected = {}
+        for channel in channels:
+            phantoms.write_channels(tmp_path / channel, 2, channels=channels, layout=channel)
+            assert self.run(tmp_path / channel, tmp_path / f"only_{channel}").exit_code == 0
+            for name, data in self.volumes(tmp_path / f"only_{channel}").items():
+                is_label = not self.reads_images or "label" in name
+                expected[name if is_label else name.replace(".mha", f"_{channel}.mha")] = data
+        assert found == expected
+
+    def test_a_vector_file_is_its_channels(self, tmp_path: Path) -> None:
+        from itkit.io.sitk_toolkit import read_volume
+
+        channels = ("t1", "t2")
+        for layout in ("vector", *channels):
+            phantoms.write_channels(tmp_path / layout, 2, channels=channels, layout=layout)
+            assert self.run(tmp_path / layout, tmp_path / f"of_{layout}").exit_code == 0
+        for name in self.volumes(tmp_path / "of_vector"):
+            if not self.reads_images or "label" in name:
+                assert (tmp_path / "of_vector" / name).read_bytes() == (tmp_path / "of_t1" / name).read_bytes()
+                continue
+            whole = read_volume(tmp_path / "of_vector" / name, channels=True)
+            for number, channel in enumerate(channels):
+                one = read_volume(tmp_path / f"of_{channel}" / name)
+                assert whole.geometry == one.geometry
+                assert (whole.array_zyx[..., number] == one.array_zyx).all()
+        assert self.volumes(tmp_path / "of_vector").keys() == self.volumes(tmp_path / "of_t1").keys()
+
+    def test_a_missing_channel_or_another_grid_fails_that_case_by_name(self, tmp_path: Path) -> None:
+        if not self.reads_images:
+            return
+        from itkit.io.sitk_toolkit import read_volume, write_volume
+
+        ids = phantoms.write_channels(tmp_path / "raw", 3)
+        (tmp_path / "raw" / "image" / f"{ids[0]}_t2.mha").unlink()
+        crooked = tmp_path / "raw" / "image" / f"{ids[1]}_t2.mha"
+        volume = read_volume(crooked)
+        write_volume(volume.with_array(volume.array_zyx[:-1], volume.geometry.crop((0, 0, 0), (8, 14, 11))), crooked)
+        write_volume(volume, tmp_path / "raw" / "image" / f"{ids[2]}_stray.mha")
+        result = self.run(tmp_path / "raw", tmp_path / "out")
+        said = {record.case_id: record.message for record in result.records if record.status == "failed"}
+        assert said.keys() == {ids[0], ids[1]}
+        assert f"{ids[0]}_t2" in said[ids[0]]
+        assert "image_t1 and image_t2 differ in size" in said[ids[1]]
+        assert f"{ids[2]}_stray" in result.summary.unpaired
+        assert all(ids[2] in name for name in self.volumes(tmp_path / "out"))

@@ -8,6 +8,7 @@ Examples
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,4 +89,52 @@ def write_dataset(root: Path, cases: int = 3, *, suffix: str = ".nii.gz", seed: 
         grid = list(GRIDS.values())[number % len(GRIDS)]
         write_volume(noise(grid, seed + number), root / "image" / f"{case}{suffix}")
         write_volume(l_shape(grid), root / "label" / f"{case}{suffix}")
+    return ids
+
+
+def write_channels(
+    root: Path, cases: int = 3, *, channels: Sequence[str] = ("t1", "t2"), layout: str = "files", suffix: str = ".mha"
+) -> list[str]:
+    """Write a dataset whose cases have several images of different content; return the case ids.
+
+    Parameters
+    ----------
+    root
+        Folder to write: ``image/``, ``label/``, ``dataset.json``.
+    cases
+        How many cases; on alternating grids.
+    channels
+        Their names.
+    layout
+        ``files``: ``<case>_<channel>`` each; ``vector``: one file a case; ``numbers``: nnU-Net's ``<case>_0000``;
+        a channel's name: that channel alone, as a dataset of one channel.
+    suffix
+        Format of the files.
+    """
+    from itkit.io.meta import write_json
+    from itkit.io.sitk_toolkit import write_volume
+
+    ids = [f"case_{number:02d}" for number in range(cases)]
+    for number, case in enumerate(ids):
+        grid = list(GRIDS.values())[(number + 3) % len(GRIDS)]  # an oblique one first
+        images = [noise(grid, 10 * number + place) for place, _ in enumerate(channels)]
+        if layout == "vector":
+            stack = np.stack([image.array_zyx for image in images], axis=-1)
+            write_volume(Volume(stack, grid), root / "image" / f"{case}{suffix}")
+        elif layout in channels:
+            write_volume(images[list(channels).index(layout)], root / "image" / f"{case}{suffix}")
+        else:
+            endings = channels if layout == "files" else [f"{place:04d}" for place, _ in enumerate(channels)]
+            for ending, image in zip(endings, images, strict=True):
+                write_volume(image, root / "image" / f"{case}_{ending}{suffix}")
+        write_volume(l_shape(grid), root / "label" / f"{case}{suffix}")
+    if layout != "numbers":
+        about = {
+            "name": "phantoms",
+            "channels": [layout] if layout in channels else list(channels),
+            "labels": {"0": "background", "1": "arm", "2": "leg", "3": "foot"},
+            "splits": {"train": ids[1:], "test": ids[:1]},
+            "cases": {case: {"patient": case} for case in ids},
+        }
+        write_json(root / "dataset.json", about)
     return ids

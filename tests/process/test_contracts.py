@@ -51,6 +51,7 @@ class TestAug(OperationContract):
 
 class TestExtract(OperationContract):
     operation = load("itk_extract")
+    reads_images = False
     changed = {"mappings": ("1:2",)}
 
     def values(self, source, dest):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,19 @@ def require_single_volume(header: Header, path: Path, *, channels: bool = False)
         raise ReadError(f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; {advice}")
     if header.components != 1 and not channels:
         raise ReadError(f"{path.name}: expected one value a voxel; the file has {header.components} (RGB or vector)")
+
+
+def require_components(header: Header, path: Path, components: Collection[int]) -> None:
+    """Refuse a file that has not one of these numbers of values a voxel.
+
+    Raises
+    ------
+    ReadError
+        Naming the numbers.
+    """
+    if header.components not in components:
+        expected = " or ".join(map(str, sorted(components)))
+        raise ReadError(
+            f"{path.name}: expected {expected} values a voxel, a channel each as dataset.json lists them; "
+            f"the file has {header.components}"
+        )

@@ -1,9 +1,9 @@
 """Chunked stores: one file a case, from which random boxes are read without reading the rest.
 
-A store holds the volumes of a case that share a grid (``image``, ``label``) in chunks, compressed apart: a box costs
-the chunks that it touches. ``.b2z`` is Blosc2's, ``.zarr.zip`` a Zarr group (format 3) in a zip file; both are single
-files, so that they are moved, copied and replaced whole. Any reader of Blosc2 or Zarr opens them; the grid stands in
-the attribute ``itkit``.
+A store holds the volumes of a case that share a grid (``image`` or ``image_<channel>`` each, ``label``) in chunks,
+compressed apart: a box costs the chunks that it touches. A file of several values a voxel is one array of four axes.
+``.b2z`` is Blosc2's, ``.zarr.zip`` a Zarr group (format 3) in a zip file; both are single files, so that they are
+moved, copied and replaced whole. Any reader of Blosc2 or Zarr opens them; the grid stands in the attribute ``itkit``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def write_store(path: Path, volumes: Mapping[str, Volume], *, compression: Compr
     path
         ``.b2z`` or ``.zarr.zip``; to make it appear whole is the caller's affair.
     volumes
-        Volumes by name, ``(Z, Y, X)``, on one grid.
+        Volumes by name, ``(Z, Y, X)`` or ``(Z, Y, X, C)``, on one grid.
     compression
         ``"fast"`` is LZ4, ``"small"`` Zstandard; ``"none"`` leaves chunks as they are.
 
@@ -114,11 +114,15 @@ def _write_blosc2(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, co
         blosc2.TreeStore(str(path), mode="w", tmpdir=scratch) as store,
     ):
         for name, array in arrays.items():
-            chunks = tuple(min(size, most) for size, most in zip(array.shape, _CHUNK_ZYX, strict=True))
-            blocks = tuple(min(size, most) for size, most in zip(chunks, _BLOCK_ZYX, strict=True))
+            chunks, blocks = (_within(array.shape, most) for most in (_CHUNK_ZYX, _BLOCK_ZYX))
             cparams = {"codec": codec, "clevel": level, "filters": filters, "nthreads": 1}
             store[f"/{name}"] = blosc2.asarray(array, chunks=chunks, blocks=blocks, cparams=cparams)
         store.vlmeta[_ATTRIBUTE] = facts
+
+
+def _within(shape: Sequence[int], most_zyx: Sequence[int]) -> tuple[int, ...]:
+    """Return the size of chunks: as large as they may be; of vectors, all values of a voxel together."""
+    return (*(min(size, most) for size, most in zip(shape, most_zyx, strict=False)), *shape[3:])
 
 
 def _write_zarr(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, compression: str) -> None:
@@ -130,7 +134,7 @@ def _write_zarr(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, comp
     with zarr.config.set(one_by_one), zarr.storage.ZipStore(path, mode="w") as store:
         group = zarr.create_group(store, attributes={_ATTRIBUTE: facts})
         for name, array in arrays.items():
-            chunks = tuple(min(size, most) for size, most in zip(array.shape, _ZARR_CHUNK_ZYX, strict=True))
+            chunks = _within(array.shape, _ZARR_CHUNK_ZYX)
             group.create_array(name, data=array, chunks=chunks, compressors=codec)
 
 

@@ -1,0 +1,81 @@
+"""``dataset.json`` on disk: found beside volumes, read without being believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.files import DATASET_META
+
+_MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class FoundMeta:
+    """What was found of a dataset's description.
+
+    Parameters
+    ----------
+    path
+        The file; ``None`` where there is none.
+    meta
+        What it says; ``None`` where there is no file, or it is unusable.
+    problem
+        Why it is unusable; empty otherwise.
+    """
+
+    path: Path | None = None
+    meta: DatasetMeta | None = None
+    problem: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a run says of it."""
+        return (f"warning: {self.path} is not usable and was ignored: {self.problem}",) if self.problem else ()
+
+
+def find_dataset_meta(*folders: Path) -> FoundMeta:
+    """Read the ``dataset.json`` of the first folder that has one."""
+    for folder in folders:
+        path = folder / DATASET_META
+        if path.exists():
+            try:
+                return FoundMeta(path, read_dataset_meta(path))
+            except ValueError as error:
+                return FoundMeta(path, problem=str(error))
+    return FoundMeta()
+
+
+def read_dataset_meta(path: Path) -> DatasetMeta:
+    """Read a description.
+
+    Raises
+    ------
+    ValueError
+        When the file can't be read, is too large, is no JSON, or has parts of another shape.
+    """
+    try:
+        if not path.is_file():
+            raise ValueError("it is not a file")
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise ValueError(f"it has {size >> 20} MiB; at most {_MOST_BYTES >> 20} MiB are read")
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise ValueError(f"it can't be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - of the file, not of an argument
+    return DatasetMeta(values)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"it holds {constant}, which is no JSON")
