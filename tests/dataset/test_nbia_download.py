@@ -57,10 +57,12 @@ class Archive(BaseHTTPRequestHandler):
         elif start >= len(data):
             self._answer(b"", 416)
         else:
-            self._answer(data[start:], 206)
+            self._answer(data[start:], 206, f"bytes {start}-{len(data) - 1}/{len(data)}")
 
-    def _answer(self, data, status=200):
+    def _answer(self, data, status=200, content_range=None):
         self.send_response(status)
+        if content_range:
+            self.send_header("Content-Range", content_range)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

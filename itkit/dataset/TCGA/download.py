@@ -24,6 +24,7 @@ from itkit.core.params import Params
 from itkit.core.volume import Case
 from itkit.dataset.TCGA.nbia import PUBLIC, Server, read_manifest, unpack
 from itkit.dataset.TCGA.series import METADATA
+from itkit.io.download import part_of
 from itkit.io.meta import read_json, write_json
 
 _COLUMNS = ("Series UID", "Collection", "Subject ID", "Study UID", "Series Description", "Modality",
@@ -151,10 +152,11 @@ def _is_complete(folder: Path, record: Any) -> bool:
 
 
 def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str, dict[str, Any]]:
-    """Download and unpack; an archive that was continued and is damaged is fetched anew, once."""
-    was_there = archive.exists()
+    """Download and unpack; an archive of pieces that came in several runs is fetched anew, once, when it is damaged."""
+    was_there = archive.exists() or part_of(archive).exists()
     for attempt in range(2):
-        server.download("getImageWithMD5Hash", {"SeriesInstanceUID": uid}, archive)
+        if not archive.exists():
+            server.download("getImageWithMD5Hash", {"SeriesInstanceUID": uid}, archive)
         try:
             return unpack(archive, unpacked)
         except ReadError as error:

@@ -12,24 +12,20 @@ import io
 import json
 import re
 import shutil
-import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
 
 from itkit.core.errors import DownloadError, LayoutError, ReadError
+from itkit.io.download import Patience, download, read_url
 
 PUBLIC = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _CHUNK = 1 << 20
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -61,11 +57,7 @@ class Server:
         DownloadError
             When the server does not answer, or with something else.
         """
-        data = b""
-        for attempt in self._attempts(endpoint):
-            with attempt, self._open(endpoint, query, {}) as answer:
-                data = answer.read()
-                break
+        data = read_url(self._address(endpoint, query), patience=self._patience)
         if not data.strip():
             return []  # the archive's way to say: none
         try:
@@ -75,82 +67,23 @@ class Server:
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
     def download(self, endpoint: str, query: Mapping[str, str], path: Path) -> None:
-        """Download to a file; what is there already is continued where the server can.
+        """Download to a file; what came of it in an earlier run is continued where the server can.
+
+        The archive packs its answers anew each time and names no version of them, so the caller checks the content.
 
         Raises
         ------
         DownloadError
             When it fails after all attempts; what came so far is kept for the next run.
         """
-        for attempt in self._attempts(endpoint):
-            with attempt:
-                done = path.stat().st_size if path.exists() else 0
-                headers = {"Range": f"bytes={done}-"} if done else {}
-                with self._open_from(endpoint, query, headers, path) as answer, path.open("ab") as file:
-                    if answer.status != 206:
-                        file.truncate(0)
-                    expected = int(answer.headers.get("Content-Length") or -1)
-                    came = 0
-                    while chunk := answer.read(_CHUNK):
-                        file.write(chunk)
-                        came += len(chunk)
-                    if expected not in (-1, came):
-                        raise HTTPException(f"{came} of {expected} bytes came")
-                return
+        download(self._address(endpoint, query), path, patience=self._patience, resume_unnamed=True)
 
-    def _open_from(
-        self, endpoint: str, query: Mapping[str, str], headers: Mapping[str, str], path: Path
-    ) -> HTTPResponse:
-        """Open; where the server has nothing after what is there (HTTP 416), start again."""
-        try:
-            return self._open(endpoint, query, headers)
-        except HTTPError as error:
-            if error.code != 416:
-                raise
-            error.close()
-            path.unlink(missing_ok=True)
-            return self._open(endpoint, query, {})
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self.retries + 1, self.pause_s, timeout_s=self.timeout_s)
 
-    def _open(self, endpoint: str, query: Mapping[str, str], headers: Mapping[str, str]) -> HTTPResponse:
-        if not self.url.startswith(("https://", "http://")):
-            raise DownloadError(f"{self.url}: expected a web address")
-        request = Request(f"{self.url}/{endpoint}?{urlencode(query)}", headers=dict(headers))
-        answer: HTTPResponse = urlopen(request, timeout=self.timeout_s)
-        return answer
-
-    def _attempts(self, endpoint: str) -> Iterator[_Attempt]:
-        """Yield attempts until one succeeds; the last failure is raised."""
-        for number in range(self.retries + 1):
-            attempt = _Attempt(f"{self.url}/{endpoint}", is_last=number == self.retries)
-            yield attempt
-            time.sleep(attempt.wait_s if attempt.wait_s is not None else self.pause_s * 2**number)
-
-
-class _Attempt:
-    """One attempt: swallows what may pass by itself, unless it was the last."""
-
-    def __init__(self, where: str, *, is_last: bool) -> None:
-        self.where, self.is_last = where, is_last
-        self.wait_s: float | None = None
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, (HTTPError, URLError, HTTPException, TimeoutError, ConnectionError)):
-            return False
-        if isinstance(error, HTTPError):
-            after = error.headers.get("Retry-After", "") if error.headers else ""
-            self.wait_s = float(after) if after.isdigit() else None
-            reason = f"HTTP {error.code} {error.reason}"
-            is_final = self.is_last or error.code not in _TRANSIENT
-            error.close()
-        else:
-            reason = str(getattr(error, "reason", error) or type(error).__name__)
-            is_final = self.is_last
-        if is_final:
-            raise DownloadError(f"{self.where}: {reason}") from error
-        return True
+    def _address(self, endpoint: str, query: Mapping[str, str]) -> str:
+        return f"{self.url}/{endpoint}?{urlencode(query)}"
 
 
 def read_manifest(path: Path) -> tuple[str, ...]:
