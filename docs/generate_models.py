@@ -80,6 +80,20 @@ class TestMyNetwork(ModelContract):
     names = ("my_network",)
 ```
 
+## Losses
+
+Losses have names, too; those called like a network are the ones that its authors train it with:
+
+```python
+from itkit.criterion import create_loss, list_losses, register_loss
+
+print(list_losses())
+loss = create_loss("dice_ce", include_background=False, ignore_index=255)
+```
+
+`register_loss("my_loss")` decorates a loss of your own, and packages register theirs by entry points of the group
+`itkit.losses`.
+
 ## The networks
 
 Parameters and operations are of the published configuration with one input channel, {CLASSES} classes and the stated

@@ -14,6 +14,8 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+BCE_WEIGHT = 1.0
+DICE_WEIGHT = 1.0
 LEVEL_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Weights of the auxiliary maps, deepest first."""
 
@@ -38,7 +40,9 @@ def soft_dice(prediction: Tensor, target: Tensor, *, smooth: float = 1.0) -> Ten
     return 1 - overlap.mean()
 
 
-def bce_dice(prediction: Tensor, target: Tensor, *, bce_weight: float = 1.0, dice_weight: float = 1.0) -> Tensor:
+def bce_dice(
+    prediction: Tensor, target: Tensor, *, bce_weight: float = BCE_WEIGHT, dice_weight: float = DICE_WEIGHT
+) -> Tensor:
     """Weigh ``soft_dice`` and ``binary_cross_entropy`` together."""
     return dice_weight * soft_dice(prediction, target) + bce_weight * binary_cross_entropy(prediction, target)
 
@@ -49,8 +53,8 @@ def deep_bce_dice(
     target: Tensor,
     *,
     level_weights: Sequence[float] = LEVEL_WEIGHTS,
-    bce_weight: float = 1.0,
-    dice_weight: float = 1.0,
+    bce_weight: float = BCE_WEIGHT,
+    dice_weight: float = DICE_WEIGHT,
 ) -> Tensor:
     """Sum ``bce_dice`` of the main map and, weighted, of the auxiliary maps.
 
@@ -75,8 +79,8 @@ class EGEUNetLoss(nn.Module):
 
     def __init__(
         self,
-        bce_weight: float = 1.0,
-        dice_weight: float = 1.0,
+        bce_weight: float = BCE_WEIGHT,
+        dice_weight: float = DICE_WEIGHT,
         level_weights: Sequence[float] = LEVEL_WEIGHTS,
     ) -> None:
         super().__init__()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+SMOOTH = 1e-5
+"""What the overlap losses add to numerator and denominator, so that an absent class costs nothing."""
+
 
 def label_map(logits: Tensor, target: Tensor) -> Tensor:
     """Return the target as integer classes ``(N, *spatial)``.
@@ -71,7 +74,7 @@ def tversky_loss(
     include_background: bool = True,
     batch: bool = False,
     ignore_index: int | None = None,
-    smooth: float = 1e-5,
+    smooth: float = SMOOTH,
 ) -> Tensor:
     """One minus the Tversky index, averaged over samples and classes (Salehi et al., arXiv:1706.05721).
 
@@ -103,7 +106,7 @@ def dice_loss(
     include_background: bool = True,
     batch: bool = False,
     ignore_index: int | None = None,
-    smooth: float = 1e-5,
+    smooth: float = SMOOTH,
 ) -> Tensor:
     """One minus the soft Dice coefficient, averaged over samples and classes (Milletari et al., arXiv:1606.04797).
 
@@ -166,7 +169,7 @@ def dice_ce_loss(
     include_background: bool = True,
     batch: bool = False,
     ignore_index: int | None = None,
-    smooth: float = 1e-5,
+    smooth: float = SMOOTH,
 ) -> Tensor:
     """Weighted sum of :func:`dice_loss` and :func:`cross_entropy`, as in nnU-Net (Isensee et al., 2021)."""
     dice = dice_loss(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -13,105 +14,50 @@ if TYPE_CHECKING:
 
 
 class _Loss(nn.Module):
-    """Holds the keyword arguments of a function and passes them on."""
+    """Holds the keyword arguments of a function and passes them on; names and defaults are the function's."""
 
-    def __init__(self, function: Callable[..., Tensor], **options: Any) -> None:
+    _function: ClassVar[Callable[..., Tensor]]
+
+    def __init_subclass__(cls, function: Callable[..., Tensor]) -> None:
+        super().__init_subclass__()
+        parameters = inspect.signature(function).parameters.values()
+        options = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        cls._function = staticmethod(function)
+        cls.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # inspect looks for it
+
+    def __init__(self, **options: Any) -> None:
+        bound = inspect.signature(type(self)).bind(**options)
         super().__init__()
-        self.function = function
-        self.options = options
+        bound.apply_defaults()
+        self.options = bound.kwargs
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        return self.function(logits, target, **self.options)
+        return type(self)._function(logits, target, **self.options)
 
     def extra_repr(self) -> str:
         """Show the options."""
         return ", ".join(f"{key}={value!r}" for key, value in self.options.items())
 
 
-class DiceLoss(_Loss):
+class DiceLoss(_Loss, function=functional.dice_loss):
     """Soft Dice loss; see :func:`itkit.criterion.functional.dice_loss`."""
 
-    def __init__(
-        self,
-        *,
-        include_background: bool = True,
-        batch: bool = False,
-        ignore_index: int | None = None,
-        smooth: float = 1e-5,
-    ) -> None:
-        super().__init__(
-            functional.dice_loss,
-            include_background=include_background,
-            batch=batch,
-            ignore_index=ignore_index,
-            smooth=smooth,
-        )
+
+class CrossEntropyLoss(_Loss, function=functional.cross_entropy):
+    """Cross entropy; see :func:`itkit.criterion.functional.cross_entropy`."""
 
 
-class DiceCELoss(_Loss):
+class DiceCELoss(_Loss, function=functional.dice_ce_loss):
     """Dice plus cross entropy; see :func:`itkit.criterion.functional.dice_ce_loss`."""
 
-    def __init__(
-        self,
-        *,
-        dice_weight: float = 1.0,
-        ce_weight: float = 1.0,
-        class_weights: Sequence[float] | None = None,
-        include_background: bool = True,
-        batch: bool = False,
-        ignore_index: int | None = None,
-        smooth: float = 1e-5,
-    ) -> None:
-        super().__init__(
-            functional.dice_ce_loss,
-            dice_weight=dice_weight,
-            ce_weight=ce_weight,
-            class_weights=class_weights,
-            include_background=include_background,
-            batch=batch,
-            ignore_index=ignore_index,
-            smooth=smooth,
-        )
 
-
-class FocalLoss(_Loss):
+class FocalLoss(_Loss, function=functional.focal_loss):
     """Focal loss; see :func:`itkit.criterion.functional.focal_loss`."""
 
-    def __init__(
-        self,
-        *,
-        gamma: float = 2.0,
-        class_weights: Sequence[float] | None = None,
-        ignore_index: int | None = None,
-    ) -> None:
-        super().__init__(functional.focal_loss, gamma=gamma, class_weights=class_weights, ignore_index=ignore_index)
 
-
-class TverskyLoss(_Loss):
+class TverskyLoss(_Loss, function=functional.tversky_loss):
     """Tversky or focal Tversky loss; see :func:`itkit.criterion.functional.tversky_loss`."""
-
-    def __init__(
-        self,
-        *,
-        alpha: float = 0.3,
-        beta: float = 0.7,
-        gamma: float = 1.0,
-        include_background: bool = True,
-        batch: bool = False,
-        ignore_index: int | None = None,
-        smooth: float = 1e-5,
-    ) -> None:
-        super().__init__(
-            functional.tversky_loss,
-            alpha=alpha,
-            beta=beta,
-            gamma=gamma,
-            include_background=include_background,
-            batch=batch,
-            ignore_index=ignore_index,
-            smooth=smooth,
-        )
 
 
 class DeepSupervision(nn.Module):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+FOCAL_GAMMA = 2.0
 _SIGMA = 1.5
 _CONV: dict[int, Callable[..., Tensor]] = {2: functional.conv2d, 3: functional.conv3d}
 _POOL: dict[int, Callable[..., Tensor]] = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
@@ -114,7 +115,7 @@ def ms_ssim(prediction: Tensor, target: Tensor, *, window_size: int = 11, normal
     return (others ** weights[:-1] * last ** weights[-1]).prod()
 
 
-def focal_loss(prediction: Tensor, target: Tensor, *, gamma: float = 2.0, alpha: float | None = None) -> Tensor:
+def focal_loss(prediction: Tensor, target: Tensor, *, gamma: float = FOCAL_GAMMA, alpha: float | None = None) -> Tensor:
     """Focal loss of probabilities, averaged over everything (Lin et al., arXiv:1708.02002); alpha weighs ones."""
     eps = torch.finfo(prediction.dtype).eps
     correct = torch.where(target > 0.5, prediction, 1 - prediction).clamp(eps, 1)
@@ -137,7 +138,7 @@ class UNet3PlusLoss(nn.Module):
         Exponent of the focal term.
     """
 
-    def __init__(self, weights: Sequence[float] = (1.0, 1.0, 1.0), gamma: float = 2.0) -> None:
+    def __init__(self, weights: Sequence[float] = (1.0, 1.0, 1.0), gamma: float = FOCAL_GAMMA) -> None:
         super().__init__()
         if len(weights) != 3:
             raise ValueError(f"weights: expected 3 (focal, MS-SSIM, IoU); got {len(weights)}")
