@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from itkit.core.actions import Action
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.geometry import Geometry
 from itkit.core.params import Compression, Params
 from itkit.core.volume import Case, Kind
@@ -80,6 +81,25 @@ class Unpaired:
 
 
 @dataclass(frozen=True)
+class Carry:
+    """The description of a dataset (``dataset.json``) that goes on to where its cases go.
+
+    Parameters
+    ----------
+    meta
+        What the source's description says.
+    folders
+        Folders that get it; of several outputs that together are no dataset, each one.
+    change
+        What the operation makes of it besides leaving cases out.
+    """
+
+    meta: DatasetMeta
+    folders: tuple[Path, ...]
+    change: Callable[[DatasetMeta], DatasetMeta] | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run would do.
 
@@ -95,6 +115,8 @@ class Plan:
         What the user should know about how the source was understood.
     details
         What the plan hands to `collect`.
+    carries
+        The dataset's description that goes on, where the operation makes a dataset of a dataset.
     """
 
     jobs: tuple[Job, ...]
@@ -102,6 +124,7 @@ class Plan:
     dest: Path | None = None
     notes: tuple[str, ...] = ()
     details: Any = None
+    carries: Carry | None = None
 
 
 @dataclass(frozen=True)

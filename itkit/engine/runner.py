@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from itkit.core.operation import Collected, Operation, Plan, Record, Report
 from itkit.core.params import Params
 from itkit.core.version import VERSION
 from itkit.engine.actions import Hands
+from itkit.engine.carry import carried, there_by_files, there_by_records
 from itkit.engine.decisions import Decision, decide, foreign_files, place, relative_path
 from itkit.engine.executors import Executor, ProcessExecutor, SerialExecutor
 from itkit.engine.manifest import Manifest
@@ -337,12 +338,10 @@ class _Session:
             if manifest is not None and (standing or (manifest.dest / SERIES_META).exists()):
                 for folder in dict.fromkeys(_index_folders(manifest.dest, self.plan)):
                     refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
-            if self.operation.collect is None:
-                return Report()
             options = json.loads(self.options.model_dump_json())
             alike = {case: record for case, record in standing.items() if record.key == self.key}
             everything = Collected(self.plan.dest, tuple(records), alike, self.plan, options)
-            report = self.operation.collect(self.params, everything)
+            report = Report() if self.operation.collect is None else self.operation.collect(self.params, everything)
         except WriteError as error:
             return Report((f"error: {error}",), exit_code=1)
 
@@ -351,7 +350,36 @@ class _Session:
             return {} if dest is None else _known_entries(standing.values(), dest, folder)
 
         folders = tuple(_index_folders(self.plan.dest, self.plan)) if self.plan.dest is not None else ()
-        return Hands(self.plan.dest, folders, self.options, self.emit, confirm, entries_of).do(report)
+        if self.plan.carries is not None:
+            folders += self.plan.carries.folders
+        hands = Hands(self.plan.dest, folders, self.options, self.emit, confirm, entries_of)
+        report = hands.do(report)
+        more = hands.do(self._carried(records, alike))  # after the report's actions: they decide what is there
+        return replace(
+            report,
+            lines=(*report.lines, *more.lines),
+            exit_code=report.exit_code if more.exit_code is None else max(more.exit_code, report.exit_code or 0),
+        )
+
+    def _carried(self, records: Sequence[Record], alike: Mapping[str, Record]) -> Report:
+        """Ask for the dataset's description where the plan carries it on."""
+        carries = self.plan.carries
+        if carries is None:
+            return Report()
+        if self.plan.dest is not None:
+            there = there_by_records(alike.values())
+        else:
+            conforming = frozenset(record.case_id for record in records if record.status == "done")
+            there = there_by_files(self.plan.jobs, conforming if self.options.dry_run else None)
+        return carried(
+            carries,
+            there,
+            self.operation.name,
+            self.params,
+            state=None if self.plan.dest is None else self.plan.dest / STATE_FOLDER,
+            redo=self.options.existing == "redo",
+            dry_run=self.options.dry_run,
+        )
 
     def _end(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.files import DATASET_META
@@ -63,7 +64,7 @@ def read_dataset_meta(path: Path) -> DatasetMeta:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise ValueError(f"it has {size >> 20} MiB; at most {_MOST_BYTES >> 20} MiB are read")
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise ValueError(f"it can't be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
@@ -77,5 +78,10 @@ def read_dataset_meta(path: Path) -> DatasetMeta:
     return DatasetMeta(values)
 
 
-def _refuse(constant: str) -> Any:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"it holds {constant}, which is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)

@@ -141,7 +141,13 @@ def find_description(folder: Path) -> FoundMeta:
     return find_dataset_meta(folder, folder.absolute().parent) if is_part else find_dataset_meta(folder)
 
 
-def find_images(folder: Path, *, recursive: bool = False, labels: Collection[str] | None = None) -> Images:
+def find_images(
+    folder: Path,
+    *,
+    recursive: bool = False,
+    labels: Collection[str] | None = None,
+    described: FoundMeta | None = None,
+) -> Images:
     """Find the images of a folder; files of several channels are one case.
 
     Channels are those that ``dataset.json`` lists: ``<case>_<channel>`` a file, or one file of vectors a case; or
@@ -156,6 +162,8 @@ def find_images(folder: Path, *, recursive: bool = False, labels: Collection[str
     labels
         Cases that have a label; ``None`` where there are no labels to compare with, then each file that fits no
         channel name may be an image of one channel, and numbers alone tell nothing.
+    described
+        The dataset's description, instead of the one that lies there.
 
     Raises
     ------
@@ -163,7 +171,7 @@ def find_images(folder: Path, *, recursive: bool = False, labels: Collection[str
         When the folder is missing or can't be listed, or two files share one id.
     """
     files = find_volumes(require_folder(folder, "image"), recursive=recursive)
-    described = find_description(folder)
+    described = find_description(folder) if described is None else described
     endings = _endings(described, files, labels)
     found: dict[str, dict[str, Path]] = {}
     rest: dict[str, Path] = {}

@@ -27,7 +27,7 @@ from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
-from itkit.process.plans import inputs_of, targets_of
+from itkit.process.plans import carry, inputs_of, targets_of
 
 _ELASTIC_SPACING_MM = 50.0
 
@@ -211,7 +211,16 @@ def plan(params: AugParams) -> Plan:
         return Job(case, inputs_of(read, pairs.images), targets, copies, problem=problem)
 
     jobs = tuple(job(case, files) for case, files in pairs.pairs.items())
-    return Plan(jobs, pairs.unpaired, first, pairs.images.described.notes)
+    described = pairs.images.described
+    carries = carry(described, *_datasets(folders))
+    return Plan(jobs, pairs.unpaired, first, described.notes, carries=carries)
+
+
+def _datasets(folders: Mapping[str, Path]) -> list[Path]:
+    """Return the dataset that both output folders make by their names, or else each of them."""
+    parents = {folder.absolute().parent for name, folder in folders.items() if folder.name == name}
+    is_dataset = folders.keys() == {IMAGE, LABEL} and all(folder.name == name for name, folder in folders.items())
+    return list(parents) if is_dataset and len(parents) == 1 else list(folders.values())
 
 
 def collect(params: AugParams, run: Collected) -> Report:

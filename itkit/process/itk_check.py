@@ -21,6 +21,7 @@ from itkit.core.operation import (
     CaseInput,
     Collected,
     Context,
+    InputFile,
     Job,
     Operation,
     Outcome,
@@ -28,10 +29,11 @@ from itkit.core.operation import (
     Reads,
     Record,
     Report,
+    Target,
     Unpaired,
 )
 from itkit.core.params import Params, SizeZyx, SpacingZyx
-from itkit.core.volume import Case, Volume, is_image
+from itkit.core.volume import Case, Kind, Volume, is_image
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
@@ -41,7 +43,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.process.plans import inputs_of
+from itkit.process.plans import carry, inputs_of
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
 _SAME_TOLERANCE = 1e-3
@@ -233,10 +235,21 @@ def plan(params: CheckParams) -> Plan:
         inputs = inputs_of(parts, images)
         if details == _FLAT and parts.keys() == {IMAGE}:
             inputs = {_FLAT: inputs[IMAGE]}
-        return Job(case, inputs, details=details, problem=problems.get(case, ""))
+        targets = {} if params.dest is None else _targets(case, inputs, params.dest, is_flat=details == _FLAT)
+        return Job(case, inputs, targets, details=details, problem=problems.get(case, ""))
 
     jobs = tuple(job(case, parts) for case, parts in sorted(files.items()))
-    return Plan(jobs, unpaired, None, (*notes, *images.described.notes))
+    carries = carry(images.described, params.dest) if params.dest is not None else None
+    return Plan(jobs, unpaired, None, (*notes, *images.described.notes), carries=carries)
+
+
+def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat: bool) -> dict[str, Target]:
+    """Return where a sample's files go, each under its own name."""
+    base, targets = case.rpartition("/")[2], {}
+    for name, file in inputs.items():
+        kind: Kind = "label" if name == LABEL else "image"
+        targets[name] = Target(dest if is_flat else dest / kind, file.path.name.removeprefix(base), kind)
+    return targets
 
 
 def collect(params: CheckParams, run: Collected) -> Report:
@@ -287,7 +300,7 @@ def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -
     """Ask for copies of, or links to, whole samples; name what is there already and does not conform."""
     assert params.dest is not None
     output, bad = params.dest, _bad(run)
-    moves = {record.case_id: _moves(by_case[record.case_id], output) for record in run.records}
+    moves = {record.case_id: _moves(by_case[record.case_id]) for record in run.records}
     wrong = [record.case_id for record in bad if any(os.path.lexists(final) for _, final in moves[record.case_id])]
     notes = (f"{output} still holds {len(wrong)} samples that do not conform ({', '.join(wrong)})",) if wrong else ()
     samples = tuple(moves[record.case_id] for record in run.records if record.status == "done")
@@ -295,12 +308,9 @@ def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -
     return Report(_told(bad), 0, actions=(action,))
 
 
-def _moves(job: Job, output: Path) -> Sample:
+def _moves(job: Job) -> Sample:
     """Return the files of a sample, and where they go."""
-    base = Path(job.case_id).parent
-    folders = {name: output if job.details == _FLAT else output / (LABEL if name == LABEL else IMAGE)
-               for name in job.inputs}  # fmt: skip
-    return tuple((file.path, folders[name] / base / file.path.name) for name, file in job.inputs.items())
+    return tuple((file.path, job.targets[name].path(job.case_id)) for name, file in job.inputs.items())
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:

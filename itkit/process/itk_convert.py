@@ -35,7 +35,7 @@ from itkit.io.layouts import (
 from itkit.io.meta import json_text
 from itkit.process.common import OutputParams, converted, sidecar, stamp_of
 from itkit.process.geometry import orient
-from itkit.process.plans import image_jobs, pair_jobs
+from itkit.process.plans import carry, image_jobs, pair_jobs
 
 if TYPE_CHECKING:
     from itkit.process.dicom_cases import DicomCase, RefusedSeries
@@ -118,9 +118,12 @@ def plan(params: ConvertParams) -> Plan:
         return _plan_dicom(params)
     if is_dataset(source):
         pairs = find_dataset(source, recursive=True)
-        return Plan(tuple(pair_jobs(pairs, dest, params.ext)), pairs.unpaired, dest, pairs.images.described.notes)
-    images = find_images(source, recursive=True)
-    return Plan(tuple(image_jobs(images, dest, params.ext)), images.extras, dest, images.described.notes)
+        jobs, unpaired, images = pair_jobs(pairs, dest, params.ext), pairs.unpaired, pairs.images
+    else:
+        images = find_images(source, recursive=True)
+        jobs, unpaired = image_jobs(images, dest, params.ext), images.extras
+    described = images.described
+    return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
 
 
 def _plan_dicom(params: ConvertParams) -> Plan:

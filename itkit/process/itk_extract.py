@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import model_validator
 from typing_extensions import Self
 
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError
 from itkit.core.fields import Formerly, Positional, Short, Unkeyed
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.volume import Case, Volume
-from itkit.io.layouts import find_volumes, is_dataset, require_destination, require_folder
+from itkit.io.layouts import find_description, find_volumes, is_dataset, require_destination, require_folder
 from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.labels import label_counts, remap
 from itkit.process.common import sidecar
-from itkit.process.plans import single_jobs
+from itkit.process.plans import carry, single_jobs
 
 
 class ExtractParams(Params):
@@ -139,7 +141,10 @@ def plan(params: ExtractParams) -> Plan:
     volumes = find_volumes(source, recursive=params.recursive)
     if not volumes and is_dataset(source):
         raise LayoutError(f"{source} holds image/ and label/; give the label folder itself: {source / 'label'}")
-    return Plan(tuple(single_jobs(volumes, dest, params.ext, "label")), (), dest)
+    described = find_description(source)
+    change = partial(DatasetMeta.relabelled, mapping=params.mapping, keep_rest=params.keep_rest)
+    jobs = single_jobs(volumes, dest, params.ext, "label")
+    return Plan(tuple(jobs), (), dest, described.notes, carries=carry(described, dest, change=change))
 
 
 def collect(params: ExtractParams, run: Collected) -> Report:

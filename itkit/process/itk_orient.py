@@ -28,7 +28,7 @@ from itkit.io.layouts import (
 )
 from itkit.process.common import OutputParams, converted, sidecar
 from itkit.process.geometry import orient
-from itkit.process.plans import image_jobs, pair_jobs
+from itkit.process.plans import carry, image_jobs, pair_jobs
 
 
 def _lower(value: Any) -> Any:
@@ -75,7 +75,8 @@ def plan(params: OrientParams) -> Plan:
         jobs, unpaired = image_jobs(images, dest, suffix), images.extras
     if params.ext == "keep":
         jobs = [_keeping(job) for job in jobs]
-    return Plan(tuple(jobs), unpaired, dest, images.described.notes)
+    described = images.described
+    return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
 
 
 def _keeping(job: Job) -> Job:

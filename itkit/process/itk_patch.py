@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.boxes import PatchGrid, patch_grid
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseSkipped
 from itkit.core.fields import Formerly, Positional, Short, Unkeyed
 from itkit.core.grids import require_one_grid
@@ -50,7 +51,7 @@ from itkit.io.meta import volume_entry
 from itkit.kernels.patches import patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
-from itkit.process.plans import inputs_of, targets_of
+from itkit.process.plans import carry, inputs_of, targets_of
 
 _STORE = "store"
 
@@ -261,7 +262,8 @@ def plan(params: PatchParams) -> Plan:
         )
         for case, files in sorted(cases.items())
     )
-    return Plan(jobs, unpaired, dest, images.described.notes)
+    carries = carry(images.described, dest, change=DatasetMeta.without_cases)
+    return Plan(jobs, unpaired, dest, images.described.notes, carries=carries)
 
 
 def _ending(name: str, layout: str) -> str:

@@ -34,6 +34,7 @@ from itkit.io.layouts import (
     IMAGE,
     Images,
     find_dataset,
+    find_description,
     find_images,
     find_volumes,
     require_destination,
@@ -46,7 +47,7 @@ from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import GridParams, converted, sidecar
 from itkit.process.geometry import orient
-from itkit.process.plans import image_jobs, inputs_of, pair_jobs, single_jobs
+from itkit.process.plans import carry, image_jobs, inputs_of, pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
 """Part of a voxel by which rounding may move a grid."""
@@ -205,6 +206,7 @@ def plan(params: ResampleParams) -> Plan:
         jobs, unpaired = image_jobs(images, dest, params.ext), images.extras
     else:
         jobs = single_jobs(find_volumes(source, recursive=params.recursive), dest, params.ext, "label")
+        images = Images({}, described=find_description(source))
     if params.target_folder is not None:
         references = _references(params.target_folder, recursive=params.recursive)
         lone = [job for job in jobs if job.case_id not in references]
@@ -214,7 +216,8 @@ def plan(params: ResampleParams) -> Plan:
             for job in jobs
             if job.case_id in references
         ]
-    return Plan(tuple(jobs), unpaired, dest, images.described.notes)
+    described = images.described
+    return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
 
 
 def _references(folder: Path, *, recursive: bool) -> dict[str, InputFile]:

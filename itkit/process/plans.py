@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from itkit.core.operation import InputFile, Job, Target, Unpaired
+from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.operation import Carry, InputFile, Job, Target, Unpaired
 from itkit.core.volume import Kind
+from itkit.io.dataset_meta import FoundMeta
 from itkit.io.layouts import IMAGE, LABEL, Images, Pairs, find_volumes, require_folder
 
 
@@ -71,6 +73,13 @@ def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind
     return [
         Job(case, {kind: InputFile(path, kind)}, {kind: Target(dest, suffix, kind)}) for case, path in volumes.items()
     ]
+
+
+def carry(
+    described: FoundMeta, *folders: Path, change: Callable[[DatasetMeta], DatasetMeta] | None = None
+) -> Carry | None:
+    """Return what carries a dataset's description on to the folders of its results; ``None`` where there is none."""
+    return None if described.meta is None else Carry(described.meta, folders, change)
 
 
 @dataclass(frozen=True)

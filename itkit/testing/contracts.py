@@ -13,6 +13,7 @@ A command of your own is tested like ours::
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -159,3 +160,30 @@ class OperationContract:
         assert "image_t1 and image_t2 differ in size" in said[ids[1]]
         assert f"{ids[2]}_stray" in result.summary.unpaired
         assert all(ids[2] in name for name in self.volumes(tmp_path / "out"))
+
+    def test_the_description_goes_on_and_says_what_was_done(self, tmp_path: Path) -> None:
+        """`dataset.json` has the same bytes after one run, two, or shards; it never comes from the destination."""
+        phantoms.write_channels(tmp_path / "raw", 3)
+        (tmp_path / "raw" / "label" / "case_02.mha").unlink()
+        before = json.loads((tmp_path / "raw" / "dataset.json").read_text())
+        self.run(tmp_path / "raw", tmp_path / "out")
+        (path,) = (tmp_path / "out").rglob("dataset.json")
+        text = path.read_text()
+        after = json.loads(text)
+        assert {name: after[name] for name in ("name", "channels")} == {
+            name: before[name] for name in ("name", "channels")
+        }
+        assert [entry["operation"] for entry in after["history"]] == [self.operation.name]
+        assert after["history"][0]["params"]["source"] == str(self.values(tmp_path / "raw", tmp_path / "out")["source"])
+        assert not any("case_02" in case for case in after.get("cases", {}))
+        assert not any("case_02" in case for cases in after.get("splits", {}).values() for case in cases)
+        self.run(tmp_path / "raw", tmp_path / "out")
+        assert path.read_text() == text
+        path.unlink()
+        for shard in ("1/2", "2/2"):
+            self.run(tmp_path / "raw", tmp_path / "out", options={"shard": shard, "existing": "redo"})
+        assert path.read_text() == text
+        path.write_text('{"name": "of somebody else"}')
+        result = self.run(tmp_path / "raw", tmp_path / "out")
+        assert path.read_text() == '{"name": "of somebody else"}'
+        assert any("dataset.json was not written by this command" in line for line in result.summary.lines)

@@ -128,6 +128,9 @@ def test_check_treats_the_files_of_a_case_as_one(tmp_path, capsys):
     assert f"{ids[2]}: image_t1 and image_t2 differ in origin" in said
     assert main("itk_check", ["symlink", str(tmp_path / "raw"), "-o", str(tmp_path / "good")]) == 0
     assert labelled(tmp_path / "good") == [ids[0], ids[3]]
+    described = json.loads((tmp_path / "good/dataset.json").read_text())
+    assert list(described["cases"]) == [ids[0], ids[3]]
+    assert described["history"][-1]["params"]["mode"] == "symlink"
     assert len(names(tmp_path / "good")) == 6
     assert main("itk_check", ["delete", str(tmp_path / "raw"), "--yes", "--max-size", "-1", "-1", "1"]) == 0
     assert names(tmp_path / "raw") == [f"image/{ids[1]}_t1.mha", f"label/{ids[1]}.mha"]  # it can't be read whole: kept
@@ -200,3 +203,45 @@ def test_images_alone_are_cut_channel_by_channel(tmp_path):
     assert names(tmp_path / "out") == [
         f"image/case_0{case}_z0_y0_x0_000{number}.mha" for case in range(2) for number in range(2)
     ]
+
+
+def test_extract_renames_the_classes_of_the_description(tmp_path):
+    phantoms.write_channels(tmp_path / "raw", 2)
+    main("itk_extract", [str(tmp_path / "raw/label"), str(tmp_path / "out"), "3:1", "1:1", "--merge"])
+    described = json.loads((tmp_path / "out/dataset.json").read_text())
+    assert described["labels"] == {"0": "background", "1": "arm+foot"}
+    assert described["splits"] == {"train": ["case_01"], "test": ["case_00"]}
+
+
+def test_patches_keep_the_description_without_splits(tmp_path):
+    phantoms.write_channels(tmp_path / "raw", 2)
+    itkit.run(
+        "itk_patch", source=tmp_path / "raw", dest=tmp_path / "out", patch_size=4, patch_stride=4, layout="dataset"
+    )
+    described = json.loads((tmp_path / "out/dataset.json").read_text())
+    assert described.keys() == {"name", "channels", "labels", "history"}
+    result = itkit.run("itk_orient", source=tmp_path / "out", dest=tmp_path / "turned", orient="LPI")
+    assert {record.status for record in result.records} == {"done"}
+
+
+def test_an_edited_description_of_the_destination_is_left_alone(tmp_path):
+    phantoms.write_channels(tmp_path / "raw", 1)
+    values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "LPI"}
+    itkit.run("itk_orient", **values)
+    path = tmp_path / "out/dataset.json"
+    edited = path.read_text().replace("phantoms", "phantoms, with a licence")
+    path.write_text(edited)
+    result = itkit.run("itk_orient", **values)
+    assert path.read_text() == edited
+    assert any("left alone" in line for line in result.summary.lines)
+    itkit.run("itk_orient", **values, existing="redo")
+    assert "licence" not in path.read_text()
+
+
+@pytest.mark.parametrize("text", ["{", '{"channels": 3}', '{"cases": {"a": 1e999}}'])
+def test_an_unusable_description_is_named_and_ends_no_run(tmp_path, capsys, text):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    (tmp_path / "raw/dataset.json").write_text(text)
+    assert main("itk_orient", [str(tmp_path / "raw"), str(tmp_path / "out"), "LPI"]) == 0
+    assert "dataset.json is not usable and was ignored" in "".join(capsys.readouterr())
+    assert not (tmp_path / "out/dataset.json").exists()

@@ -1,0 +1,129 @@
+"""``dataset.json`` goes on: what a dataset's description says of the cases that an operation has made of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from itkit.core.files import DATASET_META
+from itkit.core.operation import Carry, Job, Record, Report
+from itkit.core.params import Params
+from itkit.io.dataset_meta import read_dataset_meta
+from itkit.io.layouts import LABEL
+from itkit.io.meta import json_text, read_json, write_json
+
+_WRITTEN = "written.json"
+"""File of the state folder that holds the digest of each description that we have written."""
+
+
+@dataclass(frozen=True)
+class There:
+    """Cases of a destination: the source's case that each comes from, and those that have a label."""
+
+    origins: Mapping[str, str]
+    labelled: frozenset[str]
+
+
+def there_by_records(records: Iterable[Record]) -> There:
+    """Return the cases that records of finished cases name as their outputs."""
+    origins: dict[str, str] = {}
+    labelled = set()
+    for record in records:
+        for output in record.outputs:
+            case = str(output.get("case", record.case_id))
+            origins[case] = record.case_id
+            if output.get("name") == LABEL:
+                labelled.add(case)
+    return There(origins, frozenset(labelled))
+
+
+def there_by_files(jobs: Iterable[Job], names: frozenset[str] | None) -> There:
+    """Return the cases whose files lie at their targets; of a dry run, those with the given ids."""
+
+    def is_there(job: Job) -> bool:
+        return job.case_id in names if names is not None else all(map(os.path.lexists, job.outputs()))
+
+    found = {job.case_id: job for job in jobs if job.targets and is_there(job)}
+    return There({case: case for case in found}, frozenset(case for case, job in found.items() if LABEL in job.targets))
+
+
+def carried(
+    carry: Carry, there: There, operation: str, params: Params, *, state: Path | None, redo: bool, dry_run: bool
+) -> Report:
+    """Ask for the description of what lies in the destination now; leave alone what somebody else has written there.
+
+    Parameters
+    ----------
+    carry
+        What is carried, and to which folders.
+    there
+        The cases that are there.
+    operation, params
+        What was done: goes into the history.
+    state
+        The destination's state folder, which remembers what we have written; ``None`` for a run that keeps none.
+    redo
+        Whether files that we have not written are replaced.
+    dry_run
+        Whether nothing may be written.
+    """
+    if not there.origins:
+        return Report()
+    meta = carry.meta if carry.change is None else carry.change(carry.meta)
+    meta = meta.restricted(there.origins, there.labelled).after(operation, params.absolute_values())
+    try:
+        text = json_text(dict(meta.values))
+    except (ValueError, RecursionError) as error:
+        return Report((f"warning: {DATASET_META} of the source can't be carried on: {error}",))
+    digest = _digest(text.encode(errors="backslashreplace"))
+    lines, files = [], {}
+    for folder in carry.folders:
+        path = folder.absolute() / DATASET_META
+        if redo or _is_ours(path, operation, state):
+            files[path] = text
+        else:
+            lines.append(f"{path} was not written by this command, or was edited since; left alone")
+    if state is not None and files and not dry_run:
+        _remember(state, {_key(path, state): digest for path in files})
+    return Report(tuple(lines), files=files)
+
+
+def _is_ours(path: Path, operation: str, state: Path | None) -> bool:
+    """Whether a description may be replaced: it is not there, or it is as this operation wrote it."""
+    if not os.path.lexists(path):
+        return True
+    if state is not None:
+        with contextlib.suppress(OSError):
+            return _digest(path.read_bytes()) in _remembered(state).get(_key(path, state), ())
+        return False
+    with contextlib.suppress(ValueError):
+        history = read_dataset_meta(path).history
+        return bool(history) and history[-1].get("operation") == operation
+    return False
+
+
+def _key(path: Path, state: Path) -> str:
+    """Return how a file is called in the state folder: a destination that was moved still knows its files."""
+    return Path(os.path.relpath(path, state.absolute())).as_posix()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _remembered(state: Path) -> dict[str, list[str]]:
+    value = read_json(state / _WRITTEN)
+    known = value if isinstance(value, dict) else {}
+    return {path: digests for path, digests in known.items() if isinstance(digests, list)}
+
+
+def _remember(state: Path, digests: Mapping[str, str]) -> None:
+    """Note what is about to be written; what was written before counts until then, should the run be cut off."""
+    if state.is_dir():
+        known = _remembered(state)
+        new = {path: [*dict.fromkeys([*known.get(path, ())[-1:], digest])] for path, digest in digests.items()}
+        write_json(state / _WRITTEN, {**known, **new})
