@@ -8,7 +8,19 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from itkit.core.fields import Axes, Unit, flags, is_flag, is_many, is_positional, marker, metavar
+from itkit.core.fields import (
+    Axes,
+    OnlyWith,
+    Secret,
+    Unit,
+    flags,
+    is_flag,
+    is_many,
+    is_positional,
+    marker,
+    markers,
+    metavar,
+)
 from itkit.core.operation import Operation
 from itkit.engine.options import RunOptions
 
@@ -49,6 +61,8 @@ def help_text(operation: Operation[Any], *, prog: str | None = None) -> str:
 
 def _help(field: FieldInfo, description: str) -> str:
     text = " ".join(description.split())
+    for rule in markers(field, OnlyWith):
+        text = f"{rule.text().removeprefix('for ')}: {text[:1].lower()}{text[1:]}"
     notes = []
     axes, unit = marker(field, Axes), marker(field, Unit)
     if axes is not None and set(axes.order) == set("ZYX"):
@@ -57,7 +71,7 @@ def _help(field: FieldInfo, description: str) -> str:
         notes.append(unit.name)
     is_shown = not any(field.default is nothing for nothing in (PydanticUndefined, None, False, ()))
     if is_shown and not is_positional(field):
-        default = field.default
+        default = field.default if marker(field, Secret) is None else field.default.get_secret_value()
         shown = " ".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default
         notes.append(f"default: {shown}")
     return f"{text} [{'; '.join(notes)}]" if notes else text
@@ -65,7 +79,7 @@ def _help(field: FieldInfo, description: str) -> str:
 
 def _entry(left: str, right: str) -> str:
     column = 34
-    lines = textwrap.wrap(right, WIDTH - column) or [""]
+    lines = textwrap.wrap(right, WIDTH - column, break_on_hyphens=False) or [""]
     head = f"  {left}"
     first = f"{head:<{column}}{lines[0]}" if len(head) < column - 1 else f"{head}\n{' ' * column}{lines[0]}"
     return "\n".join([first, *(f"{' ' * column}{line}" for line in lines[1:])])

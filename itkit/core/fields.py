@@ -6,7 +6,7 @@ Options, help, JSON schema, validation, config files and forms ask here.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -84,10 +84,206 @@ class Unkeyed(_Marker):
 
 
 @dataclass(frozen=True)
+class Later:
+    """A parameter that came after destinations had been written: at its default it is no part of their keys."""
+
+
+@dataclass(frozen=True)
 class Formerly:
     """A name that a parameter had before: it counts in Python, JSON and config files, and so does its option."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Bounds(_Marker):
+    """What a number, or each of several, may be; ``keep`` is one more value, which leaves things as they are.
+
+    Examples
+    --------
+    >>> Bounds(above=0, keep=-1).text("mm"), Bounds(least=0, most=180).text("degrees")
+    ('> 0 mm, or -1 to leave the axis', '0 to 180 degrees')
+    """
+
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+    keep: float | None = None
+
+    def allow(self, value: float) -> bool:
+        """Return whether a number is within the bounds, or the one that leaves things as they are."""
+        if self.keep is not None and value == self.keep:
+            return True
+        return (
+            (self.above is None or value > self.above)
+            and (self.least is None or value >= self.least)
+            and (self.below is None or value < self.below)
+            and (self.most is None or value <= self.most)
+        )
+
+    def text(self, unit: str = "") -> str:
+        """Return the bounds in words."""
+        signs = ((">", self.above), (">=", self.least), ("<", self.below), ("<=", self.most))
+        parts = [f"{sign} {value:g}" for sign, value in signs if value is not None]
+        if self.least is not None and self.most is not None:
+            parts = [f"{self.least:g} to {self.most:g}"]
+        words = " and ".join(parts) + (f" {unit}" if unit else "")
+        return words if self.keep is None else f"{words}, or {self.keep:g} to leave the axis"
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = dict(handler(core_schema))
+        items = schema.get("prefixItems")
+        if items is None:
+            return self._bounded(schema)
+        schema["prefixItems"] = [self._bounded(item) for item in items]
+        return schema
+
+    def _bounded(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        limits = {
+            "exclusiveMinimum": self.above,
+            "minimum": self.least,
+            "exclusiveMaximum": self.below,
+            "maximum": self.most,
+        }
+        bounded = {**item, **{name: value for name, value in limits.items() if value is not None}}
+        return bounded if self.keep is None else {"anyOf": [bounded, {"const": self.keep}], "x-keep": self.keep}
+
+
+@dataclass(frozen=True)
+class Unbounded(_Marker):
+    """A number that may be any, and why."""
+
+    why: str
+    schema_key: ClassVar[str] = "x-unbounded"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.why
+
+
+@dataclass(frozen=True)
+class Choices(_Marker):
+    """The texts that a parameter takes; its validator may forgive other spellings of them."""
+
+    values: tuple[str, ...]
+    schema_key: ClassVar[str] = "enum"
+
+    def schema_value(self) -> list[str]:
+        """Return what the JSON schema shows."""
+        return list(self.values)
+
+
+@dataclass(frozen=True)
+class Pattern(_Marker):
+    """The form of a text, for forms to check while it is typed; the validator says what is wrong."""
+
+    regex: str
+    schema_key: ClassVar[str] = "pattern"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.regex
+
+
+@dataclass(frozen=True)
+class FreeText(_Marker):
+    """A text of any form, and one that makes sense."""
+
+    example: str
+    schema_key: ClassVar[str] = "x-free-text"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.example
+
+
+@dataclass(frozen=True)
+class PathRole(_Marker):
+    """What a path is to a command: a folder or a file, that it reads or writes."""
+
+    role: Literal["in_folder", "out_folder", "in_file", "out_file"]
+    schema_key: ClassVar[str] = "x-path-role"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.role
+
+
+@dataclass(frozen=True)
+class Group(_Marker):
+    """The heading that a form puts a parameter under."""
+
+    title: str
+    schema_key: ClassVar[str] = "x-group"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.title
+
+
+@dataclass(frozen=True)
+class Advanced(_Marker):
+    """A parameter that a form hides until it is asked for."""
+
+    schema_key: ClassVar[str] = "x-advanced"
+
+
+class OnlyWith(_Marker):
+    """A parameter that is refused unless others are given, or have one of some values.
+
+    Parameters
+    ----------
+    *given
+        Parameters that must differ from their defaults.
+    note
+        What the refusal adds.
+    **values
+        The value, or the values, that another parameter must have.
+    """
+
+    schema_key: ClassVar[str] = "x-only-with"
+
+    def __init__(self, *given: str, note: str = "drop it", **values: str | tuple[str, ...]) -> None:
+        self.given = given
+        self.note = note
+        self.values = {name: (value,) if isinstance(value, str) else value for name, value in values.items()}
+
+    def schema_value(self) -> dict[str, Any]:
+        """Return what the JSON schema shows: lists of values, or true for any but the default."""
+        return {**dict.fromkeys(self.given, True), **{name: list(values) for name, values in self.values.items()}}
+
+    def holds(self, value_of: Callable[[str], Any], fields: Mapping[str, FieldInfo]) -> bool:
+        """Return whether the other parameters are as they must be."""
+        return all(value_of(name) != fields[name].default for name in self.given) and all(
+            value_of(name) in values for name, values in self.values.items()
+        )
+
+    def text(self) -> str:
+        """Return what the parameter needs, in words."""
+        given = [f"with {option_name(name)}" for name in self.given]
+        return " and ".join([*given, *(f"for {' or '.join(values)}" for values in self.values.values())])
+
+
+@dataclass(frozen=True)
+class Secret(_Marker):
+    """A text that is written nowhere: it comes from an environment variable, a file, or whoever types it.
+
+    Parameters
+    ----------
+    variable
+        The environment variable that is asked where no value is given.
+    file_field
+        The parameter that names a file with the value.
+    """
+
+    variable: str
+    file_field: str
+    schema_key: ClassVar[str] = "x-secret"
+
+    def schema_value(self) -> dict[str, str]:
+        """Return what the JSON schema shows."""
+        return {"variable": self.variable, "file": self.file_field}
 
 
 def markers(field: FieldInfo, kind: type[Any]) -> list[Any]:
@@ -110,6 +306,11 @@ def marker(field: FieldInfo, kind: type[Any]) -> Any:
 def former_names(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
     """Return the present name of every name that a parameter had before."""
     return {old.name: name for name, field in fields.items() for old in markers(field, Formerly)}
+
+
+def shown_name(name: str, field: FieldInfo) -> str:
+    """Return what messages call a parameter: its place on the command line, or its option."""
+    return metavar(name, field) if is_positional(field) else option_name(name)
 
 
 def option_name(name: str) -> str:

@@ -9,29 +9,110 @@ import ast
 import hashlib
 import inspect
 import json
-import math
+import os
 import textwrap
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise, permutations, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic.fields import FieldInfo
+from typing_extensions import Self
 
-from itkit.core.axes import opposite
-from itkit.core.fields import Axes, Formerly, Unit, Unkeyed, former_names, marker
+from itkit.core.fields import (
+    Axes,
+    Bounds,
+    Choices,
+    Formerly,
+    Later,
+    OnlyWith,
+    Secret,
+    Unit,
+    Unkeyed,
+    flags,
+    former_names,
+    marker,
+    markers,
+    option_name,
+    shown_name,
+)
 from itkit.core.files import VOLUME_EXTENSIONS
+
+WITHHELD: dict[str, Any] = {"secret": "not written down"}
+"""What stands in JSON for a secret that was given."""
 
 
 class Params(BaseModel):
     """Parameters of one operation: frozen, documented by attribute docstrings, closed to unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _present_names(cls, values: Any) -> Any:
-        return cls.with_present_names(values) if isinstance(values, Mapping) else values
+    def _complete(cls, values: Any) -> Any:
+        return cls._with_secrets(cls.with_present_names(values)) if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _markers_hold(self) -> Self:
+        fields = type(self).model_fields
+        wrong = [
+            *(text for name, field in fields.items() for text in self._out_of_bounds(name, field)),
+            *(text for name, field in fields.items() for text in self._out_of_place(name, field)),
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def _out_of_bounds(self, name: str, field: FieldInfo) -> Iterator[str]:
+        bounds, axes, unit, value = marker(field, Bounds), marker(field, Axes), marker(field, Unit), getattr(self, name)
+        if bounds is None or value is None:
+            return
+        expected = bounds.text(unit.name if unit else "")
+        for axis, number in zip(axes.order, value, strict=True) if axes else [("", value)]:
+            if not bounds.allow(number):
+                place = f"{axis}: " if axis else ""
+                yield f"{shown_name(name, field)}: {place}expected {expected}; got {number}"
+
+    def _out_of_place(self, name: str, field: FieldInfo) -> Iterator[str]:
+        fields = type(self).model_fields
+        for rule in markers(field, OnlyWith):
+            if getattr(self, name) != field.default and not rule.holds(partial(getattr, self), fields):
+                yield f"{flags(name, field)[0]} only matters {rule.text()}" + (f"; {rule.note}" if rule.note else "")
+
+    @classmethod
+    def _with_secrets(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Complete values by the secrets that files and the environment hold.
+
+        Raises
+        ------
+        ValueError
+            When a secret is given twice or can't be read, or is the mark of one that was not written down.
+        """
+        fields = cls.model_fields
+        for name, field in fields.items():
+            secret = marker(field, Secret)
+            if secret is None:
+                continue
+            given, file = values.get(name), values.get(secret.file_field)
+            is_withheld = given == WITHHELD
+            if given is not None and not is_withheld and file is not None:
+                raise ValueError(f"{option_name(name)} and {option_name(secret.file_field)} are both given; keep one")
+            if given is not None and not is_withheld:
+                continue
+            values = {other: value for other, value in values.items() if other != name}
+            if not all(rule.holds(partial(_value_of, values, fields), fields) for rule in markers(field, OnlyWith)):
+                continue
+            found = _secret_in(Path(file), secret.file_field) if file is not None else os.environ.get(secret.variable)
+            if found:
+                values[name] = found
+            elif is_withheld:
+                raise ValueError(
+                    f"{option_name(name)}: the run that this repeats used a secret, which is not written down; "
+                    f"set {secret.variable} in the environment, or give {option_name(secret.file_field)}"
+                )
+        return values
 
     @classmethod
     def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,26 +155,58 @@ class Params(BaseModel):
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, text in cls.descriptions().items():
             if text:
-                properties[name]["description"] = text
+                properties[name]["description"] = " ".join(text.split())
+        for name in cls._secrets():
+            properties[name].pop("default", None)  # asterisks, which a form would hand back
         return schema
 
     def content_key(self, **more: Any) -> str:
-        """Digest of everything that decides an output's content (paths and unkeyed fields left out)."""
+        """Digest of everything that decides an output's content (paths, secrets and unkeyed fields left out)."""
         fields = type(self).model_fields
         values = self.model_dump(mode="json")
         kept = {
             getattr(marker(fields[name], Formerly), "name", name): value  # a new name makes nothing anew
             for name, value in values.items()
-            if not isinstance(getattr(self, name), Path) and marker(fields[name], Unkeyed) is None
+            if not isinstance(getattr(self, name), Path)
+            and marker(fields[name], Unkeyed) is None
+            and (marker(fields[name], Later) is None or getattr(self, name) != fields[name].default)
         }
+        for name in kept.keys() & self._secrets():  # a digest of it would let somebody try words
+            kept[name] = fields[name].default.get_secret_value()
         text = json.dumps({**kept, **more}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
+    def absolute(self) -> Self:
+        """Return the same parameters, paths absolute: what they mean does not depend on the folder of a process."""
+        paths = {name: value.absolute() for name, value in self if isinstance(value, Path)}
+        return self.model_copy(update=paths)
+
     def absolute_values(self) -> dict[str, Any]:
-        """Return the values as JSON has them, paths absolute: what repeats a run from any folder."""
-        values: dict[str, Any] = self.model_dump(mode="json")
-        paths = {name: getattr(self, name) for name in values if isinstance(getattr(self, name), Path)}
-        return {**values, **{name: str(path.absolute()) for name, path in paths.items()}}
+        """Return the values as JSON has them, paths absolute: what repeats a run, but for its secrets."""
+        values: dict[str, Any] = self.absolute().model_dump(mode="json")
+        for name in self._secrets():
+            is_given = getattr(self, name) != type(self).model_fields[name].default
+            values[name] = WITHHELD if is_given else getattr(self, name).get_secret_value()
+        return values
+
+    @classmethod
+    def _secrets(cls) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if marker(field, Secret) is not None}
+
+
+def _value_of(values: Mapping[str, Any], fields: Mapping[str, FieldInfo], name: str) -> Any:
+    return values.get(name, fields[name].default)
+
+
+def _secret_in(path: Path, field: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text"
+        raise ValueError(f"{option_name(field)} {path}: can't be read ({reason})") from error
+    if not text:
+        raise ValueError(f"{option_name(field)} {path}: is empty")
+    return text
 
 
 def _values(order: str, *, one_for_all: bool = False) -> BeforeValidator:
@@ -111,43 +224,16 @@ def _values(order: str, *, one_for_all: bool = False) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _each(check: Any, what: str) -> AfterValidator:
-    def validate(values: tuple[float, ...]) -> tuple[float, ...]:
-        for axis, value in zip("ZYX", values, strict=True):
-            if not math.isfinite(value) or not check(value):
-                raise ValueError(f"{axis}: expected {what}; got {value}")
-        return values
-
-    return AfterValidator(validate)
-
-
 _Floats = tuple[float, float, float]
 _Ints = tuple[int, int, int]
-SpacingZyx = Annotated[
-    _Floats,
-    Axes("ZYX"),
-    Unit("mm"),
-    _values("ZYX"),
-    _each(lambda v: v > 0 or v == -1, "> 0 mm, or -1 to leave the axis"),
-]
-SizeZyx = Annotated[
-    _Ints,
-    Axes("ZYX"),
-    Unit("voxels"),
-    _values("ZYX"),
-    _each(lambda v: v >= 1 or v == -1, ">= 1 voxels, or -1 to leave the axis"),
-]
+SpacingZyx = Annotated[_Floats, Axes("ZYX"), Unit("mm"), Bounds(above=0, keep=-1), _values("ZYX")]
+SizeZyx = Annotated[_Ints, Axes("ZYX"), Unit("voxels"), Bounds(least=1, keep=-1), _values("ZYX")]
 PatchZyx = Annotated[
-    _Ints,
-    Axes("ZYX", one_for_all=True),
-    Unit("voxels"),
-    _values("ZYX", one_for_all=True),
-    _each(lambda v: v >= 1, ">= 1 voxels"),
+    _Ints, Axes("ZYX", one_for_all=True), Unit("voxels"), Bounds(least=1), _values("ZYX", one_for_all=True)
 ]
-RangeDegZyx = Annotated[
-    _Floats, Axes("ZYX"), Unit("degrees"), _values("ZYX"), _each(lambda v: 0 <= v <= 180, "0 to 180 degrees")
-]
-NonNegativeZyx = Annotated[_Floats, Axes("ZYX"), _values("ZYX"), _each(lambda v: v >= 0, ">= 0")]
+RangeDegZyx = Annotated[_Floats, Axes("ZYX"), Unit("degrees"), Bounds(least=0, most=180), _values("ZYX")]
+ThreeZyx = Annotated[_Floats, Axes("ZYX"), _values("ZYX")]
+"""Three numbers; the parameter says their bounds and unit."""
 
 
 def orientation_code(code: str) -> str:
@@ -159,14 +245,15 @@ def orientation_code(code: str) -> str:
         When it is none of the 48.
     """
     upper = code.upper()
-    if len(upper) != 3 or sorted(min(letter, opposite(letter)) for letter in upper) != ["A", "I", "L"]:
+    if upper not in ORIENTATION_CODES:
         raise ValueError(
             f"expected a code such as LPS, RAS or LPI (the directions that axes x, y, z point to); got {code!r}"
         )
     return upper
 
 
-OrientationCode = Annotated[str, AfterValidator(orientation_code)]
+ORIENTATION_CODES = tuple("".join(code) for letters in permutations(("LR", "PA", "SI")) for code in product(*letters))
+OrientationCode = Annotated[str, Choices(ORIENTATION_CODES), AfterValidator(orientation_code)]
 
 
 def _extension(text: str) -> str:
@@ -176,7 +263,7 @@ def _extension(text: str) -> str:
     return lower
 
 
-VolumeExtension = Annotated[str, AfterValidator(_extension)]
+VolumeExtension = Annotated[str, Choices(VOLUME_EXTENSIONS), AfterValidator(_extension)]
 
 Compression = Literal["none", "fast", "small"]
 OverlapRule = Literal["error", "first", "last", "multi"]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Unit
+from itkit.core.fields import Advanced, FreeText, Group, PathRole, Pattern, Unit
 from itkit.core.params import Compression, Params
 
 
@@ -32,33 +32,37 @@ def _shard(value: str) -> str:
 class RunOptions(Params):
     """How a run goes."""
 
-    mp: bool = False
+    mp: Annotated[bool, Group("Resources")] = False
     """Work on several cases at once, as many as the cores this process may use."""
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[Annotated[int, Field(ge=1)] | None, Group("Resources")] = None
     """Number of cases worked on at once; without --mp and --workers one at a time."""
     dry_run: bool = False
     """Print what would happen to which file; touch nothing."""
-    existing: Literal["skip", "redo", "error"] = "skip"
+    existing: Annotated[Literal["skip", "redo", "error"], Group("Outputs")] = "skip"
     """Outputs that exist: skip finished ones, redo all, or refuse to start."""
-    on_error: Literal["continue", "stop"] = "continue"
+    on_error: Annotated[Literal["continue", "stop"], Advanced()] = "continue"
     """After a failed case: go on with the others, or stop."""
-    strict: bool = False
+    strict: Annotated[bool, Advanced()] = False
     """Refuse to start when a file has no partner."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0), Advanced()] = 0
     """Seed of every random draw; results depend on seed, case and copy alone."""
-    progress: Literal["auto", "bar", "json", "none"] = "auto"
+    progress: Annotated[Literal["auto", "bar", "json", "none"], Advanced()] = "auto"
     """Progress bar on a terminal, JSON lines on stdout, or none."""
-    compression: Compression = "fast"
+    compression: Annotated[Compression, Group("Outputs")] = "fast"
     """How output volumes are compressed."""
-    max_memory: Annotated[int, BeforeValidator(_size), Field(gt=0), Unit("bytes, or with K, M, G, T")] | None = None
+    max_memory: Annotated[
+        Annotated[int, Field(gt=0), BeforeValidator(_size), Unit("bytes, or with K, M, G, T")] | None,
+        Group("Resources"),
+        Advanced(),
+    ] = None
     """Memory that the run may use on this machine (default: 80 % of what is free)."""
-    executor: Literal["serial", "process", "dask"] | None = None
+    executor: Annotated[Literal["serial", "process", "dask"] | None, Group("Resources"), Advanced()] = None
     """Where cases run (default: process with several workers, else serial); without --dask, dask is local."""
-    dask: str | None = None
+    dask: Annotated[str | None, FreeText("tcp://10.0.0.7:8786"), Group("Resources"), Advanced()] = None
     """Address of a running Dask scheduler; its workers must see source and destination under the same paths."""
-    shard: Annotated[str, AfterValidator(_shard)] | None = None
+    shard: Annotated[Annotated[str, Pattern(r"^[0-9]+/[0-9]+$"), AfterValidator(_shard)] | None, Advanced()] = None
     """I/N: only every N-th case of the sorted list, from the I-th on (array jobs)."""
-    config: Path | None = None
+    config: Annotated[Path | None, PathRole("in_file"), Advanced()] = None
     """TOML or JSON file with parameters; options given on the command line win."""
 
     @model_validator(mode="after")

@@ -12,7 +12,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from itkit.core.errors import ParamsError
-from itkit.core.fields import Axes, base_type, former_names, is_flag, is_positional, marker, metavar, option_name
+from itkit.core.fields import (
+    Axes,
+    Secret,
+    base_type,
+    former_names,
+    is_flag,
+    is_positional,
+    marker,
+    metavar,
+    option_name,
+)
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import did_you_mean
@@ -63,7 +73,7 @@ def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
         return f"missing {label}: {' '.join(model.descriptions()[name].split())}"
     if item["type"] in ("value_error", "assertion_error"):
         return message if message.startswith("--") else f"{label}: {message}"
-    got = item["input"]
+    got = item["input"] if marker(field, Secret) is None else "a secret"
     axes = marker(field, Axes)
     index = next((part for part in item["loc"] if isinstance(part, int)), None)
     axis = f" {axes.order[index]}" if axes is not None and index is not None and index < len(axes.order) else ""
@@ -116,12 +126,14 @@ def _toml() -> Any:
 
 
 def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
-    """Return the command line that gives these parameters: positional ones first, defaults left out."""
+    """Return the command line that gives these parameters: positional ones first, defaults and secrets left out."""
     positional: list[str] = []
     optional: list[str] = []
     for model in (params, *([options] if options is not None else [])):
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
+            if marker(field, Secret) is not None:  # every user of a machine can read a command line
+                continue
             if is_positional(field):
                 positional += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
             elif value is None or value == field.default:

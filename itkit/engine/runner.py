@@ -80,7 +80,7 @@ def execute(
     """
     options = options or RunOptions()
     if options.dask is not None:  # workers may stand in another folder
-        params = type(params).model_validate(params.absolute_values())
+        params = params.absolute()
     emit = on_event or (lambda _: None)
     plan = _sharded(operation.plan(params), options)
     _refuse(params, plan, options)

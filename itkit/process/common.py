@@ -6,11 +6,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 from typing_extensions import Self
 
+from itkit.core.fields import Advanced, Group
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, resampled_grid
 from itkit.core.operation import Collected
@@ -26,18 +27,18 @@ Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", 
 class OutputParams(Params):
     """Parameters of operations that write volumes."""
 
-    dtype: Dtype | None = None
+    dtype: Annotated[Dtype | None, Group("Output"), Advanced()] = None
     """Convert images to this voxel type on purpose (rounded, clamped); without it the type is kept."""
 
 
 class GridParams(OutputParams):
     """Parameters of operations that put volumes on a new grid."""
 
-    spacing: SpacingZyx = (-1.0, -1.0, -1.0)
+    spacing: Annotated[SpacingZyx, Group("Grid")] = (-1.0, -1.0, -1.0)
     """Target spacing; -1 leaves an axis."""
-    size: SizeZyx = (-1, -1, -1)
+    size: Annotated[SizeZyx, Group("Grid")] = (-1, -1, -1)
     """Target size; -1 leaves an axis."""
-    orient: OrientationCode | None = None
+    orient: Annotated[OrientationCode | None, Group("Grid")] = None
     """Turn axes to these directions first, e.g. LPI."""
 
     @model_validator(mode="after")

@@ -14,11 +14,23 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
-from itkit.core.fields import Formerly, Positional, Short, Unit, Unkeyed
+from itkit.core.fields import (
+    Advanced,
+    Bounds,
+    Formerly,
+    Group,
+    OnlyWith,
+    PathRole,
+    Positional,
+    Short,
+    Unbounded,
+    Unit,
+    Unkeyed,
+)
 from itkit.core.geometry import Geometry
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Record, Report
-from itkit.core.params import NonNegativeZyx, RangeDegZyx, VolumeExtension
+from itkit.core.params import RangeDegZyx, ThreeZyx, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import json_text
@@ -35,33 +47,35 @@ _ELASTIC_SPACING_MM = 50.0
 class AugParams(OutputParams):
     """Write augmented copies of image and label pairs."""
 
-    source: Annotated[Path, Positional("image_folder"), Formerly("img_folder")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("image_folder"), Formerly("img_folder")]
     """Folder of images."""
-    label_source: Annotated[Path, Positional("label_folder"), Formerly("lbl_folder")]
+    label_source: Annotated[Path, PathRole("in_folder"), Positional("label_folder"), Formerly("lbl_folder")]
     """Folder of labels."""
-    dest: Annotated[Path | None, Short("-oimg"), Formerly("out_img_folder")] = None
+    dest: Annotated[Path | None, PathRole("out_folder"), Short("-oimg"), Formerly("out_img_folder")] = None
     """Folder for augmented images."""
-    label_dest: Annotated[Path | None, Short("-olbl"), Formerly("out_lbl_folder")] = None
+    label_dest: Annotated[Path | None, PathRole("out_folder"), Short("-olbl"), Formerly("out_lbl_folder")] = None
     """Folder for augmented labels."""
     number: Annotated[int, Short("-n"), Field(ge=1)] = 1
     """Copies of each case."""
-    random_rot: RangeDegZyx = (0.0, 0.0, 0.0)
+    random_rot: Annotated[RangeDegZyx, Group("Transform")] = (0.0, 0.0, 0.0)
     """Greatest rotation about the physical axes; each angle is drawn evenly from ± this range."""
-    random_scale: Annotated[NonNegativeZyx, Unit("fraction")] = (0.0, 0.0, 0.0)
+    random_scale: Annotated[ThreeZyx, Unit("fraction"), Bounds(least=0, below=1), Group("Transform")] = (0.0, 0.0, 0.0)
     """Greatest change of size along the physical axes, e.g. 0.1 for 90 % to 110 %."""
-    random_shift: Annotated[NonNegativeZyx, Unit("mm")] = (0.0, 0.0, 0.0)
+    random_shift: Annotated[ThreeZyx, Unit("mm"), Bounds(least=0), Group("Transform")] = (0.0, 0.0, 0.0)
     """Greatest shift along the physical axes."""
-    random_flip: Annotated[NonNegativeZyx, Unit("probability")] = (0.0, 0.0, 0.0)
+    random_flip: Annotated[ThreeZyx, Unit("probability"), Bounds(least=0, most=1), Group("Transform")] = (0.0, 0.0, 0.0)
     """Probability of a mirror image along each physical axis."""
-    elastic: Annotated[NonNegativeZyx, Unit("mm")] = (0.0, 0.0, 0.0)
+    elastic: Annotated[ThreeZyx, Unit("mm"), Bounds(least=0), Group("Transform")] = (0.0, 0.0, 0.0)
     """Greatest displacement of an elastic field's control points along physical axes; tissue moves about 1/5 of it."""
-    elastic_spacing: Annotated[float, Unit("mm"), Field(gt=0)] = _ELASTIC_SPACING_MM
+    elastic_spacing: Annotated[
+        float, Unit("mm"), Field(gt=0), OnlyWith("elastic", note=""), Group("Transform"), Advanced()
+    ] = _ELASTIC_SPACING_MM
     """Distance between the control points; at least 2.5 times the greatest displacement, so that nothing folds."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
-    fill: float | None = None
+    fill: Annotated[float | None, Unbounded("a value of the image's own scale")] = None
     """Image value outside the source (default: the image's minimum; labels 0)."""
-    ext: VolumeExtension = ".mha"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
 
     @model_validator(mode="after")
@@ -74,10 +88,6 @@ class AugParams(OutputParams):
             raise ValueError(
                 "nothing to draw: give --random-rot, --random-scale, --random-shift, --random-flip or --elastic"
             )
-        if any(value >= 1 for value in self.random_scale) or any(value > 1 for value in self.random_flip):
-            raise ValueError("--random-scale takes fractions below 1 and --random-flip probabilities up to 1")
-        if self.elastic_spacing != _ELASTIC_SPACING_MM and not any(self.elastic):
-            raise ValueError("--elastic-spacing only matters with --elastic")
         if message := folding_message(self.elastic, self.elastic_spacing):
             raise ValueError(message)
         return self

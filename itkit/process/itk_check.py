@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
 from itkit.core.errors import LayoutError
-from itkit.core.fields import Axes, Formerly, Positional, Short, Unkeyed
+from itkit.core.fields import Advanced, Axes, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_differences
 from itkit.core.operation import (
@@ -59,6 +59,7 @@ def _two_axes(pair: tuple[str, str] | None) -> tuple[str, str] | None:
 
 
 AxisPair = Annotated[tuple[AxisName, AxisName] | None, Axes("AB"), AfterValidator(_two_axes)]
+_COPYING = OnlyWith(mode=("copy", "symlink"), note="check and delete write no samples")
 
 
 class CheckParams(Params):
@@ -66,31 +67,38 @@ class CheckParams(Params):
 
     mode: Annotated[Literal["check", "delete", "copy", "symlink"], Positional()]
     """What to do: report, delete samples that break a rule, or copy or link the valid ones."""
-    source: Annotated[Path, Positional("sample_folder"), Formerly("sample_folder")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("sample_folder"), Formerly("sample_folder")]
     """Dataset (image/ and label/), or a flat folder of volumes."""
     recursive: Annotated[bool, Short("-r")] = False
     """Search sub-folders."""
-    dest: Annotated[Path | None, Short("-o"), Short("--output"), Formerly("output")] = None
-    """Folder for copy and symlink."""
-    min_size: SizeZyx = (-1, -1, -1)
+    dest: Annotated[
+        Path | None,
+        PathRole("out_folder"),
+        _COPYING,
+        Short("-o"),
+        Short("--output"),
+        Formerly("output"),
+    ] = None
+    """Folder to write."""
+    min_size: Annotated[SizeZyx, Group("Rules")] = (-1, -1, -1)
     """Smallest allowed size; -1 ignores an axis."""
-    max_size: SizeZyx = (-1, -1, -1)
+    max_size: Annotated[SizeZyx, Group("Rules")] = (-1, -1, -1)
     """Greatest allowed size; -1 ignores an axis."""
-    min_spacing: SpacingZyx = (-1.0, -1.0, -1.0)
+    min_spacing: Annotated[SpacingZyx, Group("Rules")] = (-1.0, -1.0, -1.0)
     """Smallest allowed spacing; -1 ignores an axis."""
-    max_spacing: SpacingZyx = (-1.0, -1.0, -1.0)
+    max_spacing: Annotated[SpacingZyx, Group("Rules")] = (-1.0, -1.0, -1.0)
     """Greatest allowed spacing; -1 ignores an axis."""
-    same_spacing: AxisPair = None
+    same_spacing: Annotated[AxisPair, Group("Rules")] = None
     """Two axes (X, Y or Z) whose spacings must be equal, within 0.1 %."""
-    same_size: AxisPair = None
+    same_size: Annotated[AxisPair, Group("Rules")] = None
     """Two axes (X, Y or Z) whose sizes must be equal."""
     yes: Annotated[bool, Unkeyed()] = False
     """Delete without asking."""
     deep: bool = False
     """Read all voxels too: truncation, nan and infinite values, constant images, label values."""
-    delete_unreadable: bool = False
+    delete_unreadable: Annotated[bool, Advanced()] = False
     """delete: unreadable and unpaired samples too."""
-    report: Path | None = None
+    report: Annotated[Path | None, PathRole("out_file")] = None
     """Write a table of all samples to this .html, .csv or .json file."""
 
     @model_validator(mode="after")
@@ -101,8 +109,6 @@ class CheckParams(Params):
                     raise ValueError(f"--min-{name} {axis} {low:g} is above --max-{name} {axis} {high:g}")
         if self.mode in ("copy", "symlink") and self.dest is None:
             raise ValueError(f"{self.mode} needs a folder to write: give -o FOLDER")
-        if self.mode in ("check", "delete") and self.dest is not None:
-            raise ValueError(f"-o belongs to copy and symlink; {self.mode} writes no samples")
         if self.mode == "delete" and not self.has_rule and not self.delete_unreadable:
             raise ValueError("delete needs a rule, e.g. --min-size 32 -1 -1; without one nothing may be deleted")
         if self.report is not None and self.report.suffix.lower() not in (".html", ".csv", ".json"):

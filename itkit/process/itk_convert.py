@@ -13,11 +13,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
-from typing_extensions import Self
+from pydantic import Field, SecretStr
 
 from itkit.core.errors import CaseError, LayoutError, ReadError
-from itkit.core.fields import Formerly, Positional, Unkeyed
+from itkit.core.fields import Formerly, FreeText, Group, Later, OnlyWith, PathRole, Positional, Secret, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, VolumeExtension
@@ -45,6 +44,7 @@ LABELS = "label_names.json"
 _COLUMNS = ("case", "status", "modality", "slices", "size_zyx", "spacing_zyx", "label", "path", "reason")
 _MAP_COLUMNS = ("case", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "path")
 _UID = re.compile(r"[0-2](?:\.\d+){5,}")
+_DICOM, _NAMES, _SERIES = OnlyWith(mode="dicom"), Group("Names"), Group("Series")
 
 
 class ConvertParams(OutputParams):
@@ -52,56 +52,40 @@ class ConvertParams(OutputParams):
 
     mode: Annotated[Literal["dicom", "format"], Positional()]
     """dicom: a tree of DICOM files, one case a series; format: volume files, the tree is kept."""
-    source: Annotated[Path, Positional("source"), Formerly("source_folder")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("source_folder")]
     """Folder to read."""
-    dest: Annotated[Path, Positional("dest"), Formerly("dest_folder")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
-    ext: VolumeExtension = ".mha"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
-    orient: OrientationCode | None = None
+    orient: Annotated[OrientationCode | None, Group("Output")] = None
     """Turn axes to these directions, e.g. LPI."""
-    name: str = "{PatientID}_{SeriesNumber}"
-    """dicom: template of case names; fields as in DICOM, identifiers are replaced by pseudonyms."""
-    keep_ids: bool = False
-    """dicom: keep identifiers in names as they are."""
-    key: Annotated[str, Field(min_length=1)] = "itkit"
-    """dicom: key of the pseudonyms; give a secret of your own where somebody could guess identifiers."""
-    modality: tuple[str, ...] = ()
-    """dicom: take these modalities alone, e.g. CT (default: all)."""
-    least_slices: Annotated[int, Field(ge=1)] = 4
-    """dicom: series of fewer slices (localizers) are left out and named."""
-    on_irregular: Literal["error", "largest", "split"] = "error"
-    """dicom: a series that is no regular volume fails, gives its largest regular stack, or one case a stack."""
-    overlap: Literal["error", "first", "last", "multi"] = "last"
-    """dicom: voxels in several segments or regions: refuse, first or last wins, or one channel each."""
-    untilt: bool = False
-    """dicom: resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes."""
-    interpolate_contours: bool = False
-    """dicom: fill slices without contours between slices with contours, where every second one or so is drawn."""
-    id_map: Annotated[Path | None, Unkeyed()] = None
-    """dicom: write a table that leads case names back to identifiers; outside the dataset (keep it in a safe place)."""
-    no_labels: Annotated[bool, Unkeyed()] = False
-    """dicom: leave SEG and RTSTRUCT aside."""
-
-    @model_validator(mode="after")
-    def _own_options(self) -> Self:
-        if self.mode == "format":
-            for field in (
-                "name",
-                "keep_ids",
-                "key",
-                "modality",
-                "least_slices",
-                "on_irregular",
-                "overlap",
-                "untilt",
-                "interpolate_contours",
-                "id_map",
-                "no_labels",
-            ):
-                if getattr(self, field) != type(self).model_fields[field].default:
-                    raise ValueError(f"--{field.replace('_', '-')} only matters for dicom; drop it")
-        return self
+    name: Annotated[str, FreeText("{PatientID}_{SeriesNumber}"), _DICOM, _NAMES] = "{PatientID}_{SeriesNumber}"
+    """Template of case names; fields as in DICOM, identifiers are replaced by pseudonyms."""
+    keep_ids: Annotated[bool, _DICOM, _NAMES] = False
+    """Keep identifiers in names as they are."""
+    key: Annotated[SecretStr, Field(min_length=1), Secret("ITKIT_KEY", "key_file"), _DICOM, _NAMES] = SecretStr("itkit")
+    """Key of the pseudonyms; take a secret of your own where somebody could guess identifiers. It is written nowhere,
+    but other users of this machine can read a command line: rather use --key-file, or the environment variable
+    ITKIT_KEY."""
+    key_file: Annotated[Path | None, PathRole("in_file"), Unkeyed(), _DICOM, _NAMES] = None
+    """File that holds the key of the pseudonyms."""
+    modality: Annotated[tuple[Annotated[str, FreeText("CT")], ...], _DICOM, _SERIES] = ()
+    """Take these modalities alone, e.g. CT (default: all)."""
+    least_slices: Annotated[int, Field(ge=1), _DICOM, _SERIES] = 4
+    """Series of fewer slices (localizers) are left out and named."""
+    on_irregular: Annotated[Literal["error", "largest", "split"], _DICOM, _SERIES] = "error"
+    """A series that is no regular volume fails, gives its largest regular stack, or one case a stack."""
+    overlap: Annotated[Literal["error", "first", "last", "multi"], _DICOM, _SERIES] = "last"
+    """Voxels in several segments or regions: refuse, first or last wins, or one channel each."""
+    untilt: Annotated[bool, Later(), _DICOM, _SERIES] = False
+    """Resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes."""
+    interpolate_contours: Annotated[bool, Later(), _DICOM, _SERIES] = False
+    """Fill slices without contours between slices with contours, where every second one or so is drawn."""
+    id_map: Annotated[Path | None, PathRole("out_file"), Unkeyed(), _DICOM, _NAMES] = None
+    """Write a table that leads case names back to identifiers; outside the dataset (keep it in a safe place)."""
+    no_labels: Annotated[bool, Unkeyed(), _DICOM, _SERIES] = False
+    """Leave SEG and RTSTRUCT aside."""
 
 
 def plan(params: ConvertParams) -> Plan:
@@ -144,7 +128,7 @@ def _plan_dicom(params: ConvertParams) -> Plan:
     named = [
         (f"{name}_{case.part}" if case.part else name, case)
         for case in cases
-        for name in [case_name(case.series, params.name, keep_ids=params.keep_ids, key=params.key)]
+        for name in [case_name(case.series, params.name, keep_ids=params.keep_ids, key=params.key.get_secret_value())]
     ]
     jobs: dict[str, Job] = {}
     renamed = []

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError
-from itkit.core.fields import Formerly, Positional, Short, Unkeyed
+from itkit.core.fields import Formerly, Group, PathRole, Pattern, Positional, Short, Unkeyed
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.volume import Case, Volume
@@ -27,11 +27,11 @@ from itkit.process.plans import carry, single_jobs
 class ExtractParams(Params):
     """Pick and renumber classes of label maps; unmapped voxels become 0."""
 
-    source: Annotated[Path, Positional("source"), Formerly("source_folder")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("source_folder")]
     """Folder of label files."""
-    dest: Annotated[Path, Positional("dest"), Formerly("dest_folder")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
-    mappings: Annotated[tuple[str, ...], Positional("source:target")]
+    mappings: Annotated[tuple[Annotated[str, Pattern(r"^-?\d+:-?\d+$")], ...], Positional("source:target")]
     """Classes to pick and their new numbers, e.g. 3:1 7:2; negative and large numbers are fine."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
@@ -39,7 +39,7 @@ class ExtractParams(Params):
     """Allow several sources for one target."""
     keep_rest: bool = False
     """Leave unmapped voxels as they are, instead of 0."""
-    ext: VolumeExtension = ".mha"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from itkit.core.fields import Formerly, Positional
+from itkit.core.fields import Formerly, Group, PathRole, Positional
 from itkit.core.files import volume_suffix
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Report, Target
@@ -38,13 +38,13 @@ def _lower(value: Any) -> Any:
 class OrientParams(OutputParams):
     """Turn the axes of all volumes of a folder tree to given directions."""
 
-    source: Annotated[Path, Positional("source"), Formerly("src_dir")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("src_dir")]
     """Folder to read, sub-folders included; a dataset (image/ and label/) keeps its pairs together."""
-    dest: Annotated[Path, Positional("dest"), Formerly("dst_dir")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dst_dir")]
     """Folder to write; the tree is kept."""
     orient: Annotated[OrientationCode, Positional("orient")]
     """Directions that axes x, y, z are to point to, e.g. LPI or RAS (48 codes)."""
-    ext: Annotated[Literal["keep"] | VolumeExtension, BeforeValidator(_lower)] = ".mha"
+    ext: Annotated[Literal["keep"] | VolumeExtension, BeforeValidator(_lower), Group("Output")] = ".mha"
     """Format of the output files; keep leaves each file's own."""
 
 

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from itkit.core.boxes import PatchGrid, patch_grid
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseSkipped
-from itkit.core.fields import Formerly, Positional, Short, Unkeyed
+from itkit.core.fields import Advanced, Formerly, Group, PathRole, Positional, Short, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import (
     Batch,
@@ -59,31 +59,31 @@ _STORE = "store"
 class PatchParams(OutputParams):
     """Cut volumes into patches; every voxel keeps its physical point."""
 
-    source: Annotated[Path, Positional("source"), Formerly("src_folder")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("src_folder")]
     """Dataset to read: image/ and label/."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
-    dest: Annotated[Path, Positional("dest"), Formerly("dst_folder")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dst_folder")]
     """Folder to write."""
     patch_size: PatchZyx
     """Size of a patch; one value stands for all axes."""
     patch_stride: PatchZyx
     """Steps between patches; one value stands for all axes. A last patch ends at the volume's end."""
-    minimum_foreground_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    minimum_foreground_ratio: Annotated[float, Field(ge=0, le=1), Group("Selection")] = 0.0
     """Keep a patch only if at least this part of its voxels is labelled (0 to 1)."""
-    keep_empty_label_prob: Annotated[float, Field(ge=0, le=1)] = 1.0
+    keep_empty_label_prob: Annotated[float, Field(ge=0, le=1), Group("Selection")] = 1.0
     """Probability to keep a patch without any labelled voxel (0 to 1)."""
-    still_save_when_no_label: bool = False
+    still_save_when_no_label: Annotated[bool, Group("Selection")] = False
     """Cut images that have no label too; all their patches are kept."""
     pad: bool = False
     """Pad smaller volumes at their end (image: its minimum, label: 0); without it they are skipped by name."""
-    layout: Literal["case", "dataset"] = "case"
+    layout: Annotated[Literal["case", "dataset"], Group("Output")] = "case"
     """case: dest/<case>/…_image and …_label; dataset: dest/image and dest/label, a dataset again."""
     orient: OrientationCode | None = None
     """Turn axes to these directions first, e.g. LPI."""
-    ext: VolumeExtension = ".mha"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the patch files."""
-    store: Store | None = None
+    store: Annotated[Store | None, Group("Output"), Advanced()] = None
     """Write one chunked store a case instead of patch files (blosc2: .b2z, zarr: .zarr.zip); any box is read fast."""
 
     @model_validator(mode="after")

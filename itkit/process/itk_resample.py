@@ -13,7 +13,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.axes import to_xyz
-from itkit.core.fields import Formerly, Positional, Short, Unkeyed
+from itkit.core.fields import Advanced, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unbounded, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, require_one_grid
 from itkit.core.operation import (
@@ -53,6 +53,7 @@ _SAME_PLACE = 1e-6
 """Part of a voxel by which rounding may move a grid."""
 _BYTES_PER_INDEX = 64
 """Tables of the separable passes, for each index along each axis of the result."""
+_INSIDE = "without it the output lies inside the source"
 
 
 class ResampleParams(GridParams):
@@ -60,21 +61,23 @@ class ResampleParams(GridParams):
 
     mode: Annotated[Literal["image", "label", "dataset"], Positional()]
     """What the source folder holds: images, labels, or image/ and label/ of one dataset."""
-    source: Annotated[Path, Positional("source"), Formerly("source_folder")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("source_folder")]
     """Folder to read."""
-    dest: Annotated[Path, Positional("dest"), Formerly("dest_folder")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
-    target_folder: Path | None = None
+    target_folder: Annotated[Path | None, PathRole("in_folder"), Group("Grid")] = None
     """Folder of reference volumes, matched by case id; each output gets its reference's grid."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     interpolation: Interpolation = "linear"
     """How images are interpolated; labels always take the nearest voxel."""
-    fill: float | None = None
-    """Image value outside the source, with --target-folder (default: the image's minimum; labels 0)."""
-    antialias: bool = False
+    fill: Annotated[
+        float | None, Unbounded("a value of the image's own scale"), OnlyWith("target_folder", note=_INSIDE)
+    ] = None
+    """Image value outside the source (default: the image's minimum; labels 0)."""
+    antialias: Annotated[bool, Advanced()] = False
     """Smooth images before sampling them more coarsely."""
-    ext: VolumeExtension = ".mha"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
 
     @model_validator(mode="after")
@@ -83,8 +86,6 @@ class ResampleParams(GridParams):
             raise ValueError("--target-folder gives the grid; drop --spacing, --size and --orient")
         if self.target_folder is None and not self.asks_for_a_grid:
             raise ValueError("nothing to do: give --spacing, --size, --orient or --target-folder")
-        if self.target_folder is None and self.fill is not None:
-            raise ValueError("--fill only matters with --target-folder; without it the output lies inside the source")
         return self
 
 
@@ -94,7 +95,7 @@ def resample(
     *,
     interpolation: Interpolation = "linear",
     fill: float | None = None,
-    antialias: bool = False,
+    antialias: Annotated[bool, Advanced()] = False,
     threads: int = 1,
 ) -> Volume:
     """Resample a volume onto a grid.

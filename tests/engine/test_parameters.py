@@ -9,7 +9,7 @@ import itkit
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.adapter import parse
 from itkit.core.errors import ParamsError
-from itkit.core.fields import former_names
+from itkit.core.fields import PathRole, former_names, marker
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
@@ -25,7 +25,12 @@ def model_of(name):
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_command_reads_source_and_writes_dest(name):
-    assert {"source", "dest"} <= model_of(name).model_fields.keys()
+    places = {"dest"} if name == "tcia_download" else {"source", "dest"}
+    assert places <= model_of(name).model_fields.keys()
+    roles = {
+        field: marker(info, PathRole).role for field, info in model_of(name).model_fields.items() if field in places
+    }
+    assert roles == {"dest": "out_folder"} | ({"source": "in_folder"} if "source" in places else {})
 
 
 @pytest.mark.parametrize(("name", "values", "key"), WRITTEN_BEFORE)

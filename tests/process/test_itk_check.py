@@ -247,7 +247,7 @@ def test_a_report_that_can_not_be_written_costs_no_finding(tmp_path):
         ({"same_spacing": ("X", "Q")}, "--same-spacing"),
         ({"mode": "delete"}, "delete needs a rule"),
         ({"mode": "copy"}, "give -o"),
-        ({"output": "x"}, "-o belongs to"),
+        ({"output": "x"}, "-o only matters for copy or symlink; check and delete"),
         ({"report": "r.txt"}, "expected a .html, .csv or .json"),
     ],
 )

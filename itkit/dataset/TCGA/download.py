@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import CaseSkipped, DownloadError, LayoutError, ReadError
-from itkit.core.fields import Positional, Unit
+from itkit.core.fields import Advanced, FreeText, PathRole, Pattern, Positional, Unit
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Collected, Context, Job, Operation, Outcome, Plan, Report
 from itkit.core.params import Params
@@ -35,21 +35,21 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
 class DownloadParams(Params):
     """Download series of The Cancer Imaging Archive, by collection, manifest or UID."""
 
-    dest: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write: collection/patient/study/series/."""
-    collection: str | None = None
+    collection: Annotated[str | None, FreeText("TCGA-KIRC")] = None
     """Every series of this collection, e.g. TCGA-KIRC."""
-    manifest: Path | None = None
+    manifest: Annotated[Path | None, PathRole("in_file")] = None
     """Every series of this manifest (.tcia)."""
-    series: tuple[str, ...] = ()
+    series: tuple[Annotated[str, Pattern(r"^[0-9.]+$")], ...] = ()
     """These series, by SeriesInstanceUID."""
-    modality: tuple[str, ...] = ()
+    modality: tuple[Annotated[str, FreeText("CT")], ...] = ()
     """Only these modalities, e.g. CT SEG."""
-    server: str = PUBLIC
+    server: Annotated[str, FreeText(PUBLIC), Advanced()] = PUBLIC
     """Base address of the NBIA interface."""
-    retries: Annotated[int, Field(ge=0)] = 4
+    retries: Annotated[int, Advanced(), Field(ge=0)] = 4
     """Further attempts after a failed one."""
-    pause: Annotated[float, Field(ge=0), Unit("s")] = 2.0
+    pause: Annotated[float, Advanced(), Field(ge=0), Unit("s")] = 2.0
     """Pause before the next attempt; doubles each time."""
 
     @model_validator(mode="after")

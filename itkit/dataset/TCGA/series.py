@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from itkit.core.errors import LayoutError
+from itkit.core.fields import FreeText
 from itkit.dataset.convert.enrich import find_file, read_table
 from itkit.dataset.convert.labels import select
 from itkit.dataset.convert.params import ConvertDatasetParams
@@ -29,7 +30,7 @@ METADATA = "metadata.csv"
 class TciaParams(ConvertDatasetParams):
     """Convert a TCIA download (DICOM, SEG, RTSTRUCT) to image/, label/, series_meta.json and dataset.json."""
 
-    modality: tuple[str, ...] = ()
+    modality: tuple[Annotated[str, FreeText("CT")], ...] = ()
     """Take these modalities alone, e.g. CT (default: all)."""
     least_slices: Annotated[int, Field(ge=1)] = 4
     """Series of fewer slices (localizers) are left out and named."""

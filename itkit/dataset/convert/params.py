@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Positional, Unkeyed
+from itkit.core.fields import FreeText, Group, PathRole, Pattern, Positional, Unkeyed
 from itkit.core.params import ChannelLayout, OverlapRule, VolumeExtension
 from itkit.process.common import GridParams
 
@@ -16,27 +16,27 @@ from itkit.process.common import GridParams
 class ConvertDatasetParams(GridParams):
     """Convert an official release to image/, label/, series_meta.json and dataset.json."""
 
-    source: Annotated[Path, Positional("source")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source")]
     """Folder of the release, as unpacked."""
-    dest: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write."""
-    variant: str = "auto"
+    variant: Annotated[str, FreeText("auto")] = "auto"
     """Which release of a family it is; auto finds out from the files."""
-    ext: VolumeExtension = ".mha"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
-    labels: tuple[str, ...] = ()
+    labels: Annotated[tuple[Annotated[str, FreeText("kidney")], ...], Group("Classes")] = ()
     """Keep these classes only, by name; they keep their official values."""
-    renumber: bool = False
+    renumber: Annotated[bool, Group("Classes")] = False
     """Number the classes 1..n: in the order of --labels, else of their values."""
-    merge: tuple[str, ...] = ()
+    merge: Annotated[tuple[Annotated[str, Pattern(r"^[^=]*[^=\s][^=]*=.+$")], ...], Group("Classes")] = ()
     """Join classes: NAME=a,b gives both the lowest value of the two, called NAME."""
-    overlap: OverlapRule | None = None
+    overlap: Annotated[OverlapRule | None, Group("Classes")] = None
     """Voxels in several classes: refuse, first or last class wins, or one channel a class (default: the dataset's)."""
-    channels: ChannelLayout | None = None
+    channels: Annotated[ChannelLayout | None, Group("Output")] = None
     """Several channels: a file each (CASE_CHANNEL), or one file of vectors (default: the dataset's)."""
     require_label: Annotated[bool, Unkeyed()] = False
     """Leave out cases without label."""
-    only: Annotated[tuple[str, ...], Unkeyed()] = ()
+    only: Annotated[tuple[Annotated[str, FreeText("case_000*")], ...], Unkeyed()] = ()
     """Convert these cases only: shell patterns of case ids, e.g. case_000*."""
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from itkit.core.errors import LayoutError
-from itkit.core.fields import Positional
+from itkit.core.fields import Group, PathRole, Positional
 from itkit.core.files import DATASET_META
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
@@ -29,11 +29,11 @@ _FOLDER = re.compile(r"Dataset\d{3}_.+")
 class ToNnunetParams(OutputParams):
     """Write a converted dataset as nnU-Net v2 raw data; classes are numbered without gaps, as nnU-Net needs them."""
 
-    source: Annotated[Path, Positional("source")]
+    source: Annotated[Path, PathRole("in_folder"), Positional("source")]
     """Folder with image/, label/ and dataset.json."""
-    dest: Annotated[Path, Positional("dest")]
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write; nnU-Net wants it called DatasetNNN_Name."""
-    ext: VolumeExtension = ".nii.gz"
+    ext: Annotated[VolumeExtension, Group("Output")] = ".nii.gz"
     """Format of the output files."""
 
 
