@@ -12,8 +12,8 @@ from itkit.core.actions import Action, Delete, Transfer
 from itkit.core.errors import WriteError
 from itkit.core.files import SERIES_META
 from itkit.core.operation import Report
-from itkit.engine.decisions import place
 from itkit.engine.options import RunOptions
+from itkit.engine.places import is_inside
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.meta import refresh_index, write_json, write_text
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
@@ -89,7 +89,7 @@ class Hands:
         if self.dest is None:
             return path
         path = self.dest / path
-        if not any(_is_below(path, folder) for folder in self.folders):
+        if not any(is_inside(path, folder) for folder in self.folders):
             raise WriteError(f"{path}: lies outside the destination; not written")
         return path
 
@@ -167,7 +167,3 @@ class Hands:
             told.fail(1)
         if not is_dry and action.folder.is_dir():
             told.lines += self._refreshed(action.folder)
-
-
-def _is_below(path: Path, folder: Path) -> bool:
-    return place(folder) in place(path).parents

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from itkit.core.errors import ItkitError, LayoutError, ReadError
+from itkit.core.errors import LayoutError, ReadError
 from itkit.core.files import split_extension
 from itkit.core.operation import Job, Operation, Plan, Record
+from itkit.engine.foreign import foreign_files, reads_whole
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
-from itkit.engine.stage import is_unchanged
-from itkit.engine.worker import TaskResult
+from itkit.engine.places import place, relative_folder
 from itkit.io.formats.headers import UnsupportedHeader, unit_files
-from itkit.io.formats.inspect import read_any_header
 from itkit.io.meta import file_stamp
 
 
@@ -26,7 +24,7 @@ class Decision:
     """What is to happen to a job, and the record that already stands for it."""
 
     job: Job
-    action: str  # "run", "skipped", "left"
+    action: Literal["run", "skipped", "left"]
     message: str = ""
     before: Record | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -93,8 +91,7 @@ def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:
     stamps: dict[str, Any] = {}
     for name, file in job.inputs.items():
         try:
-            parts = unit_files(file.path) if file.path.suffix.lower() in (".mhd", ".nhdr") else (file.path,)
-            stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in parts]}
+            stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in unit_files(file.path)]}
         except (OSError, ReadError, UnsupportedHeader):
             stamps[name] = {"file": file.path.name}
     stamps["targets"] = {name: relative_folder(target.folder, dest) for name, target in job.targets.items()}
@@ -106,19 +103,14 @@ def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
     return recorded or [place(path) for path in job.outputs()]
 
 
-def place(path: Path) -> Path:
-    """Return a path in the one form in which paths are compared: absolute, without ``..``; links stay."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
-
-
 def _judge(
     job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]
-) -> tuple[str, str, Sequence[Path]]:
+) -> tuple[Literal["run", "skipped", "left"], str, Sequence[Path]]:
     """Return what is to happen, what to say, and files that are replaced though they were not as we wrote them."""
     ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
     present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
-    foreign = _foreign(present, ours)
-    whole = [path for path in foreign if _reads_whole(path)]
+    foreign = foreign_files(present, ours)
+    whole = [path for path in foreign if reads_whole(path)]
     if whole:
         return (
             "left",
@@ -130,51 +122,3 @@ def _judge(
     if record.key != key or record.inputs != inputs:
         return "run", "", ()
     return "skipped", "", ()
-
-
-def foreign_files(result: TaskResult, ours: Mapping[Path, Any]) -> list[Path]:
-    """Return files in the way of a result that we did not write, or that were edited since, and that read whole."""
-    present = [place(file.final) for file in result.files if file.final.exists()]
-    return [path for path in _foreign(present, ours) if _reads_whole(path)]
-
-
-def _foreign(present: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
-    return [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
-
-
-def _reads_whole(path: Path) -> bool:
-    """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
-    from itkit.io.formats.store import opens_whole, store_kind
-    from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
-
-    if store_kind(path) is not None:
-        return opens_whole(path)
-    if split_extension(path.name) is None:  # a data file: its header tells
-        stem = path.name.split(".raw")[0].split(".zraw")[0]
-        headers = [path.with_name(stem + suffix) for suffix in (".mhd", ".nhdr")]
-        return any(header.exists() and _reads_whole(header) for header in headers)
-    if not os.access(path, os.R_OK):
-        return True
-    try:
-        header = read_any_header(path)
-        if header.ndim == 3:
-            read_volume(path, channels=True)
-    except ItkitError:
-        return False
-    return True
-
-
-def relative_path(path: Path, dest: Path) -> str:
-    """Return a file's path relative to the destination, with ``..`` where it lies beside it."""
-    folder = relative_folder(path.parent, dest)
-    return path.name if folder == "." else f"{folder}/{path.name}"
-
-
-def relative_folder(folder: Path, dest: Path) -> str:
-    """Return a folder's path relative to the destination, ``.`` for itself."""
-    return _relative(str(folder.absolute()), str(dest.absolute()))
-
-
-@lru_cache
-def _relative(folder: str, dest: str) -> str:
-    return Path(os.path.relpath(folder, dest)).as_posix()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from itkit.engine.lanes import thread_pool
 from itkit.engine.resources import BASE_BYTES, available_cores, format_bytes
-from itkit.engine.worker import ReadCase, Task, TaskResult, read_case, run_task
-from itkit.kernels.buffers import keep_freed_memory, reuse_buffers, reused_buffers
+from itkit.engine.worker import ReadCase, Task, TaskResult, prepare_process, read_case, run_task
+from itkit.kernels.buffers import reused_buffers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -189,10 +189,8 @@ def _context(operation_module: str) -> BaseContext:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C stops
+    prepare_process()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    reuse_buffers()
-    keep_freed_memory()
     if sys.platform == "linux":
         import ctypes
 

@@ -17,14 +17,14 @@ _WAITING_PER_THREAD = 4
 
 
 def thread_pool(threads: int) -> ThreadPoolExecutor:
-    """Return a pool of threads; what has no use for one starts without its module, which brings logging."""
+    """Return a pool of threads. Its module, which imports logging, is imported only when a pool is wanted."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(threads)
 
 
 class Lanes(Generic[T]):
-    """Runs functions in threads, a few of them waiting at most; with one thread, at once and without any.
+    """Runs functions in threads, and lets only a few wait; for one thread, runs each at once where it is added.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Lanes(Generic[T]):
         self._done: list[T] = []
 
     def add(self, work: Callable[[], T]) -> None:
-        """Start a piece of work, as soon as a thread is free."""
+        """Start a piece of work as soon as a thread is free; wait where too many are waiting already."""
         if self._pool is None:
             self._done.append(work())
             return
@@ -51,12 +51,12 @@ class Lanes(Generic[T]):
             self._done.append(self._waiting.popleft().result())
 
     def done(self, result: T) -> None:
-        """Take a result that the caller has made itself, after all that were added before."""
+        """Add a result that the caller has made itself; it comes after the results of all earlier work."""
         self._drain()
         self._done.append(result)
 
     def results(self) -> Iterator[T]:
-        """Wait for all results and give them in the order in which the work was added."""
+        """Wait for all results, and return them in the order in which the work was added."""
         self._drain()
         return iter(self._done)
 

@@ -11,17 +11,19 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest, line_of, record_of
+from itkit.engine.places import is_unchanged, place
 from itkit.io.disk import commit_files
-from itkit.io.meta import file_stamp, json_line
+from itkit.io.locks import locked, try_lock
+from itkit.io.meta import json_line
 
 _JOURNAL = "journal.json"
 _PATIENCE_S = 5.0
@@ -62,7 +64,7 @@ class Stage:
                 with contextlib.suppress(FileNotFoundError):  # another run removes what it sees before it is locked
                     lock = (folder / "lock").open("wb", buffering=0)
                     lock.write(_node().encode())
-                    if _own(lock):
+                    if try_lock(lock) != "taken" and _is_in_place(lock):
                         return cls(folder, manifest, operation, lock)
                     lock.close()
         except OSError as error:
@@ -84,8 +86,8 @@ class Stage:
         line = {
             "operation": self.operation,
             "record": line_of(record),
-            "moves": [[move.staged.relative_to(self.folder).as_posix(), str(move.final.absolute())] for move in moves],
-            "stale": [str(path.absolute()) for path in stale],
+            "moves": [[move.staged.relative_to(self.folder).as_posix(), str(place(move.final))] for move in moves],
+            "stale": [str(place(path)) for path in stale],
         }
         journal = self.folder / _JOURNAL
         try:
@@ -143,8 +145,8 @@ def recover(manifest: Manifest) -> None:
         except OSError:
             continue  # another run has just removed it
         with lock:
-            if not (_try_lock(lock) or (_is_orphaned(folder) and _wait_for(lock))):
-                continue  # a live run's
+            if not _is_dead(folder, lock):
+                continue
             _finish_journal(folder, manifest)
             _remove_tree(folder)
 
@@ -158,68 +160,39 @@ def _finish_journal(folder: Path, manifest: Manifest) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return  # none, or torn: nothing had moved yet
     moved = {str(final) for staged, final in moves if not staged.exists()}
-    outputs = {str((manifest.dest / output["path"]).absolute()): output for output in record.outputs}
+    outputs = {str(place(manifest.dest / output["path"])): output for output in record.outputs}
     if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
         commit_files([(staged, final) for staged, final in moves if staged.exists()])
         _remove(stale)
         manifest.append(operation, record)
 
 
-def is_unchanged(path: Path, output: Mapping[str, Any]) -> bool:
-    """Whether a file is still the one that a manifest's output describes."""
-    try:
-        return file_stamp(path) == {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def alone(manifest: Manifest) -> Iterator[None]:
-    """Wait until no other run describes the destination: each reads what all have made, and writes it."""
+def alone(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+    """Wait until no other run describes the destination: each reads what all have made, and tells it."""
     state = manifest.dest / STATE_FOLDER
-    with contextlib.ExitStack() as stack:
-        if state.is_dir():
-            with contextlib.suppress(ImportError, OSError):  # no locks on this system: runs one after another are right
-                import fcntl
-
-                fcntl.flock(stack.enter_context((state / "collect.lock").open("ab")), fcntl.LOCK_EX)
-        yield
+    return locked(state / "collect.lock") if state.is_dir() else contextlib.nullcontext()
 
 
-def _own(lock: IO[bytes]) -> bool:
-    """Lock a file that this run has just made; ``False`` where another run holds it or has removed it."""
+def _is_in_place(file: IO[bytes]) -> bool:
+    """Whether an open file is still the one of its name."""
     try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))  # noqa: PTH116 - of an open file
-    except (BlockingIOError, FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # noqa: PTH116 - of an open file
+    except FileNotFoundError:
         return False
-    except OSError:  # this file system has no locks
-        return True
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Lock a file for this process; ``False`` when another one holds it."""
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system: the process id tells
-        return not _is_alive(Path(file.name).parent.name.split("-")[0])
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _node() -> str:
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
 
 
-def _is_orphaned(folder: Path) -> bool:
-    """Whether a run of this machine has died, so that only its workers, which die after it, can hold the lock."""
+def _is_dead(folder: Path, lock: IO[bytes]) -> bool:
+    """Whether the run that owns a folder has ended, and its workers, too: then its lock is ours."""
+    state = try_lock(lock)
+    return state == "ours" or (_has_lost_its_run(folder) and (state == "no locks" or _wait_for(lock)))
+
+
+def _has_lost_its_run(folder: Path) -> bool:
+    """Whether a run of this machine has died: only its workers, which are dying, can still hold the lock."""
     try:
         here = (folder / "lock").read_text(encoding="utf-8") == _node()
     except OSError:
@@ -230,7 +203,7 @@ def _is_orphaned(folder: Path) -> bool:
 def _wait_for(lock: IO[bytes]) -> bool:
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        if _try_lock(lock):
+        if try_lock(lock) == "ours":
             return True
         time.sleep(0.01)
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from itkit.engine.lanes import Lanes
 from itkit.io.disk import sync_files
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
+from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
 
 if TYPE_CHECKING:
     from itkit.core.params import Compression
@@ -62,6 +64,13 @@ class TaskResult:
     warnings: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     took_s: float = 0.0
+
+
+def prepare_process() -> None:
+    """Prepare a process that does nothing but cases: Ctrl-C is not for it, and it keeps memory for its next case."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides what Ctrl-C stops
+    reuse_buffers()
+    keep_freed_memory()
 
 
 ReadCase = tuple[Case, tuple[str, ...]]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -14,10 +12,9 @@ from urllib.request import url2pathname
 
 from itkit.core.errors import DownloadError, WeightsError, WriteError
 from itkit.io.download import Patience, download, file_sha256, has_sha256
+from itkit.io.locks import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from itkit.io.download import Progress
 
 
@@ -75,7 +72,7 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]", "_", unquote(Path(parts.path).name)) or "file"
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{stem}"
-    with _locked(path.with_name(path.name + ".lock")):
+    with locked(path.with_name(path.name + ".lock")):
         if path.exists() and (sha256 is None or has_sha256(path, sha256)):
             return path
         try:
@@ -83,16 +80,3 @@ def fetch(
         except (DownloadError, WriteError) as error:
             raise WeightsError(str(error)) from error
     return path
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time download a file (where the system has advisory locks)."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -21,7 +21,7 @@ from itkit.core.errors import ParamsError, ReadError
 from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
 from itkit.core.params import Params
 from itkit.core.version import VERSION
-from itkit.engine import dask_executor, runner
+from itkit.engine import dask_cluster, dask_executor, dask_worker, session
 from itkit.engine.options import RunOptions
 from itkit.engine.resources import BASE_BYTES, available_cores
 from itkit.engine.runner import execute
@@ -114,7 +114,7 @@ def scheduler(folder, *, workers):
     file = folder / "scheduler.json"
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+        "PYTHONPATH": os.pathsep.join(map(str, [HERE, HERE.parent, HERE.parents[1]])),
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
     }
     common = ["--no-dashboard", "--scheduler-file", file]
@@ -221,7 +221,7 @@ def test_ctrl_c_ends_all_without_a_word_of_dask(tmp_path, moment):
     process = subprocess.Popen(
         [sys.executable, "script.py", tmp_path],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [HERE, HERE.parent, HERE.parents[1]]))},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -291,11 +291,11 @@ def test_paths_may_be_relative_though_workers_stand_elsewhere(tmp_path, cluster,
 
 def test_workers_that_lack_the_files_the_version_or_the_code_say_so(tmp_path, cluster, monkeypatch):
     write_cases(tmp_path / "in", "a")
-    task = runner._Session._task
+    task = session.Session.task
     with monkeypatch.context() as patch:
         patch.setattr(
-            runner._Session,
-            "_task",
+            session.Session,
+            "task",
             lambda *values: replace(task(*values), stage=tmp_path / "not mounted" / "run" / "1"),
         )
         result = run(tmp_path, dask=cluster)
@@ -303,7 +303,7 @@ def test_workers_that_lack_the_files_the_version_or_the_code_say_so(tmp_path, cl
     assert attempts(tmp_path) == {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(dask_executor, "VERSION", "0.1")
+        patch.setattr(dask_worker, "VERSION", "0.1")
         result = run(tmp_path, dask=cluster)
     assert f"has itkit {VERSION}, this is 0.1" in messages(result)["a"]
 
@@ -343,7 +343,7 @@ def test_a_cluster_without_workers_is_not_waited_for_forever(tmp_path, monkeypat
 
 def test_a_scheduler_that_can_not_be_reached_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     write_cases(tmp_path / "in", "a")
-    monkeypatch.setattr(dask_executor, "CONNECT_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 0.5)
     for address in ("tcp://127.0.0.1:1", "carrier-pigeon://loft", "nowhere"):
         with pytest.raises(ParamsError, match=f"--dask {address}: no Dask scheduler can be reached there"):
             run(tmp_path, dask=address)

@@ -5,6 +5,7 @@ Against SimpleITK's ``ReadImageInformation`` that is a fortieth of the time for 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -128,6 +129,16 @@ def has_data_file(path: Path) -> bool:
     (True, False)
     """
     return volume_suffix(path) in _DATA_FILE
+
+
+def headers_of(data_file: Path) -> list[Path]:
+    """Return the headers beside a data file that say that their voxels lie in it."""
+    found = []
+    for path in sorted(data_file.parent.iterdir()):
+        with contextlib.suppress(ReadError, UnsupportedHeader, OSError):  # it says nothing that can be understood
+            if has_data_file(path) and data_file in unit_files(path):
+                found.append(path)
+    return found
 
 
 def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:

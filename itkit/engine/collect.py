@@ -1,0 +1,99 @@
+"""What describes a whole run: the indexes of its folders, and what the operation's `collect` asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import WriteError
+from itkit.core.files import SERIES_META, STATE_FOLDER
+from itkit.core.operation import Collected, Plan, Record, Report
+from itkit.engine.actions import Hands
+from itkit.engine.carry import carried, there_by_files, there_by_records
+from itkit.engine.places import relative_path
+from itkit.engine.session import Session
+from itkit.engine.stage import alone
+from itkit.io.meta import refresh_index
+
+_INDEXED = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes")
+
+
+def collect(session: Session, records: Sequence[Record]) -> Report:
+    """Write the indexes and what the operation asks for; where that fails, the volumes stand and the report says so."""
+    with alone(session.manifest) if session.manifest is not None else contextlib.nullcontext():
+        return _collect(session, sorted(records, key=lambda record: record.case_id))
+
+
+def _collect(session: Session, records: Sequence[Record]) -> Report:
+    manifest, operation, plan = session.manifest, session.operation, session.plan
+    folders = () if plan.dest is None else written_folders(plan.dest, plan)
+    try:
+        standing = manifest.latest_done(operation.name) if manifest is not None else {}
+        if manifest is not None and (standing or (manifest.dest / SERIES_META).exists()):
+            for folder in folders:
+                refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
+        options = json.loads(session.options.model_dump_json())
+        alike = {case: record for case, record in standing.items() if record.key == session.key}
+        everything = Collected(plan.dest, tuple(records), alike, plan, options)
+        report = Report() if operation.collect is None else operation.collect(session.params, everything)
+    except WriteError as error:
+        return Report((f"error: {error}",), exit_code=1)
+
+    def entries_of(folder: Path) -> Mapping[str, Any]:
+        return {} if plan.dest is None else _known_entries(standing.values(), plan.dest, folder)
+
+    if plan.carries is not None:
+        folders += plan.carries.folders
+    hands = Hands(plan.dest, folders, session.options, session.emit, session.confirm, entries_of)
+    report = hands.do(report)
+    more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
+    return replace(
+        report,
+        lines=(*report.lines, *more.lines),
+        exit_code=report.exit_code if more.exit_code is None else max(more.exit_code, report.exit_code or 0),
+    )
+
+
+def _carried(session: Session, records: Sequence[Record], alike: Mapping[str, Record]) -> Report:
+    """Ask for the dataset's description where the plan carries it on."""
+    plan, options = session.plan, session.options
+    if plan.carries is None:
+        return Report()
+    if plan.dest is not None:
+        there = there_by_records(alike.values())
+    else:
+        conforming = frozenset(record.case_id for record in records if record.status == "done")
+        there = there_by_files(plan.jobs, conforming if options.dry_run else None)
+    return carried(
+        plan.carries,
+        there,
+        session.operation.name,
+        session.params,
+        state=None if plan.dest is None else plan.dest / STATE_FOLDER,
+        redo=options.existing == "redo",
+        dry_run=options.dry_run,
+    )
+
+
+def written_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
+    """Return the destination, and folders of targets that lie outside it."""
+    targets = (target.folder for job in plan.jobs for target in job.targets.values())
+    others = [folder for folder in targets if dest.absolute() not in (folder.absolute(), *folder.absolute().parents)]
+    return tuple(dict.fromkeys([dest, *others]))
+
+
+def _known_entries(records: Iterable[Record], dest: Path, folder: Path) -> dict[str, Any]:
+    """Return the index entries of what runs have written, by paths relative to a folder."""
+    return {
+        relative_path(dest / output["path"], folder): {
+            **{name: output[name] for name in _INDEXED},
+            "file": {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]},
+        }
+        for record in records
+        for output in record.outputs
+        if "size" in output
+    }

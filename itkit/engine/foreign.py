@@ -1,0 +1,39 @@
+"""Files in the way that a run must not replace: somebody's work, which we did not write or which was edited since."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from itkit.core.errors import ItkitError
+from itkit.core.files import split_extension
+from itkit.engine.places import is_unchanged
+from itkit.io.formats.headers import headers_of
+from itkit.io.formats.inspect import read_any_header
+
+
+def foreign_files(present: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
+    """Return the files that are not as we have written them; ``ours`` says what the manifest has of each place."""
+    return [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
+
+
+def reads_whole(path: Path) -> bool:
+    """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
+    from itkit.io.formats.store import opens_whole, store_kind
+    from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
+
+    if store_kind(path) is not None:
+        return opens_whole(path)
+    if split_extension(path.name) is None:  # a data file: its header tells
+        return any(reads_whole(header) for header in headers_of(path))
+    if not os.access(path, os.R_OK):
+        return True
+    try:
+        header = read_any_header(path)
+        if header.ndim == 3:
+            read_volume(path, channels=True)
+    except ItkitError:
+        return False
+    return True

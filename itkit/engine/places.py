@@ -1,0 +1,45 @@
+"""Paths and stamps as the manifest has them: which file is meant, and whether it is still the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from itkit.io.meta import file_stamp
+
+
+def place(path: Path) -> Path:
+    """Return a path in the one form in which paths are compared: absolute, without ``..``; links stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path lies below a folder, by name: links are not followed."""
+    return place(folder) in place(path).parents
+
+
+def relative_path(path: Path, dest: Path) -> str:
+    """Return a file's path relative to the destination, with ``..`` where it lies beside it."""
+    folder = relative_folder(path.parent, dest)
+    return path.name if folder == "." else f"{folder}/{path.name}"
+
+
+def relative_folder(folder: Path, dest: Path) -> str:
+    """Return a folder's path relative to the destination, ``.`` for the destination itself."""
+    return _relative(str(folder.absolute()), str(dest.absolute()))
+
+
+@lru_cache
+def _relative(folder: str, dest: str) -> str:
+    return Path(os.path.relpath(folder, dest)).as_posix()
+
+
+def is_unchanged(path: Path, output: Mapping[str, Any]) -> bool:
+    """Whether a file is still the one that a manifest's output describes."""
+    try:
+        return file_stamp(path) == {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
+    except OSError:
+        return False

@@ -1,0 +1,71 @@
+"""Locks between processes: held, waited for, gone with their process, and absent where a system has none."""
+
+import fcntl
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from itkit.engine.manifest import Manifest
+from itkit.engine.stage import Stage, recover
+from itkit.io.locks import locked, try_lock
+
+HOLD = (
+    "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_lock_is_taken_until_its_process_ends(tmp_path, holder):
+    with (tmp_path / "lock").open("ab") as file:
+        assert try_lock(file) == "taken"
+        holder.kill()
+        holder.wait()
+        assert try_lock(file) == "ours"
+
+
+def test_a_block_waits_for_the_lock(tmp_path, holder):
+    began = time.monotonic()
+    threading.Timer(0.4, holder.kill).start()
+    with locked(tmp_path / "lock"):
+        assert time.monotonic() - began > 0.3
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    def refuse(file, how):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_without_locks_all_goes_on(tmp_path, no_locks):
+    with (tmp_path / "lock").open("ab") as file:
+        assert try_lock(file) == "no locks"
+    with locked(tmp_path / "lock"), locked(tmp_path / "no folder" / "lock"):
+        pass
+
+
+def test_without_locks_the_process_id_tells_whose_folder_may_go(tmp_path, no_locks):
+    manifest = Manifest(tmp_path)
+    mine, others = Stage.open(manifest, "itk_orient"), Stage.open(manifest, "itk_orient")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = others.folder.rename(others.folder.with_name(f"{gone.pid}-0123456789ab"))
+    recover(manifest)
+    assert mine.folder.exists()
+    assert not dead.exists()
+    mine.close()
+    others.close()
