@@ -18,6 +18,7 @@ from itkit.catalogue import load
 from itkit.core.errors import LayoutError
 from itkit.core.extras import require
 from itkit.core.geometry import Geometry
+from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
@@ -28,7 +29,7 @@ from itkit.io.meta import write_text
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import orient
 from itkit.process.itk_aug import euler_matrix
-from itkit.report.pictures import PLANES, class_colour, class_statistics, slice_picture
+from itkit.report.pictures import PLANES, class_statistics, slice_picture
 
 _CHEST_CLASSES = {
     1: "ribs",

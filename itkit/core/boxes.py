@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from itkit.core.errors import ArgumentError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -41,7 +43,7 @@ def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         When the patch is longer than the axis.
 
     Examples
@@ -51,7 +53,7 @@ def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
     """
     last = length - patch
     if last < 0:
-        raise ValueError(f"a patch of {patch} voxels is longer than the axis of {length}; pad the volume first")
+        raise ArgumentError(f"a patch of {patch} voxels is longer than the axis of {length}; pad the volume first")
     starts = list(range(0, last + 1, stride))
     return tuple(starts if starts[-1] == last else [*starts, last])
 

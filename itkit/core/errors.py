@@ -2,6 +2,8 @@
 
 ItkitError
 ├── ParamsError            a parameter is wrong                     exit 2: nothing ran
+│   ├── ArgumentError      an argument of a Python function is wrong
+│   │   └── GeometryError      numbers that are not those of a voxel grid
 │   └── ModelError         a network's or a loss's name, size or option is wrong
 ├── LayoutError            a folder is not what the command needs   exit 2
 ├── MissingExtraError      an optional package is not installed     exit 2
@@ -34,6 +36,14 @@ class ItkitError(Exception):
 
 class ParamsError(ItkitError):
     """A parameter is missing, malformed or contradicts another."""
+
+
+class ArgumentError(ParamsError, ValueError):
+    """An argument of a Python function is wrong; also a ``ValueError``, as Python has it."""
+
+
+class GeometryError(ArgumentError):
+    """Numbers are not those of a voxel grid, or not those of the voxels on it."""
 
 
 class ModelError(ParamsError, ValueError):

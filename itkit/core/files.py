@@ -1,10 +1,14 @@
-"""Names of files: which hold a volume, what ITKIT's own are called."""
+"""Names and kinds of files: which hold a volume, what ITKIT's own are called, how they are compressed."""
 
 from __future__ import annotations
 
 import os
 import re
 from functools import lru_cache
+from typing import Literal
+
+Compression = Literal["none", "fast", "small"]
+"""How the voxels of a file are compressed."""
 
 VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 """Extensions of the volume files that ITKIT reads and writes, in any letter case."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
 from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
+from itkit.core.errors import GeometryError
 
 Triple = tuple[float, float, float]
 GRID_TOLERANCE_MM = 1e-3
+_LEAST_DETERMINANT = 1e-6
 _LETTERS = ("LR", "PA", "SI")
 
 
@@ -28,6 +34,12 @@ class Geometry:
     direction_xyz
         3x3 cosines, row by row as SimpleITK gives them; column *i* is where index axis x, y, z points.
 
+    Raises
+    ------
+    GeometryError
+        When a size is not a whole number of at least 1, a spacing not greater than 0, a number not finite, or the
+        direction's axes do not span space.
+
     Examples
     --------
     >>> grid = Geometry((4, 5, 6), (2.0, 1.0, 1.0), origin_xyz=(10.0, 0.0, 0.0))
@@ -35,12 +47,54 @@ class Geometry:
     (13.0, 0.0, 2.0)
     >>> grid.orientation
     'LPS'
+    >>> grid
+    Geometry(4 x 5 x 6 voxels ZYX, spacing 2 x 1 x 1 mm ZYX, origin (10, 0, 0) mm XYZ, LPS)
     """
 
     size_zyx: tuple[int, int, int]
     spacing_zyx: Triple
     origin_xyz: Triple = (0.0, 0.0, 0.0)
     direction_xyz: tuple[float, ...] = field(default=IDENTITY_XYZ)
+
+    def __post_init__(self) -> None:
+        try:  # almost every grid is right: look at all of it at once
+            (z, y, x), (dz, dy, dx), (a, b, c) = self.size_zyx, self.spacing_zyx, self.origin_xyz
+            if (
+                type(z) is type(y) is type(x) is int
+                and min(z, y, x) >= 1
+                and min(dz, dy, dx) > 0
+                and type(total := dz + dy + dx + a + b + c) is float
+                and math.isfinite(total)
+                and abs(_determinant(self.direction_xyz)) > _LEAST_DETERMINANT
+                and type(self.size_zyx) is type(self.spacing_zyx) is type(self.origin_xyz) is tuple
+                and type(self.direction_xyz) is tuple
+            ):
+                return
+        except (TypeError, ValueError):
+            pass
+        for name, value in _checked(self).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def as_stated(
+        cls,
+        size_zyx: tuple[int, int, int],
+        spacing_zyx: Triple,
+        origin_xyz: Triple = (0.0, 0.0, 0.0),
+        direction_xyz: tuple[float, ...] = IDENTITY_XYZ,
+    ) -> Geometry:
+        """Return the grid that a file's header states, unchecked: whoever reads it says what is wrong with the file."""
+        grid = object.__new__(cls)
+        grid.__dict__.update(
+            size_zyx=size_zyx, spacing_zyx=spacing_zyx, origin_xyz=origin_xyz, direction_xyz=direction_xyz
+        )
+        return grid
+
+    def __repr__(self) -> str:
+        return (
+            f"Geometry({by(self.size_zyx)} voxels ZYX, spacing {by(self.spacing_zyx)} mm ZYX, "
+            f"origin ({', '.join(f'{value:g}' for value in self.origin_xyz)}) mm XYZ, {self.orientation})"
+        )
 
     @property
     def extent_zyx(self) -> Triple:
@@ -88,6 +142,57 @@ class Geometry:
         return replace(self, size_zyx=size_zyx, origin_xyz=self.point_xyz(start_zyx))
 
 
+def by(values: Iterable[float]) -> str:
+    """Return sizes or spacings as people write them.
+
+    Examples
+    --------
+    >>> by((40, 512, 512)), by((2.5, 0.7, 0.70000005))
+    ('40 x 512 x 512', '2.5 x 0.7 x 0.7')
+    """
+    return " x ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+
+
+_FIELDS = ("size_zyx", "spacing_zyx", "origin_xyz", "direction_xyz")
+
+
+def _checked(grid: Geometry) -> dict[str, Any]:
+    """Return a grid's values as tuples of Python numbers.
+
+    Raises
+    ------
+    GeometryError
+        For the first value that is wrong.
+    """
+    size = _numbers(grid.size_zyx, 3, "size_zyx", "three whole numbers of voxels of at least 1 (Z Y X)", whole=True)
+    spacing = _numbers(grid.spacing_zyx, 3, "spacing_zyx", "three finite distances > 0, mm (Z Y X)")
+    origin = _numbers(grid.origin_xyz, 3, "origin_xyz", "three finite numbers, mm (X Y Z)")
+    direction = _numbers(grid.direction_xyz, 9, "direction_xyz", "nine finite cosines, 3x3 row by row")
+    for axis, n, step in zip("ZYX", size, spacing, strict=True):
+        if n < 1:
+            raise GeometryError(f"size_zyx: axis {axis} has {n} voxels; expected at least 1")
+        if step <= 0:
+            raise GeometryError(f"spacing_zyx: axis {axis} has {step:g} mm; expected more than 0")
+    if abs(_determinant(direction)) <= _LEAST_DETERMINANT:
+        raise GeometryError(f"direction_xyz: the axes do not span space (singular matrix): {direction}")
+    return dict(zip(_FIELDS, (size, spacing, origin, direction), strict=True))
+
+
+def _numbers(values: Any, count: int, name: str, expected: str, *, whole: bool = False) -> tuple[Any, ...]:
+    try:
+        numbers = tuple(operator.index(value) if whole else float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        numbers = ()
+    if len(numbers) != count or not all(map(math.isfinite, numbers)) or isinstance(values, (str, bytes)):
+        raise GeometryError(f"{name}: expected {expected}; got {values!r}")
+    return numbers
+
+
+def _determinant(m: tuple[float, ...]) -> float:
+    a, b, c, d, e, f, g, h, i = m
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
 @lru_cache(maxsize=256)
 def _orientation(direction_xyz: tuple[float, ...]) -> str:
     columns = [[direction_xyz[3 * row + column] for row in range(3)] for column in range(3)]
@@ -106,7 +211,7 @@ def _orientation(direction_xyz: tuple[float, ...]) -> str:
 
 def _inverse3(m: tuple[float, ...]) -> tuple[float, ...]:
     a, b, c, d, e, f, g, h, i = m
-    det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    det = _determinant(m)
     adjugate = (
         e * i - f * h, c * h - b * i, b * f - c * e,
         f * g - d * i, a * i - c * g, c * d - a * f,

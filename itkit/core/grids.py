@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import Any
 
+from itkit.core.arguments import expect
 from itkit.core.axes import to_xyz
-from itkit.core.errors import GeometryMismatchError, ResourceError
+from itkit.core.errors import ArgumentError, GeometryMismatchError, ResourceError
 from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry, orientation_steps
 from itkit.core.volume import Case
 
@@ -31,7 +33,7 @@ def resampled_grid(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         When a value is neither -1 nor greater than 0, or both set one axis.
     ResourceError
         When an axis becomes too long.
@@ -41,13 +43,16 @@ def resampled_grid(
     >>> resampled_grid(Geometry((64, 10, 10), (0.6, 1.0, 1.0)), spacing_zyx=(0.2, -1, 2.0)).size_zyx
     (192, 10, 5)
     """
+    expect(grid, Geometry, "resampled_grid: grid", "an itkit.Geometry")
     for name, values in (("spacing_zyx", spacing_zyx), ("size_zyx", size_zyx)):
-        if len(values) != 3 or not all(value == -1 or 0 < value < math.inf for value in values):
-            raise ValueError(f"{name}: expected three numbers > 0, or -1 to leave an axis; got {values}")
+        if not _are_three(values) or not all(value == -1 or 0 < value < math.inf for value in values):
+            raise ArgumentError(
+                f"resampled_grid: {name}: expected three numbers > 0, or -1 to leave an axis; got {values}"
+            )
     if any(size != int(size) for size in size_zyx):
-        raise ValueError(f"size_zyx: expected whole numbers of voxels; got {size_zyx}")
+        raise ArgumentError(f"resampled_grid: size_zyx: expected whole numbers of voxels; got {size_zyx}")
     if any(spacing != -1 and size != -1 for spacing, size in zip(spacing_zyx, size_zyx, strict=True)):
-        raise ValueError("spacing_zyx and size_zyx both set an axis; keep one of them")
+        raise ArgumentError("resampled_grid: spacing_zyx and size_zyx both set an axis; keep one of them")
     sizes, spacings, shifts = [], [], []
     for axis in range(3):
         old_size, old_spacing = grid.size_zyx[axis], grid.spacing_zyx[axis]
@@ -67,6 +72,13 @@ def resampled_grid(
         shifts.append(0.5 * (old_size - 1) - 0.5 * (size - 1) * spacing / old_spacing)
     (z, y, x), (dz, dy, dx), (sz, sy, sx) = sizes, spacings, shifts
     return replace(grid, size_zyx=(z, y, x), spacing_zyx=(dz, dy, dx), origin_xyz=grid.point_xyz((sz, sy, sx)))
+
+
+def _are_three(values: Any) -> bool:
+    try:
+        return len(values) == 3 and not isinstance(values, str) and all(value >= -1 for value in values)
+    except TypeError:
+        return False
 
 
 def oriented_grid(grid: Geometry, code: str) -> Geometry:

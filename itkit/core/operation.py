@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from itkit.core.actions import Action
 from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.files import Compression
 from itkit.core.geometry import Geometry
-from itkit.core.params import Compression, Params
+from itkit.core.params import Params
 from itkit.core.volume import Case, Kind
 
 if TYPE_CHECKING:

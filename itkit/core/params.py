@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Get
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
+from itkit.core.errors import ArgumentError
 from itkit.core.fields import (
     Axes,
     Bounds,
@@ -241,12 +242,12 @@ def orientation_code(code: str) -> str:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         When it is none of the 48.
     """
     upper = code.upper()
     if upper not in ORIENTATION_CODES:
-        raise ValueError(
+        raise ArgumentError(
             f"expected a code such as LPS, RAS or LPI (the directions that axes x, y, z point to); got {code!r}"
         )
     return upper
@@ -265,7 +266,6 @@ def _extension(text: str) -> str:
 
 VolumeExtension = Annotated[str, Choices(VOLUME_EXTENSIONS), AfterValidator(_extension)]
 
-Compression = Literal["none", "fast", "small"]
 OverlapRule = Literal["error", "first", "last", "multi"]
 """Voxels that several classes claim: refuse them, the first or the last class keeps them, or a channel a class."""
 ChannelLayout = Literal["files", "vector"]

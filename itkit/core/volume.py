@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from itkit.core.geometry import Geometry
+from itkit.core.arguments import expect, expect_choice
+from itkit.core.errors import GeometryError
+from itkit.core.geometry import Geometry, Triple, by
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Kind = Literal["image", "label"]
-_KINDS = ("image", "label")
+KINDS: tuple[Kind, ...] = ("image", "label")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,20 @@ class Volume:
         Header fields to carry along, by name.
     classes
         Classes of a label map in rising order, where they are known without a look at the voxels.
+
+    Raises
+    ------
+    ArgumentError
+        When array and grid do not fit, or the kind is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = Volume(np.zeros((4, 5, 6), np.int16), Geometry((4, 5, 6), (2.5, 0.7, 0.7)))
+    >>> volume
+    Volume(image, 4 x 5 x 6 voxels ZYX, 2.5 x 0.7 x 0.7 mm ZYX, LPS, int16, 0.0 MB)
+    >>> np.asarray(volume) is volume.array_zyx
+    True
     """
 
     array_zyx: NDArray[Any]
@@ -42,10 +58,100 @@ class Volume:
     classes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.array_zyx.ndim not in (3, 4) or self.array_zyx.shape[:3] != self.geometry.size_zyx:
-            raise ValueError(f"array of shape {self.array_zyx.shape} on a grid of {self.geometry.size_zyx} voxels ZYX")
-        if self.kind not in _KINDS:
-            raise ValueError(f"kind of a volume: expected 'image' or 'label'; got {self.kind!r}")
+        import numpy as np
+
+        array, grid = self.array_zyx, self.geometry
+        expect(array, np.ndarray, "Volume: array_zyx", "a numpy array (Z, Y, X)")
+        expect(grid, Geometry, "Volume: geometry", "an itkit.Geometry")
+        if array.ndim not in (3, 4) or array.shape[:3] != grid.size_zyx:
+            raise GeometryError(f"array of shape {array.shape} on a grid of {grid.size_zyx} voxels ZYX")
+        expect_choice(self.kind, KINDS, "Volume: kind")
+
+    @classmethod
+    def from_sitk(cls, image: Any, kind: Kind = "image", *, metadata: Mapping[str, str] | None = None) -> Volume:
+        """Copy a 3-D SimpleITK image, voxels as they are; its metadata only where given.
+
+        Examples
+        --------
+        >>> import SimpleITK as sitk
+        >>> Volume.from_sitk(sitk.Image([6, 5, 4], sitk.sitkInt16))
+        Volume(image, 4 x 5 x 6 voxels ZYX, 1 x 1 x 1 mm ZYX, LPS, int16, 0.0 MB)
+        """
+        from itkit.core.exchange import sitk_parts
+
+        return cls(*sitk_parts(image), kind, metadata or {})
+
+    @classmethod
+    def from_nibabel(cls, image: Any, kind: Kind = "image") -> Volume:
+        """Take over a nibabel image's voxels, scaled as nibabel scales them, and its grid (affine)."""
+        from itkit.core.exchange import nibabel_parts
+
+        return cls(*nibabel_parts(image), kind)
+
+    def to_sitk(self) -> Any:
+        """Copy to a SimpleITK image; bool becomes uint8."""
+        from itkit.core.exchange import sitk_image
+
+        return sitk_image(self.array_zyx, self.geometry, self.metadata)
+
+    def to_nibabel(self) -> Any:
+        """Return a ``nibabel.Nifti1Image`` of the same voxels; bool becomes uint8.
+
+        Raises
+        ------
+        MissingExtraError
+            When nibabel is not installed.
+        """
+        from itkit.core.exchange import nibabel_image
+
+        return nibabel_image(self.array_zyx, self.geometry, self.metadata)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the voxels, for ``np.asarray(volume)``: themselves unless a copy or another type is asked for."""
+        array = self.array_zyx
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"voxels of type {array.dtype} can't be {dtype} without a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __repr__(self) -> str:
+        axes = "ZYX" if self.array_zyx.ndim == 3 else "ZYXC"
+        return (
+            f"Volume({self.kind}, {by(self.shape)} voxels {axes}, {by(self.spacing_zyx)} mm ZYX, "
+            f"{self.geometry.orientation}, {self.dtype}, {self.array_zyx.nbytes / 1e6:.1f} MB)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the middle axial slice and what the volume is, for notebooks."""
+        from base64 import b64encode
+        from html import escape
+
+        from itkit.core.thumbnail import middle_slice, png
+
+        text = escape(repr(self))
+        if self.array_zyx.dtype.kind not in "biuf":
+            return f"<div>{text}</div>"
+        picture = b64encode(png(middle_slice(self.array_zyx, self.geometry, is_label=self.kind == "label"))).decode()
+        return (
+            f'<div><img src="data:image/png;base64,{picture}" alt="middle axial slice, radiological view" '
+            f'style="image-rendering:pixelated"><br>{text}</div>'
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array: Z, Y, X and, where there are several, channels."""
+        return self.array_zyx.shape
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Number of voxels along Z, Y, X."""
+        return self.geometry.size_zyx
+
+    @property
+    def spacing_zyx(self) -> Triple:
+        """Distance between voxel centres along Z, Y, X, mm."""
+        return self.geometry.spacing_zyx
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.fields import Advanced, FreeText, Group, PathRole, Pattern, Unit
-from itkit.core.params import Compression, Params
+from itkit.core.files import Compression
+from itkit.core.params import Params
 
 
 def _size(value: object) -> object:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import CaseError, CaseSkipped, ItkitError, ReadError, WriteError
+from itkit.core.errors import ArgumentError, CaseError, CaseSkipped, ItkitError, ReadError, WriteError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
@@ -22,7 +22,7 @@ from itkit.io.meta import file_stamp, volume_entry
 from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
 
 if TYPE_CHECKING:
-    from itkit.core.params import Compression
+    from itkit.core.files import Compression
 
 
 SMALL_BYTES = 16 << 20
@@ -101,12 +101,13 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
     except MemoryError:
         message = f"{task.job.case_id}: not enough memory; give it more, or fewer workers"
         return TaskResult("failed", message, took_s=time.perf_counter() - start)
-    except ItkitError as error:
-        return TaskResult("failed", _with_case(task.job.case_id, str(error)), took_s=time.perf_counter() - start)
-    except Exception:  # noqa: BLE001 - a fault of ours must not stop the other cases; it is shown as one
-        import traceback
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the other cases; it is shown as one
+        took_s = time.perf_counter() - start
+        if isinstance(error, ItkitError) and not isinstance(error, ArgumentError):
+            return TaskResult("failed", _with_case(task.job.case_id, str(error)), took_s=took_s)
+        import traceback  # of no file, but of how our own functions were called
 
-        return TaskResult("crashed", traceback.format_exc(), took_s=time.perf_counter() - start)
+        return TaskResult("crashed", traceback.format_exc(), took_s=took_s)
 
 
 def _with_case(case_id: str, message: str) -> str:

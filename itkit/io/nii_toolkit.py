@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.affines import Affine, affine_ras, geometry_from_affine
 from itkit.core.errors import LabelError
 from itkit.core.volume import Volume
-from itkit.io.formats.nifti import Affine, affine_ras, geometry_from_affine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,15 +11,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.arguments import expect, expect_choice
 from itkit.core.errors import LabelError, ReadError, WriteError
-from itkit.core.files import VOLUME_EXTENSIONS, volume_suffix
-from itkit.core.geometry import Geometry
-from itkit.core.volume import Kind, Volume
+from itkit.core.files import VOLUME_EXTENSIONS, Compression, volume_suffix
+from itkit.core.volume import KINDS, Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file
@@ -37,8 +36,6 @@ from itkit.kernels.arrays import smallest_integer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from itkit.core.params import Compression
 
 
 @contextmanager
@@ -72,11 +69,15 @@ def read_volume(
 
     Raises
     ------
+    ArgumentError
+        When the path is none, or the kind unknown.
     ReadError
         When the file is missing, empty, truncated, corrupt, or no single 3-D volume.
     LabelError
         When a label file holds values that are not integers.
     """
+    expect(path, (str, os.PathLike), "read: path", "a path")
+    expect_choice(kind, KINDS, "read: kind")
     return read_with_header(Path(path), kind, threads=threads, channels=channels)[0]
 
 
@@ -147,10 +148,15 @@ def write_volume(
 
     Raises
     ------
+    ArgumentError
+        When the volume or the path is none, or the compression unknown.
     WriteError
         When the file can't be written, or could not be read again: its extension names no format, or the grid is none.
         What stood under that name before still stands.
     """
+    expect(volume, Volume, "write: volume", "an itkit.Volume")
+    expect(path, (str, os.PathLike), "write: path", "a path")
+    expect_choice(compression, get_args(Compression), "write: compression")
     path = Path(path)
     if volume_suffix(path) is None:
         raise WriteError(f"{path}: expected an extension of {', '.join(VOLUME_EXTENSIONS)}")
@@ -200,8 +206,6 @@ def stage_volume(
 
 def _write_with_itk(volume: Volume, path: Path, compression: Compression, threads: int) -> tuple[Path, ...]:
     """Write a volume as SimpleITK does; give its files, header last."""
-    if volume.dtype == np.bool_:
-        volume = volume.with_array(volume.array_zyx.view(np.uint8))
     with itk_threads(threads) as sitk:
         try:
             sitk.WriteImage(to_sitk(volume), str(path), compression != "none")
@@ -213,28 +217,9 @@ def _write_with_itk(volume: Volume, path: Path, compression: Compression, thread
 
 def to_sitk(volume: Volume) -> Any:
     """Copy a volume to a SimpleITK image."""
-    sitk = sitk_module()
-    image = sitk.GetImageFromArray(volume.array_zyx, isVector=volume.array_zyx.ndim == 4)
-    set_geometry(image, volume.geometry)
-    for key, value in volume.metadata.items():
-        image.SetMetaData(key, value)
-    return image
-
-
-def set_geometry(image: Any, geometry: Geometry) -> None:
-    """Put a SimpleITK image on a grid of its size."""
-    image.SetSpacing(to_xyz(geometry.spacing_zyx))
-    image.SetOrigin(geometry.origin_xyz)
-    image.SetDirection(geometry.direction_xyz)
-
-
-def geometry_of(image: Any) -> Geometry:
-    """Return the grid of a 3-D SimpleITK image."""
-    x, y, z = image.GetOrigin()
-    return Geometry(to_zyx(image.GetSize()), to_zyx(image.GetSpacing()), (x, y, z), tuple(image.GetDirection()))
+    return volume.to_sitk()
 
 
 def from_sitk(image: Any, kind: Kind = "image", *, metadata: Mapping[str, str] | None = None) -> Volume:
     """Copy a 3-D SimpleITK image to a volume."""
-    sitk = sitk_module()
-    return Volume(np.asarray(sitk.GetArrayFromImage(image)), geometry_of(image), kind, metadata or {})
+    return Volume.from_sitk(image, kind, metadata=metadata)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.errors import LabelError
+from itkit.core.errors import ArgumentError, LabelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,19 +23,17 @@ def plain(array: NDArray[Any], *, ndim: int | None = 3) -> NDArray[Any]:
 
     Raises
     ------
-    TypeError
-        For a voxel type that no kernel knows.
-    ValueError
-        For another number of axes.
+    ArgumentError
+        For a voxel type that no kernel knows, or another number of axes.
     """
     if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"expected an array with {ndim} axes (Z, Y, X); got shape {array.shape}")
+        raise ArgumentError(f"expected an array with {ndim} axes (Z, Y, X); got shape {array.shape}")
     if array.dtype == np.bool_:
         return array.view(np.uint8)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype not in TYPES:
-        raise TypeError(f"no kernel for voxel type {array.dtype}; convert to an integer type, float32 or float64")
+        raise ArgumentError(f"no kernel for voxel type {array.dtype}; convert to an integer type, float32 or float64")
     return array
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from itkit.core.errors import ArgumentError
 from itkit.kernels.arrays import in_memory_order, plain
 from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native
@@ -34,7 +35,7 @@ def label_counts(array_zyx: NDArray[Any]) -> dict[int, int]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         For floats that are not integral.
 
     Examples
@@ -80,7 +81,7 @@ def remap(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         When a class to write does not fit ``dtype``, or floats are not integral.
 
     Examples
@@ -153,7 +154,7 @@ def _named(histogram: NDArray[np.int64], first: int) -> dict[int, int]:
 
 def _integer(value: float) -> int:
     if value != value or value in (float("inf"), float("-inf")) or int(value) != value:
-        raise ValueError(f"a label map holds integers; got {value}")
+        raise ArgumentError(f"a label map holds integers; got {value}")
     return int(value)
 
 
@@ -162,7 +163,7 @@ def _check_fit(counts: Mapping[int, int], mapping: Mapping[int, int], dtype: np.
     for old in counts:
         new = mapping.get(old, old if rest == "keep" else 0)
         if not limits.min <= new <= limits.max:
-            raise ValueError(f"class {new} (from {old}) does not fit {dtype}, {limits.min} to {limits.max}")
+            raise ArgumentError(f"class {new} (from {old}) does not fit {dtype}, {limits.min} to {limits.max}")
 
 
 def _remap_by_search(

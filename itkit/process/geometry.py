@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from itkit.core.arguments import expect
 from itkit.core.boxes import index, window
 from itkit.core.geometry import orientation_steps
 from itkit.core.grids import match, turned_grid
@@ -31,6 +32,11 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     threads
         Threads to use.
 
+    Raises
+    ------
+    ArgumentError
+        When the volume is none, or the code is none of the 48.
+
     Examples
     --------
     >>> import numpy as np
@@ -39,6 +45,8 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
     >>> orient(volume, "RPS").array_zyx.tolist()
     [[[2, 1, 0], [5, 4, 3]]]
     """
+    expect(volume, Volume, "orient: volume", "an itkit.Volume")
+    expect(code, str, "orient: code", "three letters such as 'LPI'")
     return turned(volume, *orientation_steps(volume.geometry, orientation_code(code)), threads=threads)
 
 

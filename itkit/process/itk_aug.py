@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from itkit.core.arguments import expect, expect_number
 from itkit.core.axes import to_xyz
 from itkit.core.fields import (
     Advanced,
@@ -169,6 +170,9 @@ def augment(volume: Volume, transform: Augmentation, *, fill: float | None = Non
     threads
         Threads to use; the result does not depend on it.
     """
+    expect(volume, Volume, "augment: volume", "an itkit.Volume")
+    expect(transform, Augmentation, "augment: transform", "an Augmentation, as sample_augmentation draws it")
+    expect_number(fill, "augment: fill")
     is_label, affine = volume.kind == "label", (transform.matrix_xyz, transform.center_xyz, transform.shift_xyz)
     value = default_fill(volume) if fill is None or is_label else fill
     if transform.elastic is not None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import model_validator
 from typing_extensions import Self
 
+from itkit.core.arguments import expect
 from itkit.core.dataset_meta import DatasetMeta
-from itkit.core.errors import LayoutError
+from itkit.core.errors import ArgumentError, LayoutError
 from itkit.core.fields import Formerly, Group, PathRole, Pattern, Positional, Short, Unkeyed
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.params import Params, VolumeExtension
@@ -97,6 +99,13 @@ def remap_labels(
     dict of int to int
         Voxels of each source class.
 
+    Raises
+    ------
+    ArgumentError
+        When the volume is not a label map, or the mapping not one of whole numbers.
+    LabelError
+        When no integer type holds the new numbers.
+
     Examples
     --------
     >>> import numpy as np
@@ -105,6 +114,12 @@ def remap_labels(
     >>> remap_labels(label, {3: 1, 7: 300})[0].array_zyx.tolist()
     [[[0, 1, 1, 300]]]
     """
+    expect(volume, Volume, "remap_labels: volume", "an itkit.Volume")
+    expect(mapping, Mapping, "remap_labels: mapping", "new numbers by old ones, e.g. {3: 1}")
+    if volume.kind != "label":
+        raise ArgumentError("remap_labels: volume: expected a label map; got an image: read it with kind='label'")
+    for value in (*mapping, *mapping.values()):
+        expect(value, Integral, "remap_labels: mapping", "whole numbers")
     values = [0, *mapping.values()]
     if keep_rest:
         values += [value for value in label_counts(volume.array_zyx) if value not in mapping]

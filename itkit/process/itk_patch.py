@@ -14,10 +14,12 @@ import numpy as np
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from itkit.core.arguments import expect, expect_sizes
 from itkit.core.boxes import PatchGrid, patch_grid
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseSkipped
 from itkit.core.fields import Advanced, Formerly, Group, PathRole, Positional, Short, Unkeyed
+from itkit.core.files import Compression
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import (
     Batch,
@@ -33,7 +35,7 @@ from itkit.core.operation import (
     Target,
     Written,
 )
-from itkit.core.params import Compression, OrientationCode, PatchZyx, VolumeExtension
+from itkit.core.params import OrientationCode, PatchZyx, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.shared_pieces import column_cuts, write_boxes
@@ -96,7 +98,12 @@ class PatchParams(OutputParams):
 def crop_patches(
     volume: Volume, patch_zyx: tuple[int, int, int], stride_zyx: tuple[int, int, int]
 ) -> Iterator[tuple[tuple[int, int, int], Volume]]:
-    """Yield (start index ZYX, patch) of all patches of a volume.
+    """Return an iterator of (start index ZYX, patch) over all patches of a volume.
+
+    Raises
+    ------
+    ArgumentError
+        When a size or stride is not three whole numbers of at least 1, or the patch is larger than the volume.
 
     Examples
     --------
@@ -105,8 +112,10 @@ def crop_patches(
     >>> [(start, patch.geometry.origin_xyz) for start, patch in crop_patches(volume, (4, 4, 4), (4, 4, 4))]
     [((0, 0, 0), (0.0, 0.0, 0.0)), ((0, 0, 2), (1.0, 0.0, 0.0))]
     """
-    for _, start in patch_grid(volume.geometry.size_zyx, patch_zyx, stride_zyx):
-        yield start, crop(volume, start, patch_zyx)
+    expect(volume, Volume, "crop_patches: volume", "an itkit.Volume")
+    size = expect_sizes(patch_zyx, "crop_patches: patch_zyx")
+    grid = patch_grid(volume.geometry.size_zyx, size, expect_sizes(stride_zyx, "crop_patches: stride_zyx"))
+    return ((start, crop(volume, start, size)) for _, start in grid)
 
 
 def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import model_validator
 from typing_extensions import Self
 
+from itkit.core.arguments import expect, expect_choice, expect_number
 from itkit.core.axes import to_xyz
 from itkit.core.fields import Advanced, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unbounded, Unkeyed
 from itkit.core.geometry import Geometry
@@ -117,6 +118,11 @@ def resample(
     threads
         Threads to use; the result does not depend on it.
 
+    Raises
+    ------
+    ArgumentError
+        When an argument is of another type, or the interpolation is unknown.
+
     Notes
     -----
     Grids with the same axes take separable passes that equal ``SimpleITK.Resample`` computed in double precision;
@@ -129,6 +135,10 @@ def resample(
     >>> resample(volume, resampled_grid(volume.geometry, size_zyx=(-1, -1, 2))).array_zyx.tolist()
     [[[0, 2]]]
     """
+    expect(volume, Volume, "resample: volume", "an itkit.Volume")
+    expect(grid, Geometry, "resample: grid", "an itkit.Geometry, e.g. of itkit.resampled_grid")
+    expect_choice(interpolation, get_args(Interpolation), "resample: interpolation")
+    expect_number(fill, "resample: fill")
     if volume.geometry == grid:
         return volume
     if volume.geometry.orientation != grid.orientation:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
 from itkit.process.geometry import orient
 
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 _AXIS = {"axial": 0, "coronal": 1, "sagittal": 2}
-
-
-def class_colour(value: int) -> tuple[int, int, int]:
-    """Return a class's colour (RGB, 0 to 255): golden-angle hues, so that neighbours differ."""
-    red, green, blue = colorsys.hsv_to_rgb((value * 0.61803398875) % 1.0, 0.75, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def slice_picture(

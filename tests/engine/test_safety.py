@@ -371,12 +371,15 @@ def test_shards_at_once_describe_all_that_they_made(tmp_path):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        (Geometry((4, 5, 6), (0.0, 1.0, 1.0)), "spacing Z is 0 mm"),
-        (Geometry((4, 5, 6), (1.0, -1.0, 1.0)), "spacing Y is -1 mm"),
-        (Geometry((4, 5, 6), (1.0, 1.0, float("nan"))), "spacing X is nan mm"),
-        (Geometry((4, 5, 6), (1.0, 1.0, 1.0), (float("nan"), 0.0, 0.0)), "origin or direction"),
-        (Geometry((4, 5, 6), (1.0, 1.0, 1.0), direction_xyz=(1.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)), "sheared"),
-        (Geometry((4, 5, 6), (1.0, 1.0, 1.0), direction_xyz=(1.0, 0.0, 0.0)), "origin or direction"),
+        (Geometry.as_stated((4, 5, 6), (0.0, 1.0, 1.0)), "spacing Z is 0 mm"),
+        (Geometry.as_stated((4, 5, 6), (1.0, -1.0, 1.0)), "spacing Y is -1 mm"),
+        (Geometry.as_stated((4, 5, 6), (1.0, 1.0, float("nan"))), "spacing X is nan mm"),
+        (Geometry.as_stated((4, 5, 6), (1.0, 1.0, 1.0), (float("nan"), 0.0, 0.0)), "origin or direction"),
+        (
+            Geometry.as_stated((4, 5, 6), (1.0, 1.0, 1.0), direction_xyz=(1.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)),
+            "sheared",
+        ),
+        (Geometry.as_stated((4, 5, 6), (1.0, 1.0, 1.0), direction_xyz=(1.0, 0.0, 0.0)), "origin or direction"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".mha", ".nii.gz", ".nrrd"])

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from itkit.core.files import Compression
     from itkit.core.geometry import Geometry
-    from itkit.core.params import Compression
 
 Writer = Callable[[BinaryIO], object]
 CHUNK_BYTES = 4 << 20

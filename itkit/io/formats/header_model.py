@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from itkit.core.affines import ORTHOGONAL_TOLERANCE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
 Encoding = Literal["raw", "gzip", "zlib", "itk"]
 ByteOrder = Literal["little", "big"]
-ORTHOGONAL_TOLERANCE = 1e-3
 MOST_INFLATED = 1032
 """DEFLATE gives at most so many bytes for one: a stream shorter than a 1032nd of the voxels is truncated."""
 

@@ -138,7 +138,7 @@ def _read_itk_header(path: Path) -> Header:
     components = reader.GetNumberOfComponents()
     x, y, z = origin
     return Header(
-        geometry=Geometry(to_zyx(pad), to_zyx(spacing), (x, y, z), tuple(cosines)),
+        geometry=Geometry.as_stated(to_zyx(pad), to_zyx(spacing), (x, y, z), tuple(cosines)),
         ndim=ndim,
         dtype=dtype.name,
         components=components,

@@ -180,7 +180,7 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
     if min(spacing) <= 0 or not is_orthonormal(direction):
         raise UnsupportedHeader(f"{path}: spacing {spacing}, direction {direction}")
     x, y, z = origin
-    return Geometry(to_zyx(sizes), to_zyx(spacing), (x, y, z), direction)
+    return Geometry.as_stated(to_zyx(sizes), to_zyx(spacing), (x, y, z), direction)
 
 
 def _data_place(

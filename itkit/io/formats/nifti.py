@@ -1,7 +1,7 @@
 """NIfTI (``.nii``, ``.nii.gz``): header bytes to `Header` and back.
 
 After the format's definition (nifti1.h and nifti2.h, https://nifti.nimh.nih.gov) and the notes of its documentation on
-qform and sform. NIfTI counts in RAS, ITKIT in LPS: x and y change sign here, nowhere else.
+qform and sform.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import struct
 from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
+from itkit.core.affines import Affine, affine_ras, geometry_from_affine
 from itkit.core.axes import to_xyz, to_zyx
-from itkit.core.errors import ReadError, WriteError
+from itkit.core.errors import GeometryError, ReadError, WriteError
 from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
-    ORTHOGONAL_TOLERANCE,
     ByteOrder,
     Encoding,
     Header,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-Row = tuple[float, float, float, float]
-Affine = tuple[Row, Row, Row, Row]
 HEADER_BYTES = 540
 """Bytes that hold the longer of the two kinds of header."""
 VOXEL_OFFSET = 352
@@ -183,7 +181,9 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
     size_zyx = to_zyx([*sizes, 1, 1][:3])
     steps = [abs(step) * unit if step and math.isfinite(step) else unit for step in fields.pixdim[1:4]]
     if fields.sform_code <= 0 and fields.qform_code <= 0:
-        return Geometry(size_zyx, to_zyx(steps)), ("neither sform nor qform is set: orientation and origin unknown",)
+        return Geometry.as_stated(size_zyx, to_zyx(steps)), (
+            "neither sform nor qform is set: orientation and origin unknown",
+        )
     if not math.isfinite(sum(fields.srow if fields.sform_code > 0 else fields.quatern)):
         raise ReadError(f"{path}: NIfTI orientation holds nan or infinite values; the header is damaged")
     if fields.sform_code <= 0:
@@ -197,14 +197,14 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
     )
     try:
         grid = geometry_from_affine(affine, size_zyx)
-    except ValueError as error:
+    except GeometryError as error:
         if len(sizes) < 3:
             raise UnsupportedHeader(f"{path}: {len(sizes)}-D, {error}") from error
         raise ReadError(f"{path}: NIfTI sform: {error}; resample the image to a rectangular grid first") from error
     warnings = []
     found = to_xyz(grid.spacing_zyx)
     if all(abs(a - b) <= _PIXDIM_TOLERANCE * b for a, b in zip(steps, found, strict=True)):
-        grid = Geometry(size_zyx, to_zyx(steps), grid.origin_xyz, grid.direction_xyz)
+        grid = Geometry.as_stated(size_zyx, to_zyx(steps), grid.origin_xyz, grid.direction_xyz)
     else:
         warnings.append(
             f"pixdim {to_zyx(steps)} and the sform's spacing {grid.spacing_zyx} (mm, ZYX) differ: sform kept"
@@ -249,52 +249,7 @@ def _from_qform(fields: _Fields, size_zyx: tuple[int, int, int], steps: list[flo
         -2 * (b * c + a * d), -(a * a + c * c - b * b - d * d), -2 * (c * d - a * b) * f,
         2 * (b * d - a * c), 2 * (c * d + a * b), (a * a + d * d - c * c - b * b) * f,
     )  # fmt: skip
-    return Geometry(size_zyx, to_zyx(steps), (-qx * unit, -qy * unit, qz * unit), direction)
-
-
-def affine_ras(geometry: Geometry) -> Affine:
-    """Matrix that maps voxel indices x, y, z to RAS points in mm, as NIfTI and nibabel have it.
-
-    Examples
-    --------
-    >>> affine_ras(Geometry((4, 5, 6), (2.0, 1.0, 1.0), origin_xyz=(10.0, 0.0, 3.0)))[0]
-    (-1.0, 0.0, 0.0, -10.0)
-    """
-    steps, d = to_xyz(geometry.spacing_zyx), geometry.direction_xyz
-    rows: list[Row] = []
-    for row, sign in enumerate((-1.0, -1.0, 1.0)):
-        x, y, z = (sign * d[3 * row + axis] * steps[axis] + 0.0 for axis in range(3))  # + 0.0: no minus zero
-        rows.append((x, y, z, sign * geometry.origin_xyz[row] + 0.0))
-    return (rows[0], rows[1], rows[2], (0.0, 0.0, 0.0, 1.0))
-
-
-def geometry_from_affine(affine: Affine, size_zyx: tuple[int, int, int]) -> Geometry:
-    """Grid of a RAS matrix.
-
-    Raises
-    ------
-    ValueError
-        When an axis has no length, or two are not at right angles (cosine above 1e-3).
-    """
-    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = affine
-    n, m, k = lengths = (math.hypot(a, d, g), math.hypot(b, e, h), math.hypot(c, f, i))
-    if min(lengths) <= 0:
-        raise ValueError(f"axis {'xyz'[lengths.index(min(lengths))]} has length 0")
-    for axes, cosine in (
-        ("x and y", (a * b + d * e + g * h) / (n * m)),
-        ("x and z", (a * c + d * f + g * i) / (n * k)),
-        ("y and z", (b * c + e * f + h * i) / (m * k)),
-    ):
-        if abs(cosine) > ORTHOGONAL_TOLERANCE:
-            raise ValueError(
-                f"the grid is sheared: axes {axes} should be at right angles, their cosine is {cosine:.4g}"
-            )
-    direction = (
-        0.0 - a / n, 0.0 - b / m, 0.0 - c / k,
-        0.0 - d / n, 0.0 - e / m, 0.0 - f / k,
-        0.0 + g / n, 0.0 + h / m, 0.0 + i / k,
-    )  # fmt: skip
-    return Geometry(size_zyx, to_zyx(lengths), (0.0 - x, 0.0 - y, 0.0 + z), direction)
+    return Geometry.as_stated(size_zyx, to_zyx(steps), (-qx * unit, -qy * unit, qz * unit), direction)
 
 
 def nifti_header(

@@ -195,7 +195,7 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
         spacing = [float(word) for word in words[channel_axes:]]
         if len(spacing) != dims or not all(0 < value < float("inf") for value in spacing):
             raise UnsupportedHeader(f"{path}: spacings {fields.get('spacings')}")
-        return Geometry(size_zyx, to_zyx((spacing + [1.0] * pad)[:3]))
+        return Geometry.as_stated(size_zyx, to_zyx((spacing + [1.0] * pad)[:3]))
     space = fields.get("space", "").lower()
     vectors = _vectors(fields["spacedirections"], path)
     spatial = [vector for vector in vectors[channel_axes:] if vector is not None]
@@ -216,7 +216,7 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
         raise UnsupportedHeader(f"{path}: directions {direction} are not at right angles")
     origin = _vector(fields["spaceorigin"], path) if "spaceorigin" in fields else (0.0, 0.0, 0.0)
     x, y, z = (sign * value for sign, value in zip(signs, origin, strict=True))
-    return Geometry(size_zyx, to_zyx(lengths), (x, y, z), direction)
+    return Geometry.as_stated(size_zyx, to_zyx(lengths), (x, y, z), direction)
 
 
 def _data_place(

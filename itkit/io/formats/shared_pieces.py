@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from itkit.core.params import Compression
+    from itkit.core.files import Compression
     from itkit.core.volume import Volume
 
 LEAST_PIECE_BYTES = 1 << 15

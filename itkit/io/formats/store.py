@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from itkit.core.params import Compression
+    from itkit.core.files import Compression
 
 Store = Literal["zarr", "blosc2"]
 STORE_SUFFIX: Mapping[Store, str] = {"zarr": ".zarr.zip", "blosc2": ".b2z"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from itkit.core.params import Compression
+    from itkit.core.files import Compression
 
 _HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\x01"}
 """gzip: no name, time 0 (the same voxels give the same bytes), no word on the system."""
