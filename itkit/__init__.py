@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from itkit.core.volume import Case as Case
     from itkit.core.volume import Volume as Volume
     from itkit.engine.api import run as run
+    from itkit.engine.parameters import schema as schema
     from itkit.io.sitk_toolkit import read_volume as read
     from itkit.io.sitk_toolkit import write_volume as write
     from itkit.process.geometry import orient as orient
@@ -46,6 +47,7 @@ _HOMES = {
     "resample": "itkit.process.itk_resample:resample",
     "resampled_grid": "itkit.core.grids:resampled_grid",
     "run": "itkit.engine.api:run",
+    "schema": "itkit.engine.parameters:schema",
     "write": "itkit.io.sitk_toolkit:write_volume",
 }
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "resample",
     "resampled_grid",
     "run",
+    "schema",
     "write",
 ]
 

@@ -1,4 +1,7 @@
-"""The help texts that commands print without importing their models: ``python -m itkit.cli.help_pages`` writes them."""
+"""Texts made from the models, for who has no time or no sources to read: ``python -m itkit.cli.help_pages``.
+
+Commands print their help without importing their models; parameters keep their descriptions where sources are missing.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,24 @@ from pathlib import Path
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.help import help_text
 from itkit.cli.main import HELP_FOLDER
-from itkit.io.meta import write_text
+from itkit.core import params
+from itkit.core.params import DESCRIPTIONS, Params, place_of
+from itkit.engine.options import RunOptions
+from itkit.io.meta import write_json, write_text
+
+
+def descriptions() -> dict[str, dict[str, str]]:
+    """Return the descriptions in the source of every model that an operation of ours has, by model and parameter."""
+    models: list[type[Params]] = [RunOptions, *(load(name).params for name in CATALOGUE)]
+    bases = {base for model in models for base in model.__mro__}
+    ours = sorted((base for base in bases if issubclass(base, Params)), key=place_of)
+    found = {place_of(model): model.own_descriptions() for model in ours}
+    return {place: texts for place, texts in found.items() if texts}
 
 
 def main() -> None:
-    """Write the help page of every command."""
+    """Write the help page of every command, and the descriptions of all parameters."""
+    write_json(Path(params.__file__).with_name(DESCRIPTIONS), descriptions())
     for name in CATALOGUE:
         write_text(Path(HELP_FOLDER, f"{name}.txt"), help_text(load(name)))
 

@@ -12,7 +12,7 @@ import json
 import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise, permutations, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -139,16 +139,24 @@ class Params(BaseModel):
         """Return what the docstrings below the fields say (on demand: to read them takes longer than a run's start)."""
         found = {name: field.description or "" for name, field in cls.model_fields.items()}
         for model in reversed(cls.__mro__):
-            try:
-                source = inspect.getsource(model) if issubclass(model, Params) else ""
-            except OSError:  # typed into an interpreter
-                continue
-            for statement in ast.parse(textwrap.dedent(source)).body:
-                for field, below in pairwise(getattr(statement, "body", ())):
-                    match field, below:
-                        case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                            found[name] = inspect.cleandoc(text)
+            if issubclass(model, Params):
+                found |= model.own_descriptions()
         return {name: found[name] for name in cls.model_fields}
+
+    @classmethod
+    def own_descriptions(cls) -> dict[str, str]:
+        """Return the descriptions that a class itself holds: from its source, else from what was made of it."""
+        try:
+            source = inspect.getsource(cls)
+        except (OSError, TypeError):  # a frozen application, files without sources, or typed into an interpreter
+            return _stored_texts().get(place_of(cls), {})
+        texts = {}
+        for statement in ast.parse(textwrap.dedent(source)).body:
+            for field, below in pairwise(getattr(statement, "body", ())):
+                match field, below:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                        texts[name] = inspect.cleandoc(text)
+        return texts
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -193,6 +201,23 @@ class Params(BaseModel):
     @classmethod
     def _secrets(cls) -> set[str]:
         return {name for name, field in cls.model_fields.items() if marker(field, Secret) is not None}
+
+
+DESCRIPTIONS = "descriptions.json"
+"""File beside this one with the descriptions of our own models, for an installation without sources."""
+
+
+def place_of(model: type[Params]) -> str:
+    """Return what ``descriptions.json`` calls a model."""
+    return f"{model.__module__}:{model.__qualname__}"
+
+
+@cache
+def _stored_texts() -> dict[str, dict[str, str]]:
+    from importlib.resources import files  # it takes a while, and most runs need no description
+
+    stored: dict[str, dict[str, str]] = json.loads(files("itkit.core").joinpath(DESCRIPTIONS).read_text("utf-8"))
+    return stored
 
 
 def _value_of(values: Mapping[str, Any], fields: Mapping[str, FieldInfo], name: str) -> Any:

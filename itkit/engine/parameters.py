@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from itkit.catalogue import load
 from itkit.core.errors import ParamsError
 from itkit.core.fields import (
     Axes,
@@ -78,6 +79,36 @@ def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
     index = next((part for part in item["loc"] if isinstance(part, int)), None)
     axis = f" {axes.order[index]}" if axes is not None and index is not None and index < len(axes.order) else ""
     return f"{label}{axis}: {message[:1].lower()}{message[1:]}; got {got!r}"
+
+
+def schema(operation: str | Operation[Any]) -> dict[str, Any]:
+    """Return the JSON schemas of what an operation takes: all that a form needs.
+
+    Returns
+    -------
+    dict
+        ``operation`` (its name), ``params`` (the schema of its parameters) and ``options`` (of the run options). Beside
+        what JSON schema defines, a parameter may have ``x-axes``, ``x-unit``, ``x-keep``, ``x-path-role``,
+        ``x-only-with``, ``x-group``, ``x-advanced``, ``x-secret``, ``x-free-text``, ``x-unbounded``, ``x-positional``
+        and ``x-short``.
+
+    Raises
+    ------
+    ParamsError
+        When there is no such operation.
+
+    Examples
+    --------
+    >>> spacing = schema("itk_resample")["params"]["properties"]["spacing"]
+    >>> spacing["x-axes"], spacing["x-unit"], spacing["description"]
+    ('ZYX', 'mm', 'Target spacing; -1 leaves an axis.')
+    """
+    found = load(operation) if isinstance(operation, str) else operation
+    return {
+        "operation": found.name,
+        "params": found.params.model_json_schema(),
+        "options": RunOptions.model_json_schema(),
+    }
 
 
 def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
