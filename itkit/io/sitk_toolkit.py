@@ -10,19 +10,20 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from itkit.core.arguments import expect, expect_choice
-from itkit.core.errors import LabelError, ReadError, WriteError
+from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import VOLUME_EXTENSIONS, Compression, volume_suffix
 from itkit.core.volume import KINDS, Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file
-from itkit.io.formats.headers import Header, unit_files
+from itkit.io.formats.headers import Header, UnsupportedHeader, read_header, unit_files
 from itkit.io.formats.inspect import (
     last_line,
     read_any_header,
@@ -31,8 +32,8 @@ from itkit.io.formats.inspect import (
     sitk_module,
 )
 from itkit.io.formats.inspect import read_geometry as read_geometry
+from itkit.io.formats.label_values import as_labels
 from itkit.io.nii_toolkit import apply_scaling
-from itkit.kernels.arrays import smallest_integer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,12 @@ def itk_threads(threads: int) -> Iterator[Any]:
 
 
 def read_volume(
-    path: str | os.PathLike[str], kind: Kind = "image", *, threads: int = 1, channels: bool = False
+    path: str | os.PathLike[str],
+    kind: Kind = "image",
+    *,
+    threads: int = 1,
+    channels: bool = False,
+    assume_spacing: tuple[float, float, float] | None = None,
 ) -> Volume:
     """Read one 3-D volume.
 
@@ -66,6 +72,8 @@ def read_volume(
         Threads that SimpleITK may use where it reads the file.
     channels
         Accept several values a voxel: the array is then ``(Z, Y, X, C)``.
+    assume_spacing
+        Spacing ZYX, mm, of a NIfTI file that states none; others keep their own.
 
     Raises
     ------
@@ -78,14 +86,16 @@ def read_volume(
     """
     expect(path, (str, os.PathLike), "read: path", "a path")
     expect_choice(kind, KINDS, "read: kind")
-    return read_with_header(Path(path), kind, threads=threads, channels=channels)[0]
+    path = Path(path)
+    header = None if assume_spacing is None else read_assuming(path, assume_spacing)
+    return read_with_header(path, kind, threads=threads, channels=channels, header=header)[0]
 
 
 def read_with_header(
-    path: Path, kind: Kind = "image", *, threads: int = 1, channels: bool = False
+    path: Path, kind: Kind = "image", *, threads: int = 1, channels: bool = False, header: Header | None = None
 ) -> tuple[Volume, Header]:
-    """Read one volume as `read_volume` does, and give its header too."""
-    header = read_any_header(path)
+    """Read one volume as `read_volume` does, and return its header too, with what reading the voxels has shown."""
+    header = header or read_any_header(path)
     require_single_volume(header, path, channels=channels)
     try:
         array = _read_with_itk(path, threads) if header.encoding == "itk" else read_voxels(header)
@@ -96,8 +106,25 @@ def read_with_header(
     if header.encoding != "itk":  # SimpleITK has scaled its own
         array = apply_scaling(array, header, kind)
     if kind == "label":
-        array = as_labels(array, path.name)
+        array, notes = as_labels(array, path.name)
+        header = replace(header, warnings=(*header.warnings, *notes)) if notes else header
     return Volume(array, header.geometry, kind, header.metadata), header
+
+
+def read_assuming(path: Path, spacing_zyx: tuple[float, float, float]) -> Header:
+    """Read a header; the spacing is assumed where the file states none.
+
+    Raises
+    ------
+    ReadError
+        When it can't be read all the same.
+    """
+    try:
+        return read_header(path, assume_spacing=spacing_zyx)
+    except UnsupportedHeader:
+        return read_any_header(path)
+    except OSError as error:
+        raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
 def _read_with_itk(path: Path, threads: int) -> NDArray[Any]:
@@ -109,31 +136,6 @@ def _read_with_itk(path: Path, threads: int) -> NDArray[Any]:
         if image.GetDimension() == 4:
             image = image[:, :, :, 0]
         return np.asarray(sitk.GetArrayFromImage(image))
-
-
-def as_labels(array: NDArray[Any], where: str) -> NDArray[Any]:
-    """Return label values as integers; float arrays with integral values become the smallest integer type.
-
-    Raises
-    ------
-    LabelError
-        When a value is not an integer, or not finite.
-    """
-    if array.dtype.kind in "iu":
-        return array
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if not np.isfinite(array).all():
-        raise LabelError(f"{where}: a label map must hold integers; it holds nan or infinite values")
-    rounded = np.rint(array)
-    wrong = array[rounded != array]
-    if wrong.size:
-        raise LabelError(
-            f"{where}: a label map must hold integers; it holds {wrong[0]:g} ({wrong.size} voxels are not integral)"
-        )
-    return (
-        array.astype(smallest_integer(float(array.min()), float(array.max()))) if array.size else array.astype(np.uint8)
-    )
 
 
 def write_volume(

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
-from itkit.core.errors import CaseError, LayoutError, ReadError
+from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
 from itkit.core.fields import Formerly, FreeText, Group, Later, OnlyWith, PathRole, Positional, Secret, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import OrientationCode, VolumeExtension
+from itkit.core.params import OrientationCode, SpacingZyx, VolumeExtension
 from itkit.core.text import some
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
@@ -60,6 +61,8 @@ class ConvertParams(OutputParams):
     """Format of the output files."""
     orient: Annotated[OrientationCode | None, Group("Output")] = None
     """Turn axes to these directions, e.g. LPI."""
+    assume_spacing: Annotated[SpacingZyx | None, Later(), OnlyWith(mode="format")] = None
+    """Spacing of NIfTI files that state none (pixdim 0 or nan, no sform); without it such a file fails."""
     name: Annotated[str, FreeText("{PatientID}_{SeriesNumber}"), _DICOM, _NAMES] = "{PatientID}_{SeriesNumber}"
     """Template of case names; fields as in DICOM, identifiers are replaced by pseudonyms."""
     keep_ids: Annotated[bool, _DICOM, _NAMES] = False
@@ -106,8 +109,24 @@ def plan(params: ConvertParams) -> Plan:
     else:
         images = find_images(source, recursive=True)
         jobs, unpaired = image_jobs(images, dest, params.ext), images.extras
+    if params.assume_spacing is not None:
+        if -1 in params.assume_spacing:
+            raise ParamsError("--assume-spacing: expected three spacings > 0 mm; -1 stands for none")
+        jobs = [_read_by_itself(job) for job in jobs]
     described = images.described
     return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files of a case that are read with a spacing that they don't state."""
+
+    inputs: Mapping[str, InputFile]
+
+
+def _read_by_itself(job: Job) -> Job:
+    inputs = {name: replace(file, kind="file") for name, file in job.inputs.items()}
+    return replace(job, inputs=inputs, details=_Files(job.inputs))
 
 
 def _plan_dicom(params: ConvertParams) -> Plan:
@@ -162,10 +181,25 @@ def _plan_dicom(params: ConvertParams) -> Plan:
 
 def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome:
     """Convert one series, or one volume or pair."""
-    if case.details is not None:
+    notes: list[str] = []
+    if isinstance(case.details, _Files):
+        volumes = {name: _assumed(file, params, notes) for name, file in case.details.inputs.items()}
+        case = Case(case.id, volumes)
+    elif case.details is not None:
         return _convert_series(case, params, context)
     require_one_grid(case)
-    return Outcome((case.map(partial(_finished, params=params, context=context)),))
+    return Outcome((case.map(partial(_finished, params=params, context=context)),), warnings=tuple(notes))
+
+
+def _assumed(file: InputFile, params: ConvertParams, notes: list[str]) -> Volume:
+    """Read a file with the spacing that is assumed where it states none."""
+    from itkit.io.sitk_toolkit import read_assuming, read_with_header
+
+    assert params.assume_spacing is not None
+    header = read_assuming(file.path, params.assume_spacing)
+    volume, header = read_with_header(file.path, "label" if file.kind == "label" else "image", header=header)
+    notes += [f"{file.path.name}: {text}" for text in header.warnings]
+    return volume
 
 
 def _finished(volume: Volume, *, params: ConvertParams, context: Context) -> Volume:

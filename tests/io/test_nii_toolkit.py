@@ -9,10 +9,11 @@ import SimpleITK as sitk
 from hypothesis import given
 from volume_cases import OBLIQUE, assert_same_geometry, geometries, voxels
 
-from itkit.core.errors import LabelError
+from itkit.core.errors import LabelError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.headers import Header, read_header
+from itkit.io.formats.label_values import as_labels
 from itkit.io.nii_toolkit import affine_ras, apply_scaling, geometry_from_affine, split_volumes
 
 
@@ -57,10 +58,18 @@ def test_images_are_scaled_as_simpleitk_scales_them(tmp_path: Path, dtype: str, 
     np.testing.assert_allclose(values, reference, rtol=1e-6, atol=1e-4)
 
 
-@pytest.mark.parametrize("slope", [0.0, float("nan"), float("inf")])
-def test_senseless_slopes_scale_nothing(tmp_path: Path, slope: float) -> None:
-    header = scaled_file(tmp_path / "a.nii", voxels((3, 4, 5), "int16"), slope, 7.0)
+@pytest.mark.parametrize(("slope", "inter"), [(0.0, 7.0), (float("nan"), float("nan")), (float("nan"), 0.0)])
+def test_slopes_that_stand_for_none_scale_nothing(tmp_path: Path, slope: float, inter: float) -> None:
+    header = scaled_file(tmp_path / "a.nii", voxels((3, 4, 5), "int16"), slope, inter)
     assert (header.slope, header.inter, header.is_scaled) == (1.0, 0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("slope", "inter"), [(2.0, float("nan")), (float("nan"), 7.0), (float("inf"), 0.0), (1.0, float("-inf"))]
+)
+def test_half_a_scaling_is_refused_by_name(tmp_path: Path, slope: float, inter: float) -> None:
+    with pytest.raises(ReadError, match=r"a\.nii: NIfTI scaling is half a number: scl_slope"):
+        scaled_file(tmp_path / "a.nii", voxels((3, 4, 5), "int16"), slope, inter)
 
 
 def test_large_integers_are_scaled_in_double_precision(tmp_path: Path) -> None:
@@ -82,7 +91,8 @@ def test_scaled_labels_stay_integers(
     tmp_path: Path, stored: list[int], slope: float, inter: float, expected: list[int], dtype: str
 ) -> None:
     header = scaled_file(tmp_path / "a.nii", np.array(stored, np.uint8).reshape(1, 1, 3), slope, inter)
-    labels = apply_scaling(read_voxels(header), header, "label")
+    labels, notes = as_labels(apply_scaling(read_voxels(header), header, "label"), "a.nii")
+    assert notes == ()
     assert labels.dtype == dtype
     assert labels.ravel().tolist() == expected
 
@@ -90,7 +100,7 @@ def test_scaled_labels_stay_integers(
 def test_labels_that_scaling_makes_fractions_are_refused(tmp_path: Path) -> None:
     header = scaled_file(tmp_path / "case9.nii", np.array([0, 1, 2], np.uint8).reshape(1, 1, 3), 0.25, 0.0)
     with pytest.raises(LabelError, match=r"case9\.nii.*0\.25.*2 voxels"):
-        apply_scaling(read_voxels(header), header, "label")
+        as_labels(apply_scaling(read_voxels(header), header, "label"), "case9.nii")
 
 
 def test_unscaled_voxels_are_not_copied(tmp_path: Path) -> None:

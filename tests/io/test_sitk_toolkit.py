@@ -11,11 +11,12 @@ import itkit
 from itkit.core.errors import LabelError, ReadError, WriteError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
+from itkit.io.formats.label_values import as_labels
 from itkit.io.sitk_toolkit import (
-    as_labels,
     from_sitk,
     read_geometry,
     read_volume,
+    read_with_header,
     to_sitk,
     write_volume,
 )
@@ -113,12 +114,29 @@ def test_labels_of_any_size_and_none_that_is_not_integral():
         (np.array([True, False]), "uint8"),
         (np.array([0, 2**40]), "int64"),
     ):
-        new = as_labels(array, "x")
+        new, notes = as_labels(array, "x")
+        assert notes == ()
         assert new.dtype == np.dtype(dtype)
         np.testing.assert_array_equal(new, array)
-    for bad in (0.5, np.nan, np.inf):
+    for bad in (0.5, 1.002, np.nan, np.inf):
         with pytest.raises(LabelError, match="must hold integers"):
             as_labels(np.array([0.0, bad]), "x")
+
+
+def test_labels_one_rounding_step_off_are_rounded_with_a_note():
+    new, notes = as_labels(np.array([0.0, 2.9999, 11.0005, 3.0]), "x")
+    assert (new.tolist(), new.dtype) == ([0, 3, 11, 3], np.uint8)
+    assert notes == ("2 label voxels were up to 0.0005 off an integer: rounded",)
+    with pytest.raises(LabelError, match=r"it holds 11\.0012 \(1 voxels"):
+        as_labels(np.array([0.0, 11.0012]), "x")
+
+
+def test_the_note_of_rounded_labels_reaches_whoever_reads(tmp_path):
+    path = tmp_path / "a.mha"
+    write_volume(Volume(np.full((2, 3, 4), 2.9995), Geometry((2, 3, 4), (1.0, 2.0, 3.0))), path)
+    volume, header = read_with_header(path, "label")
+    assert volume.array_zyx.max() == 3
+    assert "24 label voxels" in header.warnings[0]
 
 
 def test_channels_only_when_asked_for(tmp_path):

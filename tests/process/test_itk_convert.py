@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -276,3 +277,17 @@ def test_an_annotation_that_belongs_to_no_image_fails_by_name(dicom, tmp_path):
     one.save_as(path)
     assert convert(dicom, tmp_path / "found", name="s{SeriesNumber}").exit_code == 0
     assert (tmp_path / "found" / "label" / "s3.mha").exists()
+
+
+def test_a_spacing_that_no_file_states_is_assumed_on_purpose_alone(tmp_path):
+    image = nibabel.Nifti1Image(values().T, None)
+    image.header["pixdim"][1:4] = [0.5, 0.75, 0.0]
+    (tmp_path / "in").mkdir()
+    image.to_filename(tmp_path / "in" / "a.nii.gz")
+    refused = convert(tmp_path / "in", tmp_path / "out", "format")
+    assert "--assume-spacing" in refused.records[0].message
+    result = convert(tmp_path / "in", tmp_path / "out", "format", assume_spacing=(2.5, 0.75, 0.5))
+    assert "(2.5, 0.75, 0.5) mm ZYX was assumed" in " ".join(result.records[0].warnings)
+    volume = read_volume(tmp_path / "out" / "a.mha")
+    assert volume.geometry.spacing_zyx == (2.5, 0.75, 0.5)
+    np.testing.assert_array_equal(volume.array_zyx, values())

@@ -18,8 +18,9 @@ from itkit.dataset.convert.repair import open_header
 from itkit.dataset.convert.spec import Loaded
 from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.header_model import Header, UnsupportedHeader
+from itkit.io.formats.label_values import as_labels
 from itkit.io.nii_toolkit import split_volumes
-from itkit.io.sitk_toolkit import as_labels, read_volume
+from itkit.io.sitk_toolkit import read_volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def read_volumes(path: Path, kind: Kind, *, threads: int = 1) -> list[Volume]:
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
     volumes = list(split_volumes(stored, header, kind))
     if kind == "label":
-        volumes = [volume.with_array(as_labels(volume.array_zyx, path.name)) for volume in volumes]
+        volumes = [volume.with_array(as_labels(volume.array_zyx, path.name)[0]) for volume in volumes]
     return volumes
 
 

@@ -33,13 +33,15 @@ _DATA_FILE = {
 }
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str], *, assume_spacing: tuple[float, float, float] | None = None) -> Header:
     """Read what a volume file says about itself; no voxel is read.
 
     Parameters
     ----------
     path
         ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``, in any letter case.
+    assume_spacing
+        Spacing ZYX, mm, of a NIfTI file that states none.
 
     Raises
     ------
@@ -64,7 +66,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         if not head:
             raise ReadError(f"{path}: the file is empty; copy or export it again")
         if suffix in (".nii", ".nii.gz"):
-            return _read_nifti(descriptor, head, path, size, compressed=suffix == ".nii.gz" and head[:2] == _GZIP_MAGIC)
+            compressed = suffix == ".nii.gz" and head[:2] == _GZIP_MAGIC
+            return _read_nifti(descriptor, head, path, size, compressed=compressed, assume_spacing=assume_spacing)
         if suffix in (".mha", ".mhd"):
             text = _whole_header(descriptor, head, path, size, metaimage.header_bytes_needed, to_end=False)
             return metaimage.parse_metaimage(text, path, size)
@@ -90,16 +93,24 @@ def _whole_header(
     return head[:length]
 
 
-def _read_nifti(descriptor: int, head: bytes, path: Path, size: int, *, compressed: bool) -> Header:
+def _read_nifti(
+    descriptor: int,
+    head: bytes,
+    path: Path,
+    size: int,
+    *,
+    compressed: bool,
+    assume_spacing: tuple[float, float, float] | None,
+) -> Header:
     if head[:2] == _GZIP_MAGIC and not compressed:
         raise ReadError(f"{path}: a gzip stream under another extension; rename it to .nii.gz")
     if not compressed:
-        return nifti.parse_nifti(head, path, size)
+        return nifti.parse_nifti(head, path, size, assume_spacing=assume_spacing)
     try:
         plain = _inflate(descriptor, head, nifti.HEADER_BYTES)
     except zlib.error as error:
         raise ReadError(f"{path}: the compressed stream is corrupt ({error}); copy or export the file again") from error
-    return nifti.parse_nifti(plain, path, size * MOST_INFLATED, encoding="gzip")
+    return nifti.parse_nifti(plain, path, size * MOST_INFLATED, encoding="gzip", assume_spacing=assume_spacing)
 
 
 def _inflate(descriptor: int, data: bytes, wanted: int) -> bytes:

@@ -175,6 +175,9 @@ def require_single_volume(header: Header, path: Path, *, channels: bool = False)
     if header.ndim != 3:
         advice = "split it into volumes first" if header.ndim > 3 else "stack slices into a volume first"
         raise ReadError(f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; {advice}")
+    if header.components != 1 and "Segment0_ID" in header.metadata:
+        raise ReadError(f"{path.name}: a segmentation of several layers, whose segments overlap: {_layers(header)}; "
+                        "export each layer to a label map of its own (3D Slicer: Export to labelmap)")  # fmt: skip
     if header.components != 1 and not channels:
         raise ReadError(f"{path.name}: expected one value a voxel; the file has {header.components} (RGB or vector)")
 
@@ -193,3 +196,14 @@ def require_components(header: Header, path: Path, components: Collection[int]) 
             f"{path.name}: expected {expected} values a voxel, a channel each as dataset.json lists them; "
             f"the file has {header.components}"
         )
+
+
+def _layers(header: Header) -> str:
+    """Name the segments of each layer of a 3D Slicer segmentation (``.seg.nrrd``)."""
+    layers: dict[str, list[str]] = {}
+    number = 0
+    while f"Segment{number}_ID" in header.metadata:
+        name = header.metadata.get(f"Segment{number}_Name", header.metadata[f"Segment{number}_ID"])
+        layers.setdefault(header.metadata.get(f"Segment{number}_Layer", "0"), []).append(name)
+        number += 1
+    return "; ".join(f"layer {layer}: {', '.join(names)}" for layer, names in sorted(layers.items()))

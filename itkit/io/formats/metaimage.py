@@ -7,6 +7,7 @@ SimpleITK reports for files that leave it open.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
@@ -47,15 +48,15 @@ _KNOWN = _INERT | {
     "DimSize", "HeaderSize", "ElementType", "ElementDataFile", "ElementToIntensityFunctionSlope",
     "ElementToIntensityFunctionOffset", _CHANNELS, *_MATRIX, *_ORIGIN, *_BYTE_ORDER,
 }  # fmt: skip
-_END = b"ElementDataFile"
+_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=", re.MULTILINE)  # a comment may hold the word, too
 
 
 def header_bytes_needed(head: bytes) -> int | None:
     """Length of the header if ``head`` holds all of it, else ``None``: it ends with the line ``ElementDataFile``."""
-    start = head.find(_END)
-    if start < 0:
+    last = _END.search(head)
+    if last is None:
         return None
-    end = head.find(b"\n", start)
+    end = head.find(b"\n", last.end())
     return None if end < 0 else end + 1
 
 
@@ -176,7 +177,11 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
             ]
         pad = max(0, 3 - dims)
         sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
-    direction = IDENTITY_XYZ if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
+    direction: tuple[float, ...] = IDENTITY_XYZ if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
+    if min(spacing) < 0:  # as ITK has it: the axis points the other way
+        signs = [-1.0 if step < 0 else 1.0 for step in spacing]
+        spacing = [abs(step) for step in spacing]
+        direction = tuple(value * signs[place % 3] for place, value in enumerate(direction))
     if min(spacing) <= 0 or not is_orthonormal(direction):
         raise UnsupportedHeader(f"{path}: spacing {spacing}, direction {direction}")
     x, y, z = origin

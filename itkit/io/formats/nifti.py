@@ -88,12 +88,20 @@ def _fields2(head: bytes, mark: str) -> _Fields:
     )  # fmt: skip
 
 
-def parse_nifti(head: bytes, path: Path, available: int, *, encoding: Encoding = "raw") -> Header:
+def parse_nifti(
+    head: bytes,
+    path: Path,
+    available: int,
+    *,
+    encoding: Encoding = "raw",
+    assume_spacing: tuple[float, float, float] | None = None,
+) -> Header:
     """Parse the first `HEADER_BYTES` (or, of a tiny file, all) of a single-file NIfTI-1 or NIfTI-2.
 
     The sform counts where its code is set, else the qform; a file without either gets the axes as they are stored
     (that is what ITK makes of it). ITK prefers the qform in some files that carry both and let them differ: there we
-    keep to the standard, and the header has a warning.
+    keep to the standard, and the header has a warning. A sform that is not the grid of a volume (sheared, an axis
+    without length, nan) gives way to a sound qform, with a warning.
 
     Parameters
     ----------
@@ -105,11 +113,13 @@ def parse_nifti(head: bytes, path: Path, available: int, *, encoding: Encoding =
         Bytes in the uncompressed stream, at most.
     encoding
         ``"raw"`` or ``"gzip"``.
+    assume_spacing
+        Spacing ZYX, mm, of a file that states none.
 
     Raises
     ------
     ReadError
-        When it is no NIfTI, is broken or truncated, or its sform shears the grid.
+        When it is not a NIfTI file, is broken or truncated, states no spacing or half a scaling, or shears the grid.
     UnsupportedHeader
         ANALYZE, header/image pairs, vector and complex voxels.
     """
@@ -141,10 +151,8 @@ def parse_nifti(head: bytes, path: Path, available: int, *, encoding: Encoding =
         )
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
-    geometry, warnings = _geometry(fields, sizes, path)
-    slope, intercept = fields.slope, fields.intercept
-    if slope == 0 or not math.isfinite(slope + intercept):  # zero: none; nan and inf: nonsense
-        slope, intercept = 1.0, 0.0
+    geometry, warnings = _geometry(fields, sizes, path, assume_spacing)
+    slope, intercept = _scaling(fields, path)
     texts = zip(_TEXTS, fields.texts, strict=True)
     return Header(
         geometry=geometry,
@@ -176,18 +184,70 @@ def _kind(head: bytes, path: Path) -> tuple[ByteOrder, int]:
     raise ReadError(f"{path}: expected a NIfTI header, found {head[:4]!r}; is the extension right?")
 
 
-def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, tuple[str, ...]]:
+def _scaling(fields: _Fields, path: Path) -> tuple[float, float]:
+    """Return slope and intercept; slope 0, or neither of them a number, stands for no scaling."""
+    slope, intercept = fields.slope, fields.intercept
+    if slope == 0 or (math.isnan(slope) and (math.isnan(intercept) or intercept == 0)):
+        return 1.0, 0.0
+    if not math.isfinite(slope + intercept):
+        raise ReadError(
+            f"{path.name}: NIfTI scaling is half a number: scl_slope {slope:g}, scl_inter {intercept:g}; "
+            "what the stored values stand for is unknown: export the file again"
+        )
+    return slope, intercept
+
+
+def _geometry(
+    fields: _Fields, sizes: list[int], path: Path, assume_spacing: tuple[float, float, float] | None
+) -> tuple[Geometry, tuple[str, ...]]:
     unit = _MM_PER_UNIT.get(fields.units & 7, 1.0)
     size_zyx = to_zyx([*sizes, 1, 1][:3])
-    steps = [abs(step) * unit if step and math.isfinite(step) else unit for step in fields.pixdim[1:4]]
-    if fields.sform_code <= 0 and fields.qform_code <= 0:
-        return Geometry.as_stated(size_zyx, to_zyx(steps)), (
-            "neither sform nor qform is set: orientation and origin unknown",
+    stated = [bool(step) and math.isfinite(step) for step in fields.pixdim[1:4]]
+    steps = [abs(step) * unit if known else unit for step, known in zip(fields.pixdim[1:4], stated, strict=True)]
+    lacking = "".join("XYZ"[axis] for axis in range(min(len(sizes), 3)) if not stated[axis])
+    if fields.sform_code > 0:
+        try:
+            return _from_sform(fields, size_zyx, steps, unit)
+        except GeometryError as error:
+            if fields.qform_code <= 0 or lacking or not math.isfinite(sum(fields.quatern)):
+                if len(sizes) < 3:
+                    raise UnsupportedHeader(f"{path}: {len(sizes)}-D, {error}") from error
+                raise ReadError(
+                    f"{path.name}: NIfTI sform: {error}, and there is no sound qform to take in its place; "
+                    "resample the image to a rectangular grid first, e.g. with 3D Slicer or nilearn.image.resample_img"
+                ) from error
+            warning = f"the sform is not a grid ({error}): the qform was taken"
+            return _from_qform(fields, size_zyx, steps, unit), (warning,)
+    if lacking and assume_spacing is None:
+        pixdim = ", ".join(f"{step:g}" for step in to_zyx(fields.pixdim[1:4]))
+        raise ReadError(
+            f"{path.name}: the spacing along {' and '.join(lacking)} is not stated (pixdim ZYX: {pixdim}; no sform); "
+            "state it on purpose: itk_convert format SOURCE DEST --assume-spacing Z Y X"
         )
-    if not math.isfinite(sum(fields.srow if fields.sform_code > 0 else fields.quatern)):
+    notes: tuple[str, ...] = ()
+    if lacking and assume_spacing is not None:
+        steps = list(to_xyz(assume_spacing))
+        notes = (f"the file states no spacing along {' and '.join(lacking)}: {assume_spacing} mm ZYX was assumed",)
+    if fields.qform_code <= 0:
+        unknown = "neither sform nor qform is set: orientation and origin unknown"
+        return Geometry.as_stated(size_zyx, to_zyx(steps)), (unknown, *notes)
+    if not math.isfinite(sum(fields.quatern)):
         raise ReadError(f"{path}: NIfTI orientation holds nan or infinite values; the header is damaged")
-    if fields.sform_code <= 0:
-        return _from_qform(fields, size_zyx, steps, unit), ()
+    return _from_qform(fields, size_zyx, steps, unit), notes
+
+
+def _from_sform(
+    fields: _Fields, size_zyx: tuple[int, int, int], steps: list[float], unit: float
+) -> tuple[Geometry, tuple[str, ...]]:
+    """Grid of the sform, and how it differs from what else the header says.
+
+    Raises
+    ------
+    GeometryError
+        When it is not the grid of a volume.
+    """
+    if not math.isfinite(sum(fields.srow)):
+        raise GeometryError("it holds nan or infinite values")
     r = [value * unit for value in fields.srow] if unit != 1 else fields.srow
     affine: Affine = (
         (r[0], r[1], r[2], r[3]),
@@ -195,12 +255,7 @@ def _geometry(fields: _Fields, sizes: list[int], path: Path) -> tuple[Geometry, 
         (r[8], r[9], r[10], r[11]),
         (0.0, 0.0, 0.0, 1.0),
     )
-    try:
-        grid = geometry_from_affine(affine, size_zyx)
-    except GeometryError as error:
-        if len(sizes) < 3:
-            raise UnsupportedHeader(f"{path}: {len(sizes)}-D, {error}") from error
-        raise ReadError(f"{path}: NIfTI sform: {error}; resample the image to a rectangular grid first") from error
+    grid = geometry_from_affine(affine, size_zyx)
     warnings = []
     found = to_xyz(grid.spacing_zyx)
     if all(abs(a - b) <= _PIXDIM_TOLERANCE * b for a, b in zip(steps, found, strict=True)):

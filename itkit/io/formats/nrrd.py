@@ -6,6 +6,8 @@ After the format's definition (https://teem.sourceforge.net/nrrd/format.html) an
 from __future__ import annotations
 
 import math
+import shlex
+from itertools import product as product_of
 from typing import TYPE_CHECKING
 
 from itkit.core.axes import to_xyz, to_zyx
@@ -43,22 +45,33 @@ _TYPE = {dtype: spellings.split("|")[0] for dtype, spellings in _SPELLINGS.items
     "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int",
     "int64": "long long int", "uint64": "unsigned long long int",
 }  # fmt: skip
-_LPS, _RAS = "left-posterior-superior", "right-anterior-superior"
+_LPS = "left-posterior-superior"
+_SIDES = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
+"""What each coordinate grows towards in LPS, and its opposite."""
 _SIGNS = {
-    _LPS: (1.0, 1.0, 1.0), "lps": (1.0, 1.0, 1.0),
-    _RAS: (-1.0, -1.0, 1.0), "ras": (-1.0, -1.0, 1.0),
+    spelling: signs
+    for signs in product_of((1.0, -1.0), repeat=3)
+    for words in [[side[0 if sign > 0 else 1] for side, sign in zip(_SIDES, signs, strict=True)]]
+    for spelling in ("-".join(words), "".join(word[0] for word in words))
+}
+"""Factors that lead to LPS, by the name of a space: long or short."""
+_ITK_SPACES = frozenset({_LPS, "lps", "right-anterior-superior", "ras"})
+"""Spaces that every SimpleITK reads right; before 2.5.6 it turns x, not y, of left-anterior-superior."""
+_MM_PER_UNIT = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "": 1.0, "cm": 10.0, "m": 1000.0, "meter": 1000.0,
+    "metre": 1000.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "nm": 1e-6,
+    "in": 25.4, "inch": 25.4,
 }  # fmt: skip
-"""Factors that lead to LPS. Other spaces are left to ITK, which turns x (not y) of left-anterior-superior."""
 _ENCODING: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _DOMAIN_KINDS = frozenset({"domain", "space", "time", "???", "none"})
 _INERT = frozenset({
-    "content", "number", "spaceunits", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
+    "content", "number", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
     "oldmin", "oldmax", "min", "max", "centers", "centerings",
 })  # fmt: skip
 """Fields that change neither the grid (where a space is given) nor the voxels."""
 _UNDERSTOOD = _INERT | {
-    "type", "dimension", "sizes", "encoding", "endian", "space", "spacedirections", "spaceorigin", "spacings", "kinds",
-    "datafile", "byteskip", "lineskip", "spacedimension",
+    "type", "dimension", "sizes", "encoding", "endian", "space", "spacedirections", "spaceorigin", "spaceunits",
+    "spacings", "kinds", "datafile", "byteskip", "lineskip", "spacedimension",
 }  # fmt: skip
 Vector = tuple[float, float, float]
 
@@ -82,6 +95,13 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
     fields, metadata = _fields(head, path)
     try:
         return _header(fields, metadata, path, len(head), file_bytes)
+    except UnsupportedHeader as reason:
+        space = fields.get("space", _LPS).lower()
+        if space in _SIGNS and space not in _ITK_SPACES:
+            raise ReadError(
+                f"{path}: NRRD in space {space} with what only Teem reads ({reason}); convert it"
+            ) from reason
+        raise
     except KeyError as error:
         raise ReadError(f"{path}: NRRD header lacks {error.args[0]!r}; the file is damaged: export it again") from error
     except (ValueError, OverflowError) as error:
@@ -207,6 +227,8 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
         or len(spatial) != 3
     ):
         raise UnsupportedHeader(f"{path}: {dims}-D in space {space!r} with directions {fields['spacedirections']!r}")
+    units = _mm_per_unit(fields, path)
+    spatial = [(x * units[0], y * units[1], z * units[2]) for x, y, z in spatial]
     signs = _SIGNS[space]
     lengths = [(x * x + y * y + z * z) ** 0.5 for x, y, z in spatial]
     if min(lengths) <= 0:
@@ -215,8 +237,17 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
     if not is_orthonormal(direction):
         raise UnsupportedHeader(f"{path}: directions {direction} are not at right angles")
     origin = _vector(fields["spaceorigin"], path) if "spaceorigin" in fields else (0.0, 0.0, 0.0)
-    x, y, z = (sign * value for sign, value in zip(signs, origin, strict=True))
+    x, y, z = (sign * value * unit for sign, value, unit in zip(signs, origin, units, strict=True))
     return Geometry.as_stated(size_zyx, to_zyx(lengths), (x, y, z), direction)
+
+
+def _mm_per_unit(fields: dict[str, str], path: Path) -> Vector:
+    """Millimetres that the unit of each coordinate stands for."""
+    words = shlex.split(fields.get("spaceunits", '"" "" ""'))
+    if len(words) != 3 or not all(word.lower() in _MM_PER_UNIT for word in words):
+        raise ReadError(f"{path}: space units are {words}, expected three lengths such as mm; export the file again")
+    x, y, z = (_MM_PER_UNIT[word.lower()] for word in words)
+    return (x, y, z)
 
 
 def _data_place(

@@ -209,7 +209,7 @@ def test_nrrd_fields_mean_what_they_mean_to_itk(tmp_path: Path, fields: str) -> 
 @pytest.mark.parametrize(
     "fields",
     [
-        "ElementSpacing = -1 2 3\n",
+        "ElementSpacing = 0 2 3\n",
         "TransformMatrix = 1 0.1 0 0 1 0 0 0 1\n",
         "ElementToIntensityFunctionSlope = 2\n",
         "HeaderSize = 4\n",
@@ -224,7 +224,6 @@ def test_odd_metaimages_are_left_to_simpleitk(tmp_path: Path, fields: str) -> No
 @pytest.mark.parametrize(
     "fields",
     [
-        "space: left-anterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n",
         "space: LPS\nspace directions: (1,0.1,0) (0,1,0) (0,0,1)\n",
         "kinds: domain domain vector\n",
         "axis mins: 1 2 3\n",
@@ -246,6 +245,45 @@ def test_units_of_nifti_become_mm(tmp_path: Path) -> None:
         data[123] = code
         path.write_bytes(data)
         assert_same_geometry(read_header(path).geometry, sitk_says(path)[0])
+
+
+def test_negative_spacing_turns_the_axis_as_itk_has_it(tmp_path: Path) -> None:
+    path = mha(tmp_path / "a.mha", "TransformMatrix = 0 1 0 -1 0 0 0 0 1\nElementSpacing = -1 2 -3\n")
+    image = sitk.ReadImage(str(path))
+    grid = read_header(path).geometry
+    np.testing.assert_allclose(grid.spacing_zyx, image.GetSpacing()[::-1])
+    np.testing.assert_allclose(grid.direction_xyz, image.GetDirection())
+    np.testing.assert_allclose(grid.point_xyz((1, 2, 3)), image.TransformIndexToPhysicalPoint((3, 2, 1)))
+
+
+def test_a_comment_may_name_the_last_field(tmp_path: Path) -> None:
+    path = mha(tmp_path / "a.mha", "Comment = the ElementDataFile = elsewhere.raw was here\n")
+    assert_same_geometry(read_header(path).geometry, sitk_says(path)[0])
+    assert read_header(path).data_path == path
+
+
+@pytest.mark.parametrize("flip_x", [False, True])
+@pytest.mark.parametrize("flip_y", [False, True])
+@pytest.mark.parametrize("flip_z", [False, True])
+@pytest.mark.parametrize("short", [False, True])
+def test_every_space_of_a_nrrd_is_one_place(
+    tmp_path: Path, flip_x: bool, flip_y: bool, flip_z: bool, short: bool
+) -> None:
+    words = ["right" if flip_x else "left", "anterior" if flip_y else "posterior", "inferior" if flip_z else "superior"]
+    space = "".join(word[0] for word in words).upper() if short else "-".join(words)
+    x, y, z = (-1 if flip else 1 for flip in (flip_x, flip_y, flip_z))
+    fields = f"space: {space}\nspace directions: ({x * 0.5},0,0) (0,{y * 2},0) (0,0,{z * 3})\n"
+    grid = read_header(nrrd(tmp_path / "a.nrrd", f"{fields}space origin: ({x * 7},{y * 8},{z * 9})\n")).geometry
+    assert (grid.origin_xyz, grid.spacing_zyx, grid.orientation) == ((7.0, 8.0, 9.0), (3.0, 2.0, 0.5), "LPS")
+
+
+def test_space_units_of_a_nrrd_count(tmp_path: Path) -> None:
+    fields = "space: LPS\nspace directions: (0,1,0) (-2,0,0) (0,0,3000)\nspace origin: (1,2,3000)\n"
+    path = nrrd(tmp_path / "a.nrrd", fields + 'space units: "cm" "mm" "\u00b5m"\n')
+    grid = read_header(path).geometry
+    assert (grid.spacing_zyx, grid.origin_xyz) == ((3.0, 20.0, 1.0), (10.0, 2.0, 3.0))
+    with pytest.raises(ReadError, match="space units"):
+        read_header(nrrd(tmp_path / "b.nrrd", fields + 'space units: "parsec" "mm" "mm"\n'))
 
 
 def test_sform_beats_qform_and_a_disagreement_is_told(tmp_path: Path) -> None:
@@ -285,6 +323,42 @@ def test_a_sheared_nifti_is_refused_with_the_reason(tmp_path: Path) -> None:
     nifti(tmp_path / "a.nii", affine)
     with pytest.raises(ReadError, match=r"a\.nii.*sheared: axes x and y .* cosine is .*resample"):
         read_header(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("fault", ["sheared", "zero", "nan"])
+def test_a_sound_qform_takes_the_place_of_a_sform_that_is_not_a_grid(tmp_path: Path, fault: str) -> None:
+    qform = nibabel.affines.from_matvec(np.diag([2.0, 3.0, 4.0]) @ np.eye(3)[[1, 0, 2]], [5, 6, 7])
+    image = nibabel.Nifti1Image(np.zeros((4, 3, 2), np.int16), qform)
+    image.set_qform(qform, 1)
+    image.set_sform(qform, 2)
+    image.to_filename(tmp_path / "a.nii")
+    expected = read_header(tmp_path / "a.nii").geometry
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    row = {"sheared": (2.0, 2.0, 0.0, 5.0), "zero": (0.0, 0.0, 0.0, 0.0), "nan": (float("nan"),) * 4}[fault]
+    struct.pack_into("<4f", data, 280, *row)
+    (tmp_path / "b.nii").write_bytes(data)
+    header = read_header(tmp_path / "b.nii")
+    assert_same_geometry(header.geometry, expected)
+    assert "the qform was taken" in header.warnings[0]
+    struct.pack_into("<h", data, 252, 0)
+    (tmp_path / "c.nii").write_bytes(data)
+    with pytest.raises(ReadError, match=r"c\.nii: NIfTI sform"):
+        read_header(tmp_path / "c.nii")
+
+
+@pytest.mark.parametrize("step", [0.0, float("nan")])
+def test_a_spacing_that_no_field_states_is_never_made_up(tmp_path: Path, step: float) -> None:
+    data = nifti(tmp_path / "a.nii", np.diag([2.0, 3.0, 4.0, 1.0]))
+    struct.pack_into("<f", data, 76 + 3 * 4, step)
+    (tmp_path / "sform.nii").write_bytes(data)
+    assert read_header(tmp_path / "sform.nii").geometry.spacing_zyx == (4.0, 3.0, 2.0)
+    struct.pack_into("<2h", data, 252, 0, 0)
+    (tmp_path / "none.nii").write_bytes(data)
+    with pytest.raises(ReadError, match=r"none\.nii: the spacing along Z is not stated.*--assume-spacing"):
+        read_header(tmp_path / "none.nii")
+    header = read_header(tmp_path / "none.nii", assume_spacing=(5.0, 3.0, 2.0))
+    assert header.geometry.spacing_zyx == (5.0, 3.0, 2.0)
+    assert "assumed" in header.warnings[-1]
 
 
 @pytest.mark.parametrize(
