@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from itkit.models.blocks.kernels import resize_kernel
+from itkit.models.blocks.by_dims import resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def adapt(key: str, source: Tensor, target: Tensor, owner: nn.Module, rules: Rul
         and value.shape != target.shape
     ):
         done.append(f"kernel resized from {tuple(value.shape[2:])}")
-        value = resize_kernel(value.float(), target.shape[2:])
+        value = resize(value.float(), target.shape[2:])
     for change in (_fit_input, _fit_head):
         if (changed := change(value, target, owner, rules)) is not None:
             value, how = changed
@@ -152,5 +152,5 @@ def _resize_positions(value: Tensor, target: Tensor, image_size: Sequence[int] |
         mode = {2: "bicubic", 3: "trilinear"}[dims]
         return functional.interpolate(cube, size=grid, mode=mode).flatten(2).transpose(1, 2)
     if value.ndim == target.ndim and value.ndim >= 4 and value.shape[:2] == target.shape[:2]:
-        return resize_kernel(value.float(), target.shape[2:])
+        return resize(value.float(), target.shape[2:])
     return None

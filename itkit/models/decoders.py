@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from itkit.core.errors import ModelError
-from itkit.models.segmenter import resize
+from itkit.models.blocks.by_dims import CONV, require_dims, resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_CONVS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class FusionBlock(nn.Module):
@@ -22,7 +20,7 @@ class FusionBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, spatial_dims: int) -> None:
         super().__init__()
-        conv = _CONVS[spatial_dims]
+        conv = CONV[spatial_dims]
         groups = math.gcd(8, out_channels)
         self.conv1 = conv(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm1 = nn.GroupNorm(groups, out_channels)
@@ -66,8 +64,7 @@ class UNetDecoder(nn.Module):
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
-        if spatial_dims not in _CONVS:
-            raise ModelError(f"spatial_dims must be 2 or 3; got {spatial_dims}")
+        require_dims("the decoder", spatial_dims, 2, 3)
         if not in_channels:
             raise ModelError("in_channels names no feature map; give one number per map, finest first")
         widths = [min(channels, width * 2**level) for level, channels in enumerate(in_channels)]
@@ -77,7 +74,7 @@ class UNetDecoder(nn.Module):
             for channels, deeper, out in zip(in_channels, below, widths, strict=True)
         )
         heads = widths if deep_supervision else widths[:1]
-        self.heads = nn.ModuleList(_CONVS[spatial_dims](channels, num_classes, 1) for channels in heads)
+        self.heads = nn.ModuleList(CONV[spatial_dims](channels, num_classes, 1) for channels in heads)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Turn feature maps, finest first, into logits at the finest map's size.

@@ -8,20 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from itkit.core.errors import ModelError
+from itkit.models.blocks.by_dims import resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from itkit.models.card import ModelCard
-
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-def resize(tensor: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize ``(N, C, *spatial)`` linearly (half-pixel centres) to ``size``; returns the tensor itself when it fits."""
-    if tuple(tensor.shape[2:]) == tuple(size):
-        return tensor
-    return functional.interpolate(tensor, size=tuple(size), mode=_LINEAR[tensor.ndim - 2], align_corners=False)
 
 
 def fitting_size(size: Sequence[int], divisor: int, minimum: int, *, nearest: bool = False) -> tuple[int, ...]:

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import BATCH_NORM, CONV, MAX_POOL, require_dims
 from itkit.models.blocks.recompute import recompute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-CONV: Mapping[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
-NORM: Mapping[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-POOL: Mapping[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, planes: int, stride: int, dims: int) -> None:
         super().__init__()
-        conv, norm = CONV[dims], NORM[dims]
+        conv, norm = CONV[dims], BATCH_NORM[dims]
         self.conv1 = conv(in_channels, planes, 3, stride, padding=1, bias=False)
         self.bn1 = norm(planes)
         self.conv2 = conv(planes, planes, 3, padding=1, bias=False)
@@ -76,7 +73,7 @@ class Bottleneck(nn.Module):
         self, in_channels: int, planes: int, stride: int, dims: int, *, groups: int = 1, group_width: int = 64
     ) -> None:
         super().__init__()
-        conv, norm = CONV[dims], NORM[dims]
+        conv, norm = CONV[dims], BATCH_NORM[dims]
         middle, out_channels = planes * group_width // 64 * groups, planes * self.expansion
         self.conv1 = conv(in_channels, middle, 1, bias=False)
         self.bn1 = norm(middle)
@@ -97,7 +94,7 @@ class Bottleneck(nn.Module):
 def _shortcut(in_channels: int, out_channels: int, stride: int, dims: int) -> nn.Sequential | None:
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(CONV[dims](in_channels, out_channels, 1, stride, bias=False), NORM[dims](out_channels))
+    return nn.Sequential(CONV[dims](in_channels, out_channels, 1, stride, bias=False), BATCH_NORM[dims](out_channels))
 
 
 class ResNetEncoder(nn.Module):
@@ -127,15 +124,14 @@ class ResNetEncoder(nn.Module):
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        if spatial_dims not in CONV:
-            raise ValueError(f"spatial_dims: expected 2 or 3; got {spatial_dims}")
+        require_dims("ResNet", spatial_dims, 2, 3)
         block: Any = Bottleneck if depth.bottleneck else BasicBlock
         extra = {"groups": depth.groups, "group_width": depth.group_width} if depth.bottleneck else {}
         self.use_checkpoint = use_checkpoint
         self.channels = [width, *(width * 2**stage * block.expansion for stage in range(4))]
         self.conv1 = CONV[spatial_dims](in_channels, width, 7, 2, padding=3, bias=False)
-        self.bn1 = NORM[spatial_dims](width)
-        self.maxpool = POOL[spatial_dims](3, 2, padding=1)
+        self.bn1 = BATCH_NORM[spatial_dims](width)
+        self.maxpool = MAX_POOL[spatial_dims](3, 2, padding=1)
         for stage, count in enumerate(depth.blocks):
             planes = width * 2**stage
             blocks = [block(self.channels[stage], planes, 1 if stage == 0 else 2, spatial_dims, **extra)]

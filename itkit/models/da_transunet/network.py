@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.recompute import recompute
 from itkit.models.da_transunet.hybrid import HybridStem
 from itkit.models.da_transunet.layers import NORM_EPS, DualAttentionBlock, TransformerLayer
@@ -295,8 +296,7 @@ def build(*, in_channels: int, num_classes: int, spatial_dims: int = 2, **option
     **options
         Those of ``DATransUNet``.
     """
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: DA-TransUNet has 2 only; got {spatial_dims}")
+    require_dims("DA-TransUNet", spatial_dims, 2)
     channels = 3 if in_channels == 1 else in_channels
     network = DATransUNet(num_classes=num_classes, in_channels=channels, **options)
     network.freeze_unused()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.dual_attention import ChannelAttention, PositionAttention
 from itkit.models.blocks.recompute import recompute
 from itkit.models.blocks.resnet import Depth, ResNet
@@ -250,6 +251,5 @@ def build(*, in_channels: int, num_classes: int, spatial_dims: int = 2, **option
     **options
         ``width``, ``blocks``, ``deep_supervision`` and ``use_checkpoint`` of ``DconnNet``.
     """
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: DconnNet has 2 only; got {spatial_dims}")
+    require_dims("DconnNet", spatial_dims, 2)
     return DconnNet(num_classes, in_channels=in_channels, **options)

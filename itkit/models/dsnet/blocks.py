@@ -6,19 +6,9 @@ arXiv:2406.03702; repository takaniwa/DSNet (MIT).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize ``(N, C, Y, X)`` bilinearly to ``(Y, X)``, pixel areas aligned."""
-    return functional.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int = 1, *, bias: bool = False) -> nn.Sequential:

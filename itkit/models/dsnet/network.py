@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import require_dims, resize
 from itkit.models.blocks.recompute import recompute
 from itkit.models.dsnet.blocks import (
     AtrousFusion,
@@ -22,7 +23,6 @@ from itkit.models.dsnet.blocks import (
     SerialPyramid,
     basic_layer,
     conv_bn,
-    resize,
 )
 
 if TYPE_CHECKING:
@@ -205,6 +205,5 @@ def build(
     **options
         ``m``, ``n``, ``planes`` and ``use_checkpoint`` of ``DSNet``.
     """
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: DSNet has 2 only; got {spatial_dims}")
+    require_dims("DSNet", spatial_dims, 2)
     return DSNet(num_classes=num_classes, in_channels=in_channels, name=variant, augment=deep_supervision, **options)

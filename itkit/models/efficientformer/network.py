@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ModelError
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientformer.v1 import EfficientFormer
@@ -99,8 +100,7 @@ def build(
         Arguments of :class:`EfficientFormer` or :class:`EfficientFormerV2` that replace those of the variant. Batch
         norms of version 2 train unless ``norm_eval=True``; its ``resolution`` is 512 by default.
     """
-    if spatial_dims != 2:
-        raise ModelError(f"spatial_dims must be 2 for EfficientFormer; got {spatial_dims}")
+    require_dims("EfficientFormer", spatial_dims, 2)
     arguments = {**variant_options(variant), "fork_feat": True, "in_chans": in_channels}
     encoder: EfficientFormer | EfficientFormerV2
     if variant.startswith("v2"):

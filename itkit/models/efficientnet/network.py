@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ModelError
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientnet.classic import EfficientNet
@@ -52,8 +53,7 @@ def build(
         Arguments of :class:`EfficientNet` or :class:`TimmEfficientNet` that replace those of the variant. Padding
         follows the input (``image_size=None``) unless given.
     """
-    if spatial_dims != 2:
-        raise ModelError(f"spatial_dims must be 2 for EfficientNet; got {spatial_dims}")
+    require_dims("EfficientNet", spatial_dims, 2)
     if form not in FORMS:
         raise ModelError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
     encoder: EfficientNet | TimmEfficientNet

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.recompute import recompute
 from itkit.models.ege_unet.blocks import GroupAggregationBridge, GroupedHadamardAttention, resize
 
@@ -185,6 +186,5 @@ def build(*, in_channels: int, num_classes: int, spatial_dims: int = 2, **option
     **options
         ``c_list``, ``bridge``, ``gt_ds``, ``deep_supervision`` and ``use_checkpoint`` of ``EGEUNet``.
     """
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: EGE-UNet has 2 only; got {spatial_dims}")
+    require_dims("EGE-UNet", spatial_dims, 2)
     return EGEUNet(num_classes=num_classes, input_channels=in_channels, probabilities=False, **options)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.recompute import recompute
 from itkit.models.lm_net.blocks import GlobalFusion, NeighbourhoodBlock, ReparamConv, SkipFusion, enlarged
 
@@ -171,6 +172,5 @@ def build(*, in_channels: int, num_classes: int, spatial_dims: int = 2, **option
     **options
         ``filters``, ``heads``, ``rel_pos_bias``, ``deploy`` and ``use_checkpoint`` of ``LMNet``.
     """
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: LM-Net has 2 only; got {spatial_dims}")
+    require_dims("LM-Net", spatial_dims, 2)
     return LMNet(in_channels, num_classes, **options)

@@ -6,11 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
+from itkit.models.blocks.by_dims import CONV, TRANSPOSED
 
 
 class ChannelNorm(nn.Module):

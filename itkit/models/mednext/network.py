@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from itkit.models.mednext.blocks import CONV, TRANSPOSED, Block, DownBlock, UpBlock
+from itkit.models.blocks.by_dims import CONV, TRANSPOSED
+from itkit.models.mednext.blocks import Block, DownBlock, UpBlock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from itkit.core.errors import WeightsError
-from itkit.models.blocks.kernels import resize_kernel
+from itkit.models.blocks.by_dims import resize
 from itkit.models.mednext.network import MedNeXt
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _fit(key: str, weight: Tensor, target: Tensor) -> Tensor:
         return weight
     if weight.ndim < 3 or weight.ndim != target.ndim or weight.shape[:2] != target.shape[:2]:
         raise WeightsError(f"{key}: {tuple(weight.shape)} can't become {tuple(target.shape)}; only kernels may differ")
-    return resize_kernel(weight, target.shape[2:])
+    return resize(weight, target.shape[2:])
 
 
 def small_from_config(config: Mapping[str, Any], official_class: str) -> nn.Module:

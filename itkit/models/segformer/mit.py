@@ -6,7 +6,6 @@ arXiv:2105.15203; parameter names as in github.com/NVlabs/SegFormer.
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from itkit.core.errors import ModelError
 from itkit.models.blocks.drop_path import DropPath, linear_rates
+from itkit.models.blocks.initial import init_transformer_weights
 from itkit.models.blocks.recompute import recompute
 from itkit.models.blocks.released import under
 from itkit.models.segformer.released import from_transformers, is_transformers
@@ -247,7 +247,7 @@ class MixVisionTransformer(nn.Module):
                 blocks.append(Block(dim, hidden, attention, drop=drop_rate, drop_path=next(rates), eps=norm_eps))
             self.add_module(f"block{index + 1}", blocks)
             self.add_module(f"norm{index + 1}", nn.LayerNorm(dim, eps=norm_eps))
-        self.apply(init_weights)
+        self.apply(init_transformer_weights)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map ``(N, C, Y, X)`` to four maps ``(N, embed_dims[s], Y / stride, X / stride)``, sizes rounded up.
@@ -268,16 +268,3 @@ class MixVisionTransformer(nn.Module):
         """Convert weights of a classifier, of a whole SegFormer or of transformers to the encoder's names."""
         authors = from_transformers(state) if is_transformers(state) else state
         return {key: value for key, value in under(authors, "backbone.").items() if not key.startswith("head.")}
-
-
-def init_weights(module: nn.Module) -> None:
-    """Draw the authors' initial weights of one module: linear 0.02, convolution by fan-out, norms one."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    elif isinstance(module, nn.Conv2d):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)

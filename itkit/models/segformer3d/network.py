@@ -6,7 +6,6 @@ arXiv:2404.10156; parameter names as in github.com/OSUPCVLab/SegFormer3D. Grids 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from itkit.core.errors import ModelError
+from itkit.models.blocks.initial import init_transformer_weights
 from itkit.models.blocks.recompute import recompute
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class SegFormer3D(nn.Module):
             in_channels, **stages, attention_scale=attention_scale, use_checkpoint=use_checkpoint
         )
         self.segformer_decoder = DecoderHead(embed_dims, decoder_head_embedding_dim, num_classes, decoder_dropout)
-        self.apply(_init_weights)
+        self.apply(init_transformer_weights)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map ``(N, C, Z, Y, X)`` to logits ``(N, K, Z, Y, X)``, sides rounded up to multiples of 4.
@@ -280,18 +280,6 @@ class SegFormer3D(nn.Module):
         Every side needs at least ``sr_ratio`` voxels in every stage: 13 voxels of the image by default.
         """
         return self.segformer_decoder(self.segformer_encoder(image))  # type: ignore[no-any-return]
-
-
-def _init_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    elif isinstance(module, nn.Conv3d):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 def build(in_channels: int, num_classes: int, spatial_dims: int = 3, **options: Any) -> SegFormer3D:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from itkit.models.segmenter import resize
+from itkit.models.blocks.by_dims import require_dims, resize
 from itkit.models.swin_umamba.encoder import VSSLayer, VSSMEncoder
 from itkit.models.vmamba.vssm import initialise_linear
 
@@ -172,8 +172,7 @@ def build(
     use_checkpoint: bool = False,
 ) -> SwinUMambaD:
     """Build SwinUMambaD for segmentation; heads that go unused are frozen."""
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: SwinUMambaD is 2-D; got {spatial_dims}")
+    require_dims("SwinUMambaD", spatial_dims, 2)
     shared = {"d_state": d_state, "drop_path_rate": drop_path_rate, "use_checkpoint": use_checkpoint}
     network = SwinUMambaD(
         {"in_chans": in_channels, "depths": depths, "dims": dims, **shared},

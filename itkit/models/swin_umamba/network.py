@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from itkit.models.segmenter import resize
+from itkit.models.blocks.by_dims import require_dims, resize
 from itkit.models.swin_umamba.encoder import VSSMEncoder
 from itkit.models.unetr.convs import Convolution, DecoderUp, StemBlock, parse_norm
 
@@ -67,8 +67,7 @@ class SwinUMamba(nn.Module):
     ) -> None:
         super().__init__()
         del drop_path_rate, layer_scale_init_value
-        if spatial_dims != 2:
-            raise ValueError(f"spatial_dims: Swin-UMamba is 2-D; got {spatial_dims}")
+        require_dims("Swin-UMamba", spatial_dims, 2)
         if len(feat_size) != 5:
             raise ValueError(f"feat_size: expected 5 widths; got {len(feat_size)}")
         if hidden_size != feat_size[4]:

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import BATCH_NORM, CONV, require_dims
 from itkit.models.blocks.recompute import recompute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 WIDTHS = (64, 128, 256, 512, 1024)
-_CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _MODE = {2: "bilinear", 3: "trilinear"}
 _POOL: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
@@ -49,8 +48,8 @@ class EncoderStage(nn.Module):
         super().__init__()
 
         def unit(channels: int) -> nn.Sequential:
-            conv = _CONV[spatial_dims](channels, out_channels, 3, padding=1)
-            norm = [_NORM[spatial_dims](out_channels)] if batchnorm else []
+            conv = CONV[spatial_dims](channels, out_channels, 3, padding=1)
+            norm = [BATCH_NORM[spatial_dims](out_channels)] if batchnorm else []
             return nn.Sequential(conv, *norm, nn.ReLU())
 
         self.conv1 = unit(in_channels)
@@ -129,15 +128,14 @@ class UNet3Plus(nn.Module):
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        if spatial_dims not in _CONV:
-            raise ValueError(f"spatial_dims must be 2 or 3; got {spatial_dims}")
+        require_dims("UNet 3+", spatial_dims, 2, 3)
         if len(widths) != 5 or min(widths) < 1:
             raise ValueError(f"widths: expected 5 positive numbers; got {tuple(widths)}")
         self.heads = heads
         self.class_guided = class_guided
         self.probabilities = probabilities
         self.use_checkpoint = use_checkpoint
-        conv, norm = _CONV[spatial_dims], _NORM[spatial_dims]
+        conv, norm = CONV[spatial_dims], BATCH_NORM[spatial_dims]
         branch, fused = widths[0], 5 * widths[0]
         for stage, (before, width) in enumerate(zip([in_channels, *widths[:4]], widths, strict=True), 1):
             setattr(self, f"conv{stage}", EncoderStage(before, width, spatial_dims, batchnorm=is_batchnorm))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from itkit.models.mednext.blocks import CONV, TRANSPOSED
+from itkit.models.blocks.by_dims import CONV, TRANSPOSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from itkit.models.mednext.blocks import CONV
+from itkit.models.blocks.by_dims import CONV, require_dims
 from itkit.models.unetr.convs import Convolution, DecoderUp, ProjectionUp, StemBlock, parse_norm
 from itkit.models.unetr.vit import PATCH, ViT
 
@@ -159,8 +159,7 @@ def _check(
     spatial_dims: int,
     layout: str,
 ) -> None:
-    if spatial_dims not in CONV:
-        raise ValueError(f"spatial_dims must be 2 or 3; got {spatial_dims}")
+    require_dims("UNETR", spatial_dims, 2, 3)
     if len(size) != spatial_dims or any(side < PATCH or side % PATCH for side in size):
         raise ValueError(f"img_size: expected {spatial_dims} multiples of {PATCH}; got {tuple(size)}")
     if hidden_size % num_heads:

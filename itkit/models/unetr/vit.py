@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from itkit.models.mednext.blocks import CONV
+from itkit.models.blocks.by_dims import CONV
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.models.blocks.by_dims import BATCH_NORM, CONV
 from itkit.models.blocks.cross_scan import ChannelLinear, ChannelNorm
 from itkit.models.blocks.drop_path import DropPath
 from itkit.models.blocks.recompute import recompute
-from itkit.models.vmamba.ss2d import CONV, ToChannelsFirst, ToChannelsLast, activation
+from itkit.models.vmamba.ss2d import ToChannelsFirst, ToChannelsLast, activation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NORMS = ("ln", "ln2d", "bn")
-_BATCH_NORMS: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def is_channels_first(norm_layer: str) -> bool:
@@ -28,7 +28,7 @@ def is_channels_first(norm_layer: str) -> bool:
 def make_norm(norm_layer: str, channels: int, spatial_dims: int) -> nn.Module:
     """Create "ln" (channels last), "ln2d" or "bn" (channels first)."""
     if norm_layer == "bn":
-        return _BATCH_NORMS[spatial_dims](channels)
+        return BATCH_NORM[spatial_dims](channels)
     return (ChannelNorm if norm_layer == "ln2d" else nn.LayerNorm)(channels)
 
 

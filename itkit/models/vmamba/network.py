@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from itkit.models.blocks.by_dims import require_dims
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
 from itkit.models.vmamba.upernet import UPerNet
 from itkit.models.vmamba.vssm import VSSM, BackboneVSSM
@@ -46,8 +47,7 @@ def build_upernet(
     **options: Any,
 ) -> UPerNet:
     """Build the authors' UPerNet; the auxiliary head exists with deep supervision only."""
-    if spatial_dims != 2:
-        raise ValueError(f"spatial_dims: UPerNet is 2-D; got {spatial_dims}")
+    require_dims("UPerNet", spatial_dims, 2)
     backbone = BackboneVSSM(in_chans=in_channels, **options)
     return UPerNet(
         backbone, backbone.dims, num_classes, decode_channels, auxiliary_channels, auxiliary=deep_supervision

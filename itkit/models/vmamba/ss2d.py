@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from itkit.models.blocks.by_dims import CONV
 from itkit.models.blocks.cross_scan import (
     CROSS,
     ChannelLinear,
@@ -26,7 +27,6 @@ from itkit.models.blocks.cross_scan import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 _ROW = Route((0, 1), backwards=False)
 _ONE_WAY = (_ROW,) * 4

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from itkit.models.segmenter import resize
+from itkit.models.blocks.by_dims import resize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
