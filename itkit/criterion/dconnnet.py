@@ -60,7 +60,7 @@ class SizeDensity:
         return cls(torch.tensor(np.stack(rows), dtype=torch.float32), torch.tensor(widths, dtype=torch.float32))
 
     def weight(self, row: int, pixels: Tensor) -> Tensor:
-        """Give the weights ``log(1 / (density + 1e-4))`` of images with ``pixels`` pixels of a row's class.
+        """Return the weights ``log(1 / (density + 1e-4))`` of images with ``pixels`` pixels of a row's class.
 
         Sizes beyond the last bin count as in it.
         """
@@ -181,7 +181,7 @@ class ConnectivityLoss(nn.Module):
         self.density = density
 
     def forward(self, output: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Give the loss of one map ``(N, 8 C, Y, X)`` or of the pair (fine, coarse)."""
+        """Return the loss of one map ``(N, 8 C, Y, X)`` or of the pair (fine, coarse)."""
         maps = [output] if isinstance(output, Tensor) else list(output)
         weights = (1.0, self.coarse_weight)
         losses = [

@@ -89,7 +89,7 @@ class EGEUNetLoss(nn.Module):
         self.level_weights = tuple(level_weights)
 
     def forward(self, output: tuple[Sequence[Tensor], Tensor], target: Tensor) -> Tensor:
-        """Give the loss of ``((p5, ..., p1), out)`` against one mask at full size."""
+        """Return the loss of ``((p5, ..., p1), out)`` against one mask at full size."""
         auxiliary, prediction = output
         return deep_bce_dice(
             auxiliary,

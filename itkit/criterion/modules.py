@@ -1,4 +1,4 @@
-"""Losses as modules: thin faces of ``functional`` for frameworks that build losses from a config."""
+"""Losses as modules, for frameworks that build a loss from its name and options; `functional` computes them."""
 
 from __future__ import annotations
 

@@ -124,9 +124,9 @@ def focal_loss(prediction: Tensor, target: Tensor, *, gamma: float = FOCAL_GAMMA
 
 
 class UNet3PlusLoss(nn.Module):
-    """Focal loss plus one minus MS-SSIM plus IoU loss, summed over the outputs of a network that gives logits.
+    """Focal loss plus one minus MS-SSIM plus IoU loss, summed over the outputs of a network that returns logits.
 
-    The paper names the three terms and weighs them alike; it gives no constants for the focal loss, so the usual
+    The paper names the three terms and weighs them alike; it states no constants for the focal loss, so the usual
     gamma of 2 without alpha stands here. Targets are class numbers ``(N, *spatial)``; each class is a yes-or-no
     question (sigmoid), with one logit the foreground's alone.
 

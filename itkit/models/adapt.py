@@ -1,4 +1,4 @@
-"""Tensors of one shape made to fit another: heads, input channels, 2-D to 3-D, position embeddings, kernels."""
+"""Weights changed to fit a network of another shape: heads, input channels, 2-D to 3-D, positions, kernels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """What may be adapted, and how.
+    """Which weights may be changed to fit, and how.
 
     Attributes
     ----------
     in_channels, num_classes
-        Of the network that is filled; None where unknown, then nothing of the kind is adapted.
+        Channels of the network that is filled; None where they are unknown; weights that depend
+        on them then stay as they are.
     image_size
         Fixed input size, for position embeddings.
     inflate
@@ -54,7 +55,7 @@ def adapt(key: str, source: Tensor, target: Tensor, owner: nn.Module, rules: Rul
     source, target
         Value from the file, and the network's own.
     owner
-        Module that owns the parameter; tells transposed convolutions apart.
+        Module that owns the parameter: a transposed convolution has its axes in another order.
 
     Returns
     -------

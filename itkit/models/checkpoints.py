@@ -1,4 +1,4 @@
-"""Weight files read without running anything that they hold."""
+"""Read weight files without executing any code that they contain."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_weights(path: Path | str, *, entry: str | None = None) -> dict[str, Ten
     path
         The file.
     entry
-        Entry that holds the weights, dots for nesting; by default the first of :data:`WRAPPERS` that does.
+        Entry that holds the weights, dots for nesting; by default the first of :data:`WRAPPERS` that holds tensors.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """Names that numbers saved by numpy need; all build plain values."""
+    """Return the names that torch must know to read numbers saved by numpy; all of them build plain values."""
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")}
     return [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [np.dtype, *dtypes]

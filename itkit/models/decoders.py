@@ -1,4 +1,4 @@
-"""A segmentation decoder for pure encoders: any list of feature maps to logits."""
+"""A segmentation decoder for any encoder: it turns a list of feature maps into logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FusionBlock(nn.Module):
-    """Twice convolution 3, group norm, GELU; group norm also works on a single voxel."""
+    """Convolution of side 3, group norm and GELU, twice; group norm works on a map of one voxel, too."""
 
     def __init__(self, in_channels: int, out_channels: int, spatial_dims: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class FusionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, *spatial)`` to ``(N, out, *spatial)``."""
         x = self.act(self.norm1(self.conv1(x)))
-        return self.act(self.norm2(self.conv2(x)))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.act(self.norm2(self.conv2(x)))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class UNetDecoder(nn.Module):
@@ -51,7 +51,7 @@ class UNetDecoder(nn.Module):
     width
         Channels of the finest fused map; a level uses ``min(its encoder channels, width * 2**level)``.
     deep_supervision
-        Also give logits of every coarser fused map.
+        Also return logits of every coarser fused map.
     """
 
     def __init__(
@@ -105,4 +105,4 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Map an image to the decoder's logits, at the finest feature map's size."""
-        return self.decoder(self.encoder(image))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.decoder(self.encoder(image))  # type: ignore[no-any-return]  # calling a module returns Any

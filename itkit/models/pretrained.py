@@ -34,7 +34,7 @@ class Adapted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadReport:
-    """What became of the tensors of a file and of a network.
+    """What happened to each tensor of a file and of a network.
 
     Attributes
     ----------
@@ -94,8 +94,9 @@ def load_pretrained(
 ) -> LoadReport:
     """Fill a network with weights from a file or URL, adapting what differs.
 
-    Wrappers such as ``state_dict`` or ``network_weights`` and prefixes such as ``module.`` are seen through, and an
-    encoder's file goes into the encoder of an encoder-decoder. Nothing in the file is executed.
+    The weights may stand under an entry such as ``state_dict`` or ``network_weights``, and their names may begin with a
+    prefix such as ``module.``; both are found. An encoder's file fills the encoder of an encoder-decoder. No code
+    in the file is executed.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def _converted(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, 
 
 
 def _best_prefixes(model: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Find the change of prefixes with which most names meet; the first such, so that no change wins a tie."""
+    """Find the prefix change that matches most names; of equal ones the first, so that names stay when they can."""
     best, best_score = ("", ""), (-1, -1)
     for removed in _FILE_PREFIXES:
         keys = [key for key in weights if key.startswith(removed)]

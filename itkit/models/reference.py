@@ -1,4 +1,4 @@
-"""Networks exactly as their authors built them, described by a small JSON-like record."""
+"""Networks exactly as their authors build them, from a record of their class and its arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, cards and builders of the networks; torch is imported only when a network is built."""
+"""Networks by name: ours, your own and those of other packages; torch is imported only when one is built."""
 
 from __future__ import annotations
 

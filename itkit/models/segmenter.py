@@ -1,4 +1,4 @@
-"""The wrapper that gives every network one face: images in, logits of the same size out."""
+"""The wrapper that makes every network take images of any size and return logits of the same size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fitting_size(size: Sequence[int], divisor: int, minimum: int, *, nearest: bo
 
 
 class Segmenter(nn.Module):
-    """A network with padding before and resizing, cropping and the choice of outputs after it.
+    """A network whose input is padded, and whose outputs are chosen, resized and cropped.
 
     The wrapper shares the network's own tables of children, parameters and buffers, so parameter names and
     ``state_dict`` keys are those of the network, without a prefix.
@@ -50,7 +50,7 @@ class Segmenter(nn.Module):
     pad
         Pad sides that do not fit, by repeating the border at the high end; logits are cropped back.
     image_size
-        Size of the only input that the network takes, None when the size is free.
+        The only input size that the network takes; None when it takes any.
     deep_supervision
         Return all outputs in training mode.
     """

@@ -36,7 +36,7 @@ def recompute(module: nn.Module, *inputs: Any) -> Tensor:
     gives the same weights and buffers. Without gradients it is a plain call.
     """
     if not torch.is_grad_enabled():
-        return module(*inputs)  # type: ignore[no-any-return]  # calling a module gives Any
+        return module(*inputs)  # type: ignore[no-any-return]  # calling a module returns Any
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _statistics_kept(module)

@@ -142,7 +142,7 @@ class ResNetEncoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Give five maps of ``(N, C, *spatial)``, finest first; their channels are ``self.channels``."""
+        """Return five maps of ``(N, C, *spatial)``, finest first; their channels are ``self.channels``."""
         x = functional.relu(self.bn1(self.conv1(x)))
         maps = [x]
         x = self.maxpool(x)
@@ -153,7 +153,7 @@ class ResNetEncoder(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Any:
-        """Give ``features(x)``."""
+        """Return ``features(x)``."""
         return self.features(x)
 
 

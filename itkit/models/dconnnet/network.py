@@ -164,7 +164,7 @@ class DconnNet(nn.Module):
     width, blocks
         Channels of the stem and blocks a stage of the backbone; 64 and those of ResNet-34 in the paper.
     deep_supervision
-        Whether ``to_logits`` gives the coarse map too in training.
+        Whether ``to_logits`` returns the coarse map too in training.
     use_checkpoint
         Whether backbone stages and direction heads recompute their activations in the backward pass.
     """

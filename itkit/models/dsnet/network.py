@@ -169,7 +169,7 @@ class DSNet(nn.Module):
         return out
 
     def to_logits(self, output: Tensor | list[Tensor], size: Sequence[int]) -> Tensor | list[Tensor]:
-        """Give the main logits, in training with ``augment`` followed by the auxiliary ones."""
+        """Return the main logits, in training with ``augment`` followed by the auxiliary ones."""
         if isinstance(output, Tensor):
             return output
         first, main, second = output

@@ -95,7 +95,7 @@ def build(
     decoder_width
         Channels of the decoder's finest map.
     deep_supervision
-        Also give logits of the coarser maps in training.
+        Also return logits of the coarser maps in training.
     **options
         Arguments of :class:`EfficientFormer` or :class:`EfficientFormerV2` that replace those of the variant. Batch
         norms of version 2 train unless ``norm_eval=True``; its ``resolution`` is 512 by default.

@@ -146,7 +146,7 @@ class Embedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, Y, X)`` to ``(N, dim, Y / stride, X / stride)``."""
-        return self.norm(self.proj(x))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.norm(self.proj(x))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class Classifier(nn.Module):
@@ -173,7 +173,7 @@ class Classifier(nn.Module):
     def classify(self, mean: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return class scores ``(N, K)``: with distillation a pair in training, its mean in evaluation mode."""
         if not self.distillation:
-            return self.head(mean)  # type: ignore[no-any-return]  # calling a module gives Any
+            return self.head(mean)  # type: ignore[no-any-return]  # calling a module returns Any
         both: tuple[Tensor, Tensor] = (self.head(mean), self.dist_head(mean))
         return both if self.training else (both[0] + both[1]) / 2
 

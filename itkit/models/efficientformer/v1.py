@@ -71,7 +71,7 @@ class ConvMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, Y, X)`` to the same shape."""
         hidden = self.drop(functional.gelu(self.norm1(self.fc1(x))))
-        return self.drop(self.norm2(self.fc2(hidden)))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.drop(self.norm2(self.fc2(hidden)))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class LinearMLP(nn.Module):
@@ -175,7 +175,7 @@ class EfficientFormer(Classifier):
     pool_size
         Window of the pooling mixer.
     num_classes
-        Classes; 0 gives the mean token.
+        Classes; 0 returns the mean token.
     down_patch_size, down_stride, down_pad
         Window of the downsampling convolutions.
     drop_rate, drop_path_rate
@@ -183,7 +183,7 @@ class EfficientFormer(Classifier):
     use_layer_scale, layer_scale_init_value
         Learned factors on the residual branches and their start.
     fork_feat
-        Give four feature maps, group-normalised, for images of any size; otherwise class scores for 224 x 224.
+        Return four feature maps, group-normalised, for images of any size; otherwise class scores for 224 x 224.
     vit_num
         Number of attention blocks at the end of the last stage.
     distillation

@@ -95,7 +95,7 @@ class MapAttention(BiasedAttention):
         mixed = _joined(weights @ _heads(value_map), size) + self.v_local(value_map)
         if self.stride_conv is not None:
             mixed = functional.interpolate(mixed, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.proj(mixed)  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.proj(mixed)  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class LocalGlobalQuery(nn.Module):
@@ -147,7 +147,7 @@ class AttentionEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, Y, X)`` to ``(N, out_dim, Y / 2, X / 2)``."""
-        return self.attn(x) + self.bn(self.conv(x))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.attn(x) + self.bn(self.conv(x))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class MLP(nn.Module):
@@ -170,7 +170,7 @@ class MLP(nn.Module):
         """Map ``(N, C, Y, X)`` to the same shape."""
         hidden = functional.gelu(self.norm1(self.fc1(x)))
         hidden = self.drop(functional.gelu(self.mid_norm(self.mid(hidden))))
-        return self.drop(self.norm2(self.fc2(hidden)))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.drop(self.norm2(self.fc2(hidden)))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class Block(nn.Module):
@@ -210,7 +210,7 @@ class EfficientFormerV2(Classifier):
     downsamples
         Whether a downsampling follows a stage; one also follows where the width changes.
     num_classes
-        Classes; 0 gives the mean over positions.
+        Classes; 0 returns the mean over positions.
     down_patch_size, down_stride, down_pad
         Window of the downsampling convolutions.
     drop_rate, drop_path_rate
@@ -218,7 +218,7 @@ class EfficientFormerV2(Classifier):
     use_layer_scale, layer_scale_init_value
         Learned factors on the residual branches and their start.
     fork_feat
-        Give four feature maps instead of class scores.
+        Return four feature maps instead of class scores.
     vit_num
         Number of attention blocks at the end of each of the last two stages.
     distillation

@@ -71,7 +71,7 @@ class MBConvBlock(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Classifier, pooled features, or an encoder that gives five feature maps.
+    """Classifier, pooled features, or an encoder that returns five feature maps.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def build(
     decoder_width
         Channels of the decoder's finest map.
     deep_supervision
-        Also give logits of the coarser maps in training.
+        Also return logits of the coarser maps in training.
     **options
         Arguments of :class:`EfficientNet` or :class:`TimmEfficientNet` that replace those of the variant. Padding
         follows the input (``image_size=None``) unless given.

@@ -115,7 +115,7 @@ def _symmetric(in_channels: int, out_channels: int, kernel: int, stride: int = 1
 
 
 class TimmEfficientNet(nn.Module):
-    """Classifier, pooled features, or an encoder that gives up to five feature maps.
+    """Classifier, pooled features, or an encoder that returns up to five feature maps.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class TimmEfficientNet(nn.Module):
         Padding by TensorFlow's SAME rule and batch-norm epsilon 1e-3, as converted weights need; otherwise symmetric
         padding and epsilon 1e-5.
     num_classes
-        Classes; 0 gives pooled features.
+        Classes; 0 returns pooled features.
     in_chans
         Channels of the image.
     features_only

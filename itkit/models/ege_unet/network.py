@@ -41,7 +41,7 @@ class EGEUNet(nn.Module):
     probabilities
         Whether the outputs are probabilities, as the authors return them, or logits.
     deep_supervision
-        Whether ``to_logits`` gives the auxiliary maps too in training.
+        Whether ``to_logits`` returns the auxiliary maps too in training.
     use_checkpoint
         Whether attention and bridges recompute their activations in the backward pass.
     """
@@ -109,7 +109,7 @@ class EGEUNet(nn.Module):
         return (tuple(maps), out) if self.gt_ds else out
 
     def to_logits(self, output: Output, size: Sequence[int]) -> Tensor | list[Tensor]:
-        """Give logits ``(N, K, Y, X)`` from the output of a network built with ``probabilities=False``.
+        """Return logits ``(N, K, Y, X)`` from the output of a network built with ``probabilities=False``.
 
         In training with ``deep_supervision`` a list: the main map and the auxiliary ones, finest first. An auxiliary
         map tells foreground from background only; with several classes its logit is shared equally among the foreground

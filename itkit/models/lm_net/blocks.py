@@ -50,7 +50,7 @@ class DepthwiseBranch(nn.Module):
         return out
 
     def fused(self, side: int) -> tuple[Tensor, Tensor]:
-        """Give kernel (padded to ``side``) and bias of the one convolution that does the same in evaluation."""
+        """Return kernel (padded to ``side``) and bias of the one convolution that does the same in evaluation."""
         if self.bn.running_var is None or self.bn.running_mean is None:
             raise ValueError("batch normalisation keeps no statistics; it can't be fused")
         scale = self.bn.weight / (self.bn.running_var + self.bn.eps).sqrt()
@@ -131,7 +131,7 @@ class PatchEmbedding(nn.Module):
 
 
 def _windows(length: int, device: torch.device) -> Tensor:
-    """Give the three positions that each of ``length`` positions attends to: ``(length, 3)``."""
+    """Return the three positions that each of ``length`` positions attends to: ``(length, 3)``."""
     centre = torch.arange(length, device=device)
     start = (centre - WINDOW // 2).clamp(0, length - WINDOW)
     return start[:, None] + torch.arange(WINDOW, device=device)

@@ -133,7 +133,7 @@ def structural_reparam(network: nn.Module) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        The network itself, which gives the same output in evaluation mode.
+        The network itself, which returns the same output in evaluation mode.
     """
     for module in list(network.modules()):
         if isinstance(module, ReparamConv):

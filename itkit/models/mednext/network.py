@@ -35,7 +35,7 @@ class OutBlock(nn.Module):
         self.conv_out = TRANSPOSED[spatial_dims](channels, n_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits at the map's own size."""
+        """Return logits at the map's own size."""
         return self.conv_out(x)  # type: ignore[no-any-return]
 
 

@@ -39,7 +39,7 @@ class LayerOutput(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Any:
-        """Give the layer's output for an image."""
+        """Return the layer's output for an image."""
         caught: list[Any] = []
 
         def catch(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -62,7 +62,7 @@ class PooledEncoder(nn.Module):
     Parameters
     ----------
     encoder
-        Gives a map ``(N, C, *spatial)`` or tokens ``(N, T, C)``, or several, the deepest last.
+        Returns a map ``(N, C, *spatial)`` or tokens ``(N, T, C)``, or several, the deepest last.
     channels
         Channels of the deepest.
     num_classes
@@ -111,7 +111,7 @@ def zoo_encoder(
     Raises
     ------
     ValueError
-        When the network has no such part, or it gives no feature map.
+        When the network has no such part, or returns no feature map.
     """
 
     def base_encoder(*, num_classes: int) -> PooledEncoder:

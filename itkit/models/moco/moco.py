@@ -24,7 +24,7 @@ class MoCo(nn.Module):
     Parameters
     ----------
     base_encoder
-        Called twice as ``base_encoder(num_classes=dim)``; gives an encoder that ends in a linear layer named ``fc``.
+        Called twice as ``base_encoder(num_classes=dim)``; returns an encoder that ends in a linear layer named ``fc``.
         ``itkit.models.moco.encoders.zoo_encoder`` makes one from any registered network.
     dim
         Length of the feature vectors.
@@ -133,7 +133,7 @@ class MoCo(nn.Module):
         self.queue_ptr[0] = (start + count) % self.K
 
     def _encode_keys(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the keys of this process's images, and of all processes' in their order."""
+        """Return the keys of this process's images, and of all processes' in their order."""
         if not _is_distributed():
             keys = functional.normalize(self.encoder_k(images), dim=1)
             return keys, keys
@@ -158,11 +158,11 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 class TwoViews:
-    """Applies one random transform twice and gives both results: a query and a key view."""
+    """Applies one random transform twice and returns both results: a query and a key view."""
 
     def __init__(self, transform: Callable[[Any], Any]) -> None:
         self.transform = transform
 
     def __call__(self, image: Any) -> list[Any]:
-        """Give the two views of an image."""
+        """Return the two views of an image."""
         return [self.transform(image), self.transform(image)]

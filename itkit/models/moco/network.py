@@ -42,7 +42,7 @@ def build(
     width, decoder_width
         Channels of the encoder's stem and of the decoder's finest level.
     deep_supervision
-        Whether training gives logits of every level.
+        Whether training returns logits of every level.
     use_checkpoint
         Whether encoder stages recompute their activations in the backward pass.
     """

@@ -39,7 +39,7 @@ def symmetric_loss(views: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor], te
 
 
 def momentum_at(epoch: float, epochs: float, base: float = 0.99) -> float:
-    """Give the key encoder's momentum, rising from ``base`` to 1 along half a cosine.
+    """Return the key encoder's momentum, rising from ``base`` to 1 along half a cosine.
 
     Examples
     --------

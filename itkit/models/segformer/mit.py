@@ -144,7 +144,7 @@ class MixFFN(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map tokens ``(N, L, C)`` to tokens of the same shape."""
         hidden = self.drop(functional.gelu(self.dwconv(self.fc1(x), size)))
-        return self.drop(self.fc2(hidden))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.drop(self.fc2(hidden))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class Block(nn.Module):

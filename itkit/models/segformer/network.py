@@ -111,7 +111,7 @@ class SegFormerHead(nn.Module):
             for projection, x in ((self.linear_c4, c4), (self.linear_c3, c3), (self.linear_c2, c2))
         ]
         fused = self.linear_fuse(torch.cat([*coarse, self.linear_c1(c1)], dim=1))
-        return self.linear_pred(self.dropout(fused))  # type: ignore[no-any-return]  # calling a module gives Any
+        return self.linear_pred(self.dropout(fused))  # type: ignore[no-any-return]  # calling a module returns Any
 
 
 class SegFormer(nn.Module):
@@ -202,7 +202,7 @@ def build_mit(
     decoder_width
         Channels of the decoder's finest map.
     deep_supervision
-        Also give logits of the coarser maps in training.
+        Also return logits of the coarser maps in training.
     **options
         Arguments of :class:`MixVisionTransformer` that replace those of the variant.
     """

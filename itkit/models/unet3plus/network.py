@@ -196,7 +196,7 @@ class UNet3Plus(nn.Module):
         """Map an image to one output, or to five with deep supervision.
 
         An image that the class-guided module judges empty gets zero logits, probability 0.5 everywhere. When the
-        network gives logits and is in training mode, the gate is left open: it would pass no gradient.
+        network returns logits and is in training mode, the gate is left open: it would pass no gradient.
         """
         maps, presence = self.logits(image)
         if presence is not None and (self.probabilities or not self.training):
@@ -228,7 +228,7 @@ def build(
     class_guided: bool = False,
     **options: Any,
 ) -> UNet3Plus:
-    """Build a network that gives logits; an untrained class-guided module lets every image pass."""
+    """Build a network that returns logits; an untrained class-guided module lets every image pass."""
     network = UNet3Plus(
         in_channels,
         num_classes,

@@ -139,7 +139,7 @@ class TransformerBlock(nn.Module):
 
 
 class ViT(nn.Module):
-    """Twelve transformer blocks; gives the normed last tokens and every block's output."""
+    """Twelve transformer blocks; returns the normed last tokens and every block's output."""
 
     def __init__(
         self,
