@@ -32,3 +32,10 @@ def test_code_blocks_run(page, tmp_path):
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
         ran += 1
     assert ran or page.name == "index.md"
+
+
+def test_the_tour_names_paths_that_exist():
+    tour = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("A tour:")[1].split("## ")[0]
+    paths = re.findall(r"\| `([^`]+)` \|", tour)
+    assert len(paths) == 10
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
