@@ -33,7 +33,7 @@ from volume_cases import (
 from itkit.core.errors import ReadError
 from itkit.core.files import volume_suffix
 from itkit.core.geometry import Geometry
-from itkit.io.formats.headers import Header, UnsupportedHeader, read_header, unit_files
+from itkit.io.formats.headers import Header, UnsupportedHeader, headers_of, read_header, unit_files
 from itkit.io.nii_toolkit import affine_ras
 
 REAL_FILES = sorted(
@@ -515,3 +515,13 @@ def test_compressed_metaimage_offsets_point_at_the_stream(tmp_path: Path) -> Non
     sitk.WriteImage(to_image(array, OBLIQUE), str(tmp_path / "a.mha"), True)
     header = read_header(tmp_path / "a.mha")
     assert zlib.decompress((tmp_path / "a.mha").read_bytes()[header.stream_offset :]) == array.tobytes()
+
+
+def test_a_data_file_belongs_to_the_headers_that_name_it(tmp_path):
+    (tmp_path / "scan.mhd").write_text("ObjectType = Image\nElementDataFile = scan.raw\n")
+    (tmp_path / "other.mhd").write_text("ObjectType = Image\nElementDataFile = scan.raw\n")
+    (tmp_path / "away.mhd").write_text("ObjectType = Image\nElementDataFile = ../scan.raw\n")
+    (tmp_path / "scan.nhdr").write_text("NRRD0004\ndata file: own.raw\n")
+    (tmp_path / "scan.raw").touch()
+    assert [path.name for path in headers_of(tmp_path / "scan.raw")] == ["other.mhd", "scan.mhd"]
+    assert headers_of(tmp_path / "own.raw") == []
