@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from itkit.core.volume import Volume as Volume
     from itkit.engine.api import run as run
     from itkit.engine.parameters import schema as schema
-    from itkit.io.sitk_toolkit import read_volume as read
+    from itkit.io.anything import read as read
     from itkit.io.sitk_toolkit import write_volume as write
     from itkit.process.geometry import orient as orient
     from itkit.process.itk_aug import augment as augment
@@ -42,7 +42,7 @@ _HOMES = {
     "augment": "itkit.process.itk_aug:augment",
     "crop_patches": "itkit.process.itk_patch:crop_patches",
     "orient": "itkit.process.geometry:orient",
-    "read": "itkit.io.sitk_toolkit:read_volume",
+    "read": "itkit.io.anything:read",
     "remap_labels": "itkit.process.itk_extract:remap_labels",
     "resample": "itkit.process.itk_resample:resample",
     "resampled_grid": "itkit.core.grids:resampled_grid",

@@ -19,7 +19,7 @@ import numpy as np
 from itkit.core.arguments import expect, expect_choice
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import VOLUME_EXTENSIONS, Compression, volume_suffix
-from itkit.core.volume import KINDS, Kind, Volume
+from itkit.core.volume import Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file
@@ -77,15 +77,11 @@ def read_volume(
 
     Raises
     ------
-    ArgumentError
-        When the path is none, or the kind unknown.
     ReadError
         When the file is missing, empty, truncated, corrupt, or no single 3-D volume.
     LabelError
         When a label file holds values that are not integers.
     """
-    expect(path, (str, os.PathLike), "read: path", "a path")
-    expect_choice(kind, KINDS, "read: kind")
     path = Path(path)
     header = None if assume_spacing is None else read_assuming(path, assume_spacing)
     return read_with_header(path, kind, threads=threads, channels=channels, header=header)[0]

@@ -1,0 +1,85 @@
+"""One volume from what a person points at: a volume file, or a folder with one DICOM series."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from itkit.core.arguments import expect, expect_choice
+from itkit.core.errors import ReadError
+from itkit.core.text import counted, some
+from itkit.core.volume import KINDS, Volume
+from itkit.io.formats.label_values import as_labels
+from itkit.io.sitk_toolkit import read_volume
+
+if TYPE_CHECKING:
+    from itkit.core.volume import Kind
+
+
+def read(
+    path: str | os.PathLike[str],
+    kind: Kind = "image",
+    *,
+    threads: int = 1,
+    channels: bool = False,
+    assume_spacing: tuple[float, float, float] | None = None,
+) -> Volume:
+    """Read one 3-D volume from a file, or from a folder with one DICOM image series.
+
+    Parameters
+    ----------
+    path
+        ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``, in any letter case; or a folder with the
+        files of one DICOM series (sub-folders included), which needs the extra ``dicom``.
+    kind
+        ``"image"`` keeps the stored type (NIfTI scaling and DICOM rescale applied); ``"label"`` gives integers:
+        a float file with integral values becomes the smallest integer type.
+    threads
+        Threads that SimpleITK may use where it reads the file.
+    channels
+        Accept several values a voxel: the array is then ``(Z, Y, X, C)``.
+    assume_spacing
+        Spacing ZYX, mm, of a NIfTI file that states none; others keep their own.
+
+    Raises
+    ------
+    ArgumentError
+        When the path is none, or the kind unknown.
+    ReadError
+        When the file is missing, damaged, or no single 3-D volume; when the folder holds no image series, several, or
+        one that is not a regular volume.
+    LabelError
+        When a label file holds values that are not integers.
+    MissingExtraError
+        For a folder, when pydicom is not installed.
+
+    Examples
+    --------
+    >>> import itkit
+    >>> itkit.read("raw/image/case_00.nii.gz")  # doctest: +SKIP
+    Volume(image, 9 x 14 x 11 voxels ZYX, 2.5 x 0.8 x 0.7 mm ZYX, LPS, int16, 0.0 MB)
+    """
+    expect(path, (str, os.PathLike), "read: path", "a path")
+    expect_choice(kind, KINDS, "read: kind")
+    if not Path(path).is_dir():
+        return read_volume(path, kind, threads=threads, channels=channels, assume_spacing=assume_spacing)
+    return _read_series_folder(Path(path), kind)
+
+
+def _read_series_folder(folder: Path, kind: Kind) -> Volume:
+    from itkit.io.dcm_toolkit import find_series, read_series
+
+    series, refused = find_series(folder)
+    images = [one for one in series if one.kind == "image"]
+    if not images:
+        others = "; ".join(one.title for one in series) or f"{counted(refused, 'file')} of another kind"
+        raise ReadError(f"{folder}: expected a volume file or the folder of one DICOM image series; found {others}")
+    if len(images) > 1:
+        titles = some((one.title for one in images), most=5)
+        raise ReadError(
+            f"{folder}: {len(images)} DICOM image series: {titles}; give the folder of one, "
+            "or convert all with itk_convert dicom"
+        )
+    volume = read_series(images[0], kind=kind)
+    return volume if kind == "image" else volume.with_array(as_labels(volume.array_zyx, str(folder))[0])
