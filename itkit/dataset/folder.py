@@ -20,12 +20,13 @@ from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.files import DATASET_META
 from itkit.core.geometry import Geometry
 from itkit.core.text import file_part, key_of
+from itkit.dataset.sampling import OpenCase, Patches, Sample
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
 from itkit.io.meta import read_json
 from itkit.io.sitk_toolkit import read_volume
 from itkit.kernels.arrays import smallest_integer
-from itkit.kernels.labels import label_counts, remap
+from itkit.kernels.labels import remap
 
 
 @dataclass(frozen=True)
@@ -35,31 +36,6 @@ class CaseFiles:
     case_id: str
     images: tuple[Path, ...]
     label: Path | None
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """What an index gives.
-
-    Parameters
-    ----------
-    case_id
-        The case.
-    image
-        ``(C, Z, Y, X)``; of a slice ``(C, Y, X)``.
-    label
-        ``(Z, Y, X)``; of a slice ``(Y, X)``; ``None`` for a case without label.
-    geometry
-        Grid of the volume or patch; of a slice, of its volume.
-    start_zyx
-        Index of the first voxel in the volume.
-    """
-
-    case_id: str
-    image: NDArray[Any]
-    label: NDArray[Any] | None
-    geometry: Geometry
-    start_zyx: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,15 +185,23 @@ class DatasetFolder:
         CaseError
             When a file can't be read.
         """
+        channels, geometry = self.channel_arrays(case)
+        label = None if case.label is None else self.mapped(self.stored_label(case.label))
+        return channels, label, geometry
+
+    def channel_arrays(self, case: CaseFiles) -> tuple[list[NDArray[Any]], Geometry]:
+        """Return a case's channels, one array each, and their grid."""
         channels: list[NDArray[Any]] = []
         volumes = [read_volume(path, channels=True) for path in case.images]
         for volume in volumes:
             array = volume.array_zyx
             channels += [array] if array.ndim == 3 else [array[..., c] for c in range(array.shape[3])]
-        label = None
-        if case.label is not None:
-            label = self.mapped(read_volume(case.label, "label", channels=True).array_zyx)
-        return channels, label, volumes[0].geometry
+        return channels, volumes[0].geometry
+
+    @staticmethod
+    def stored_label(path: Path) -> NDArray[Any]:
+        """Return a label map with the values of its file."""
+        return read_volume(path, "label", channels=True).array_zyx
 
     def mapped(self, label: NDArray[Any]) -> NDArray[Any]:
         """Give a label map the classes that were asked for."""
@@ -237,7 +221,7 @@ class DatasetFolder:
         self, size_zyx: tuple[int, int, int], *, per_case: int = 1, foreground: float = 0.5, seed: int = 0
     ) -> Patches:
         """Return random patches; a part of them is centred on foreground."""
-        return Patches(self, size_zyx, per_case, foreground, seed)
+        return Patches([_FileCase(self, case) for case in self.cases], size_zyx, per_case, foreground, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,50 +286,17 @@ class Slices(Sequence[Sample]):
 
 
 @dataclass(frozen=True, eq=False)
-class Patches(Sequence[Sample]):
-    """Random patches; sample *i* is the same in every run and worker with the same seed.
-
-    A volume smaller than the patch is padded with its minimum, its label with 0.
-    """
+class _FileCase:
+    """A case in volume files; of uncompressed ones, only what is cut is read."""
 
     folder: DatasetFolder
-    size_zyx: tuple[int, int, int]
-    per_case: int = 1
-    foreground: float = 0.5
-    seed: int = 0
+    files: CaseFiles
 
-    def __len__(self) -> int:
-        return len(self.folder.cases) * self.per_case
+    @property
+    def case_id(self) -> str:
+        return self.files.case_id
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        number = range(len(self))[index]
-        case = self.folder.cases[number // self.per_case]
-        channels, label, geometry = self.folder.arrays(case)
-        rng = np.random.default_rng([self.seed, number])
-        start = self._start(geometry.size_zyx, label, rng)
-        z, y, x = (slice(begin, begin + size) for begin, size in zip(start, self.size_zyx, strict=True))
-        pads = [(0, max(0, size - n)) for size, n in zip(self.size_zyx, geometry.size_zyx, strict=True)]
-        is_padded = any(after for _, after in pads)
-        cut = [channel[z, y, x] for channel in channels]
-        if is_padded:
-            cut = [np.pad(part, pads, constant_values=part.min()) for part in cut]
-        patch = None if label is None else np.pad(label[z, y, x], pads) if is_padded else label[z, y, x].copy()
-        return Sample(case.case_id, np.stack(cut), patch, geometry.crop(start, self.size_zyx), start)
-
-    def _start(
-        self, whole_zyx: tuple[int, int, int], label: NDArray[Any] | None, rng: np.random.Generator
-    ) -> tuple[int, int, int]:
-        room = [max(0, n - size) for n, size in zip(whole_zyx, self.size_zyx, strict=True)]
-        z, y, x = (int(rng.integers(0, most + 1)) for most in room)
-        if label is not None and rng.random() < self.foreground:
-            classes = [value for value in label_counts(label) if value]
-            if classes:
-                places = np.flatnonzero(label == classes[rng.integers(len(classes))])
-                centre = np.unravel_index(places[rng.integers(len(places))], label.shape)
-                z, y, x = (
-                    min(max(0, int(c) - size // 2), most)
-                    for c, size, most in zip(centre, self.size_zyx, room, strict=True)
-                )
-        return (z, y, x)
+    def open(self) -> OpenCase:
+        channels, geometry = self.folder.channel_arrays(self.files)
+        label = None if self.files.label is None else self.folder.stored_label(self.files.label)
+        return OpenCase(geometry, channels, label, self.folder.mapped)

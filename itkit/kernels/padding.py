@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from itkit.core.volume import Kind
+
+
+SLAB = 32
+"""Slices of a volume that are looked at together where it is not read whole."""
 
 
 def outside_value(array_zyx: NDArray[Any], kind: Kind) -> NDArray[Any]:
@@ -41,6 +46,26 @@ def outside_value(array_zyx: NDArray[Any], kind: Kind) -> NDArray[Any]:
     if array_zyx.ndim == 3:
         return np.asarray(min_max(array_zyx)[0], array_zyx.dtype)
     return np.array([min_max(array_zyx[..., channel])[0] for channel in range(array_zyx.shape[3])], array_zyx.dtype)
+
+
+def least_outside(array_zyx: Any, kind: Kind) -> NDArray[Any]:
+    """Return the same of an array that is read by slices, one slab of slices in memory at a time.
+
+    Parameters
+    ----------
+    array_zyx
+        Gives voxels when it is asked for slices along its axes, as numpy's, Blosc2's and Zarr's arrays do.
+    kind
+        ``"image"`` or ``"label"``.
+    """
+    found = []
+    every = slice(None)
+    for first in itertools.count(0, SLAB):
+        part = np.asarray(array_zyx[slice(first, first + SLAB), every, every])
+        if not len(part):
+            break
+        found.append(outside_value(part, kind))
+    return np.asarray(np.fmin.reduce(found))
 
 
 def in_frame(

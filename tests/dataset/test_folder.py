@@ -129,6 +129,8 @@ def test_small_volumes_are_padded(flare):
     assert sample.image.shape == (1, 40, 8, 8)
     assert sample.label.shape == (40, 8, 8)
     assert not sample.label[20:].any()
+    least = DatasetFolder(flare, split="train").volumes()[0].image.min()
+    assert (sample.image[:, 20:] == least).all()
 
 
 def test_an_index_outside_is_an_error(flare):

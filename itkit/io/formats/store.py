@@ -18,11 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from itkit.core.errors import ReadError, WriteError
+from itkit.core.arguments import expect_sizes
+from itkit.core.boxes import Index, index, random_start, window
+from itkit.core.errors import GeometryError, ReadError, WriteError
 from itkit.core.extras import require
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Kind, Volume
 from itkit.io.disk import default_mode
+from itkit.kernels.padding import in_frame, least_outside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,14 +193,24 @@ class PatchStore:
         kinds: Mapping[str, Kind] = self._opened[0]["kinds"]
         return kinds
 
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """The stored arrays by name, ``(Z, Y, X)`` or ``(Z, Y, X, C)``; slices of them are read when they are cut."""
+        return self._opened[1]
+
     @cached_property
     def geometry(self) -> Geometry:
-        """The grid of all volumes."""
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in self._opened[0]["geometry"].items()
-        }
-        return Geometry(**values)
+        """The grid of all volumes.
+
+        Raises
+        ------
+        ReadError
+            When the store states none.
+        """
+        try:
+            return Geometry(**self._opened[0]["geometry"])
+        except (GeometryError, KeyError, TypeError) as error:
+            raise ReadError(f"{self.path}: not readable as a store of ITKIT ({error}); write it again") from error
 
     def read(self, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> dict[str, Volume]:
         """Read a box of every volume; each voxel keeps its physical point.
@@ -207,30 +220,52 @@ class PatchStore:
         ReadError
             When the box does not lie inside, or its chunks are damaged.
         """
-        (z, y, x), (depth, height, width) = (int(v) for v in start_zyx), (int(v) for v in size_zyx)
-        start, size = (z, y, x), (depth, height, width)
+        start, size = index(start_zyx), index(size_zyx)
         for axis, first, length, most in zip("ZYX", start, size, self.geometry.size_zyx, strict=True):
             if first < 0 or length < 1 or first + length > most:
                 raise ReadError(
                     f"{self.path.name}: {length} voxels from {first} do not lie within axis {axis} of {most} voxels"
                 )
-        window = tuple(slice(first, first + length) for first, length in zip(start, size, strict=True))
         grid = self.geometry.crop(start, size)
-        facts, arrays = self._opened
-        try:
-            return {name: Volume(array[window], grid, facts["kinds"][name]) for name, array in arrays.items()}
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ReadError(f"{self.path}: can't be read ({error}); write it again") from error
+        return {name: Volume(self._part(name, start, size), grid, self.kinds[name]) for name in self.kinds}
 
     def random(self, rng: np.random.Generator, size_zyx: Sequence[int]) -> dict[str, Volume]:
-        """Read a box at a random place, every place equally likely."""
-        last = [most - int(size) for most, size in zip(self.geometry.size_zyx, size_zyx, strict=True)]
-        if min(last) < 0:
-            raise ReadError(
-                f"{self.path.name}: a patch of {tuple(size_zyx)} voxels ZYX is larger than the volume "
-                f"of {self.geometry.size_zyx}; --pad pads it"
-            )
-        return self.read([int(rng.integers(0, most + 1)) for most in last], size_zyx)
+        """Read a box at a random place, every place equally likely.
+
+        A volume smaller than the box is padded at its end: an image with the minimum of the whole volume, a label map
+        with 0.
+
+        Raises
+        ------
+        ReadError
+            When chunks are damaged.
+        """
+        size = expect_sizes(size_zyx, "random: size_zyx")
+        start = random_start(rng, self.geometry.size_zyx, size)
+        grid, volumes = self.geometry.crop(start, size), {}
+        for name, kind in self.kinds.items():
+            part = self._part(name, start, size)
+            if part.shape[:3] != size:
+                part = in_frame(part, (0, 0, 0), size, self._outside(name))
+            volumes[name] = Volume(part, grid, kind)
+        return volumes
+
+    def _part(self, name: str, start: Index, size: Index) -> NDArray[Any]:
+        try:
+            part: NDArray[Any] = self.arrays[name][window(start, size)]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ReadError(f"{self.path}: can't be read ({error}); write it again") from error
+        return part
+
+    def _outside(self, name: str) -> NDArray[Any]:
+        """Return the value outside a volume; the whole of it is looked at once."""
+        if name not in self._found:
+            self._found[name] = least_outside(self.arrays[name], self.kinds[name])
+        return self._found[name]
+
+    @cached_property
+    def _found(self) -> dict[str, NDArray[Any]]:
+        return {}
 
 
 def opens_whole(path: Path) -> bool:

@@ -49,8 +49,18 @@ def test_random_boxes_lie_inside_and_reach_every_corner(path):
     store, rng = PatchStore(path), np.random.default_rng(0)
     corners = {store.random(rng, (69, 40, 52))["image"].geometry.origin_xyz for _ in range(120)}
     assert corners == {GRID.point_xyz((z, y, x)) for z in (0, 1) for y in (0, 1) for x in (0, 1)}
-    with pytest.raises(ReadError, match="larger than the volume"):
-        store.random(rng, (71, 4, 4))
+
+
+def test_a_random_box_larger_than_the_volume_is_padded_with_the_whole_volumes_minimum(path):
+    store, rng = PatchStore(path), np.random.default_rng(0)
+    for _ in range(3):
+        box = store.random(rng, (72, 4, 53))
+        inside = box["image"].geometry
+        image, label = box["image"].array_zyx, box["label"].array_zyx
+        assert image.shape == label.shape == inside.size_zyx == (72, 4, 53)
+        np.testing.assert_allclose(image[:70], phantoms.ramp(inside).array_zyx[:70], rtol=1e-5, atol=1e-3)
+        assert (image[70:] == pair()["image"].array_zyx.min()).all()
+        assert not label[70:].any()
 
 
 def test_a_store_survives_pickling(path):

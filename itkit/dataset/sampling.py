@@ -1,0 +1,290 @@
+"""Random patches of cases: from volume files and from chunked stores by one rule.
+
+A draw is a function of seed, case id, number and epoch alone: it is the same in every run and worker, from files and
+from stores, and another case in the dataset changes none of it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.arguments import expect_sizes
+from itkit.core.boxes import Index, random_start, start_around, window
+from itkit.core.errors import ArgumentError, LayoutError
+from itkit.core.geometry import Geometry
+from itkit.io.formats.store import STORE_SUFFIX, PatchStore, store_kind
+from itkit.io.layouts import require_folder
+from itkit.kernels.labels import label_counts
+from itkit.kernels.padding import SLAB, in_frame, least_outside
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What an index gives.
+
+    Parameters
+    ----------
+    case_id
+        The case.
+    image
+        ``(C, Z, Y, X)``; of a slice ``(C, Y, X)``.
+    label
+        ``(Z, Y, X)``; of a slice ``(Y, X)``; ``None`` for a case without label.
+    geometry
+        Grid of the volume or patch; of a slice, of its volume.
+    start_zyx
+        Index of the first voxel in the volume.
+    """
+
+    case_id: str
+    image: NDArray[Any]
+    label: NDArray[Any] | None
+    geometry: Geometry
+    start_zyx: Index = (0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenCase:
+    """A case of which boxes can be read.
+
+    Parameters
+    ----------
+    geometry
+        Its grid.
+    channels
+        What gives voxels ``(Z, Y, X)`` of a channel when it is asked for three slices.
+    label
+        The same for the label map; ``None`` without one.
+    mapped
+        Gives a part of the label map the classes that were asked for.
+    """
+
+    geometry: Geometry
+    channels: Sequence[Any]
+    label: Any = None
+    mapped: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray
+
+
+class CaseSource(Protocol):
+    """A case that can be opened."""
+
+    @property
+    def case_id(self) -> str:
+        """The case's name, which its draws depend on."""
+
+    def open(self) -> OpenCase:
+        """Open it; nothing need be read yet."""
+
+
+@dataclass(frozen=True)
+class StoreCase:
+    """A case in a chunked store: of a box, only the chunks that it touches are read."""
+
+    case_id: str
+    store: PatchStore
+
+    def open(self) -> OpenCase:
+        """Open it; nothing is read yet.
+
+        Raises
+        ------
+        ReadError
+            When the file is damaged or none of ours.
+        """
+        kinds, arrays = self.store.kinds, self.store.arrays
+        channels = [channel for name, array in arrays.items() if kinds[name] == "image" for channel in _channels(array)]
+        label = next((array for name, array in arrays.items() if kinds[name] == "label"), None)
+        return OpenCase(self.store.geometry, channels, label)
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """One channel of a stored array ``(Z, Y, X, C)``."""
+
+    array: Any
+    number: int
+
+    def __getitem__(self, box: tuple[slice, slice, slice]) -> NDArray[Any]:
+        z, y, x = box
+        return np.asarray(self.array[z, y, x, self.number])
+
+
+def _channels(array: Any) -> Sequence[Any]:
+    return [array] if len(array.shape) == 3 else [_Channel(array, number) for number in range(array.shape[3])]
+
+
+@dataclass(frozen=True)
+class StoreFolder:
+    """A folder of chunked stores, one a case, as ``itk_patch --store`` writes it.
+
+    Examples
+    --------
+    >>> from itkit.dataset.sampling import StoreFolder
+    >>> patches = StoreFolder("stores").patches((96, 96, 96), per_case=4)  # doctest: +SKIP
+    >>> patches[0].image.shape  # doctest: +SKIP
+    (1, 96, 96, 96)
+    """
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", require_folder(Path(self.root)))
+
+    @property
+    def cases(self) -> tuple[StoreCase, ...]:
+        """The cases, sorted by id.
+
+        Raises
+        ------
+        LayoutError
+            When there is no store, or two of one case.
+        """
+        found: dict[str, Path] = {}
+        for path in sorted(self.root.rglob("*")):
+            kind = store_kind(path)
+            if kind is not None and not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+                case = path.relative_to(self.root).as_posix()[: -len(STORE_SUFFIX[kind])]
+                if case in found:
+                    raise LayoutError(f"{self.root}: two stores of case {case}: {found[case].name} and {path.name}")
+                found[case] = path
+        if not found:
+            raise LayoutError(f"{self.root}: no store (.b2z or .zarr.zip); itk_patch --store writes them")
+        return tuple(StoreCase(case, PatchStore(path)) for case, path in sorted(found.items()))
+
+    def patches(self, size_zyx: Index, *, per_case: int = 1, foreground: float = 0.5, seed: int = 0) -> Patches:
+        """Return random patches; a part of them is centred on foreground."""
+        return Patches(self.cases, size_zyx, per_case, foreground, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What was found out about a case's label map: voxels of each class in each slab of slices."""
+
+    classes: tuple[int, ...]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Patches(Sequence[Sample]):
+    """Random patches; a sample is the same in every run and worker with the same seed and epoch.
+
+    A volume smaller than the patch is padded at its end, each channel with the minimum of the whole volume, the label
+    with 0.
+
+    Parameters
+    ----------
+    cases
+        What the patches are cut from: `StoreCase` or the cases of a dataset folder.
+    size_zyx
+        Size of a patch, voxels.
+    per_case
+        Patches of each case, one after the other.
+    foreground
+        Part of the patches that have a foreground voxel at their centre, as far as the volume's ends allow: each class
+        is as likely as the others, and each voxel of a class.
+    seed, epoch
+        Another number gives other patches; see `at_epoch`.
+    """
+
+    cases: Sequence[CaseSource]
+    size_zyx: Index
+    per_case: int = 1
+    foreground: float = 0.5
+    seed: int = 0
+    epoch: int = 0
+    known: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What was found out about cases, a few numbers each: found once, and again in a worker."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_zyx", expect_sizes(self.size_zyx, "patches: size_zyx"))
+        for name, lowest in (("per_case", 1), ("seed", 0), ("epoch", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < lowest:
+                raise ArgumentError(f"patches: {name}: expected a whole number of at least {lowest}; got {value!r}")
+        if not 0 <= self.foreground <= 1:
+            raise ArgumentError(f"patches: foreground: expected 0 to 1; got {self.foreground}")
+
+    def at_epoch(self, epoch: int) -> Patches:
+        """Return the patches of another epoch: other places in the same cases."""
+        return replace(self, epoch=epoch)
+
+    def __len__(self) -> int:
+        return len(self.cases) * self.per_case
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        case_number, number = divmod(range(len(self))[index], self.per_case)
+        source = self.cases[case_number]
+        case = source.open()
+        start = self._start(source.case_id, case, generator(self.seed, source.case_id, number, self.epoch))
+        image = [
+            _cut(channel, start, self.size_zyx, partial(self._least, source.case_id, place, channel))
+            for place, channel in enumerate(case.channels)
+        ]
+        label = None
+        if case.label is not None:
+            label = case.mapped(_cut(case.label, start, self.size_zyx, lambda: np.array(0)))
+        grid = case.geometry.crop(start, self.size_zyx)
+        return Sample(source.case_id, np.stack(image), label, grid, start)
+
+    def _start(self, case_id: str, case: OpenCase, rng: np.random.Generator) -> Index:
+        whole = case.geometry.size_zyx
+        start = random_start(rng, whole, self.size_zyx)
+        if case.label is None or rng.random() >= self.foreground:
+            return start
+        known = self.known.get(f"{case_id}/label")
+        if known is None:
+            known = self.known[f"{case_id}/label"] = _foreground(case, whole)
+        if not known.classes:
+            return start
+        return start_around(_voxel(rng, case, known, whole), whole, self.size_zyx)
+
+    def _least(self, case_id: str, place: int, channel: Any) -> NDArray[Any]:
+        key = f"{case_id}/{place}"
+        if key not in self.known:
+            self.known[key] = least_outside(channel, "image")
+        return np.asarray(self.known[key])
+
+
+def generator(seed: int, case_id: str, number: int, epoch: int = 0) -> np.random.Generator:
+    """Return the random numbers of one draw: another one for each seed, case, number and epoch."""
+    return np.random.default_rng([seed, zlib.crc32(case_id.encode(errors="surrogateescape")), number, epoch])
+
+
+def _cut(array: Any, start: Index, size: Index, outside: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """Copy a box out of an array, padded at its end."""
+    part = np.array(array[window(start, size)])
+    return part if part.shape == size else in_frame(part, (0, 0, 0), size, outside())
+
+
+def _slab(case: OpenCase, number: int, whole: Index) -> NDArray[Any]:
+    first = number * SLAB
+    return case.mapped(np.asarray(case.label[window((first, 0, 0), (SLAB, *whole[1:]))]))
+
+
+def _foreground(case: OpenCase, whole: Index) -> _Known:
+    """Count the foreground voxels of each class in each slab of slices, one slab in memory at a time."""
+    slabs: list[Mapping[int, int]] = [label_counts(_slab(case, n, whole)) for n in range(-(-whole[0] // SLAB))]
+    classes = sorted({value for slab in slabs for value in slab if value})
+    return _Known(tuple(classes), np.array([[slab.get(value, 0) for value in classes] for slab in slabs], np.int64))
+
+
+def _voxel(rng: np.random.Generator, case: OpenCase, known: _Known, whole: Index) -> Index:
+    """Draw a foreground voxel: first the class, then one of its voxels; a single slab of slices is read."""
+    column = int(rng.integers(len(known.classes)))
+    ends = np.cumsum(known.counts[:, column])
+    drawn = int(rng.integers(ends[-1]))
+    slab = int(np.searchsorted(ends, drawn, side="right"))
+    labels = _slab(case, slab, whole)
+    places = np.flatnonzero(labels == known.classes[column])
+    z, y, x = np.unravel_index(places[drawn - (int(ends[slab - 1]) if slab else 0)], labels.shape)
+    return (slab * SLAB + int(z), int(y), int(x))
