@@ -1,0 +1,75 @@
+"""Pages: whatever a text holds, it reads on the page as it was written."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+
+from itkit.core.operation import Record
+from itkit.report.chain import Step, report_page
+from itkit.report.pages import Html, element, figure, page, table
+from itkit.report.tables import check_report
+from itkit.testing import phantoms
+
+NASTY = "<script>&\"' {case} %s"
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, texts, classes of rows and cells, pictures."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.classes, self.pictures = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.classes += [value for name, value in attrs if name == "class"]
+        self.pictures += [dict(attrs)] if tag == "img" else []
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_every_text_is_escaped_where_it_enters():
+    found = Page(page(NASTY, NASTY, [element("h2", NASTY), table([NASTY], [[NASTY]]), NASTY, Html("<hr>")]))
+    assert "script" not in found.tags
+    assert "hr" in found.tags
+    assert "".join(found.texts).count(NASTY) == 7  # title twice, intro, h2, head, cell, plain part
+
+
+def test_a_caption_is_also_what_a_screen_reader_says():
+    found = Page(figure(NASTY, np.zeros((2, 3, 3), np.uint8)).text)
+    assert found.pictures[0]["alt"] == NASTY
+    assert found.pictures[0]["src"].startswith("data:image/png;base64,")
+    assert found.texts == [NASTY]
+
+
+def test_numbers_stand_on_the_right_but_names_do_not():
+    found = Page(table(["case", "ml", "note"], [["001", "-1.5", "2 x 3"]], marked=[True]).text)
+    assert found.classes == ["bad", "n"]
+
+
+def test_the_report_of_a_check_marks_what_does_not_conform():
+    records = [Record("a<b", "done", facts={"size": (4, 5, 6)}), Record("002", "nonconforming", message=NASTY)]
+    found = Page(check_report(records, ".HTML"))
+    assert "2 samples, 1 of them nonconforming." in found.texts
+    assert found.classes.count("bad") == 1
+    assert {"a<b", "4 5 6", "conforming", "nonconforming", NASTY} <= set(found.texts)
+
+
+def test_the_page_of_a_chain_shows_each_case_before_and_after(tmp_path):
+    for name, cases in (("raw", 2), ("out/resampled", 2), ("out/augmented", 3), ("out/patches", 7)):
+        phantoms.write_dataset(tmp_path / name, cases)
+    steps = [Step(f"itk_check {NASTY}", "2 done", 1.23, 0)]
+    found = Page(report_page(tmp_path / "raw", tmp_path / "out", steps, {1: NASTY}, NASTY))
+    captions = [picture["alt"] for picture in found.pictures]
+    assert captions[:6] == [
+        f"{when}: {plane}"
+        for when in ("before", "after itk_orient and itk_resample")
+        for plane in ("axial", "coronal", "sagittal")
+    ]
+    assert len(captions) == 2 * 6 + 3 + 4
+    assert f"itk_check {NASTY}" in found.texts
+    assert f"1 {NASTY}" in found.texts
+    assert "1.2" in found.texts
