@@ -1,54 +1,207 @@
-"""Layers import downwards only, and nothing heavy is imported before it is needed."""
+"""Layers import downwards only, in no circle, and nothing heavy is imported before it is needed."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import itkit
 
 ROOT = Path(itkit.__file__).parent
-LAYERS = ["core", "kernels", "io", "process", "engine", "cli"]
 TORCH_USERS = {"models", "criterion", "lightning", "mm", "deploy"}
 
+BELOW_PROCESS = {"core", "kernels", "io"}
+BELOW_ENGINE = {*BELOW_PROCESS, "process", "report"}
+BELOW_CLI = {*BELOW_ENGINE, "engine", "catalogue"}
+MAY_IMPORT = {
+    "core": set(),
+    "kernels": {"core"},
+    "io": {"core", "kernels"},
+    "process": {*BELOW_PROCESS, "report"},  # beside each other: a table of results, a volume that is turned to be drawn
+    "report": {*BELOW_PROCESS, "process"},
+    "catalogue": {"core"},
+    "engine": {*BELOW_ENGINE, "catalogue"},
+    "cli": BELOW_CLI,
+    "forms": BELOW_CLI,
+    "gui": {*BELOW_CLI, "forms"},
+    "web": {*BELOW_CLI, "forms"},
+    "dataset": BELOW_ENGINE,
+    "models": {"core"},
+    "criterion": {"core", "models"},  # a network's own loss knows what its network puts out
+    "lightning": {*BELOW_PROCESS, "process", "dataset", "models", "criterion"},
+    "mm": {*BELOW_PROCESS, "process", "dataset", "models", "criterion"},
+    "deploy": {*BELOW_PROCESS, "process", "models"},
+    "pathology": {*BELOW_PROCESS, "process"},
+    "utils": {"core"},
+}
+"""What the modules of each package (or a module beside the packages) may import of the others."""
 
-def imports_of(path):
-    """Modules imported when a file is imported: not those inside functions or under TYPE_CHECKING."""
+FROM_ABOVE = {"", "__main__", "testing", "commands"}
+"""May import anything: the public names and the program, the suites that packages are tested with."""
 
-    def visit(nodes):
-        for node in nodes:
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                yield node.module
-            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-                continue
-            elif isinstance(node, (ast.If, ast.Try, ast.With)):
-                yield from visit(node.body)
+EXCEPTIONS = {
+    (
+        "itkit.dataset.convert.docs",
+        "itkit.catalogue",
+    ): "a program: writes a page for every dataset",
+    ("itkit.models.download", "itkit.io.download"): "weights are fetched as series are; there is one downloader",
+    ("itkit.models.download", "itkit.io.locks"): "and one kind of lock",
+    ("itkit.cli.umbrella", "itkit.models.registry"): "`itkit models` lists the networks; their cards need no torch",
+}
 
-    return set(visit(ast.parse(path.read_text(encoding="utf-8")).body))
+
+class Arrow(NamedTuple):
+    """An import of one of our modules by another."""
+
+    source: str
+    target: str
+    is_for_types: bool
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(name):
+    return f"{name}.".split(".")[1]
 
 
 def modules():
     return [path for path in sorted(ROOT.rglob("*.py")) if "__pycache__" not in path.parts]
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_no_layer_imports_a_higher_one(layer):
-    higher = {f"itkit.{name}" for name in LAYERS[LAYERS.index(layer) + 1 :]}
-    for path in (ROOT / layer).rglob("*.py"):
-        wrong = {
-            name for name in imports_of(path) if name and any(name == h or name.startswith(h + ".") for h in higher)
+def is_check_of(node, name):
+    return isinstance(node, ast.If) and any(
+        isinstance(part, ast.Name) and part.id == name for part in ast.walk(node.test)
+    )
+
+
+def imports_in(nodes, *, is_for_types=False):
+    """Yield every module that code imports, wherever it stands, and whether for annotations alone.
+
+    What runs as a program (``if __name__ == "__main__"``) is left out: nobody imports it.
+    """
+    for node in nodes:
+        if is_check_of(node, "__name__"):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, is_for_types) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from ((f"{node.module}.{alias.name}", is_for_types) for alias in node.names)
+        else:
+            only = is_for_types or is_check_of(node, "TYPE_CHECKING")
+            yield from imports_in(ast.iter_child_nodes(node), is_for_types=only)
+
+
+def arrows(sources):
+    """Return the imports among modules, given by name and text."""
+    found = set()
+    for source, text in sources.items():
+        for name, is_for_types in imports_in(ast.parse(text).body):
+            target = name if name in sources else name.rpartition(".")[0]
+            if target in sources and target != source:
+                found.add(Arrow(source, target, is_for_types))
+    return found
+
+
+def ours():
+    return arrows({name_of(path): path.read_text(encoding="utf-8") for path in modules()})
+
+
+def upward(found):
+    """Return the arrows that no direction allows; those for annotations count, too: they are knowledge all the same."""
+    return sorted(
+        {
+            (arrow.source, arrow.target)
+            for arrow in found
+            if package_of(arrow.source) not in FROM_ABOVE
+            and package_of(arrow.source) != package_of(arrow.target)
+            and package_of(arrow.target) not in MAY_IMPORT[package_of(arrow.source)]
         }
-        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+    )
+
+
+def circle(found):
+    """Return modules that import each other in a circle, if any; imports for annotations never run and don't count."""
+    below = {}
+    for arrow in found:
+        if not arrow.is_for_types:
+            below.setdefault(arrow.source, set()).add(arrow.target)
+    finished = set()
+
+    def search(name, path):
+        if name in path:
+            return path[path.index(name) :]
+        if name in finished:
+            return []
+        for other in sorted(below.get(name, ())):
+            found = search(other, [*path, name])
+            if found:
+                return found
+        finished.add(name)
+        return []
+
+    return next((found for name in sorted(below) if (found := search(name, []))), [])
+
+
+def test_every_package_has_its_place():
+    assert {package_of(name_of(path)) for path in modules()} <= MAY_IMPORT.keys() | FROM_ABOVE
+
+
+def test_imports_go_downwards_but_for_those_that_are_named():
+    assert upward(ours()) == sorted(EXCEPTIONS)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circle(ours()) == []
+
+
+def test_imports_in_functions_classes_and_branches_are_seen():
+    lower = """
+def late():
+    try:
+        from itkit.engine import runner
+    except ImportError:
+        import itkit.cli.main
+    class Inner:
+        with open("x"):
+            import itkit.process.b
+if __name__ == "__main__":
+    import itkit.gui.app
+"""
+    texts = {"itkit.io.a": lower, "itkit.engine.runner": "", "itkit.cli.main": "", "itkit.gui.app": ""}
+    texts["itkit.process.b"] = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from itkit.engine.runner import X\n"
+    )
+    assert upward(arrows(texts)) == [
+        ("itkit.io.a", "itkit.cli.main"),
+        ("itkit.io.a", "itkit.engine.runner"),
+        ("itkit.io.a", "itkit.process.b"),
+        ("itkit.process.b", "itkit.engine.runner"),
+    ]
+
+
+@pytest.mark.parametrize(("back", "expected"), [("", []), ("def f():\n    import itkit.core.a", 3)])
+def test_a_circle_is_found_through_functions(back, expected):
+    texts = {
+        "itkit.core.a": "from itkit.core.b import x",
+        "itkit.core.b": "from itkit.core import c",
+        "itkit.core.c": back,
+    }
+    found = circle(arrows(texts))
+    assert found == [] if not expected else len(found) == expected
 
 
 def test_torch_is_imported_by_its_users_alone():
     for path in modules():
-        if path.relative_to(ROOT).parts[0] not in TORCH_USERS:
-            assert not any(name and name.split(".")[0] == "torch" for name in imports_of(path)), path
+        if path.relative_to(ROOT).parts[0] not in {*TORCH_USERS, "testing"}:
+            names = {name.split(".")[0] for name, _ in imports_in(ast.parse(path.read_text(encoding="utf-8")).body)}
+            assert "torch" not in names, path
 
 
 def test_only_the_command_line_prints():

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from itkit.catalogue import ALIASES, CATALOGUE, describe_registered, named, registered
-from itkit.cli.main import main as run_by_name
+from itkit.cli.operation import main as run_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

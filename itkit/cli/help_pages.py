@@ -9,7 +9,7 @@ from pathlib import Path
 
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.help import help_text
-from itkit.cli.main import HELP_FOLDER
+from itkit.cli.operation import HELP_FOLDER
 from itkit.core import params
 from itkit.core.params import DESCRIPTIONS, Params, place_of
 from itkit.engine.options import RunOptions

@@ -87,7 +87,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return 0
     name = _operation(verb)
     if name is not None:
-        from itkit.cli.main import main as run
+        from itkit.cli.operation import main as run
 
         return run(name, arguments, prog=f"itkit {verb}")
     if verb == "convert-dataset":

@@ -55,6 +55,19 @@ def file_part(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", name).strip("-")
 
 
+def close_words(word: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.6) -> list[str]:
+    """Return the known words that are most like a word; ``likeness`` is 1 for the word itself.
+
+    Examples
+    --------
+    >>> close_words("spacin", ["size", "spacing"])
+    ['spacing']
+    """
+    import difflib
+
+    return difflib.get_close_matches(word, list(known), n=most, cutoff=likeness)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return what a message about an unknown word adds where a known one is close to it.
 
@@ -63,7 +76,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("spacin", ["size", "spacing"]), did_you_mean("zzz", ["size"])
     ("; did you mean 'spacing'?", '')
     """
-    import difflib
-
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = close_words(word, known)
     return f"; did you mean {close[0]!r}?" if close else ""

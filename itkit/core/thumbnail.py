@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import struct
 import zlib
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.geometry import Geometry, orientation_steps
@@ -90,6 +91,11 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
             _chunk(b"IEND", b""),
         )
     )
+
+
+def png_uri(rgb: NDArray[np.uint8]) -> str:
+    """Return a picture ``(rows, columns, 3)`` as an address that holds it, for a page."""
+    return f"data:image/png;base64,{b64encode(png(rgb)).decode()}"
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

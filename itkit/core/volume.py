@@ -124,17 +124,16 @@ class Volume:
 
     def _repr_html_(self) -> str:
         """Return the middle axial slice and what the volume is, for notebooks."""
-        from base64 import b64encode
         from html import escape
 
-        from itkit.core.thumbnail import middle_slice, png
+        from itkit.core.thumbnail import middle_slice, png_uri
 
         text = escape(repr(self))
         if self.array_zyx.dtype.kind not in "biuf":
             return f"<div>{text}</div>"
-        picture = b64encode(png(middle_slice(self.array_zyx, self.geometry, is_label=self.kind == "label"))).decode()
+        picture = png_uri(middle_slice(self.array_zyx, self.geometry, is_label=self.kind == "label"))
         return (
-            f'<div><img src="data:image/png;base64,{picture}" alt="middle axial slice, radiological view" '
+            f'<div><img src="{picture}" alt="middle axial slice, radiological view" '
             f'style="image-rendering:pixelated"><br>{text}</div>'
         )
 

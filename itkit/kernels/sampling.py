@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from itkit.core.axes import to_xyz, to_zyx
+from itkit.core.axes import IDENTITY_XYZ, to_xyz, to_zyx
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def near_ties(indices_zyx: Sequence[NDArray[np.float64]], *, tolerance: float = 
 def index_affine(
     source: Geometry,
     target: Geometry,
-    matrix_xyz: Sequence[float] = (1, 0, 0, 0, 1, 0, 0, 0, 1),
+    matrix_xyz: Sequence[float] = IDENTITY_XYZ,
     center_xyz: Sequence[float] = (0, 0, 0),
     shift_xyz: Sequence[float] = (0, 0, 0),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

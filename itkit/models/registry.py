@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from itkit.core.errors import ModelError, PluginError
 from itkit.core.extras import require
 from itkit.core.plugins import find_plugins, resolve
+from itkit.core.text import close_words
 from itkit.models.card import ModelCard
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def model_card(name: str) -> ModelCard:
     if name in cards:
         return cards[name]
     refused = [message for message in _plugged()[1] if repr(name) in message]
-    close = difflib.get_close_matches(name.lower(), cards, n=3, cutoff=0.5)
+    close = close_words(name.lower(), cards, most=3, likeness=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "list_models() returns all names"
     raise ModelError(f"no network is called {name!r}; {'; '.join(refused) or hint}")
 

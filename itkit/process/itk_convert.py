@@ -20,7 +20,7 @@ from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
 from itkit.core.fields import Formerly, FreeText, Group, Later, OnlyWith, PathRole, Positional, Secret, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import OrientationCode, SpacingZyx, VolumeExtension
+from itkit.core.params import OrientationCode, OverlapRule, SpacingZyx, VolumeExtension
 from itkit.core.text import some
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
@@ -79,7 +79,7 @@ class ConvertParams(OutputParams):
     """Series of fewer slices (localizers) are left out and named."""
     on_irregular: Annotated[Literal["error", "largest", "split"], _DICOM, _SERIES] = "error"
     """A series that is no regular volume fails, gives its largest regular stack, or one case a stack."""
-    overlap: Annotated[Literal["error", "first", "last", "multi"], _DICOM, _SERIES] = "last"
+    overlap: Annotated[OverlapRule, _DICOM, _SERIES] = "last"
     """Voxels in several segments or regions: refuse, first or last wins, or one channel each."""
     untilt: Annotated[bool, Later(), _DICOM, _SERIES] = False
     """Resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes."""

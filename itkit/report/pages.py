@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from itkit.io.formats.inspect import sitk_module
+from itkit.core.thumbnail import png_uri
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,12 +106,3 @@ def colour_key(rgb: tuple[int, int, int]) -> Html:
     """Return a small square of a colour (0 to 255)."""
     red, green, blue = rgb
     return Html(f'<span class="key"><span style="background:rgb({red},{green},{blue})"></span></span>')
-
-
-def png_uri(rgb: NDArray[np.uint8]) -> str:
-    """Return a picture ``(rows, columns, 3)`` as a data URI that a page can hold."""
-    sitk = sitk_module()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "slice.png"
-        sitk.WriteImage(sitk.GetImageFromArray(rgb, isVector=True), str(path))
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from itkit.cli.adapter import parse
 from itkit.cli.help import help_text
 from itkit.core.fields import Axes, Unit, marker
-from itkit.core.files import volume_suffix
+from itkit.core.files import DATASET_META, volume_suffix
 from itkit.core.operation import Operation
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
@@ -165,9 +165,9 @@ class OperationContract:
         """`dataset.json` has the same bytes after one run, two, or shards; it never comes from the destination."""
         phantoms.write_channels(tmp_path / "raw", 3)
         (tmp_path / "raw" / "label" / "case_02.mha").unlink()
-        before = json.loads((tmp_path / "raw" / "dataset.json").read_text())
+        before = json.loads((tmp_path / "raw" / DATASET_META).read_text())
         self.run(tmp_path / "raw", tmp_path / "out")
-        (path,) = (tmp_path / "out").rglob("dataset.json")
+        (path,) = (tmp_path / "out").rglob(DATASET_META)
         text = path.read_text()
         after = json.loads(text)
         assert {name: after[name] for name in ("name", "channels")} == {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.axes import to_xyz
+from itkit.core.files import DATASET_META
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Kind, Volume
 
@@ -136,5 +137,5 @@ def write_channels(
             "splits": {"train": ids[1:], "test": ids[:1]},
             "cases": {case: {"patient": case} for case in ids},
         }
-        write_json(root / "dataset.json", about)
+        write_json(root / DATASET_META, about)
     return ids

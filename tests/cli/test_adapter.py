@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.adapter import parse
 from itkit.cli.help import help_text
-from itkit.cli.main import HELP_FOLDER
+from itkit.cli.operation import HELP_FOLDER
 from itkit.cli.umbrella import main as umbrella
 from itkit.core.errors import ParamsError
 from itkit.core.fields import Axes, Unit

@@ -1,0 +1,61 @@
+"""One operation of the catalogue as a command.
+
+Nothing heavy is imported before it is needed: ``--help`` and ``--version`` read a text that is made from the models
+when the package is built, and a test keeps it true.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from itkit.core.errors import ItkitError
+
+HELP_FOLDER = os.path.join(os.path.dirname(__file__), "help")  # noqa: PTH118, PTH120 - pathlib takes longer than the rest
+
+
+def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -> int:
+    """Run an operation of the catalogue and return its exit code."""
+    try:
+        return _main(name, sys.argv[1:] if argv is None else argv, prog or name)
+    except ItkitError as error:  # there is no such operation, or the package that brings it is broken
+        print(f"{prog or name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before the run has begun
+        print(f"{prog or name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(name: str, argv: list[str], prog: str) -> int:
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # the name of a file need not be text
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    if "--version" in argv:
+        from itkit.core.version import VERSION
+
+        print(f"{name} (itkit {VERSION})")
+        return 0
+    if "--help" in argv or "-h" in argv or not argv:
+        print(_help_page(name).replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads cost a third of the start
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads about every installed package
+    gc.disable()  # what imports make stays
+    from itkit.catalogue import load
+    from itkit.cli.terminal import run_command
+
+    operation = load(name)
+    gc.freeze()  # no collection looks at it, no worker copies it for its counts
+    gc.enable()
+    return run_command(operation, argv, prog=prog)
+
+
+def _help_page(name: str) -> str:
+    try:
+        with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
+            return page.read()
+    except FileNotFoundError:  # an operation of another package
+        from itkit.catalogue import load
+        from itkit.cli.help import help_text
+
+        return help_text(load(name))
