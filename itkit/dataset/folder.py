@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError, ParamsError
-from itkit.core.files import DATASET_META
 from itkit.core.geometry import Geometry
-from itkit.core.text import file_part, key_of
+from itkit.core.text import key_of
 from itkit.dataset.sampling import OpenCase, Patches, Sample
 from itkit.io.formats.inspect import read_any_header
-from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_folder
-from itkit.io.meta import read_json
+from itkit.io.layouts import IMAGE, LABEL, Images, find_images, find_volumes, require_folder
 from itkit.io.sitk_toolkit import read_volume
 from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.labels import remap
@@ -78,20 +77,39 @@ class DatasetFolder:
         require_folder(self.root / IMAGE, "image")
 
     @cached_property
+    def described(self) -> DatasetMeta:
+        """What ``dataset.json`` says; nothing without a usable one."""
+        return self._images.described.meta or DatasetMeta({})
+
+    @property
     def meta(self) -> Mapping[str, Any]:
-        """What ``dataset.json`` says; empty without one."""
-        value = read_json(self.root / DATASET_META)
-        return value if isinstance(value, dict) else {}
+        """The values of ``dataset.json``; empty without one."""
+        return self.described.values
 
     @property
     def labels(self) -> dict[int, str]:
         """Name of each label value in the files."""
-        return {int(value): str(name) for value, name in self.meta.get("labels", {}).items()}
+        return self.described.labels
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Channel names in order."""
-        return tuple(self.meta.get("channels", (IMAGE,)))
+        return self.described.channels or self._numbers or (IMAGE,)
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        """Numbers of the channels where files alone tell them."""
+        first = next(iter(self._images.cases.values()), {})
+        return tuple(name.removeprefix(f"{IMAGE}_") for name in first if name != IMAGE)
+
+    @cached_property
+    def _label_files(self) -> Mapping[str, Path]:
+        folder = self.root / LABEL
+        return find_volumes(folder, recursive=True) if folder.is_dir() else {}
+
+    @cached_property
+    def _images(self) -> Images:
+        return find_images(self.root / IMAGE, recursive=True, labels=self._label_files.keys())
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -138,19 +156,19 @@ class DatasetFolder:
         return cases
 
     def _all_cases(self) -> dict[str, CaseFiles]:
-        images = find_volumes(self.root / IMAGE, recursive=True)
-        labels = find_volumes(self.root / LABEL, recursive=True) if (self.root / LABEL).is_dir() else {}
-        if len(self.channels) == 1:
-            return {name: CaseFiles(name, (path,), labels.get(name)) for name, path in images.items()}
-        endings = [f"_{file_part(channel)}" for channel in self.channels]
-        found = {}
-        for name, path in images.items():
-            if name.endswith(endings[0]) and all(name.removesuffix(endings[0]) + end in images for end in endings):
-                case = name.removesuffix(endings[0])
-                found[case] = CaseFiles(case, tuple(images[case + end] for end in endings), labels.get(case))
-            elif not any(name.endswith(end) for end in endings):  # one file of vectors
-                found[name] = CaseFiles(name, (path,), labels.get(name))
-        return dict(sorted(found.items()))
+        """Return the cases that have all their channels.
+
+        Raises
+        ------
+        LayoutError
+            When a channel of a case is missing.
+        """
+        for case, problem in self._images.problems.items():
+            raise LayoutError(f"{self.root}: {case}: {problem}")
+        return {
+            case: CaseFiles(case, tuple(files.values()), self._label_files.get(case))
+            for case, files in self._images.cases.items()
+        }
 
     def _split_members(self) -> list[str] | None:
         if self.split is None:

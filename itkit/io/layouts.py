@@ -199,7 +199,7 @@ def find_images(
         missing = [f"{case}_{ending}" for ending in endings if ending not in channels]
         if missing:
             first = next(iter(channels.values()))
-            problems[case] = f"{case}: {counted(missing, 'channel')} missing: no {some(missing)} beside {first.name}"
+            problems[case] = f"{counted(missing, 'channel')} missing: no {some(missing)} beside {first.name}"
     return Images(
         dict(sorted(cases.items())),
         problems,

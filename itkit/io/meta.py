@@ -200,6 +200,25 @@ def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = 
     return index
 
 
+def current_classes(folder: Path, part: str) -> dict[str, list[int] | None]:
+    """Return the classes of a dataset's label files as its index has them; ``None`` where it does not tell.
+
+    An entry counts only while the file is the one that it describes.
+    """
+    index = read_json(folder / SERIES_META)
+    entries = index if isinstance(index, dict) else {}
+    found: dict[str, list[int] | None] = {}
+    for relative in list_volumes(folder / part) if (folder / part).is_dir() else ():
+        name = f"{part}/{relative}"
+        entry = entries.get(name)
+        known: Mapping[str, Any] = entry if isinstance(entry, Mapping) and is_entry(entry) else {}
+        with contextlib.suppress(OSError):
+            is_true = bool(known) and known["file"] == file_stamp(folder / name)
+            classes = known.get("classes") if is_true else None
+            found[name] = [value for value in classes if isinstance(value, int)] if isinstance(classes, list) else None
+    return found
+
+
 def list_volumes(folder: Path) -> Iterable[str]:
     """Relative POSIX paths of all volume files below a folder; hidden names and our state folder left out."""
     for root, folders, files in os.walk(folder):

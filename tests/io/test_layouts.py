@@ -37,7 +37,7 @@ def test_the_longest_channel_that_fits_counts(tmp_path):
 
 def test_a_missing_channel_is_a_problem_of_its_case_and_a_stray_file_is_named(tmp_path):
     pairs = files(tmp_path, ["a_t1", "b_t1", "b_t2", "b_seg"], "ab", channels=["t1", "t2"])
-    assert pairs.images.problems == {"a": "a: 1 channel missing: no a_t2 beside a_t1.mha"}
+    assert pairs.images.problems == {"a": "1 channel missing: no a_t2 beside a_t1.mha"}
     assert [(item.case_id, item.lacks) for item in pairs.unpaired] == [("b_seg", "channel of this name (t1, t2)")]
 
 
@@ -99,7 +99,7 @@ def test_an_unusable_dataset_json_is_named_and_the_run_goes_on(tmp_path, text, w
 
 def test_a_channel_never_leaves_the_folder(tmp_path):
     pairs = files(tmp_path, ["a_etc-passwd", "a_b"], ["a"], channels=["../../etc/passwd", "b"])
-    assert pairs.images.problems == {"a": "a: 1 channel missing: no a_..-..-etc-passwd beside a_b.mha"}
+    assert pairs.images.problems == {"a": "1 channel missing: no a_..-..-etc-passwd beside a_b.mha"}
     assert [item.case_id for item in pairs.unpaired] == ["a_etc-passwd"]
 
 

@@ -60,4 +60,8 @@ class TestExtract(OperationContract):
 
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
-    assert set(named("process")) - tested <= {"itk_check", "itk_convert"}  # they have contracts of their own
+    assert set(named("process")) - tested <= {
+        "itk_check",
+        "itk_convert",
+        "itk_describe",
+    }  # they have contracts of their own

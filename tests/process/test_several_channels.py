@@ -124,7 +124,7 @@ def test_check_treats_the_files_of_a_case_as_one(tmp_path, capsys):
     write_volume(moved.with_array(moved.array_zyx, moved.geometry.crop((0, 0, 1), moved.geometry.size_zyx)), crooked)
     assert main("itk_check", ["check", str(tmp_path / "raw")]) == 1
     said = capsys.readouterr().out
-    assert f"{ids[1]}: 1 channel missing: no {ids[1]}_t2 beside {ids[1]}_t1.mha" in said
+    assert f"\n{ids[1]}: 1 channel missing: no {ids[1]}_t2 beside {ids[1]}_t1.mha\n" in f"\n{said}"
     assert f"{ids[2]}: image_t1 and image_t2 differ in origin" in said
     assert main("itk_check", ["symlink", str(tmp_path / "raw"), "-o", str(tmp_path / "good")]) == 0
     assert labelled(tmp_path / "good") == [ids[0], ids[3]]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.actions import RefreshIndex
+from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.errors import WriteError
 from itkit.core.files import DATASET_META
 from itkit.core.operation import Collected, Record, Report
 from itkit.core.text import counted, some
@@ -34,11 +36,25 @@ def index_report(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected
         tuple(_lines(standing)),
         1 if _failed(standing) else None,
         {
-            Path(group) / DATASET_META: describe(spec, params, run, records, finding, group)
+            Path(group) / DATASET_META: _valid(describe(spec, params, run, records, finding, group))
             for group, records in groups.items()
         },
         tuple(RefreshIndex(run.dest / group) for group in groups if group),
     )
+
+
+def _valid(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a description that every command can read.
+
+    Raises
+    ------
+    WriteError
+        When it has a part of another shape.
+    """
+    try:
+        return DatasetMeta(values).values
+    except ValueError as error:
+        raise WriteError(f"{DATASET_META}: {error}") from error
 
 
 def _exists(record: Record, dest: Path) -> bool:
