@@ -48,7 +48,8 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     try:
         return model(**values)
     except ValidationError as error:
-        lines = [_explain(model, item) for item in error.errors()]
+        wrong = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # it may be what is missing
+        lines = [_explain(model, item) for item in wrong]
         raise ParamsError("; ".join(dict.fromkeys(lines))) from error
 
 

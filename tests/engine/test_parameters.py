@@ -24,13 +24,13 @@ def model_of(name):
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_every_command_reads_source_and_writes_dest(name):
-    places = {"dest"} if name == "tcia_download" else {"source", "dest"}
-    assert places <= model_of(name).model_fields.keys()
-    roles = {
-        field: marker(info, PathRole).role for field, info in model_of(name).model_fields.items() if field in places
-    }
-    assert roles == {"dest": "out_folder"} | ({"source": "in_folder"} if "source" in places else {})
+def test_every_operation_reads_source_and_writes_dest(name):
+    """``itk_describe`` writes into its source, and a download has none."""
+    roles = {field: marker(info, PathRole) for field, info in model_of(name).model_fields.items()}
+    read = {field for field, path in roles.items() if path is not None and path.role == "in_folder"}
+    written = {field for field, path in roles.items() if path is not None and path.role == "out_folder"}
+    assert read - {"label_source", "target_folder"} == (set() if name == "tcia_download" else {"source"})
+    assert written - {"label_dest"} == (set() if name == "itk_describe" else {"dest"})
 
 
 @pytest.mark.parametrize(("name", "values", "key"), WRITTEN_BEFORE)
@@ -82,7 +82,7 @@ def test_what_an_older_version_wrote_is_run_again(tmp_path, command):
 
 
 def test_an_unknown_name_is_answered_with_those_there_are():
-    with pytest.raises(ParamsError, match=r"unknown parameter 'sources'; did you mean 'source'\? \(there are .*dest"):
+    with pytest.raises(ParamsError, match=r"^unknown parameter 'sources'; did you mean 'source'\? \(there are .*dest"):
         itkit.run("itk_orient", sources="a", dest="b", orient="LPI")
     with pytest.raises(ParamsError, match=r"unknown parameter 'worker'; did you mean 'workers'\? \(there are mp, "):
         make_params(RunOptions, {"worker": 2})
