@@ -58,3 +58,47 @@ def volume_pattern() -> str:
     True
     """
     return f"(?i:{'|'.join(map(re.escape, VOLUME_EXTENSIONS))})"
+
+
+_BY_3D_SLICER = "save them as .nii.gz with 3D Slicer"
+IMAGE_LIKE = {
+    (".hdr", ".img", ".hdr.gz", ".img.gz"): (
+        "Analyze or NIfTI pairs",
+        "save them as .nii.gz with nibabel or 3D Slicer",
+    ),
+    (".mgz", ".mgh"): ("FreeSurfer volumes", "convert them with mri_convert IN.mgz OUT.nii.gz"),
+    (".bz2", ".xz", ".zst", ".zip", ".7z", ".tar", ".tgz", ".tar.gz", ".rar"): (
+        "packed files",
+        "unpack them; .gz alone is read as it is",
+    ),
+    (".dcm", ".dicom", ".ima"): ("DICOM files", "convert them with itk_convert dicom"),
+    (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"): (
+        "pictures",
+        "stack the slices of a volume to .nii.gz, e.g. with 3D Slicer",
+    ),
+    (".mnc", ".gipl", ".gipl.gz", ".mif", ".mif.gz", ".vtk", ".vti", ".par", ".rec", ".v", ".nii.zip"): (
+        "volumes of other formats",
+        _BY_3D_SLICER,
+    ),
+    (".npy", ".npz", ".h5", ".hdf5"): ("arrays without a grid", "write them with itkit.write, with their spacing"),
+    (".raw", ".zraw", ".bin"): ("voxels without a header", "an .mhd or .nhdr file must say what they are"),
+}
+"""Files that look like images and that ITKIT does not read as volumes: endings, what they are, what helps."""
+_LOOKS = {ending: group for group in IMAGE_LIKE for ending in group}
+
+
+@lru_cache(1 << 16)
+def image_like(name: str) -> tuple[str, ...]:
+    """Return the group of `IMAGE_LIKE` that a file belongs to; empty for volumes, hidden files and all else.
+
+    Examples
+    --------
+    >>> image_like("p1.IMG")[:2], image_like("scan.nii.bz2")[0], image_like("scan.nii.gz"), image_like("notes.txt")
+    (('.hdr', '.img'), '.bz2', (), ())
+    """
+    lower = name.lower()
+    if name.startswith(".") or lower.endswith(VOLUME_EXTENSIONS):
+        return ()
+    parts = lower.split(".")
+    endings = ("." + ".".join(parts[-count:]) for count in (2, 1) if len(parts) > count)
+    return next((_LOOKS[ending] for ending in endings if ending in _LOOKS), ())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.core.operation import Operation, Plan
+from itkit.core.fields import PathRole, marker
+from itkit.core.operation import Operation, Plan, Unpaired
 from itkit.core.params import Params
+from itkit.core.text import counted, some
 from itkit.engine.options import RunOptions
-from itkit.io.layouts import require_destination
+from itkit.io.layouts import IMAGE, LABEL, require_destination
+from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs, pairs_in_one_folder
 
 
 def make_plan(operation: Operation[Any], params: Params, options: RunOptions) -> Plan:
@@ -23,6 +27,7 @@ def make_plan(operation: Operation[Any], params: Params, options: RunOptions) ->
         When nothing can run, or an output would overwrite an input or another output.
     """
     plan = _sharded(operation.plan(params), options)
+    plan = replace(plan, notes=(*plan.notes, *notes_of_source(plan, params)))
     _refuse_lone_files(plan, options)
     _refuse_no_work(params, plan, options)
     _refuse_overwriting(plan)
@@ -46,11 +51,53 @@ def _refuse_lone_files(plan: Plan, options: RunOptions) -> None:
 
 def _refuse_no_work(params: Params, plan: Plan, options: RunOptions) -> None:
     if not plan.jobs and not (options.shard and options.shard != "1/1") and plan.dest is not None:
-        lone = f"; {len(plan.unpaired)} files have no partner" if plan.unpaired else ""
+        lone = f"; {counted(plan.unpaired, 'file')} without a partner: {_lone(plan.unpaired)}" if plan.unpaired else ""
         deeper = ", or add -r for its sub-folders" if "recursive" in type(params).model_fields else ""
+        notes = "".join(f"; {note}" for note in plan.notes)
+        where = "".join(advice(folder) for folder in _sources(params) if not plan.unpaired and not notes)
         raise LayoutError(
-            f"no volume to work on was found in the source{lone}; give the folder that holds the files{deeper}"
+            f"no volume to work on was found in the source{lone}{notes}{where}; "
+            f"give the folder that holds the files{deeper}"
         )
+
+
+def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
+    """Say what the folders of a plan that reads volumes hold besides: other formats, pairs of other names."""
+    files = [file for job in plan.jobs for file in job.inputs.values()]
+    if files and all(file.kind == "file" for file in files):  # the operation knows its files better
+        return ()
+    recursive = bool(getattr(params, "recursive", "recursive" not in type(params).model_fields))
+    images = {item.case_id: item.path for item in plan.unpaired if item.lacks == LABEL}
+    labels = {item.case_id: item.path for item in plan.unpaired if item.lacks == IMAGE}
+    has_pairs = bool(plan.unpaired) or any(
+        {"image", "label"} <= {file.kind for file in job.inputs.values()} for job in plan.jobs
+    )
+    alone = () if has_pairs else pairs_in_one_folder([job.case_id for job in plan.jobs])
+    return (
+        *(note for folder in _folders(params, recursive=recursive) for note in not_read(folder, recursive=recursive)),
+        *note_of_pairs(look_like_pairs(images, labels), one_folder=False),
+        *note_of_pairs(alone, one_folder=True),
+    )
+
+
+def _lone(unpaired: Iterable[Unpaired]) -> str:
+    return some((f"{item.path.name} (no {item.lacks})" for item in unpaired), 4)
+
+
+def _sources(params: Params) -> list[Path]:
+    """Return the folders that the parameters name as read."""
+    roles = {name: marker(field, PathRole) for name, field in type(params).model_fields.items()}
+    given = [getattr(params, name) for name, role in roles.items() if role is not None and role.role == "in_folder"]
+    return [folder for folder in dict.fromkeys(given) if folder is not None and folder.is_dir()]
+
+
+def _folders(params: Params, *, recursive: bool) -> list[Path]:
+    """Return the folders whose files are looked at: of a dataset, images and labels too."""
+    found = []
+    for folder in _sources(params):
+        inside = [folder / name for name in (IMAGE, LABEL) if (folder / name).is_dir()]
+        found += [folder] if recursive else [folder, *inside]
+    return found
 
 
 def _refuse_overwriting(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
 from itkit.core.text import counted, some
 from itkit.io.dataset_meta import FoundMeta, find_dataset_meta
+from itkit.io.overlooked import advice
+from itkit.io.walk import walk
 
 IMAGE, LABEL = "image", "label"
 
@@ -28,7 +30,7 @@ def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
         When the folder can't be listed, or two files share one id.
     """
     found: dict[str, Path] = {}
-    for prefix, name in _walk(folder, recursive=recursive):
+    for prefix, name in walk(folder, recursive=recursive):
         parts = split_extension(name)
         if parts is None:
             continue
@@ -39,26 +41,6 @@ def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
             )
         found[case_id] = path
     return dict(sorted(found.items()))
-
-
-def _walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
-    """Yield (relative folder with a trailing slash, file name); links to folders are followed, loops are not."""
-    pending = [("", folder, frozenset({os.path.realpath(folder)}))]
-    while pending:
-        prefix, current, above = pending.pop()
-        try:
-            entries = list(os.scandir(current))
-        except OSError as error:
-            raise LayoutError(f"{current}: can't be listed ({error.strerror})") from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                real = os.path.realpath(entry.path)
-                if recursive and real not in above:
-                    pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
-            else:
-                yield prefix, entry.name
 
 
 def require_folder(folder: Path, what: str = "source") -> Path:
@@ -302,6 +284,7 @@ def find_dataset(root: Path, *, recursive: bool = False) -> Pairs:
     if missing:
         raise LayoutError(
             f"{root} has no folder {' and no folder '.join(missing)}; expected {root}/image and {root}/label"
+            f"{advice(root)}"
         )
     return find_pairs(root / IMAGE, root / LABEL, recursive=recursive)
 

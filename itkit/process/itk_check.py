@@ -43,6 +43,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
+from itkit.io.overlooked import advice
 from itkit.process.plans import carry, inputs_of
 
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
@@ -235,7 +236,7 @@ def plan(params: CheckParams) -> Plan:
         files.setdefault(extra.case_id, {IMAGE: extra.path})
         problems.setdefault(extra.case_id, f"{extra.path.name}: no {extra.lacks}")
     if not files:
-        raise LayoutError(f"{folder}: no volume to check was found")
+        raise LayoutError(f"{folder}: no volume to check was found{advice(folder)}")
 
     def job(case: str, parts: Mapping[str, Path]) -> Job:
         inputs = inputs_of(parts, images)

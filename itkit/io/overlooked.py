@@ -1,0 +1,154 @@
+"""What lies in a folder and no command would read: other formats, volumes elsewhere, pairs of other names."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from itkit.core.files import IMAGE_LIKE, image_like, split_extension
+from itkit.core.text import counted, some
+from itkit.io.walk import walk
+
+_DETACHED = (".mhd", ".nhdr")
+_MARKS = re.compile(r"(?i)(?:[_.-](?:0000|seg|segmentation|label|labels|mask|gt|msk|lbl|annotation|image|img|ct|mr))+$")
+_LABEL_MARKS = re.compile(r"(?i)[_.-](?:seg|segmentation|label|labels|mask|gt|msk|lbl|annotation)$")
+_IMAGES = ("images", "img", "imgs", "volumes", "scans", "imagestr")
+_LABELS = ("labels", "masks", "mask", "seg", "segs", "segmentations", "annotations", "labelstr")
+_NNUNET = re.compile(r"Dataset\d{3}_.+")
+
+
+def not_read(folder: Path, *, recursive: bool = False) -> tuple[str, ...]:
+    """Return notes that count and name the image-like files of a folder that are not read as volumes.
+
+    Data files of an ``.mhd`` or ``.nhdr`` of the same folder are none of them.
+
+    Raises
+    ------
+    LayoutError
+        When the folder can't be listed.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    with_headers: set[str] = set()
+    for prefix, name in walk(folder, recursive=recursive):
+        group = image_like(name)
+        if group:
+            found.setdefault(group, []).append(prefix + name)
+        elif name.lower().endswith(_DETACHED):
+            with_headers.add(prefix)
+    notes = []
+    for group, (what, help_) in IMAGE_LIKE.items():
+        names = sorted(
+            name for name in found.get(group, ()) if ".raw" not in group or _folder_of(name) not in with_headers
+        )
+        if names:
+            notes.append(f"{folder}: {counted(names, 'file')} not read ({what}): {some(names, 4)}; {help_}")
+    return tuple(notes)
+
+
+def _folder_of(name: str) -> str:
+    return name[: name.rfind("/") + 1]
+
+
+def advice(folder: Path) -> str:
+    """Return what a message about a folder without the expected volumes adds: what lies there, and what helps."""
+    below = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
+    holds = {name: count for name in below if (count := _volumes(folder / name))}
+    lower = {name.lower(): name for name in below}
+    images = next((lower[name] for name in _IMAGES if name in lower), None)
+    labels = next((lower[name] for name in _LABELS if name in lower), None)
+    parts = []
+    if "imagestr" in lower or any(map(_NNUNET.fullmatch, below)):
+        parts.append(
+            f"it looks like nnU-Net raw data: make a dataset of it with itkit convert-dataset nnunet {folder} DEST"
+        )
+    elif images is not None or labels is not None:
+        here = [f"{name}/" for name in (images, labels) if name is not None]
+        wanted = [new for new, name in (("image/", images), ("label/", labels)) if name is not None]
+        parts.append(f"it holds {' and '.join(here)}: rename to {' and '.join(wanted)}")
+    elif holds:
+        where = some((f"{name}/ ({counted(count, 'volume')})" for name, count in holds.items()), 4)
+        parts.append(f"volumes lie one level down, in {where}: give that folder, or add -r where the command has it")
+    own = _volumes(folder)
+    if own:
+        parts.append(f"{counted(own, 'volume')} lie in {folder} itself: move them to image/ and label/")
+    parts += not_read(folder)
+    return "".join(f"; {part}" for part in parts)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError:  # whoever reads it says so
+        return []
+
+
+def _volumes(folder: Path) -> int:
+    return sum(split_extension(entry.name) is not None for entry in _entries(folder) if not entry.is_dir())
+
+
+def plain_name(case_id: str) -> str:
+    """Return a case's name as it is compared with others: composed letters, no mark of image or label at its end.
+
+    Examples
+    --------
+    >>> plain_name("p1_seg"), plain_name("p1.seg"), plain_name("p1_0000"), plain_name("_seg")
+    ('p1', 'p1', 'p1', '_seg')
+    """
+    name = unicodedata.normalize("NFC", case_id)
+    return _MARKS.sub("", name) or name
+
+
+def look_like_pairs(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[tuple[str, str]]:
+    """Return images and labels without a partner whose names differ by a mark or by how letters are encoded alone.
+
+    Examples
+    --------
+    >>> look_like_pairs({"p1_0000": Path("image/p1_0000.mha")}, {"p1_seg": Path("label/p1_seg.mha")})
+    [('p1_0000', 'p1_seg')]
+    """
+    by_name: dict[str, list[str]] = {}
+    for case in labels:
+        by_name.setdefault(plain_name(case), []).append(case)
+    return [(case, twins[0]) for case in images if len(twins := by_name.get(plain_name(case), [])) == 1]
+
+
+def pairs_in_one_folder(cases: Collection[str]) -> list[tuple[str, str]]:
+    """Return the cases of one folder that look like an image and its label: ``x`` or ``x_0000``, and ``x_seg``.
+
+    Examples
+    --------
+    >>> pairs_in_one_folder(["a", "a_seg", "b_0000", "b.seg", "c"])
+    [('a', 'a_seg'), ('b_0000', 'b.seg')]
+    """
+    by_name: dict[str, list[str]] = {}
+    for case in cases:
+        by_name.setdefault(plain_name(case), []).append(case)
+    return list(_image_and_label(by_name.values()))
+
+
+def _image_and_label(groups: Iterable[list[str]]) -> Iterator[tuple[str, str]]:
+    for group in groups:
+        labels = [case for case in group if _LABEL_MARKS.search(case)]
+        images = [case for case in group if case not in labels]
+        if len(labels) == 1 and images:
+            yield images[0], labels[0]
+
+
+def note_of_pairs(pairs: Collection[tuple[str, str]], *, one_folder: bool) -> tuple[str, ...]:
+    """Return a note that names pairs which no command takes for pairs, and what their names must be."""
+    if not pairs:
+        return ()
+    shown = some((f"{image} and {label}" for image, label in pairs), 4)
+    what = "pair of files looks" if len(pairs) == 1 else "pairs of files look"
+    if one_folder:
+        rule = "to pair them, move images to image/ and labels to label/, under one name each"
+    elif any(unicodedata.normalize("NFC", image) == unicodedata.normalize("NFC", label) for image, label in pairs):
+        rule = "their letters are encoded in two ways (NFC and NFD): rename one file of each to the other's name"
+    else:
+        rule = (
+            "an image and its label are a pair when their names are the same but for the extension: rename one of each"
+        )
+    return (f"{len(pairs)} {what} like image and label ({shown}); {rule}",)

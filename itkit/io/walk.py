@@ -1,0 +1,35 @@
+"""Files of a folder tree by name; no file is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from itkit.core.errors import LayoutError
+
+
+def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
+    """Yield (relative folder with a trailing slash, file name); links to folders are followed, loops are not.
+
+    Raises
+    ------
+    LayoutError
+        When a folder can't be listed.
+    """
+    pending = [("", folder, frozenset({os.path.realpath(folder)}))]
+    while pending:
+        prefix, current, above = pending.pop()
+        try:
+            entries = list(os.scandir(current))
+        except OSError as error:
+            raise LayoutError(f"{current}: can't be listed ({error.strerror})") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                real = os.path.realpath(entry.path)
+                if recursive and real not in above:
+                    pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
+            else:
+                yield prefix, entry.name
