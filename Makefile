@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints-cpu.txt
 THREADS := OMP_NUM_THREADS=1
 
-.PHONY: setup demo check test test-quick test-slow test-models docs help-pages bench changelog clean
+.PHONY: setup demo check test test-quick test-slow test-models coverage fuzz docs help-pages bench changelog clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,7 +40,17 @@ test-models: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow --ignore tests/models --ignore tests/criterion
 
-test: check test-quick test-slow test-models
+# the quick tests, measured: fails below the floor in pyproject.toml; processes that a test starts are not measured
+coverage: $(VENV)/.dev
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion --cov --cov-report=term:skip-covered
+
+test: check coverage test-slow test-models
+
+# damaged volumes and arbitrary bytes, as long as one likes: make fuzz SEED=7 COUNT=100000; a short form is in test-slow
+SEED ?= $(shell date +%s)
+COUNT ?= 20000
+fuzz: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --count $(COUNT)
 
 help-pages: $(VENV)/.base
 	$(BIN)/python -m itkit.cli.help_pages

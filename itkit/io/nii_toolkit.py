@@ -29,8 +29,9 @@ def apply_scaling(stored: NDArray[Any], header: Header, kind: Kind) -> NDArray[A
     if not header.is_scaled:
         return stored
     values = np.empty(stored.shape, np.float64 if kind == "label" else header.value_dtype)
-    for plane, target in zip(stored, values, strict=True):
-        target[...] = plane.astype(np.float64) * header.slope + header.inter
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, as in SimpleITK
+        for plane, target in zip(stored, values, strict=True):
+            target[...] = plane.astype(np.float64) * header.slope + header.inter
     return values
 
 

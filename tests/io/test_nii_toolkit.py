@@ -15,6 +15,7 @@ from itkit.io.formats.codecs import read_voxels
 from itkit.io.formats.headers import Header, read_header
 from itkit.io.formats.label_values import as_labels
 from itkit.io.nii_toolkit import affine_ras, apply_scaling, geometry_from_affine, split_volumes
+from itkit.io.sitk_toolkit import read_volume
 
 
 def scaled_file(path: Path, array: np.ndarray, slope: float, inter: float) -> Header:
@@ -120,3 +121,12 @@ def test_a_series_is_split_into_its_volumes(tmp_path: Path) -> None:
     single = scaled_file(tmp_path / "b.nii", array[0], 1.0, 0.0)
     (only,) = split_volumes(read_voxels(single), single, "label")
     np.testing.assert_array_equal(only.array_zyx, array[0])
+
+
+def test_scaling_beyond_what_a_type_holds_gives_infinity_and_a_named_error(tmp_path: Path) -> None:
+    header = scaled_file(tmp_path / "case9.nii", np.array([0, 1, 200], np.uint8).reshape(1, 1, 3), 1e38, 0.0)
+    image = apply_scaling(read_voxels(header), header, "image")
+    assert image.dtype == "float32"
+    assert np.isinf(image[0, 0]).tolist() == [False, False, True]
+    with pytest.raises(LabelError, match=r"case9\.nii: no integer type"):
+        read_volume(header.data_path, "label")

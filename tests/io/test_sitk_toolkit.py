@@ -158,3 +158,11 @@ def test_unreadable_files_say_which_and_why(tmp_path, suffix, content):
         read_volume(path)
     with pytest.raises(ReadError, match="none"):
         read_volume(tmp_path / f"none{suffix}")
+
+
+def test_a_label_beyond_64_bits_is_named_with_its_file(tmp_path):
+    path = tmp_path / "case9.mha"
+    image = sitk.GetImageFromArray(np.full((3, 4, 5), 1e30))
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(LabelError, match=r"case9\.mha: no integer type"):
+        read_volume(path, "label")

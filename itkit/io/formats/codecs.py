@@ -69,6 +69,8 @@ def read_voxels(header: Header) -> NDArray[Any]:
         if header.data_path.stat().st_size < header.data_offset + header.size_bytes:
             raise _truncated(header, header.data_path.stat().st_size - header.data_offset)
         stored = np.memmap(header.data_path, dtype, "c", header.data_offset, shape).view(np.ndarray)
+    elif header.encoding == "text":
+        stored = _read_text(header).reshape(shape)
     else:
         stored = _inflate(header).view(dtype).reshape(shape)
     return stored if dtype.isnative else stored.astype(dtype.newbyteorder("="))
@@ -79,6 +81,25 @@ def _truncated(header: Header, found: int) -> ReadError:
         f"{header.data_path}: truncated: expected {header.size_bytes} bytes of voxels, found {max(0, found)}; "
         "copy or export the file again"
     )
+
+
+def _read_text(header: Header) -> NDArray[Any]:
+    """Read numbers between blanks or commas; what follows the last voxel is left alone."""
+    dtype = np.dtype(header.dtype)
+    count = header.size_bytes // dtype.itemsize
+    with header.data_path.open("rb") as file:
+        file.seek(header.data_offset)
+        words = file.read().replace(b",", b" ").split(maxsplit=count)[:count]
+    if len(words) < count:
+        raise _truncated(header, len(words) * dtype.itemsize)
+    try:
+        if dtype.kind == "f":
+            return np.array(list(map(float, words)), dtype)
+        return np.array(list(map(int, words)), dtype)
+    except (ValueError, OverflowError) as error:
+        raise ReadError(
+            f"{header.data_path}: its voxels are not all {dtype} numbers ({error}); export it again"
+        ) from error
 
 
 def _inflate(header: Header) -> NDArray[np.uint8]:

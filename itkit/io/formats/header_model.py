@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from itkit.core.geometry import Geometry
 
-Encoding = Literal["raw", "gzip", "zlib", "itk"]
+Encoding = Literal["raw", "gzip", "zlib", "text", "itk"]
 ByteOrder = Literal["little", "big"]
 MOST_INFLATED = 1032
 """DEFLATE gives at most so many bytes for one: a stream shorter than a 1032nd of the voxels is truncated."""
@@ -53,7 +53,8 @@ class Header:
     stream_offset
         Where the compressed stream starts in the file; 0 for raw data.
     encoding
-        How they are stored; ``"itk"`` when the header came from SimpleITK, which then reads the voxels, too.
+        How they are stored: ``"text"`` is numbers between blanks; ``"itk"`` when the header came from SimpleITK, which
+        then reads the voxels, too.
     byte_order
         Byte order of the stored voxels.
     slope, inter

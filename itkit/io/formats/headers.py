@@ -177,6 +177,8 @@ def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
         return (path,)
     if name.startswith("LIST") or "%" in name:
         raise ReadError(f"{path}: its voxels lie in several files ({name}); convert it to .mha first")
+    if "\0" in name:
+        raise ReadError(f"{path}: the name of its data file holds a zero byte; the header is damaged")
     data_path = path.parent / name
     if data_path.parent.resolve() != path.parent.resolve():
         raise ReadError(f"{path}: its data file {data_path} lies in another folder; move it beside the header")

@@ -45,7 +45,10 @@ def as_labels(array: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[str,
             f"{where}: a label map must hold integers; it holds {wrong[0]!s} ({wrong.size} voxels are not integral); "
             "if these are intensities, give the file as an image"
         )
-    result = labels.astype(smallest_integer(float(labels.min()), float(labels.max())))
+    try:
+        result = labels.astype(smallest_integer(float(labels.min()), float(labels.max())))
+    except LabelError as error:
+        raise LabelError(f"{where}: {error}") from error
     if off.max() <= _NOISE:
         return result, ()
     count = int(np.count_nonzero(off))

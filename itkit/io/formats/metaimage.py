@@ -49,6 +49,7 @@ _KNOWN = _INERT | {
     "ElementToIntensityFunctionOffset", _CHANNELS, *_MATRIX, *_ORIGIN, *_BYTE_ORDER,
 }  # fmt: skip
 _END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=", re.MULTILINE)  # a comment may hold the word, too
+_LONGEST_AXIS = 2**31 - 1
 
 
 def header_bytes_needed(head: bytes) -> int | None:
@@ -79,8 +80,10 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
     UnsupportedHeader
         When it holds what only MetaIO understands.
     """
-    fields = _fields(head, path)
+    fields, strange = _fields(head)
     try:
+        _require_sizes(fields, path)  # also of what MetaIO is to read: sizes that can't be crash it
+        _require_fields(strange, path)
         return _header(fields, path, len(head), file_bytes)
     except KeyError as error:
         raise ReadError(f"{path}: MetaImage header lacks {error.args[0]}; export the file again") from error
@@ -88,19 +91,40 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
         raise ReadError(f"{path}: MetaImage header is broken ({error}); export the file again") from error
 
 
-def _fields(head: bytes, path: Path) -> dict[str, str]:
+def _fields(head: bytes) -> tuple[dict[str, str], str]:
+    """Return the fields of a header, and the last line that is not one."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError:
         text = head.decode("latin-1")
     fields: dict[str, str] = {}
+    strange = ""
     for line in text.split("\n"):
         key, equals, value = line.partition("=")
         if equals:
             fields[key.strip()] = value.strip()
         elif line.strip():
-            raise UnsupportedHeader(f"{path}: line without '=': {line[:40]!r}")
-    return fields
+            strange = line
+    return fields, strange
+
+
+def _require_fields(strange: str, path: Path) -> None:
+    """Refuse a line that is not a field."""
+    if "\0" in strange:
+        raise ReadError(f"{path}: MetaImage header holds zero bytes; the file is damaged: export it again")
+    if strange:
+        raise UnsupportedHeader(f"{path}: line without '=': {strange[:40]!r}")
+
+
+def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
+    """Return the sizes of all axes."""
+    dims = int(fields["NDims"])
+    sizes = [int(word) for word in fields["DimSize"].split()]
+    if len(sizes) != dims or min(sizes, default=0) < 1 or max(sizes) > _LONGEST_AXIS:
+        raise ReadError(f"{path}: DimSize is {fields['DimSize']!r}, expected {dims} numbers > 0; export the file again")
+    if int(fields.get(_CHANNELS, 1)) < 1:
+        raise ReadError(f"{path}: {_CHANNELS} is {fields[_CHANNELS]}, expected > 0; export the file again")
+    return sizes
 
 
 def _true(value: str) -> bool:
@@ -121,16 +145,12 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
         fields.get("ElementToIntensityFunctionOffset", 0)
     ):
         raise UnsupportedHeader(f"{path}: intensity function")
-    dims = int(fields["NDims"])
-    sizes = [int(word) for word in fields["DimSize"].split()]
-    if len(sizes) != dims or min(sizes, default=0) < 1:
-        raise ReadError(f"{path}: DimSize is {fields['DimSize']!r}, expected {dims} numbers > 0; export the file again")
+    sizes = _require_sizes(fields, path)
+    dims = len(sizes)
     if fields["ElementType"] not in _DTYPE:
         raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")
     dtype = _DTYPE[fields["ElementType"]]
     components = int(fields.get(_CHANNELS, 1))
-    if components < 1:
-        raise ReadError(f"{path}: {_CHANNELS} is {components}, expected > 0; export the file again")
     size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
     compressed = _true(fields.get("CompressedData", "False"))
     data_path, data_offset = _data_place(fields, path, length, file_bytes, size_bytes, compressed=compressed)

@@ -37,6 +37,7 @@ _DATATYPE = {
 }  # fmt: skip
 _CODE = {dtype: code for code, dtype in _DATATYPE.items()}
 _RGB = {128: 3, 2304: 4}
+_FARTHEST = 1e12
 _PLANAR_INTENTS = frozenset({1004, 1005, 1006, 1007})
 _VECTOR_INTENT = 1007
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
@@ -141,6 +142,10 @@ def parse_nifti(
     sizes = [max(size, 1) for size in fields.dims[1 : count + 1]]
     dtype = "uint8" if fields.datatype in _RGB else _DATATYPE.get(fields.datatype)
     if dtype is None or fields.intent in _PLANAR_INTENTS or fields.voxel_offset < VOXEL_OFFSET:
+        if not sum(map(abs, (*fields.quatern, *fields.srow, *fields.pixdim))) < _FARTHEST:  # nan, too: ITK would hang
+            raise ReadError(f"{path}: NIfTI orientation holds nan, infinite or huge values; the header is damaged")
+        if fields.datatype in _RGB and fields.intent in _PLANAR_INTENTS:  # ITK would write beyond its memory
+            raise ReadError(f"{path}: NIfTI holds vectors of colours (intent {fields.intent}); the header is damaged")
         raise UnsupportedHeader(f"{path}: datatype {fields.datatype}, intent {fields.intent}")
     components = _RGB.get(fields.datatype, 1)
     size_bytes = product(sizes) * components * ITEM_BYTES[dtype]

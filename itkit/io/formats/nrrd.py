@@ -62,7 +62,10 @@ _MM_PER_UNIT = {
     "metre": 1000.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "nm": 1e-6,
     "in": 25.4, "inch": 25.4,
 }  # fmt: skip
-_ENCODING: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_ENCODING: dict[str, Encoding] = {
+    "raw": "raw", "gzip": "gzip", "gz": "gzip", "ascii": "text", "text": "text", "txt": "text",
+}  # fmt: skip
+_MOST_DIMS, _LONGEST_AXIS = 16, 2**31 - 1
 _DOMAIN_KINDS = frozenset({"domain", "space", "time", "???", "none"})
 _INERT = frozenset({
     "content", "number", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
@@ -92,8 +95,10 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
     UnsupportedHeader
         When it holds what only Teem understands.
     """
-    fields, metadata = _fields(head, path)
+    fields, metadata, strange = _fields(head, path)
     try:
+        _require_sizes(fields, path)  # also of what Teem is to read: sizes that can't be crash it
+        _require_fields(strange, path)
         return _header(fields, metadata, path, len(head), file_bytes)
     except UnsupportedHeader as reason:
         space = fields.get("space", _LPS).lower()
@@ -108,7 +113,8 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
         raise ReadError(f"{path}: NRRD header is broken ({error}); the file is damaged: export it again") from error
 
 
-def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str], str]:
+    """Return the fields of a header, its key/value pairs, and the last line that is neither."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError:
@@ -118,6 +124,7 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str]]:
         raise ReadError(f"{path}: expected a NRRD header, found {lines[0][:20]!r}; is the extension right?")
     fields: dict[str, str] = {}
     metadata: dict[str, str] = {}
+    strange = ""
     for raw_line in lines[1:]:
         line = raw_line.rstrip("\r")
         if not line or line[0] == "#":
@@ -128,21 +135,36 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str]]:
         elif separator:
             fields[key.replace(" ", "").lower()] = value.strip()
         else:
-            raise UnsupportedHeader(f"{path}: line without ':': {line[:40]!r}")
-    return fields, metadata
+            strange = line
+    return fields, metadata, strange
+
+
+def _require_fields(strange: str, path: Path) -> None:
+    """Refuse a line that is not a field."""
+    if "\0" in strange:
+        raise ReadError(f"{path}: NRRD header holds zero bytes; the file is damaged: export it again")
+    if strange:
+        raise UnsupportedHeader(f"{path}: line without ':': {strange[:40]!r}")
+
+
+def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
+    """Return the sizes of all axes."""
+    dims = int(fields["dimension"])
+    sizes = [int(word) for word in fields["sizes"].split()]
+    if len(sizes) != dims or not 1 <= dims <= _MOST_DIMS or min(sizes) < 1 or max(sizes) > _LONGEST_AXIS:
+        raise ReadError(f"{path}: sizes are {fields['sizes']!r}, expected {dims} numbers > 0; export the file again")
+    return sizes
 
 
 def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length: int, file_bytes: int) -> Header:
-    dims = int(fields["dimension"])
-    sizes = [int(word) for word in fields["sizes"].split()]
-    if len(sizes) != dims or min(sizes, default=0) < 1:
-        raise ReadError(f"{path}: sizes are {fields['sizes']!r}, expected {dims} numbers > 0; export the file again")
+    sizes = _require_sizes(fields, path)
+    dims = len(sizes)
     strange = fields.keys() - _UNDERSTOOD
     dtype = _DTYPE.get(fields["type"].lower())
     encoding = _ENCODING.get(fields["encoding"].lower())
     if strange or dtype is None or encoding is None or int(fields.get("lineskip", 0)):
         raise UnsupportedHeader(f"{path}: {sorted(strange)} {fields['type']} {fields['encoding']}")
-    endian = fields["endian"].lower() if ITEM_BYTES[dtype] > 1 else "little"
+    endian = fields["endian"].lower() if ITEM_BYTES[dtype] > 1 and encoding != "text" else "little"
     if endian not in ("little", "big"):
         raise ReadError(f"{path}: endian is {endian!r}, expected little or big; export the file again")
     size_bytes = product(sizes) * ITEM_BYTES[dtype]
@@ -152,7 +174,8 @@ def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length
     while ndim > 3 and domain[ndim - 1] == 1:
         ndim -= 1
     geometry = _geometry(fields, path, channel_axes, domain)
-    data_path, offset = _data_place(fields, path, length, file_bytes, size_bytes, encoding)
+    least = {"raw": size_bytes, "text": 2 * product(sizes) - 1}.get(encoding, -(-size_bytes // MOST_INFLATED))
+    data_path, offset = _data_place(fields, path, length, file_bytes, least, encoding)
     return Header(
         geometry=geometry,
         ndim=ndim,
@@ -160,12 +183,12 @@ def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length
         components=sizes[0] if channel_axes else 1,
         size_bytes=size_bytes,
         data_path=data_path,
-        data_offset=offset if encoding == "raw" else 0,
+        data_offset=0 if encoding == "gzip" else offset,
         encoding=encoding,
         file_format="NRRD",
         byte_order="big" if endian == "big" else "little",
         volumes=product(domain[3:]),
-        stream_offset=0 if encoding == "raw" else offset,
+        stream_offset=offset if encoding == "gzip" else 0,
         metadata=metadata,
     )
 
@@ -251,9 +274,9 @@ def _mm_per_unit(fields: dict[str, str], path: Path) -> Vector:
 
 
 def _data_place(
-    fields: dict[str, str], path: Path, length: int, file_bytes: int, size_bytes: int, encoding: Encoding
+    fields: dict[str, str], path: Path, length: int, file_bytes: int, least: int, encoding: Encoding
 ) -> tuple[Path, int]:
-    """Where voxels (or their stream) start; fails when the file ends before they do."""
+    """Where voxels (or their stream) start; fails when the file has fewer than ``least`` bytes behind that."""
     name = fields.get("datafile")
     skip = int(fields.get("byteskip", 0))
     if name is not None and (not name or name.split()[0] == "LIST" or "%" in name):
@@ -270,11 +293,10 @@ def _data_place(
                 f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
             ) from error
     start = length if name is None else 0
-    offset = available - size_bytes if skip < 0 else start + skip
-    expected = size_bytes if encoding == "raw" else -(-size_bytes // MOST_INFLATED)
-    if offset < start or offset + expected > available:
+    offset = available - least if skip < 0 else start + skip
+    if offset < start or offset + least > available:
         raise ReadError(
-            f"{data_path}: truncated: expected {expected} bytes of voxels or more, "
+            f"{data_path}: truncated: expected {least} bytes of voxels or more, "
             f"found {max(0, available - start)}; copy or export the file again"
         )
     return data_path, offset

@@ -395,3 +395,28 @@ def test_all_types_fill_all_formats(tmp_path: Path) -> None:
             np.testing.assert_array_equal(
                 sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"a{suffix}"))), array, strict=True
             )
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float64", "int64"])
+def test_nrrd_text_is_read_as_simpleitk_and_pynrrd_read_it(tmp_path: Path, dtype: str) -> None:
+    array, path = voxels((5, 7, 9), dtype), tmp_path / "a.nrrd"
+    nrrd.write(str(path), array.T, {"encoding": "ascii"})
+    header = read_header(path)
+    assert header.encoding == "text"
+    ours = read_voxels(header)
+    np.testing.assert_array_equal(ours, array, strict=True)
+    np.testing.assert_array_equal(nrrd.read(str(path), index_order="C")[0], ours)
+    path.write_bytes(path.read_bytes().replace(b"\n1\n", b"\n1,\n") + b"\n1 2 3")
+    np.testing.assert_array_equal(read_voxels(read_header(path)), sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [(b"\n7\n", b"\nseven\n", "int16"), (b"\n7\n", b"\n99999\n", "int16"), (b"\n7\n", b"\n", "truncated")],
+)
+def test_damaged_nrrd_text_is_named(tmp_path: Path, old: bytes, new: bytes, reason: str) -> None:
+    path = tmp_path / "a.nrrd"
+    nrrd.write(str(path), np.arange(1000, 1027, dtype=np.int16).reshape(3, 3, 3).T, {"encoding": "ascii"})
+    path.write_bytes(path.read_bytes().replace(b"\n1007\n", b"\n7\n").replace(old, new))
+    with pytest.raises(ReadError, match=rf"a\.nrrd.*{reason}"):
+        read_voxels(read_header(path))

@@ -33,6 +33,7 @@ from volume_cases import (
 from itkit.core.errors import ReadError
 from itkit.core.files import volume_suffix
 from itkit.core.geometry import Geometry
+from itkit.io.formats.codecs import write_volume_file
 from itkit.io.formats.headers import Header, UnsupportedHeader, headers_of, read_header, unit_files
 from itkit.io.nii_toolkit import affine_ras
 
@@ -525,3 +526,52 @@ def test_a_data_file_belongs_to_the_headers_that_name_it(tmp_path):
     (tmp_path / "scan.raw").touch()
     assert [path.name for path in headers_of(tmp_path / "scan.raw")] == ["other.mhd", "scan.mhd"]
     assert headers_of(tmp_path / "own.raw") == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new", "reason"),
+    [
+        (".mha", b"NDims = 3", b"NDims = 2147483648\nodd line", "DimSize"),
+        (".mha", b"NDims = 3", b"NDims = 3\n\0\0\0", "zero bytes"),
+        (".nrrd", b"dimension: 3", b"dimension: 2147483648\nodd line", "sizes"),
+        (".nrrd", b"dimension: 3", b"dimension: 3\n\0\0\0", "zero bytes"),
+    ],
+)
+def test_what_would_crash_simpleitk_is_not_left_to_it(
+    tmp_path: Path, suffix: str, old: bytes, new: bytes, reason: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_volume_file(path, voxels((5, 7, 9), "int16"), OBLIQUE)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ReadError, match=rf"a\{suffix}.*{reason}"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e38])
+def test_a_vector_nifti_with_an_orientation_that_would_hang_simpleitk_is_refused(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "a.nii"
+    write_volume_file(path, voxels((5, 7, 9, 2), "float32"), OBLIQUE)
+    with pytest.raises(UnsupportedHeader):
+        read_header(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<f", data, 304, value)
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match=r"a\.nii.*orientation"):
+        read_header(path)
+
+
+def test_a_vector_of_colours_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    write_volume_file(path, voxels((5, 7, 9, 2), "float32"), OBLIQUE)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<h", data, 70, 2304)
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match=r"a\.nii.*colours"):
+        read_header(path)
+
+
+def test_a_data_file_with_a_zero_byte_in_its_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mhd"
+    path.write_bytes(b"ElementDataFile = a\0.raw\n")
+    with pytest.raises(ReadError, match=r"a\.mhd.*zero byte"):
+        unit_files(path)
