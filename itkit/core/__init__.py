@@ -1,1 +1,1 @@
-"""Values that everything else is made of; imports nothing of ours above it."""
+"""The values that the rest of the package is built from; imports no other folder of the package."""

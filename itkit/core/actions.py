@@ -1,4 +1,4 @@
-"""What a run may be asked to do to files besides writing volumes; `itkit.engine.actions` does it."""
+"""Actions on files that an operation may request besides writing volumes; `itkit.engine.actions` carries them out."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Sample = tuple[tuple[Path, Path], ...]
-"""The volumes of one sample: each one's file, and its path in the new place."""
+"""The volumes of one sample: for each, its file and its path in the destination folder."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Copy or link samples into a folder: all volumes of a sample or none, and their data files with them.
+    """Copy or link samples into a folder, with their data files; a sample is transferred completely or not at all.
 
     Parameters
     ----------
     samples
-        What to copy or link.
+        Samples to copy or link.
     folder
-        The folder that gets them; its index is refreshed.
+        The destination folder; its index is refreshed.
     is_link
         Whether to make relative symbolic links.
     what
-        How the last line calls the samples.
+        Name of the samples in the last line of the output.
     notes
-        Lines that are said before the last one.
+        Lines to print before the last one.
     """
 
     samples: tuple[Sample, ...]
@@ -41,13 +41,13 @@ class Delete:
     Parameters
     ----------
     volumes
-        What to delete.
+        Volume files to delete.
     folder
-        The folder that they are in; its index is refreshed.
+        The folder that contains them; its index is refreshed.
     what
-        How the last line calls the volumes together, e.g. ``3 samples``.
+        Name of the volumes in the last line of the output, e.g. ``3 samples``.
     question
-        What the user is asked before; empty where the user has agreed already.
+        Question to ask the user first; empty if the user has agreed already.
     """
 
     volumes: tuple[Path, ...]
@@ -58,7 +58,7 @@ class Delete:
 
 @dataclass(frozen=True)
 class RefreshIndex:
-    """Write the index of a folder: an entry for each volume that is there now."""
+    """Rewrite the index of a folder, with one entry for each volume that it contains now."""
 
     folder: Path
 

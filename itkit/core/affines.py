@@ -1,6 +1,6 @@
-"""Grids as 4x4 matrices from voxel indices to points, as NIfTI and nibabel have them.
+"""Convert grids to and from affines: 4x4 matrices from voxel indices to points, as NIfTI and nibabel use them.
 
-NIfTI counts in RAS, ITKIT in LPS: x and y change sign.
+NIfTI uses RAS coordinates, ITKIT uses LPS: x and y change sign.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from itkit.core.geometry import Geometry
 Row = tuple[float, float, float, float]
 Affine = tuple[Row, Row, Row, Row]
 ORTHOGONAL_TOLERANCE = 1e-3
-"""Greatest cosine between two axes that count as at right angles."""
+"""Two axes count as perpendicular up to this cosine."""
 
 
 def affine_ras(geometry: Geometry) -> Affine:
-    """Matrix that maps voxel indices x, y, z to RAS points in mm, as NIfTI and nibabel have it.
+    """Return the matrix that maps voxel indices x, y, z to RAS points in mm, as NIfTI and nibabel define it.
 
     Examples
     --------
@@ -28,18 +28,18 @@ def affine_ras(geometry: Geometry) -> Affine:
     steps, d = to_xyz(geometry.spacing_zyx), geometry.direction_xyz
     rows: list[Row] = []
     for row, sign in enumerate((-1.0, -1.0, 1.0)):
-        x, y, z = (sign * d[3 * row + axis] * steps[axis] + 0.0 for axis in range(3))  # + 0.0: no minus zero
+        x, y, z = (sign * d[3 * row + axis] * steps[axis] + 0.0 for axis in range(3))  # + 0.0 turns -0.0 into 0.0
         rows.append((x, y, z, sign * geometry.origin_xyz[row] + 0.0))
     return (rows[0], rows[1], rows[2], (0.0, 0.0, 0.0, 1.0))
 
 
 def geometry_from_affine(affine: Affine, size_zyx: tuple[int, int, int]) -> Geometry:
-    """Grid of a RAS matrix.
+    """Return the grid that a RAS matrix describes.
 
     Raises
     ------
     GeometryError
-        When an axis has no length, or two are not at right angles (cosine above 1e-3).
+        When an axis has length 0, or two axes are not perpendicular (cosine above 1e-3).
     """
     (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = affine
     n, m, k = lengths = (math.hypot(a, d, g), math.hypot(b, e, h), math.hypot(c, f, i))

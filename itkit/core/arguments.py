@@ -1,6 +1,6 @@
-"""Arguments of the public Python functions, checked where they enter: a wrong one is named, with what was expected.
+"""Checks of the arguments of public Python functions; the error names the argument and what was expected.
 
-``where`` is the function and its parameter, e.g. ``"resample: grid"``.
+``where`` names the function and its parameter, e.g. ``"resample: grid"``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from itkit.core.text import did_you_mean
 
 
 def expect(value: Any, kinds: type | tuple[type, ...], where: str, what: str) -> None:
-    """Refuse a value of another type.
+    """Raise an error unless a value has one of the given types.
 
     Raises
     ------
     ArgumentError
-        With what was expected, in words, and what was given.
+        When it has another type; the message says what was expected (``what``) and what was given.
 
     Examples
     --------
@@ -31,12 +31,12 @@ def expect(value: Any, kinds: type | tuple[type, ...], where: str, what: str) ->
 
 
 def expect_number(value: Any, where: str) -> None:
-    """Refuse what is neither a number nor ``None``.
+    """Raise an error unless a value is a number or ``None``.
 
     Raises
     ------
     ArgumentError
-        With what was given.
+        When it is something else; the message says what was given.
     """
     from numbers import Real
 
@@ -44,12 +44,12 @@ def expect_number(value: Any, where: str) -> None:
 
 
 def expect_choice(value: Any, choices: Sequence[str], where: str) -> None:
-    """Refuse a value that is none of the choices.
+    """Raise an error unless a value is one of the choices.
 
     Raises
     ------
     ArgumentError
-        With the choices, and the one that is meant where it is likely.
+        When it is not; the message lists the choices and suggests the closest one.
 
     Examples
     --------
@@ -66,12 +66,12 @@ def expect_choice(value: Any, choices: Sequence[str], where: str) -> None:
 
 
 def expect_sizes(values: Any, where: str) -> tuple[int, int, int]:
-    """Return three whole numbers of at least 1, in the order Z Y X.
+    """Return the values as a tuple of three whole numbers of at least 1, in the order Z Y X.
 
     Raises
     ------
     ArgumentError
-        For anything else.
+        When the values are anything else.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def expect_sizes(values: Any, where: str) -> tuple[int, int, int]:
 
 
 def described(value: Any) -> str:
-    """Return a value's type and, where it is short, the value.
+    """Return a value's type and, if its text is short, the value itself.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The only place where axis order changes."""
+"""Axis order and direction letters; no other module reverses ZYX to XYZ."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 IDENTITY_XYZ = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-"""Direction matrix, row by row, of a grid whose axes x, y, z point to L, P, S."""
+"""Direction matrix, row by row, of a grid whose axes x, y, z point to L, P and S."""
 _OPPOSITE = str.maketrans("LRPASI", "RLAPIS")
 
 
 def opposite(letters: str) -> str:
-    """Return the opposite directions.
+    """Replace each direction letter by the opposite one.
 
     Examples
     --------

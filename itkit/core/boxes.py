@@ -1,7 +1,7 @@
-"""Boxes of voxels in a volume: which ones cover it, and where one lies at random.
+"""Boxes of voxels in a volume: grids of patches that cover it, and random or centred places for one box.
 
-A box is the index of its first voxel (``start_zyx``) and its size. One that is longer than an axis starts at 0 and
-reaches beyond the axis' end.
+A box is given by the index of its first voxel (``start_zyx``) and its size. A box that is longer than an axis starts
+at 0 and reaches beyond the end of the axis.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PatchGrid:
 
 
 def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
-    """Return where patches start along an axis: 0, s, 2s, …, and a last one at the end.
+    """Return the start indices of patches along an axis: 0, s, 2s, …, and a last patch that touches the end.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
 
 
 def patch_grid(size_zyx: Sequence[int], patch_zyx: Sequence[int], stride_zyx: Sequence[int]) -> PatchGrid:
-    """Return the patches that cover a volume of at least the patch's size."""
+    """Return the patches that cover a volume; no axis may be shorter than the patch."""
     z, y, x = (patch_starts(n, p, s) for n, p, s in zip(size_zyx, patch_zyx, stride_zyx, strict=True))
     a, b, c = patch_zyx
     return PatchGrid((z, y, x), (a, b, c))
@@ -78,7 +78,7 @@ def index(values_zyx: Sequence[int]) -> Index:
 
 
 def window(start_zyx: Sequence[int], size_zyx: Sequence[int]) -> tuple[slice, slice, slice]:
-    """Return the slices that cut a box out of an array; what lies beyond the array's end is left out.
+    """Return the slices that cut a box out of an array; the part beyond the end of the array is left out.
 
     Examples
     --------
@@ -90,17 +90,17 @@ def window(start_zyx: Sequence[int], size_zyx: Sequence[int]) -> tuple[slice, sl
 
 
 def last_start(whole_zyx: Sequence[int], size_zyx: Sequence[int]) -> Index:
-    """Return the greatest index at which a box may start; 0 along axes that are not longer than the box."""
+    """Return the highest index at which a box may start; 0 along axes that are not longer than the box."""
     return index([max(0, whole - size) for whole, size in zip(whole_zyx, size_zyx, strict=True)])
 
 
 def random_start(rng: np.random.Generator, whole_zyx: Sequence[int], size_zyx: Sequence[int]) -> Index:
-    """Draw where a box starts, every place equally likely."""
+    """Draw the start index of a box; every position within the volume is equally likely."""
     return index([int(rng.integers(0, last + 1)) for last in last_start(whole_zyx, size_zyx)])
 
 
 def start_around(centre_zyx: Sequence[int], whole_zyx: Sequence[int], size_zyx: Sequence[int]) -> Index:
-    """Return where a box starts that has a voxel at its centre, or as close to it as the volume allows.
+    """Return the start index of the box that has a voxel at its centre, or as close to its centre as the volume allows.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``dataset.json`` as a value: what a dataset's description may say, and what becomes of it on the way."""
+"""``dataset.json`` as a value: what a dataset's description may contain, and how operations change it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from itkit.core.text import file_part
 
 _MOST_CHANNELS = 1000
 _OF_FILES = ("training", "validation", "test", "dataset", "numTraining", "numTest", "file_ending")
-"""What MSD and nnU-Net say of files that lie elsewhere now."""
+"""Parts in which MSD and nnU-Net list files; they no longer hold once the files have moved."""
 _OF_CASES = ("cases", "splits", "counts", "warnings")
 _INTEGER = re.compile(r"-?\d{1,20}")
 
 
 @dataclass(frozen=True)
 class DatasetMeta:
-    """What a ``dataset.json`` says, as it stands there; the properties are the parts that commands understand.
+    """The content of a ``dataset.json``, unchanged; the properties return the parts that commands understand.
 
-    ITKIT's own form (``channels``, ``labels {value: name}``) and nnU-Net's (``channel_names``, ``labels {name:
-    value}``) are both read; everything else is kept as it is.
+    Both ITKIT's own form (``channels``, ``labels {value: name}``) and nnU-Net's form (``channel_names``,
+    ``labels {name: value}``) are understood; all other parts are kept as they are.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class DatasetMeta:
     Raises
     ------
     ValueError
-        When a part that commands understand has another shape.
+        When a part that commands understand is malformed.
 
     Examples
     --------
@@ -51,21 +51,21 @@ class DatasetMeta:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Names of the channels, in order; empty where none are listed."""
+        """Names of the channels, in order; empty if the description lists none."""
         if "channels" in self.values:
             return tuple(self.values["channels"])
         return tuple(name for _, name in sorted(self._numbered().items()))
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """How files of each channel are called: ``<case>_<ending>``."""
+        """Ending of each channel's files, which are named ``<case>_<ending>``."""
         if "channels" in self.values:
             return tuple(map(file_part, self.channels))
         return tuple(f"{number:04d}" for number in sorted(self._numbered()))
 
     @property
     def is_ours(self) -> bool:
-        """Whether channels are listed in ITKIT's own form, by name."""
+        """Whether the description lists channels in ITKIT's own form, by name."""
         return "channels" in self.values
 
     @property
@@ -92,17 +92,17 @@ class DatasetMeta:
 
     @property
     def cases(self) -> Mapping[str, Mapping[str, Any]]:
-        """What is known of each case."""
+        """Facts about each case."""
         found: Mapping[str, Mapping[str, Any]] = self.values.get("cases", {})
         return found
 
     @property
     def history(self) -> tuple[Mapping[str, Any], ...]:
-        """Operations that made the dataset, first to last: ``{"operation": name, "params": {…}}`` each."""
+        """Operations that produced the dataset, first to last, each as ``{"operation": name, "params": {…}}``."""
         return tuple(self.values.get("history", ()))
 
     def replaced(self, **changes: Any) -> DatasetMeta:
-        """Return the description with other values; new ones come last."""
+        """Return the description with some values replaced; new parts come last."""
         return DatasetMeta({**self.values, **changes})
 
     def without(self, *names: str) -> DatasetMeta:
@@ -110,22 +110,22 @@ class DatasetMeta:
         return DatasetMeta({name: value for name, value in self.values.items() if name not in names})
 
     def without_cases(self) -> DatasetMeta:
-        """Return what holds for the dataset whatever its cases are."""
+        """Return the parts of the description that do not depend on the cases."""
         return self.without(*_OF_CASES, *_OF_FILES)
 
     def after(self, operation: str, params: Mapping[str, Any]) -> DatasetMeta:
-        """Return the description of what an operation has made of the dataset."""
+        """Return the description with an operation added to its history."""
         return self.replaced(history=[*self.history, {"operation": operation, "params": dict(params)}])
 
     def restricted(self, origins: Mapping[str, str], labelled: Collection[str]) -> DatasetMeta:
-        """Return the description of the cases that are there.
+        """Return the description of a dataset made from some of the cases.
 
         Parameters
         ----------
         origins
-            The case here that each case comes from, by the new case's id.
+            New case ids, each with the id that the case has in this description.
         labelled
-            New cases that have a label.
+            New case ids of the cases that have a label.
         """
         changes: dict[str, Any] = {}
         new = dict(sorted(origins.items()))
@@ -146,16 +146,16 @@ class DatasetMeta:
         return self.without(*_OF_FILES).replaced(**changes)
 
     def relabelled(self, mapping: Mapping[int, int], *, keep_rest: bool = False) -> DatasetMeta:
-        """Return the description after classes have been picked and renumbered.
+        """Return the description after classes have been selected and renumbered.
 
-        A class that several become is called by all their names, joined by ``+``; what is not mapped is gone.
+        When several classes are merged into one, its name joins all their names with ``+``.
 
         Parameters
         ----------
         mapping
-            New value of each picked value.
+            Old label value to new label value.
         keep_rest
-            Whether values that are not mapped stay.
+            Whether classes that are not mapped keep their value; otherwise they are removed.
 
         Examples
         --------
@@ -204,7 +204,7 @@ class DatasetMeta:
 
 
 def _in_order(values: Any, new: Any) -> list[int]:
-    """Return mapped values in their order, each once, without background."""
+    """Return the mapped values in their order, without duplicates and without background."""
     return list(dict.fromkeys(value for old in values if isinstance(old, int) if (value := new(old)) != 0))
 
 
@@ -275,4 +275,4 @@ _SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "cases": (_are_cases, "an object {case: {…}}"),
     "history": (_is_history, "a list of {operation, params}"),
 }
-"""What tells that a part has the shape that commands understand, and how the shape is called."""
+"""For each part that commands understand: the function that checks its form, and a description of the form."""

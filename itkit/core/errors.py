@@ -1,4 +1,4 @@
-"""What can go wrong, in one tree.
+"""Every error that ITKIT raises on purpose, in one tree.
 
 ItkitError
 ├── ParamsError            a parameter is wrong                     exit 2: nothing ran
@@ -8,7 +8,7 @@ ItkitError
 ├── LayoutError            a folder is not what the command needs   exit 2
 ├── MissingExtraError      an optional package is not installed     exit 2
 ├── PluginError            another package's plug-in can't be used  exit 2
-├── WeightsError           a file of weights can't be used
+├── WeightsError           a weights file can't be used
 ├── CaseSkipped            one case is left out on purpose          exit 0: named
 └── CaseError              one case failed, the others go on        exit 1
     ├── ReadError          a file can't be read as a volume
@@ -16,13 +16,13 @@ ItkitError
     │   ├── UndecodableError       its pixels can't be decoded
     │   └── IrregularSeriesError   its slices do not make one regular volume
     ├── WriteError         a file can't be written
-    ├── GeometryMismatchError   grids differ that must agree
-    ├── LabelError         a label file holds what no label may
-    ├── DownloadError      a file can't be downloaded, or is not what was sent
-    └── ResourceError      the case needs more than there is
+    ├── GeometryMismatchError   two grids differ but must agree
+    ├── LabelError         a label map holds invalid values
+    ├── DownloadError      a file can't be downloaded, or arrives damaged
+    └── ResourceError      the case needs more memory than is available
 
-Exceptions that one module raises and catches itself (a lost worker, a header for another reader) are not in the tree:
-no caller ever sees them.
+Exceptions that a module raises and catches itself (a lost worker, a header that another reader must parse) are not in
+the tree, because no caller ever sees them.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class ParamsError(ItkitError):
 
 
 class ArgumentError(ParamsError, ValueError):
-    """An argument of a Python function is wrong; also a ``ValueError``, as Python has it."""
+    """An argument of a Python function is wrong; it is also a ``ValueError``, as Python users expect."""
 
 
 class GeometryError(ArgumentError):
-    """Numbers are not those of a voxel grid, or not those of the voxels on it."""
+    """Numbers do not describe a voxel grid, or do not fit the voxels on it."""
 
 
 class ModelError(ParamsError, ValueError):
-    """The name, the size or an option of a network or a loss is wrong; also a ``ValueError``, as in torch."""
+    """The name, the size or an option of a network or a loss is wrong; it is also a ``ValueError``, as in torch."""
 
 
 class LayoutError(ItkitError):
@@ -55,15 +55,15 @@ class LayoutError(ItkitError):
 
 
 class MissingExtraError(ItkitError):
-    """An optional package is needed; the message names the extra that brings it."""
+    """An optional package is needed; the message names the extra that installs it."""
 
 
 class PluginError(ItkitError):
-    """What another package registers can't be used; the message names the package."""
+    """A plug-in of another package can't be used; the message names the package."""
 
 
 class WeightsError(ItkitError, ValueError):
-    """A file of weights is unsafe, damaged, incomplete or belongs to another network."""
+    """A weights file is unsafe, damaged, incomplete or belongs to another network."""
 
 
 class CaseSkipped(ItkitError):  # noqa: N818 - not a failure
@@ -83,7 +83,7 @@ class NotDicomError(ReadError):
 
 
 class UndecodableError(ReadError):
-    """Pixels are damaged, or compressed in a way that no installed decoder reads."""
+    """Pixels are damaged, or compressed in a format that no installed decoder can read."""
 
 
 class IrregularSeriesError(ReadError):
@@ -92,7 +92,7 @@ class IrregularSeriesError(ReadError):
     Attributes
     ----------
     reasons
-        Codes of everything that was found, e.g. ``("missing",)`` or ``("echo", "tilt")``.
+        Codes of all problems found, e.g. ``("missing",)`` or ``("echo", "tilt")``.
     """
 
     def __init__(self, message: str, reasons: Iterable[str] = ()) -> None:
@@ -101,7 +101,7 @@ class IrregularSeriesError(ReadError):
 
 
 class WriteError(CaseError):
-    """A file can't be written; nothing is left under its final name."""
+    """A file can't be written; no file is left under its final name."""
 
 
 class GeometryMismatchError(CaseError):
@@ -109,11 +109,11 @@ class GeometryMismatchError(CaseError):
 
 
 class LabelError(CaseError):
-    """A label map holds values that no label map may hold."""
+    """A label map holds invalid values."""
 
 
 class DownloadError(CaseError):
-    """A file can't be downloaded, or what came is not what was sent."""
+    """A file can't be downloaded, or what arrives is not what the server announced."""
 
 
 class ResourceError(CaseError):

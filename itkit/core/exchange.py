@@ -1,6 +1,6 @@
-"""Voxels and grids as SimpleITK and nibabel hold them: the one place where they are converted.
+"""Conversion of voxels and grids to and from SimpleITK and nibabel images.
 
-Both packages are imported when they are needed.
+Both packages are imported only when they are needed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def sitk_parts(image: Any) -> tuple[NDArray[Any], Geometry]:
 
 
 def nibabel_image(array_zyx: NDArray[Any], grid: Geometry, metadata: Mapping[str, str]) -> Any:
-    """Return a nibabel image ``(X, Y, Z)``, channels on its fifth axis, as NIfTI has vectors."""
+    """Return a nibabel image ``(X, Y, Z)``; channels lie on the fifth axis, where NIfTI stores vectors."""
     nibabel = _nibabel()
     import numpy as np
 
@@ -65,7 +65,7 @@ def nibabel_image(array_zyx: NDArray[Any], grid: Geometry, metadata: Mapping[str
         image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     except (nibabel.spatialimages.HeaderDataError, ValueError) as error:
         raise ArgumentError(f"to_nibabel: {error}; convert the voxels first") from error
-    image.set_sform(affine, 1, update_affine=False)  # the header holds float32, the image the matrix itself
+    image.set_sform(affine, 1, update_affine=False)  # the header stores float32; the image keeps the float64 matrix
     image.set_qform(affine, 1, update_affine=False)
     image.header.set_xyzt_units("mm", "sec")
     if array.ndim == 5:
@@ -99,7 +99,7 @@ def _nibabel() -> Any:
 
 
 def _plain(array: NDArray[np.generic]) -> NDArray[Any]:
-    """View bool as uint8 and bring foreign byte order home: neither package takes them."""
+    """View bool as uint8 and convert to native byte order: neither package accepts anything else."""
     if array.dtype == bool:
         return array.view("uint8")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

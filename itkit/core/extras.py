@@ -1,4 +1,4 @@
-"""Optional packages: imported when needed, or an error that names the extra."""
+"""Optional packages: import one when it is needed, or raise an error that names the extra to install."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def require(module: str, *, extra: str, why: str) -> Any:
     module
         Import name, e.g. ``"pydicom"``.
     extra
-        Extra of this package that installs it.
+        Name of the extra of ITKIT that installs it.
     why
-        What it is needed for, in a few words.
+        What needs the package, in a few words; the message starts with it.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""What an annotation can say about a parameter (markers), and what follows from it: the one place that knows.
+"""Markers that a parameter's annotation may carry, and the functions that interpret them.
 
-Options, help, JSON schema, validation, config files and forms ask here.
+Command-line options, help, JSON schema, validation, config files and forms all use these functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Marker:
-    """Something an annotation says; ``schema_key`` is where the JSON schema shows it."""
+    """Base of the markers; ``schema_key`` is the key under which the JSON schema shows the marker."""
 
     schema_key: ClassVar[str]
 
@@ -66,7 +66,7 @@ class Positional(_Marker):
 
 @dataclass(frozen=True)
 class Short(_Marker):
-    """Another spelling of an option, e.g. ``-r``."""
+    """A short spelling of an option, e.g. ``-r``."""
 
     flag: str
     schema_key: ClassVar[str] = "x-short"
@@ -78,26 +78,29 @@ class Short(_Marker):
 
 @dataclass(frozen=True)
 class Unkeyed(_Marker):
-    """A parameter that changes no output's content: another value redoes nothing."""
+    """A parameter that does not affect the content of outputs: cases are not redone when it changes."""
 
     schema_key: ClassVar[str] = "x-unkeyed"
 
 
 @dataclass(frozen=True)
 class Later:
-    """A parameter that came after destinations had been written: at its default it is no part of their keys."""
+    """A parameter added in a later version: at its default it is left out of the content key.
+
+    Destinations that an earlier version has written therefore stay valid.
+    """
 
 
 @dataclass(frozen=True)
 class Formerly:
-    """A name that a parameter had before: it counts in Python, JSON and config files, and so does its option."""
+    """A former name of a parameter: it is still accepted in Python, JSON and config files, and as an option."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Bounds(_Marker):
-    """What a number, or each of several, may be; ``keep`` is one more value, which leaves things as they are.
+    """The range of a number, or of each of several; ``keep`` is a value outside it that means "leave as it is".
 
     Examples
     --------
@@ -112,7 +115,7 @@ class Bounds(_Marker):
     keep: float | None = None
 
     def allow(self, value: float) -> bool:
-        """Return whether a number is within the bounds, or the one that leaves things as they are."""
+        """Return whether a number is within the bounds, or is the value ``keep``."""
         if self.keep is not None and value == self.keep:
             return True
         return (
@@ -152,7 +155,7 @@ class Bounds(_Marker):
 
 @dataclass(frozen=True)
 class Unbounded(_Marker):
-    """A number that may be any, and why."""
+    """A number without bounds; ``why`` is the reason."""
 
     why: str
     schema_key: ClassVar[str] = "x-unbounded"
@@ -164,7 +167,7 @@ class Unbounded(_Marker):
 
 @dataclass(frozen=True)
 class Choices(_Marker):
-    """The texts that a parameter takes; its validator may forgive other spellings of them."""
+    """The texts that a parameter accepts; its validator may also accept other spellings of them."""
 
     values: tuple[str, ...]
     schema_key: ClassVar[str] = "enum"
@@ -176,7 +179,7 @@ class Choices(_Marker):
 
 @dataclass(frozen=True)
 class Pattern(_Marker):
-    """The form of a text, for forms to check while it is typed; the validator says what is wrong."""
+    """A regular expression that a form checks while the user types; the validator reports what is wrong."""
 
     regex: str
     schema_key: ClassVar[str] = "pattern"
@@ -188,7 +191,7 @@ class Pattern(_Marker):
 
 @dataclass(frozen=True)
 class FreeText(_Marker):
-    """A text of any form, and one that makes sense."""
+    """A text of any form; ``example`` is a sensible value."""
 
     example: str
     schema_key: ClassVar[str] = "x-free-text"
@@ -200,7 +203,7 @@ class FreeText(_Marker):
 
 @dataclass(frozen=True)
 class PathRole(_Marker):
-    """What a path is to a command: a folder or a file, that it reads or writes."""
+    """The role of a path in a command: a folder or a file that the command reads or writes."""
 
     role: Literal["in_folder", "out_folder", "in_file", "out_file"]
     schema_key: ClassVar[str] = "x-path-role"
@@ -212,7 +215,7 @@ class PathRole(_Marker):
 
 @dataclass(frozen=True)
 class Group(_Marker):
-    """The heading that a form puts a parameter under."""
+    """The heading under which a form shows a parameter."""
 
     title: str
     schema_key: ClassVar[str] = "x-group"
@@ -224,22 +227,22 @@ class Group(_Marker):
 
 @dataclass(frozen=True)
 class Advanced(_Marker):
-    """A parameter that a form hides until it is asked for."""
+    """A parameter that a form hides until the user asks for advanced ones."""
 
     schema_key: ClassVar[str] = "x-advanced"
 
 
 class OnlyWith(_Marker):
-    """A parameter that is refused unless others are given, or have one of some values.
+    """A parameter that is refused unless other parameters are given, or have certain values.
 
     Parameters
     ----------
     *given
         Parameters that must differ from their defaults.
     note
-        What the refusal adds.
+        Advice at the end of the message.
     **values
-        The value, or the values, that another parameter must have.
+        The value, or the allowed values, of another parameter.
     """
 
     schema_key: ClassVar[str] = "x-only-with"
@@ -250,11 +253,11 @@ class OnlyWith(_Marker):
         self.values = {name: (value,) if isinstance(value, str) else value for name, value in values.items()}
 
     def schema_value(self) -> dict[str, Any]:
-        """Return what the JSON schema shows: lists of values, or true for any but the default."""
+        """Return what the JSON schema shows: the allowed values, or true for any value but the default."""
         return {**dict.fromkeys(self.given, True), **{name: list(values) for name, values in self.values.items()}}
 
     def holds(self, value_of: Callable[[str], Any], fields: Mapping[str, FieldInfo]) -> bool:
-        """Return whether the other parameters are as they must be."""
+        """Return whether the other parameters satisfy the rule."""
         return all(value_of(name) != fields[name].default for name in self.given) and all(
             value_of(name) in values for name, values in self.values.items()
         )
@@ -267,12 +270,12 @@ class OnlyWith(_Marker):
 
 @dataclass(frozen=True)
 class Secret(_Marker):
-    """A text that is written nowhere: it comes from an environment variable, a file, or whoever types it.
+    """A text that is never written to disk: it comes from an environment variable, a file, or the user's input.
 
     Parameters
     ----------
     variable
-        The environment variable that is asked where no value is given.
+        The environment variable that is read when no value is given.
     file_field
         The parameter that names a file with the value.
     """
@@ -287,7 +290,7 @@ class Secret(_Marker):
 
 
 def markers(field: FieldInfo, kind: type[Any]) -> list[Any]:
-    """Return the markers of a kind that a field's annotation carries, also inside an optional type."""
+    """Return all markers of one kind in a field's annotation, including those inside an optional type."""
     found = [item for item in field.metadata if isinstance(item, kind)]
     pending = [field.annotation]
     while pending:
@@ -299,22 +302,22 @@ def markers(field: FieldInfo, kind: type[Any]) -> list[Any]:
 
 
 def marker(field: FieldInfo, kind: type[Any]) -> Any:
-    """Return the first marker of a kind that a field's annotation carries, or ``None``."""
+    """Return the first marker of one kind in a field's annotation, or ``None``."""
     return next(iter(markers(field, kind)), None)
 
 
 def former_names(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
-    """Return the present name of every name that a parameter had before."""
+    """Return a table from each former name of a parameter to its present name."""
     return {old.name: name for name, field in fields.items() for old in markers(field, Formerly)}
 
 
 def shown_name(name: str, field: FieldInfo) -> str:
-    """Return what messages call a parameter: its place on the command line, or its option."""
+    """Return the name of a parameter in messages: its positional placeholder, or its option."""
     return metavar(name, field) if is_positional(field) else option_name(name)
 
 
 def option_name(name: str) -> str:
-    """Return the option of a field.
+    """Return the command-line option of a field.
 
     Examples
     --------
@@ -325,7 +328,7 @@ def option_name(name: str) -> str:
 
 
 def base_type(annotation: Any) -> Any:
-    """Return an annotation without ``None`` and ``Annotated``; text where several types are left."""
+    """Return an annotation without ``None`` and ``Annotated``; ``str`` if several types are left."""
     if get_origin(annotation) in (Union, types.UnionType):
         kept = [part for part in get_args(annotation) if part is not type(None)]
         return base_type(kept[0]) if len(kept) == 1 else str
@@ -350,13 +353,13 @@ def is_positional(field: FieldInfo) -> bool:
 
 
 def value_count(field: FieldInfo) -> int | None:
-    """Return how many values a tuple field takes; ``None`` for any number."""
+    """Return how many values a tuple field takes; ``None`` if it takes any number."""
     parts = get_args(base_type(field.annotation))
     return None if parts[-1] is Ellipsis else len(parts)
 
 
 def metavar(name: str, field: FieldInfo) -> str:
-    """Return what stands for a field's value in help and messages."""
+    """Return the placeholder for a field's value in help and messages."""
     positional, axes = marker(field, Positional), marker(field, Axes)
     base = base_type(field.annotation)
     if positional is not None and positional.metavar:
@@ -379,5 +382,5 @@ def flags(name: str, field: FieldInfo) -> list[str]:
 
 
 def all_flags(name: str, field: FieldInfo) -> list[str]:
-    """Return every spelling of a field's option, former ones too."""
+    """Return every spelling of a field's option, former names included."""
     return list(dict.fromkeys([*flags(name, field), *(option_name(old.name) for old in markers(field, Formerly))]))

@@ -1,4 +1,4 @@
-"""Names and kinds of files: which hold a volume, what ITKIT's own are called, how they are compressed."""
+"""File names: the extensions of volume files, the names of ITKIT's own files, and the levels of compression."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 SERIES_META = "series_meta.json"
 """Index of a folder of volumes: the grid of each."""
 DATASET_META = "dataset.json"
-"""Description of a dataset: classes, channels, splits. The Decathlon and nnU-Net call theirs the same."""
+"""Description of a dataset: classes, channels, splits. The Decathlon and nnU-Net use the same name for theirs."""
 STATE_FOLDER = ".itkit"
-"""Folder of a destination that holds the manifest and unfinished work."""
+"""Folder inside a destination that holds the manifest and unfinished work."""
 
 
 @lru_cache(1 << 16)
 def split_extension(name: str) -> tuple[str, str] | None:
-    """Split a file name into case and volume extension; ``None`` for any other file and for hidden ones.
+    """Split a file name into case and volume extension; ``None`` if the file is not a volume or is hidden.
 
     Examples
     --------
@@ -38,19 +38,19 @@ def split_extension(name: str) -> tuple[str, str] | None:
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str | None:
-    """Return the extension of a volume file in lower case; ``None`` for any other file and for hidden ones.
+    """Return the extension of a volume file in lower case; ``None`` if the file is not a volume or is hidden.
 
     Examples
     --------
     >>> volume_suffix("a/scan.NII.GZ"), volume_suffix("scan.nii.v2.mha"), volume_suffix("scan.gz")
     ('.nii.gz', '.mha', None)
     """
-    parts = split_extension(os.path.basename(os.fspath(path)))  # noqa: PTH119 - asked for thousands of files
+    parts = split_extension(os.path.basename(os.fspath(path)))  # noqa: PTH119 - called for thousands of files
     return None if parts is None else parts[1].lower()
 
 
 def volume_pattern() -> str:
-    r"""Return a regular expression of the extensions, in any letter case.
+    r"""Return a regular expression that matches the volume extensions in any letter case.
 
     Examples
     --------

@@ -32,13 +32,13 @@ class Geometry:
     origin_xyz
         Centre of voxel (0, 0, 0), mm.
     direction_xyz
-        3x3 cosines, row by row as SimpleITK gives them; column *i* is where index axis x, y, z points.
+        3x3 direction cosines, row by row as in SimpleITK; the columns are the directions of index axes x, y, z.
 
     Raises
     ------
     GeometryError
-        When a size is not a whole number of at least 1, a spacing not greater than 0, a number not finite, or the
-        direction's axes do not span space.
+        When a size is not a whole number of at least 1, a spacing is not greater than 0, a number is not finite, or the
+        direction matrix is singular.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Geometry:
     direction_xyz: tuple[float, ...] = field(default=IDENTITY_XYZ)
 
     def __post_init__(self) -> None:
-        try:  # almost every grid is right: look at all of it at once
+        try:  # almost every grid is valid: one quick check of all values
             (z, y, x), (dz, dy, dx), (a, b, c) = self.size_zyx, self.spacing_zyx, self.origin_xyz
             if (
                 type(z) is type(y) is type(x) is int
@@ -83,7 +83,7 @@ class Geometry:
         origin_xyz: Triple = (0.0, 0.0, 0.0),
         direction_xyz: tuple[float, ...] = IDENTITY_XYZ,
     ) -> Geometry:
-        """Return the grid that a file's header states, unchecked: whoever reads it says what is wrong with the file."""
+        """Return the grid that a file's header states, without checks: the reader of the file reports its errors."""
         grid = object.__new__(cls)
         grid.__dict__.update(
             size_zyx=size_zyx, spacing_zyx=spacing_zyx, origin_xyz=origin_xyz, direction_xyz=direction_xyz
@@ -98,24 +98,24 @@ class Geometry:
 
     @property
     def extent_zyx(self) -> Triple:
-        """Length of the box that the voxels fill, mm."""
+        """Side lengths of the box that the voxels fill, mm."""
         (z, y, x), (dz, dy, dx) = self.size_zyx, self.spacing_zyx
         return (z * dz, y * dy, x * dx)
 
     @property
     def orientation(self) -> str:
-        """Three letters, index axis x first: the directions that the axes point to (identity is ``LPS``)."""
+        """Directions that the index axes x, y, z point to, as three letters (``LPS`` for the identity matrix)."""
         return _orientation(self.direction_xyz)
 
     def point_xyz(self, index_zyx: tuple[float, float, float]) -> Triple:
-        """Physical point (mm, LPS) of a (continuous) voxel index."""
+        """Return the physical point (mm, LPS) of a voxel index, which may be continuous."""
         steps = [i * s for i, s in zip(to_xyz(index_zyx), to_xyz(self.spacing_zyx), strict=True)]
         d, o = self.direction_xyz, self.origin_xyz
         x, y, z = (o[r] + d[3 * r] * steps[0] + d[3 * r + 1] * steps[1] + d[3 * r + 2] * steps[2] for r in range(3))
         return (x, y, z)
 
     def index_zyx(self, point_xyz: Triple) -> Triple:
-        """Continuous voxel index of a physical point (mm, LPS)."""
+        """Return the continuous voxel index of a physical point (mm, LPS)."""
         delta = [p - o for p, o in zip(point_xyz, self.origin_xyz, strict=True)]
         inverse = _inverse3(self.direction_xyz)
         x, y, z = (sum(inverse[3 * r + c] * delta[c] for c in range(3)) for r in range(3))
@@ -123,7 +123,7 @@ class Geometry:
         return to_zyx((i, j, k))
 
     def grid_distance_mm(self, other: Geometry) -> float:
-        """Greatest distance between voxels of equal index of two grids, mm; ``inf`` where sizes differ."""
+        """Return the greatest distance between voxels of equal index, mm; ``inf`` if the sizes differ."""
         if self.size_zyx != other.size_zyx:
             return float("inf")
         worst = 0.0
@@ -134,16 +134,16 @@ class Geometry:
         return worst
 
     def same_grid(self, other: Geometry, *, tol_mm: float = GRID_TOLERANCE_MM) -> bool:
-        """Whether two grids put every voxel within ``tol_mm`` of the same point."""
+        """Return whether each voxel of one grid lies within ``tol_mm`` of the same voxel of the other."""
         return self.grid_distance_mm(other) <= tol_mm
 
     def crop(self, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Geometry:
-        """Grid of a sub-box; every voxel keeps its physical point. A negative start pads."""
+        """Return the grid of a box within this grid; every voxel keeps its physical point. A negative start pads."""
         return replace(self, size_zyx=size_zyx, origin_xyz=self.point_xyz(start_zyx))
 
 
 def by(values: Iterable[float]) -> str:
-    """Return sizes or spacings as people write them.
+    """Return sizes or spacings as text, joined by ``x``.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def _checked(grid: Geometry) -> dict[str, Any]:
     Raises
     ------
     GeometryError
-        For the first value that is wrong.
+        When a value is wrong; the message names the first one.
     """
     size = _numbers(grid.size_zyx, 3, "size_zyx", "three whole numbers of voxels of at least 1 (Z Y X)", whole=True)
     spacing = _numbers(grid.spacing_zyx, 3, "spacing_zyx", "three finite distances > 0, mm (Z Y X)")
@@ -198,7 +198,7 @@ def _orientation(direction_xyz: tuple[float, ...]) -> str:
     columns = [[direction_xyz[3 * row + column] for row in range(3)] for column in range(3)]
     letters = ["", "", ""]
     free_rows, free_columns = {0, 1, 2}, {0, 1, 2}
-    while free_columns:  # the most aligned axis picks first, so that no letter is taken twice
+    while free_columns:  # the best aligned axis chooses first, so that no letter is used twice
         column, row = max(
             ((c, r) for c in sorted(free_columns) for r in sorted(free_rows)),
             key=lambda cr: abs(columns[cr[0]][cr[1]]),
@@ -221,7 +221,7 @@ def _inverse3(m: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def orientation_steps(grid: Geometry, code: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Return which old array axis each new array axis is, and whether it is reversed.
+    """Return, for each new array axis, the old array axis that it comes from, and whether it is reversed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Grids made from grids, grids compared, and grids that differ in their axes and ends alone."""
+"""Functions of grids: derive one grid from another, compare two, and match two that share the same voxel lattice."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ _LONGEST_AXIS = 2**31
 def resampled_grid(
     grid: Geometry, spacing_zyx: Sequence[float] = (-1, -1, -1), size_zyx: Sequence[int] = (-1, -1, -1)
 ) -> Geometry:
-    """Return the grid of a given spacing or size that covers the same box.
+    """Return the grid that covers the same box with another spacing or size.
 
     Parameters
     ----------
     grid
         The grid to replace.
     spacing_zyx
-        Target spacing, mm; -1 leaves an axis. The size becomes ``extent / spacing``, rounded half up, at least 1.
+        Target spacing, mm; -1 leaves an axis unchanged. The size becomes ``extent / spacing``, rounded half up, at
+        least 1.
     size_zyx
-        Target size, voxels; -1 leaves an axis. The spacing becomes ``extent / size``.
+        Target size, voxels; -1 leaves an axis unchanged. The spacing becomes ``extent / size``.
 
     Raises
     ------
     ArgumentError
-        When a value is neither -1 nor greater than 0, or both set one axis.
+        When a value is neither -1 nor greater than 0, or spacing and size both set the same axis.
     ResourceError
-        When an axis becomes too long.
+        When an axis would become too long.
 
     Examples
     --------
@@ -94,9 +95,9 @@ def turned_grid(grid: Geometry, axes_zyx: Sequence[int], flips_zyx: Sequence[boo
     grid
         The grid to turn.
     axes_zyx
-        Which old array axis each new array axis is.
+        For each new array axis, the old array axis that it comes from.
     flips_zyx
-        Whether it is reversed.
+        Whether each new axis is reversed.
     """
     corner = [0.0, 0.0, 0.0]
     for axis, flip in zip(axes_zyx, flips_zyx, strict=True):
@@ -118,14 +119,14 @@ def turned_grid(grid: Geometry, axes_zyx: Sequence[int], flips_zyx: Sequence[boo
 
 @dataclass(frozen=True)
 class Match:
-    """How one grid becomes another without a new voxel value: its axes turned, then a box of it, which may be larger.
+    """How one grid becomes another without interpolation: permute and flip its axes, then crop or pad to a box.
 
     Parameters
     ----------
     axes_zyx, flips_zyx
-        Which old array axis each new one is, and whether it is reversed.
+        For each new array axis, the old one that it comes from, and whether it is reversed.
     start_zyx
-        Index in the turned grid of the box's first voxel; negative where the box begins before the grid.
+        Index of the box's first voxel in the turned grid; negative if the box begins before the grid.
     """
 
     axes_zyx: tuple[int, int, int]
@@ -134,7 +135,7 @@ class Match:
 
 
 def match(grid: Geometry, target: Geometry, *, tol_mm: float = GRID_TOLERANCE_MM) -> Match:
-    """Find how a grid becomes another by turning axes, cropping and padding alone.
+    """Find how one grid becomes another by permuting and flipping axes, cropping and padding alone.
 
     Parameters
     ----------
@@ -143,16 +144,16 @@ def match(grid: Geometry, target: Geometry, *, tol_mm: float = GRID_TOLERANCE_MM
     target
         The grid to reach; it may be smaller, larger, or lie elsewhere.
     tol_mm
-        How far voxels may lie from the target's.
+        Greatest distance of a voxel from the target's voxel.
 
     Raises
     ------
     GeometryMismatchError
-        When the voxels of the two don't coincide: other spacings, other directions, or between one another.
+        When the voxels do not coincide: spacings or directions differ, or the shift is not a whole number of voxels.
 
     Notes
     -----
-    As ``match_geometry`` of highdicom's volumes.
+    Does the same as ``match_geometry`` of highdicom's volumes.
 
     Examples
     --------
@@ -171,7 +172,7 @@ def match(grid: Geometry, target: Geometry, *, tol_mm: float = GRID_TOLERANCE_MM
 
 
 def _closest_axes(grid: Geometry, target: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Return which axis of a grid runs along each array axis of the target, and whether backwards."""
+    """Return, for each array axis of the target, the axis of the grid closest to it, and whether it runs backwards."""
 
     def cosine(old: int, new: int) -> float:
         return sum(grid.direction_xyz[3 * row + 2 - old] * target.direction_xyz[3 * row + 2 - new] for row in range(3))
@@ -181,7 +182,7 @@ def _closest_axes(grid: Geometry, target: Geometry) -> tuple[tuple[int, int, int
 
 
 def require_one_grid(case: Case) -> None:
-    """Refuse a case whose images and label lie on different grids.
+    """Raise an error if the images and the label of a case lie on different grids.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def require_one_grid(case: Case) -> None:
 
 
 def grid_differences(case: Case) -> Iterator[tuple[str, str]]:
-    """Yield the volumes that lie on another grid than the first one of a case, and how the two grids differ."""
+    """Yield each volume whose grid differs from that of the case's first volume, and the difference in words."""
     first, *others = case.names or ("",)
     for name in others:
         reason = grid_difference(case.grid(first), case.grid(name), first, name)
@@ -202,7 +203,7 @@ def grid_differences(case: Case) -> Iterator[tuple[str, str]]:
 
 
 def grid_difference(a: Geometry, b: Geometry, first: str = "image", second: str = "label") -> str:
-    """Say how two grids differ; empty when they agree within 1e-3 mm."""
+    """Return the difference between two grids in words; empty if they agree within 1e-3 mm."""
     if a.size_zyx != b.size_zyx:
         return f"{first} and {second} differ in size: {a.size_zyx} and {b.size_zyx} voxels ZYX"
     distance = a.grid_distance_mm(b)

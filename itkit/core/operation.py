@@ -1,4 +1,4 @@
-"""An operation is data plus a pure function; these are the values around it."""
+"""`Operation` (data plus a pure function) and the values that go in and out of it, from `Plan` to `Report`."""
 
 from __future__ import annotations
 
@@ -25,56 +25,59 @@ Reads = Literal["voxels", "one by one", "headers"]
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a case; of a ``grid`` only the header is read, a ``file`` is read by the operation itself."""
+    """One input file of a case.
+
+    Of a ``grid`` only the header is read; a ``file`` is read by the operation itself.
+    """
 
     path: Path
     kind: InputKind
     components: tuple[int, ...] = (1,)
-    """How many values a voxel of an image may have: more than one where a file holds several channels."""
+    """The numbers of values per voxel that an image may have: more than 1 if a file may hold several channels."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where volumes of one name go: ``folder / f"{case id}{suffix}"``."""
+    """Where the volumes of one name are written: ``folder / f"{case id}{suffix}"``."""
 
     folder: Path
     suffix: str
     kind: Kind
 
     def path(self, case_id: str) -> Path:
-        """Return the final path of the volume of a case."""
+        """Return the final path of a case's volume."""
         return self.folder / f"{case_id}{self.suffix}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One case to do: what it reads and where its results go."""
+    """One case to process: the files that it reads and the places where its results go."""
 
     case_id: str
     inputs: Mapping[str, InputFile]
     targets: Mapping[str, Target] = field(default_factory=dict)
     output_ids: tuple[str, ...] | None = None
-    """Ids of the cases it makes, as far as they are known before; ``None`` for one case with the job's own id.
+    """Ids of the cases that the job makes, as far as the plan knows them; ``None`` for one case with the job's own id.
 
-    A job that has its own rule for them (any value but ``None``) replaces all that the case had become before, in
-    whatever folder of the destination it lies.
+    With any value but ``None``, the job replaces all earlier outputs of the case, in whichever folder of the
+    destination they lie.
     """
     details: Any = None
-    """What the plan hands to the case's function as `Case.details`; it goes to worker processes."""
+    """Data that the plan hands to the case's function as `Case.details`; it is sent to worker processes."""
     stamp: str = ""
-    """Digest of everything else that the result depends on, e.g. of files that are not inputs of their own."""
+    """Digest of everything else the result depends on, e.g. of files that are not listed as inputs."""
     problem: str = ""
-    """Why the case can't be done as its files lie there, e.g. a channel that is missing; it fails by that name."""
+    """Why the case can't be processed, e.g. because a channel's file is missing; the case fails with this message."""
 
     def outputs(self) -> list[Path]:
-        """Return the final paths that are known before the case has run."""
+        """Return the final paths that are known before the case runs."""
         ids = (self.case_id,) if self.output_ids is None else self.output_ids
         return [target.path(case_id) for case_id in ids for target in self.targets.values()]
 
 
 @dataclass(frozen=True)
 class Unpaired:
-    """A file that has no partner, and what it lacks."""
+    """A file without a partner; ``lacks`` names what is missing."""
 
     case_id: str
     path: Path
@@ -83,16 +86,16 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class Carry:
-    """The description of a dataset (``dataset.json``) that goes on to where its cases go.
+    """A dataset description (``dataset.json``) that is carried over to the destination of the cases.
 
     Parameters
     ----------
     meta
-        What the source's description says.
+        The description of the source.
     folders
-        Folders that get it; of several outputs that together are no dataset, each one.
+        Folders that receive it: all output folders, if together they are not one dataset.
     change
-        What the operation makes of it besides leaving cases out.
+        How the operation changes the description, besides leaving out cases.
     """
 
     meta: DatasetMeta
@@ -102,22 +105,22 @@ class Carry:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """What a run will do.
 
     Parameters
     ----------
     jobs
-        The cases, sorted by id.
+        One job for each case, sorted by case id.
     unpaired
         Files that no job reads because a partner is missing.
     dest
-        Folder that gets manifest, sidecars and index; ``None`` for an operation that writes no volume.
+        Folder for the manifest, the sidecars and the index; ``None`` for an operation that writes no volumes.
     notes
         What the user should know about how the source was understood.
     details
-        What the plan hands to `collect`.
+        Data that the plan hands to `collect`.
     carries
-        The dataset's description that goes on, where the operation makes a dataset of a dataset.
+        The dataset description to carry over, if the operation makes one dataset from another.
     """
 
     jobs: tuple[Job, ...]
@@ -130,14 +133,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Context:
-    """What the runner tells a case's function besides the case."""
+    """What the runner passes to a case's function besides the case and the parameters."""
 
     threads: int = 1
     seed: int = 0
     case_id: str = ""
 
     def rng(self, *more: int) -> np.random.Generator:
-        """Random source that depends on seed, case id and the given numbers alone."""
+        """Return a random generator that depends only on the seed, the case id and the given numbers."""
         from zlib import crc32
 
         import numpy as np
@@ -147,7 +150,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that a batch has written: for which target and case, and what the manifest says of it."""
+    """A file that a batch has written: its target, its case, and its entry in the manifest."""
 
     target: str
     case_id: str
@@ -155,16 +158,17 @@ class Written:
 
 
 Place = Callable[[str, str], Path]
-"""From a target's name and a case id to the path that is to be written."""
+"""Maps a target's name and a case id to the path to write."""
 Batch = Callable[[Place, Compression], Sequence[Written]]
-"""Writes several files that have work in common; batches of a case run in threads."""
+"""Writes several files that share some work; the batches of a case run in threads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an operation makes of a case: new cases (made lazily), JSON facts, warnings, reasons not to conform.
+    """What an operation makes of a case.
 
-    Files that the operation writes itself come as batches.
+    It holds new cases (made lazily), facts as JSON values, warnings, reasons why the case does not conform, and
+    batches, which write files that the operation itself produces.
     """
 
     cases: Iterable[Case] = ()
@@ -176,7 +180,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one case: a line of the manifest."""
+    """The result of one case; one line of the manifest."""
 
     case_id: str
     status: Status
@@ -200,27 +204,28 @@ class Operation(Generic[P]):
     params
         Its parameter model.
     plan
-        Lists the cases; opens no volume.
+        Lists the jobs of a run; does not open any volume.
     case
-        What it does to one case: ``(case, params, context) -> Outcome``; a pure function.
+        Pure function that processes one case: ``(case, params, context) -> Outcome``.
     collect
-        Says what is to be told of the whole run, and asks for files that describe it and for actions; writes nothing.
+        Returns the report of the whole run: lines to print, files to write and actions to carry out. It writes nothing
+        itself.
     example
         A command line that runs.
     memory
         Estimates the bytes that a case needs: ``(each input's grid, voxel type and size, params) -> bytes``.
     reads
-        What the function needs of its inputs, or a function that says so for given parameters: ``voxels``,
-        ``one by one`` (voxels, of each volume when its turn comes: the function does no more than `Case.map`), or
-        ``headers`` (grids alone).
+        What ``case`` needs of its inputs, or a function that returns it for given parameters: ``voxels``,
+        ``one by one`` (the voxels of one volume at a time: ``case`` does nothing but call `Case.map`), or
+        ``headers`` (grids only).
     is_random
         Whether the seed changes the result.
     is_inspection
-        Whether cases are judged instead of changed: the function gets cases with unreadable files too
-        (`Case.problems` names them), the summary calls the good ones conforming, and a dry run judges as well, because
-        what `collect` asks for depends on it.
+        Whether the operation judges cases instead of changing them. Its function also receives cases with unreadable
+        files (`Case.problems` names them), the summary calls the good cases conforming, and a dry run judges them too,
+        because the report that `collect` returns depends on it.
     version
-        A number that grows when the same parameters make other voxels than before.
+        Increase it when the same parameters produce other voxels than before.
     """
 
     name: str
@@ -236,29 +241,29 @@ class Operation(Generic[P]):
     version: int = 1
 
     def reads_for(self, params: P) -> Reads:
-        """Return what the function needs of its inputs with given parameters."""
+        """Return what ``case`` needs of its inputs with the given parameters."""
         return self.reads(params) if callable(self.reads) else self.reads
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `collect` tells the user and asks the run to do.
+    """What `collect` tells the user and requests from the run.
 
     Parameters
     ----------
     lines
-        What to tell; what becomes of actions and files is told after it.
+        Lines to print; the results of actions and files are printed after them.
     exit_code
-        The exit code where it overrules the records'; a failed action or file makes it 1 at least.
+        Exit code that replaces the one that follows from the records; a failed action or file makes it at least 1.
     files
-        Files to write: their paths, relative to the destination or absolute inside it (of a run without destination:
-        as they are), and their content: a text, or a value that JSON can hold.
+        Files to write: path and content. A path is relative to the destination, or absolute and inside it (in a run
+        without a destination: any path). The content is a text, or a value that JSON can hold.
     actions
-        What else to do to files, in this order, before the files are written.
+        Actions on files, in this order; they come before the files are written.
     closing
-        What to tell when everything was done.
+        Lines to print when everything is done.
     named_files
-        Files to write where the user named them, wherever that is, and their content.
+        Files to write at the paths that the user named, which may lie anywhere, and their content.
     """
 
     lines: tuple[str, ...] = ()
@@ -271,7 +276,7 @@ class Report:
 
 @dataclass(frozen=True)
 class CaseInput:
-    """What a header tells about an input: its grid, voxel type and bytes in memory."""
+    """What the header of an input states: its grid, its voxel type and its bytes in memory."""
 
     geometry: Geometry
     dtype: str
@@ -280,18 +285,18 @@ class CaseInput:
 
 @dataclass(frozen=True)
 class Collected:
-    """All that is known when the last case has ended.
+    """What `collect` receives when the last case has ended.
 
     Parameters
     ----------
     dest
-        The destination folder, if there is one.
+        The destination folder, or ``None``.
     records
-        This run's records, in order of case id.
+        The records of this run, in order of case id.
     all_records
-        The newest record of every case that stands finished in the destination.
+        The newest record of every finished case in the destination.
     plan
-        What was planned.
+        The plan of the run.
     options
         The run's options, as JSON values.
     """

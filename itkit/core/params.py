@@ -1,6 +1,6 @@
-"""The base of every parameter model, and the types that many of them use.
+"""The base class of all parameter models, and the parameter types that many of them share.
 
-A model is written once; options, help, JSON schema, config files, sidecars and forms derive from it.
+A model is written once; options, help, JSON schema, config files, sidecars and forms are derived from it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from itkit.core.fields import (
 from itkit.core.files import VOLUME_EXTENSIONS
 
 WITHHELD: dict[str, Any] = {"secret": "not written down"}
-"""What stands in JSON for a secret that was given."""
+"""Placeholder in JSON for a secret that was given."""
 
 
 class Params(BaseModel):
-    """Parameters of one operation: frozen, documented by attribute docstrings, closed to unknown names."""
+    """Parameters of one operation: frozen, documented by attribute docstrings; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -84,12 +84,12 @@ class Params(BaseModel):
 
     @classmethod
     def _with_secrets(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Complete values by the secrets that files and the environment hold.
+        """Add the secrets that files and the environment hold to the values.
 
         Raises
         ------
         ValueError
-            When a secret is given twice or can't be read, or is the mark of one that was not written down.
+            When a secret is given twice or can't be read, or when only its placeholder is given and no secret is found.
         """
         fields = cls.model_fields
         for name, field in fields.items():
@@ -117,12 +117,12 @@ class Params(BaseModel):
 
     @classmethod
     def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return values under the names that parameters have now.
+        """Return the values with former parameter names replaced by the present ones.
 
         Raises
         ------
         ValueError
-            When a parameter is given under two names.
+            When a parameter is given under two of its names.
         """
         former = former_names(cls.model_fields)
         present: dict[str, Any] = {}
@@ -136,7 +136,7 @@ class Params(BaseModel):
 
     @classmethod
     def descriptions(cls) -> dict[str, str]:
-        """Return what the docstrings below the fields say (on demand: to read them takes longer than a run's start)."""
+        """Return the docstrings below the fields (read only on demand: this takes longer than starting a run)."""
         found = {name: field.description or "" for name, field in cls.model_fields.items()}
         for model in reversed(cls.__mro__):
             if issubclass(model, Params):
@@ -145,10 +145,10 @@ class Params(BaseModel):
 
     @classmethod
     def own_descriptions(cls) -> dict[str, str]:
-        """Return the descriptions that a class itself holds: from its source, else from what was made of it."""
+        """Return the descriptions that a class itself defines: from its source, else from ``descriptions.json``."""
         try:
             source = inspect.getsource(cls)
-        except (OSError, TypeError):  # a frozen application, files without sources, or typed into an interpreter
+        except (OSError, TypeError):  # a frozen application, an installation without sources, or an interactive class
             return _stored_texts().get(place_of(cls), {})
         texts = {}
         for statement in ast.parse(textwrap.dedent(source)).body:
@@ -166,32 +166,32 @@ class Params(BaseModel):
             if text:
                 properties[name]["description"] = " ".join(text.split())
         for name in cls._secrets():
-            properties[name].pop("default", None)  # asterisks, which a form would hand back
+            properties[name].pop("default", None)  # it shows asterisks, which a form would send back
         return schema
 
     def content_key(self, **more: Any) -> str:
-        """Digest of everything that decides an output's content (paths, secrets and unkeyed fields left out)."""
+        """Return a digest of all parameters that affect the content of outputs (no paths or secrets)."""
         fields = type(self).model_fields
         values = self.model_dump(mode="json")
         kept = {
-            getattr(marker(fields[name], Formerly), "name", name): value  # a new name makes nothing anew
+            getattr(marker(fields[name], Formerly), "name", name): value  # renaming changes no digest
             for name, value in values.items()
             if not isinstance(getattr(self, name), Path)
             and marker(fields[name], Unkeyed) is None
             and (marker(fields[name], Later) is None or getattr(self, name) != fields[name].default)
         }
-        for name in kept.keys() & self._secrets():  # a digest of it would let somebody try words
+        for name in kept.keys() & self._secrets():  # with a digest, somebody could guess the secret
             kept[name] = fields[name].default.get_secret_value()
         text = json.dumps({**kept, **more}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
     def absolute(self) -> Self:
-        """Return the same parameters, paths absolute: what they mean does not depend on the folder of a process."""
+        """Return the same parameters with absolute paths, which do not depend on the working folder of a process."""
         paths = {name: value.absolute() for name, value in self if isinstance(value, Path)}
         return self.model_copy(update=paths)
 
     def absolute_values(self) -> dict[str, Any]:
-        """Return the values as JSON has them, paths absolute: what repeats a run, but for its secrets."""
+        """Return the values as JSON with absolute paths: enough to repeat a run, except for its secrets."""
         values: dict[str, Any] = self.absolute().model_dump(mode="json")
         for name in self._secrets():
             is_given = getattr(self, name) != type(self).model_fields[name].default
@@ -204,17 +204,17 @@ class Params(BaseModel):
 
 
 DESCRIPTIONS = "descriptions.json"
-"""File beside this one with the descriptions of our own models, for an installation without sources."""
+"""File beside this module with the descriptions of ITKIT's own models, for an installation without sources."""
 
 
 def place_of(model: type[Params]) -> str:
-    """Return what ``descriptions.json`` calls a model."""
+    """Return the key of a model in ``descriptions.json``."""
     return f"{model.__module__}:{model.__qualname__}"
 
 
 @cache
 def _stored_texts() -> dict[str, dict[str, str]]:
-    from importlib.resources import files  # it takes a while, and most runs need no description
+    from importlib.resources import files  # slow to import, and most runs need no descriptions
 
     stored: dict[str, dict[str, str]] = json.loads(files("itkit.core").joinpath(DESCRIPTIONS).read_text("utf-8"))
     return stored
@@ -259,16 +259,16 @@ PatchZyx = Annotated[
 ]
 RangeDegZyx = Annotated[_Floats, Axes("ZYX"), Unit("degrees"), Bounds(least=0, most=180), _values("ZYX")]
 ThreeZyx = Annotated[_Floats, Axes("ZYX"), _values("ZYX")]
-"""Three numbers; the parameter says their bounds and unit."""
+"""Three numbers; the parameter's own annotation adds their bounds and unit."""
 
 
 def orientation_code(code: str) -> str:
-    """Return a code in capitals.
+    """Return an orientation code in capitals.
 
     Raises
     ------
     ArgumentError
-        When it is none of the 48.
+        When it is not one of the 48 codes.
     """
     upper = code.upper()
     if upper not in ORIENTATION_CODES:
@@ -292,6 +292,7 @@ def _extension(text: str) -> str:
 VolumeExtension = Annotated[str, Choices(VOLUME_EXTENSIONS), AfterValidator(_extension)]
 
 OverlapRule = Literal["error", "first", "last", "multi"]
-"""Voxels that several classes claim: refuse them, the first or the last class keeps them, or a channel a class."""
+"""What to do with voxels that several classes claim: refuse the case (``error``), give them to the first or the last
+class, or write one channel per class (``multi``)."""
 ChannelLayout = Literal["files", "vector"]
-"""Several channels of a case: a file each, or one file of vectors."""
+"""How several channels of a case are stored: one file for each, or one file of vectors."""

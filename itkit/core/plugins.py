@@ -1,7 +1,7 @@
-"""What other packages register by entry points: looked up by name when asked for, never at start.
+"""Plug-ins that other packages register by entry points; they are looked up when needed, never at start.
 
 The groups are ``itkit.operations``, ``itkit.datasets``, ``itkit.readers``, ``itkit.models`` and ``itkit.losses``;
-``docs/how-to/write-a-plug-in.md`` says what each expects.
+``docs/how-to/write-a-plug-in.md`` says what each group expects.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itkit.core.errors import PluginError
 
 @dataclass(frozen=True)
 class Plugin:
-    """One thing that an installed package registers.
+    """One entry point that an installed package registers.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Plugin:
     package: str
 
     def load(self) -> Any:
-        """Import what the entry point names.
+        """Import the object that the entry point names.
 
         Raises
         ------
         PluginError
-            When that fails, for whatever reason; the package is named.
+            When the import fails for any reason; the message names the package.
         """
         try:
             return resolve(self.path)
@@ -50,7 +50,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Plugins:
-    """What installed packages register in one group: plug-ins by name, and a message for each that is refused."""
+    """The plug-ins of one group: the usable ones by name, and a message for each refused one."""
 
     by_name: dict[str, Plugin]
     refused: tuple[str, ...] = ()
@@ -72,16 +72,16 @@ def resolve(path: str) -> Any:
 
 
 def find_plugins(group: str, taken: Container[str] = ()) -> Plugins:
-    """Return what installed packages register in a group.
+    """Return the plug-ins that installed packages register in a group.
 
-    A name that ITKIT has already, or that two packages register, is refused; the other names stay usable.
+    A name that ITKIT already uses, or that two packages register, is refused; other names stay usable.
 
     Parameters
     ----------
     group
         Group of the entry points, e.g. ``"itkit.operations"``.
     taken
-        Names that ITKIT itself has.
+        Names that ITKIT itself uses.
     """
     found: dict[str, list[Plugin]] = {}
     for plugin in _entry_points(group):
@@ -100,10 +100,10 @@ def find_plugins(group: str, taken: Container[str] = ()) -> Plugins:
 
 @cache
 def _entry_points(group: str) -> tuple[Plugin, ...]:
-    from importlib.metadata import entry_points  # takes longer to import than a whole help page
+    from importlib.metadata import entry_points  # importing it takes longer than showing a help page
 
     found = set()
     for point in entry_points(group=group):
         package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "a package"
-        found.add((point.name, point.value.split(" ")[0], package))  # one package may stand on the path twice
+        found.add((point.name, point.value.split(" ")[0], package))  # a package may be on the path twice
     return tuple(Plugin(*row) for row in sorted(found))

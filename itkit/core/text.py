@@ -1,4 +1,4 @@
-"""Words in messages and names: lists cut short, counts, names as they are compared."""
+"""Text for messages and names: shortened lists, counts, comparable names, suggestions for unknown words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def some(names: Iterable[str], most: int = 10) -> str:
-    """Join the first few names and say how many more there are.
+    """Join the first few names and add how many more there are.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def some(names: Iterable[str], most: int = 10) -> str:
 
 
 def counted(items: int | Sized, noun: str) -> str:
-    """Say how many there are.
+    """Return a count with its noun, in the singular or the plural.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def counted(items: int | Sized, noun: str) -> str:
 
 
 def key_of(name: str) -> str:
-    """Return a class name as it is compared: letter case, blanks, ``_`` and ``-`` don't matter.
+    """Return the form of a class name for comparisons: letter case, blanks, ``_`` and ``-`` don't matter.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def key_of(name: str) -> str:
 
 
 def file_part(name: str) -> str:
-    """Return a channel's or class' name as a part of a file name.
+    """Return the name of a channel or class in a form that fits into a file name.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def file_part(name: str) -> str:
 
 
 def close_words(word: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.6) -> list[str]:
-    """Return the known words that are most like a word; ``likeness`` is 1 for the word itself.
+    """Return the known words that are most similar to a word; ``likeness`` is the least similarity (1: identical).
 
     Examples
     --------
@@ -69,7 +69,7 @@ def close_words(word: str, known: Iterable[str], *, most: int = 1, likeness: flo
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return what a message about an unknown word adds where a known one is close to it.
+    """Return a suggestion for an unknown word, to append to a message; empty if no known word is similar.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A small picture of a volume for notebooks: its middle axial slice as PNG, made without another package.
+"""A small picture of a volume for notebooks: its middle axial slice as PNG, made without an imaging package.
 
-PNG after its specification (https://www.w3.org/TR/png-3): 8-bit RGB, no filter, one stream.
+The PNG follows the specification (https://www.w3.org/TR/png-3): 8-bit RGB, no filter, one stream.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _LONGEST_SIDE = 256
 
 
 def class_colour(value: int) -> tuple[int, int, int]:
-    """Return a class's colour (RGB, 0 to 255): golden-angle hues, so that neighbours differ."""
+    """Return the colour of a class (RGB, 0 to 255): hues a golden angle apart, so that successive classes differ."""
     red, green, blue = colorsys.hsv_to_rgb((value * 0.61803398875) % 1.0, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def middle_slice(array_zyx: NDArray[Any], grid: Geometry, *, is_label: bool) -> NDArray[np.uint8]:
-    """Draw the middle slice across the patient's long axis, in radiological view and true proportions.
+    """Draw the middle axial slice of a volume, in radiological view and true proportions.
 
     Parameters
     ----------
     array_zyx
-        ``(Z, Y, X)`` in any orientation, or ``(Z, Y, X, C)``, of which the first channel is drawn.
+        Voxels ``(Z, Y, X)`` in any orientation, or ``(Z, Y, X, C)``, of which the first channel is drawn.
     grid
-        Its grid.
+        Grid of the voxels.
     is_label
-        Whether values are classes: they are drawn in colours, 0 black; an image is drawn from its 1st to its 99th
-        percentile.
+        Whether the values are classes. Classes are drawn in colours, 0 in black; an image is drawn in grey, from its
+        1st to its 99th percentile.
 
     Returns
     -------
     numpy.ndarray
-        ``(rows, columns, 3)``, 8-bit RGB: the patient's right is on the left, anterior at the top; at most 256 pixels
-        long.
+        ``(rows, columns, 3)``, 8-bit RGB, at most 256 pixels long; the patient's right is on the left, anterior is at
+        the top.
     """
     import numpy as np
 
@@ -94,7 +94,7 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def png_uri(rgb: NDArray[np.uint8]) -> str:
-    """Return a picture ``(rows, columns, 3)`` as an address that holds it, for a page."""
+    """Return a picture ``(rows, columns, 3)`` as a data URI for HTML."""
     return f"data:image/png;base64,{b64encode(png(rgb)).decode()}"
 
 

@@ -1,3 +1,3 @@
-"""The version, in one place: the package, the files it writes and its build read it here."""
+"""The version of ITKIT, in one place: the package, its build and the files it writes all use it."""
 
 VERSION = "5.0.0.dev0"

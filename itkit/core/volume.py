@@ -1,4 +1,4 @@
-"""Volumes and cases: the values that operations map to one another."""
+"""Volumes and cases: the values that operations take and return."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Volume:
     array_zyx
         Voxels ``(Z, Y, X)``; ``(Z, Y, X, C)`` for a multi-channel image.
     geometry
-        The grid.
+        The grid of the voxels.
     kind
         ``"image"`` (intensities: linear interpolation) or ``"label"`` (classes: nearest neighbour).
     metadata
         Header fields to carry along, by name.
     classes
-        Classes of a label map in rising order, where they are known without a look at the voxels.
+        Classes of a label map in ascending order, if they are known without reading the voxels.
 
     Raises
     ------
     ArgumentError
-        When array and grid do not fit, or the kind is none.
+        When the array does not fit the grid, or the kind is neither of the two.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class Volume:
 
     @classmethod
     def from_sitk(cls, image: Any, kind: Kind = "image", *, metadata: Mapping[str, str] | None = None) -> Volume:
-        """Copy a 3-D SimpleITK image, voxels as they are; its metadata only where given.
+        """Copy a 3-D SimpleITK image, voxels unchanged; the metadata is what is given here, not that of the image.
 
         Examples
         --------
@@ -83,7 +83,7 @@ class Volume:
 
     @classmethod
     def from_nibabel(cls, image: Any, kind: Kind = "image") -> Volume:
-        """Take over a nibabel image's voxels, scaled as nibabel scales them, and its grid (affine)."""
+        """Return a volume with a nibabel image's voxels, scaled as nibabel scales them, and its grid (affine)."""
         from itkit.core.exchange import nibabel_parts
 
         return cls(*nibabel_parts(image), kind)
@@ -107,7 +107,7 @@ class Volume:
         return nibabel_image(self.array_zyx, self.geometry, self.metadata)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the voxels, for ``np.asarray(volume)``: themselves unless a copy or another type is asked for."""
+        """Return the voxels for ``np.asarray(volume)``; copy them only if a copy or another type is requested."""
         array = self.array_zyx
         if dtype is not None and array.dtype != dtype:
             if copy is False:
@@ -123,7 +123,7 @@ class Volume:
         )
 
     def _repr_html_(self) -> str:
-        """Return the middle axial slice and what the volume is, for notebooks."""
+        """Return HTML for notebooks: the middle axial slice and the volume's description."""
         from html import escape
 
         from itkit.core.thumbnail import middle_slice, png_uri
@@ -139,7 +139,7 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array: Z, Y, X and, where there are several, channels."""
+        """Shape of the array: Z, Y, X and, for a multi-channel image, C."""
         return self.array_zyx.shape
 
     @property
@@ -158,13 +158,13 @@ class Volume:
         return self.array_zyx.dtype
 
     def with_array(self, array_zyx: NDArray[Any], geometry: Geometry | None = None) -> Volume:
-        """Return the same kind of volume with other voxels and, if given, on another grid."""
+        """Return a copy of the volume with other voxels and, if given, another grid."""
         geometry = self.geometry if geometry is None else geometry
         return replace(self, array_zyx=array_zyx, geometry=geometry, classes=None)
 
 
 class VolumesOnDemand(Mapping[str, Volume]):
-    """Volumes that are made when they are asked for and not kept, so that one of a case is in memory at a time.
+    """Volumes that are made on every access and not kept, so that only one volume of a case is in memory at a time.
 
     Examples
     --------
@@ -191,7 +191,7 @@ class VolumesOnDemand(Mapping[str, Volume]):
         return len(self._makers)
 
     def map(self, function: Callable[[Volume], Volume]) -> VolumesOnDemand:
-        """Return the volumes, mapped when they are asked for."""
+        """Return volumes to which the function is applied when they are accessed."""
         return VolumesOnDemand({name: partial(_mapped, function, make) for name, make in self._makers.items()})
 
 
@@ -200,7 +200,7 @@ def _mapped(function: Callable[[Volume], Volume], make: Callable[[], Volume]) ->
 
 
 def each_channel(function: Callable[[Volume], Volume], volume: Volume) -> Volume:
-    """Apply a function of 3-D volumes to a volume; to each channel of one that has several values a voxel.
+    """Apply a function of 3-D volumes to a volume; for a multi-channel volume, to each channel.
 
     Examples
     --------
@@ -219,35 +219,35 @@ def each_channel(function: Callable[[Volume], Volume], volume: Volume) -> Volume
 
 
 def is_image(name: str) -> bool:
-    """Whether a volume of this name is an image: ``image``, or ``image_<channel>`` where each channel has a file."""
+    """Return whether a name is that of an image: ``image``, or ``image_<channel>`` if each channel has its own file."""
     return name == "image" or name.startswith("image_")
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """The volumes that belong together, by name: ``image`` (or ``image_<channel>`` each) and ``label``."""
+    """The volumes that belong together, by name: ``image`` (or one ``image_<channel>`` per channel) and ``label``."""
 
     id: str
     volumes: Mapping[str, Volume]
     grids: Mapping[str, Geometry] = field(default_factory=dict)
-    """Grids of files of which only the header was read, or of which the voxels are read on demand."""
+    """Grids of files of which only the header was read, or whose voxels are read on demand."""
     problems: tuple[str, ...] = ()
-    """Files that could not be read, for operations that go on without them."""
+    """Messages about files that could not be read, for operations that continue without them."""
     details: Any = None
-    """What the plan knows of the case beyond its files."""
+    """What the plan knows about the case beyond its files."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of its images, then of its label, whether they were read whole or as headers."""
+        """Names of the case's images, then its label, whether read completely or only as headers."""
         found = dict.fromkeys((*self.volumes, *self.grids))
         return (*filter(is_image, found), *(name for name in found if name == "label"))
 
     def grid(self, name: str) -> Geometry:
-        """Return the grid of a volume, read whole or header alone."""
+        """Return the grid of a volume, whether it was read completely or only its header."""
         return self.grids[name] if name in self.grids else self.volumes[name].geometry
 
     def map(self, function: Callable[[Volume], Volume]) -> Case:
-        """Return the case with every volume mapped, every channel apart; on demand, where they are read so."""
+        """Return the case with a function applied to each channel of each volume; on demand, if volumes are read so."""
         if isinstance(self.volumes, VolumesOnDemand):
             return replace(self, volumes=self.volumes.map(function), grids={})
         return replace(self, volumes={name: each_channel(function, volume) for name, volume in self.volumes.items()})
