@@ -1,4 +1,4 @@
-"""Resampling under an affine map of indices."""
+"""Resampling under an affine map from output indices to input indices."""
 
 from __future__ import annotations
 
@@ -60,16 +60,18 @@ def affine_linear(
     size_zyx
         Size of the result.
     matrix_zyx, offset_zyx
-        ``(3, 3)`` and ``(3,)``, ZYX: output index to the input's continuous index, as :func:`index_affine` gives them.
+        ``(3, 3)`` and ``(3,)``, ZYX: map an output index to the input's continuous index; :func:`index_affine` returns
+        them.
     fill
-        Value of samples half a voxel or more outside the outermost centres; nearer ones take the edge voxel's value.
+        Value of samples half a voxel or more outside the outermost voxel centres; closer ones take the value of the
+        edge voxel.
     threads
-        Threads; the result is the same for any number.
+        Number of threads; it does not change the result.
 
     Returns
     -------
     numpy.ndarray
-        C-contiguous, of the input's type; integers rounded to nearest (ties to even).
+        C-contiguous, of the input's type; integers are rounded to nearest (ties to even).
 
     Examples
     --------
@@ -91,7 +93,7 @@ def affine_nearest(
     fill: float = 0,
     threads: int = 1,
 ) -> NDArray[Any]:
-    """Pick the voxel ``floor(index + 0.5)`` at ``matrix @ output index + offset``; see :func:`affine_linear`."""
+    """Take the voxel ``floor(index + 0.5)`` at ``matrix @ output index + offset``; see :func:`affine_linear`."""
     source = _source(array_zyx)
     result = empty(tuple(size_zyx), source.dtype)
     _run(_lines(size_zyx, matrix_zyx, offset_zyx), None, (source, result, fill), threads)
@@ -109,21 +111,21 @@ def affine_pair(
     label_fill: int = 0,
     threads: int = 1,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Resample an image linearly and its label by nearest neighbour in one walk.
+    """Resample an image linearly and its label by nearest neighbour in one pass.
 
     Parameters
     ----------
     image_zyx, label_zyx
-        Voxels ``(Z, Y, X)`` of one shape.
+        Voxels ``(Z, Y, X)`` of the same shape.
     size_zyx, matrix_zyx, offset_zyx, fill, threads
         As for :func:`affine_linear`.
     label_fill
-        Label of samples outside.
+        Label value of samples outside.
 
     Returns
     -------
     image, label
-        Equal to :func:`affine_linear` and :func:`affine_nearest`.
+        The same as from :func:`affine_linear` and :func:`affine_nearest`.
 
     Raises
     ------
@@ -195,7 +197,7 @@ def _run(lines: _Lines, image: _Task | None, label: _Task | None, threads: int) 
 
 
 def _packed(task: _Task | None) -> tuple[_TaskStruct, NDArray[Any] | None]:
-    """Describe a task to the C side; the second value is the memory of its fill value."""
+    """Return a task as a C struct, and the array that owns the memory of its fill value."""
     if task is None:
         return _TaskStruct(type=-1), None
     source, out, fill = task
@@ -234,7 +236,7 @@ def _slice_numpy(lines: _Lines, z: int, image: _Task | None, label: _Task | None
 def _corners(
     source: NDArray[Any], lower: NDArray[np.int64], upper: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Interpolate along x, then y, then z at ``(N, 3)`` places."""
+    """Interpolate along x, then y, then z at ``(N, 3)`` positions."""
     planes = []
     for z in (lower[:, 0], upper[:, 0]):
         rows = [

@@ -1,4 +1,4 @@
-"""What every kernel needs to know about its arrays."""
+"""Checks and conversions of arrays that all kernels share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TYPES: tuple[np.dtype[Any], ...] = tuple(
 
 
 def plain(array: NDArray[Any], *, ndim: int | None = 3) -> NDArray[Any]:
-    """View bool as uint8 and bring foreign byte order home; other arrays pass as they are.
+    """View bool as uint8 and convert to native byte order; return other arrays unchanged.
 
     Raises
     ------
     ArgumentError
-        For a voxel type that no kernel knows, or another number of axes.
+        When no kernel supports the voxel type, or the number of axes is not ``ndim``.
     """
     if ndim is not None and array.ndim != ndim:
         raise ArgumentError(f"expected an array with {ndim} axes (Z, Y, X); got shape {array.shape}")
@@ -38,18 +38,18 @@ def plain(array: NDArray[Any], *, ndim: int | None = 3) -> NDArray[Any]:
 
 
 def type_number(dtype: np.dtype[Any]) -> int:
-    """Give the number of a voxel type on the C side."""
+    """Return the number by which the C code knows a voxel type."""
     return TYPES.index(dtype)
 
 
 def in_memory_order(array: NDArray[Any]) -> NDArray[Any]:
-    """Give all values as one row, in the order in which they lie in memory; a copy only if they do not lie together."""
+    """Return all values as a 1-D array in memory order; copy them only if they are not contiguous."""
     forward = array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
     return forward.ravel(order="K")
 
 
 def rows_last(array: NDArray[Any]) -> NDArray[Any]:
-    """Copy only if neighbours along X lie further apart than those along Y or Z: a walk along X would miss caches."""
+    """Return the array; as a contiguous copy if X is not its densest axis, because loops along X would miss caches."""
     steps = [abs(stride) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1]
     if array.shape[2] > 1 and min(steps) < abs(array.strides[2]):
         return np.ascontiguousarray(array)
@@ -57,12 +57,12 @@ def rows_last(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def smallest_integer(lowest: float, highest: float) -> np.dtype[Any]:
-    """Return the smallest integer type for a range of values: unsigned unless one is negative.
+    """Return the smallest integer type that holds a range of values: unsigned unless a value is negative.
 
     Raises
     ------
     LabelError
-        When no integer type holds them.
+        When no integer type holds the range.
     """
     names = ("uint8", "uint16", "uint32", "uint64") if lowest >= 0 else ("int8", "int16", "int32", "int64")
     for name in names:
@@ -73,10 +73,10 @@ def smallest_integer(lowest: float, highest: float) -> np.dtype[Any]:
 
 
 def to_dtype(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
-    """Convert values to a voxel type; what has the type already is returned as it is.
+    """Convert values to a voxel type; an array that has the type already is returned unchanged.
 
-    Integer types: rounded to nearest (ties to even), clamped to the type's range, nan becomes 0; exact up to the limits
-    of 64 bits. Floating point: as numpy converts; what is too large becomes infinite.
+    To integer types, values are rounded to nearest (ties to even) and clamped to the type's range, and nan becomes 0;
+    this is exact up to the limits of 64 bits. To floating point, numpy converts; values too large become infinite.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def to_dtype(array: NDArray[Any], dtype: np.dtype[Any] | str) -> NDArray[Any]:
 
 
 def _round_into(values: NDArray[Any], into: NDArray[Any], limits: np.iinfo[Any]) -> None:
-    low, high = float(limits.min), float(limits.max)  # of 64 bits, the upper one is that of the next power of two
+    low, high = float(limits.min), float(limits.max)  # float rounds a 64-bit upper limit up
     rounded = np.rint(values, dtype=np.float64)
     into[...] = np.where((rounded > low) & (rounded < high), rounded, 0.0)
     into[rounded <= low] = limits.min
@@ -110,7 +110,7 @@ def _round_into(values: NDArray[Any], into: NDArray[Any], limits: np.iinfo[Any])
 
 
 def fill_value(fill: float, dtype: np.dtype[Any]) -> Any:
-    """Fill value as a scalar of the voxel type; integers that fit pass exactly, others are rounded and clamped."""
+    """Return the fill value as a scalar of the voxel type; integers are clamped exactly, floats rounded and clamped."""
     if dtype.kind in "iu" and isinstance(fill, (int, np.integer)):
         info = np.iinfo(dtype)
         return dtype.type(min(max(int(fill), info.min), info.max))

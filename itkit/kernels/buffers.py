@@ -1,4 +1,4 @@
-"""Memory of large arrays, used again: to clear fresh pages takes the system up to a fifth of a run's time."""
+"""Reuse of the memory of large arrays: otherwise the system spends up to a fifth of a run clearing fresh pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 1 << 20
 _SLACK = 4
-"""A buffer may be so many times as large as what is asked for: an image's serves its label, too."""
+"""A buffer may be this many times larger than the array it serves, so that an image's buffer also serves its label."""
 _MALLOC_OPTIONS = {-3: 16 << 20, -1: 64 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: see mallopt(3)
 _lock = threading.Lock()
 _buffers: list[NDArray[np.uint8]] | None = None
@@ -23,7 +23,7 @@ _users = 0
 
 
 def reuse_buffers() -> None:
-    """Let arrays made by `empty` use memory again, in every thread, from now on: for a process that only does cases.
+    """Let `empty` reuse memory from now on, in every thread; meant for a process that does nothing but process cases.
 
     Examples
     --------
@@ -39,12 +39,12 @@ def reuse_buffers() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 64 MiB of what is freed, for arrays smaller than those that `empty` looks after."""
+    """Let the C library keep up to 64 MiB of freed memory, for arrays smaller than those that `empty` manages."""
     if sys.platform != "linux":
         return
     import ctypes
 
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if set_option is not None:
         for option, value in _MALLOC_OPTIONS.items():
             set_option(option, value)
@@ -52,7 +52,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def reused_buffers() -> Iterator[None]:
-    """Do as `reuse_buffers` while the block runs; the memory goes back when the last such block ends."""
+    """Let `empty` reuse memory while the block runs; the memory is released when the last such block ends."""
     global _buffers, _users
     reuse_buffers()
     try:
@@ -64,17 +64,17 @@ def reused_buffers() -> Iterator[None]:
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Make an array of any content, as `numpy.empty` does.
+    """Return an array of arbitrary content, as `numpy.empty` does.
 
-    Within `reused_buffers`, a large one lies where an array of its size, or a larger one, lay that nothing refers to;
-    where there is none, the memory of smaller ones is given back first.
+    Within `reused_buffers`, a large array takes a buffer of at least its size that no array uses any more. If there
+    is none, the unused smaller buffers are released before new memory is allocated.
 
     Raises
     ------
     MemoryError
-        When there is no room.
+        When there is not enough memory.
     """
-    import numpy as np  # when an array is wanted: commands that read headers alone start without
+    import numpy as np  # imported only here: commands that read only headers start without numpy
 
     wanted = np.dtype(dtype)
     nbytes = wanted.itemsize
@@ -96,11 +96,11 @@ def _references(buffers: list[Any]) -> list[int]:
 
 
 _UNUSED = _references([object()])[0]
-"""References to a buffer that nobody uses: how many a list and a loop hold depends on the version of Python."""
+"""Reference count of an unused buffer; how many references the list and the loop hold depends on Python's version."""
 
 
 def _take(buffers: list[NDArray[np.uint8]], nbytes: int) -> NDArray[np.uint8] | None:
-    """Find the smallest buffer that is free and fits; without one, drop the free ones that are too small."""
+    """Return the smallest free buffer that fits; if there is none, drop the free buffers that are too small."""
     free = [place for place, count in enumerate(_references(buffers)) if count <= _UNUSED]
     fitting = [place for place in free if nbytes <= buffers[place].nbytes <= _SLACK * nbytes]
     if fitting:

@@ -1,4 +1,4 @@
-"""Which implementation runs: the compiled library if it is there and wanted, else numpy."""
+"""Choose the implementation of the kernels: the compiled library if it is present and not disabled, else numpy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 @cache
 def _load() -> ctypes.CDLL | None:
-    """Open the compiled library; none if it was not built, can't be loaded, or belongs to another version."""
+    """Open the compiled library; ``None`` if it was not built, can't be loaded, or belongs to another version."""
     spec = importlib.util.find_spec(LIBRARY)
     if spec is None or spec.origin is None:
         return None
@@ -54,7 +54,7 @@ def _load() -> ctypes.CDLL | None:
 
 
 def native() -> ctypes.CDLL | None:
-    """Give the compiled library, or none when numpy is to do the work."""
+    """Return the compiled library, or ``None`` if numpy is to do the work."""
     forced = _forced.get()
     if forced == "numpy" or (forced is None and os.environ.get("ITKIT_NATIVE", "1") == "0"):
         return None
@@ -62,7 +62,7 @@ def native() -> ctypes.CDLL | None:
 
 
 def backend() -> Backend:
-    """Name the implementation that the kernels use now.
+    """Return the name of the implementation that the kernels use now.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def forced_backend(name: Backend) -> Iterator[None]:
     Raises
     ------
     RuntimeError
-        When the compiled library is asked for and is not there.
+        When the compiled library is requested but missing.
     """
     if name == "native" and _load() is None:
         raise RuntimeError(f"{LIBRARY} is not built for this version; run: python setup.py build_ext --inplace")
@@ -92,17 +92,17 @@ def forced_backend(name: Backend) -> Iterator[None]:
 
 
 def numbers(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
-    """Pack integers for the C side (passed as a pointer)."""
+    """Pack integers into a C array (passed as a pointer)."""
     return (ctypes.c_int64 * len(values))(*values)
 
 
 def run_slabs(work: Callable[[int, int], None], length: int, threads: int) -> None:
-    """Call ``work(begin, end)`` over contiguous parts of ``range(length)``, one a thread."""
+    """Split ``range(length)`` into contiguous parts and call ``work(begin, end)`` for each in its own thread."""
     parts = max(1, min(threads, length))
     if parts == 1:
         work(0, length)
         return
-    from concurrent.futures import ThreadPoolExecutor  # brings logging, which most runs do without
+    from concurrent.futures import ThreadPoolExecutor  # it imports logging, which most runs do not need
 
     bounds = [length * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(parts) as pool:

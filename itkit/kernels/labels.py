@@ -1,4 +1,4 @@
-"""Which classes a label map holds, and what they become."""
+"""Count and renumber the classes of a label map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-TABLE_LIMIT = 1 << 22  # greatest range of values of a wide type that is looked up in a table
+TABLE_LIMIT = 1 << 22  # wider ranges of values are searched instead of looked up in a table
 
 
 def label_counts(array_zyx: NDArray[Any]) -> dict[int, int]:
@@ -31,12 +31,12 @@ def label_counts(array_zyx: NDArray[Any]) -> dict[int, int]:
     Returns
     -------
     dict
-        Class to number of voxels, classes ascending; empty for an empty array.
+        Number of voxels of each class, classes ascending; empty for an empty array.
 
     Raises
     ------
     ArgumentError
-        For floats that are not integral.
+        When a value is not integral.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def remap(
     dtype: DTypeLike,
     rest: Literal[0, "keep"] = 0,
 ) -> tuple[NDArray[Any], dict[int, int]]:
-    """Rename classes and count them on the way.
+    """Renumber classes, and count the voxels of each old class in the same pass.
 
     Parameters
     ----------
@@ -72,17 +72,17 @@ def remap(
     dtype
         Integer type of the result.
     rest
-        What classes outside the mapping become: 0, or ``"keep"``.
+        What happens to classes that are not mapped: they become 0, or with ``"keep"`` they stay.
 
     Returns
     -------
     array, counts
-        The result, C-contiguous, and how many voxels each *old* class has (as :func:`label_counts`).
+        The result, C-contiguous, and the number of voxels of each *old* class (as from :func:`label_counts`).
 
     Raises
     ------
     ArgumentError
-        When a class to write does not fit ``dtype``, or floats are not integral.
+        When a new class does not fit ``dtype``, or a value is not integral.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def remap(
 
 
 def table_range(values: NDArray[Any]) -> tuple[int, int] | None:
-    """First value and length of a table over the values; none if it would be too long."""
+    """Return the first value and the length of a table that covers the values; ``None`` if it would be too long."""
     if values.dtype.kind == "f":
         return None
     if values.dtype.itemsize <= 2:
@@ -120,7 +120,7 @@ def table_range(values: NDArray[Any]) -> tuple[int, int] | None:
 
 
 def _places(values: NDArray[Any], first: int) -> NDArray[Any]:
-    """Table indices of the values."""
+    """Return the table indices of the values."""
     if values.dtype.kind == "u" and first == 0:
         return values
     return values.astype(np.int64) - first if first <= 2**62 else (values - values.dtype.type(first)).astype(np.int64)

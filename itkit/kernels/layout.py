@@ -1,4 +1,4 @@
-"""Moving voxels in memory."""
+"""Change the order of voxels in memory."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def reorient(
     array_zyx
         Voxels ``(Z, Y, X)``.
     axes_zyx
-        For each axis of the result, the axis of the input that it is; ``(0, 1, 2)`` keeps all.
+        For each axis of the result, the axis of the input that it comes from; ``(0, 1, 2)`` keeps all.
     flips_zyx
-        Whether each axis *of the result* runs backwards along that input axis.
+        Whether each axis *of the result* runs backwards along its input axis.
     threads
-        Threads.
+        Number of threads.
 
     Returns
     -------
     numpy.ndarray
-        C-contiguous copy of ``array.transpose(axes)`` with the flips.
+        C-contiguous copy of ``array.transpose(axes)``, flipped.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What stands where a volume has no voxels: one rule for padding, cropping beyond the end, and resampling."""
+"""The value of places where a volume has no voxels: one rule for padding, cropping beyond the end, and resampling."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 SLAB = 32
-"""Slices of a volume that are looked at together where it is not read whole."""
+"""Number of slices that are read at a time from a volume that is not in memory."""
 
 
 def outside_value(array_zyx: NDArray[Any], kind: Kind) -> NDArray[Any]:
-    """Return the value outside a volume: an image's minimum (of each channel, where it has several), 0 for a label map.
+    """Return the value outside a volume: the minimum of an image (of each channel, if several), 0 for a label map.
 
     Parameters
     ----------
     array_zyx
-        The whole volume, ``(Z, Y, X)`` or ``(Z, Y, X, C)``: the minimum of a part would depend on the part.
+        The whole volume, ``(Z, Y, X)`` or ``(Z, Y, X, C)``; a part may have another minimum.
     kind
         ``"image"`` or ``"label"``.
 
     Returns
     -------
     numpy.ndarray
-        A scalar, or one value a channel, of the volume's type; nan is passed over.
+        A scalar, or one value per channel, of the volume's type; nan is ignored.
 
     Examples
     --------
@@ -49,12 +49,12 @@ def outside_value(array_zyx: NDArray[Any], kind: Kind) -> NDArray[Any]:
 
 
 def least_outside(array_zyx: Any, kind: Kind) -> NDArray[Any]:
-    """Return the same of an array that is read by slices, one slab of slices in memory at a time.
+    """Return the value outside a volume that is not in memory, reading one slab of slices at a time.
 
     Parameters
     ----------
     array_zyx
-        Gives voxels when it is asked for slices along its axes, as numpy's, Blosc2's and Zarr's arrays do.
+        An array that returns voxels when it is sliced, as numpy's, Blosc2's and Zarr's arrays do.
     kind
         ``"image"`` or ``"label"``.
     """
@@ -71,7 +71,7 @@ def least_outside(array_zyx: Any, kind: Kind) -> NDArray[Any]:
 def in_frame(
     array_zyx: NDArray[Any], start_zyx: Sequence[int], size_zyx: Sequence[int], outside: NDArray[Any]
 ) -> NDArray[Any]:
-    """Put an array into a larger one: its first voxel at ``start_zyx``, ``outside`` where it does not reach.
+    """Place an array in a larger one: its first voxel at ``start_zyx``, the value ``outside`` everywhere around it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Regions painted into one label map, one after the other, and what they claim in common."""
+"""Paint regions into one label map, one after the other, and find the voxels that several regions claim."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Canvas:
     size_zyx
         Size of the map.
     values
-        Label value of each region, in order of precedence: with the rule ``first`` the earlier one keeps a voxel that
-        two claim, else the later one.
+        Label value of each region, in order of precedence: with the rule ``first``, the earlier region keeps a voxel
+        that two regions claim; with ``last``, the later one.
     rule
-        ``multi``: every region gets a channel, so that nothing is lost. ``error`` is left to the caller, who knows what
-        to say: see `overlap_voxels`.
+        With ``multi``, every region gets its own channel, so that nothing is lost. With ``error``, the caller must
+        check `overlap_voxels` and report the overlap.
 
     Notes
     -----
-    A voxel takes the smallest unsigned integer that holds twice the number of regions: the highest bit says that
-    several regions claim it.
+    While painting, a voxel is stored in the smallest unsigned integer that holds twice the number of regions; its
+    highest bit marks that several regions claim the voxel.
 
     Examples
     --------
@@ -60,12 +60,12 @@ class Canvas:
         self._pairs: Counter[tuple[int, int]] = Counter()
 
     def paint(self, value: int, index_zyx: tuple[NDArray[Any], ...]) -> None:
-        """Give voxels to a region; it may be painted in several strokes, between those of others."""
+        """Add voxels to a region; a region may be painted in several strokes, with strokes of others in between."""
         if len(index_zyx[0]):
             self._stroke(value, self._owners, self._channels, index_zyx)
 
     def paint_mask(self, value: int, mask_zyx: NDArray[Any]) -> None:
-        """Give the voxels above 0 to a region, which from now on comes last in the order of precedence."""
+        """Add the voxels where a mask is above 0 to a region, and move the region to the end of the precedence."""
         self._order[self._ranks[value]] = self._order.max() + 1
         for z, plane in enumerate(mask_zyx):
             inside = plane > 0
@@ -98,16 +98,18 @@ class Canvas:
 
     @property
     def pairs(self) -> Mapping[tuple[int, int], int]:
-        """By two values: how often a voxel of one was claimed by the other; in voxels of three, not every two meet."""
+        """Number of voxels that each pair of values claims; where three meet, not all of their pairs are counted."""
         return self._pairs
 
     @property
     def empty(self) -> tuple[int, ...]:
-        """Values of the regions that have no voxel."""
+        """Values of the regions without a voxel."""
         return tuple(value for value in self._values if value not in self._painted)
 
     def labels(self) -> NDArray[Any]:
-        """Return the map ``(Z, Y, X)``, or the channels ``(Z, Y, X, C)`` in the order of the values; painting is over.
+        """Return the map ``(Z, Y, X)``, or the channels ``(Z, Y, X, C)`` in the order of the values.
+
+        Nothing may be painted afterwards.
 
         Raises
         ------

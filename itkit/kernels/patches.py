@@ -1,4 +1,4 @@
-"""What the patches of a grid hold, without cutting them."""
+"""Count what the patches of a grid contain, without cutting them out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def patch_foreground(
     array_zyx
         Voxels ``(Z, Y, X)``.
     starts_zyx
-        First indices of the patches along Z, Y and X; the grid has every combination.
+        Start indices of the patches along Z, Y and X; the grid consists of all combinations.
     patch_zyx
         Size of a patch.
 
@@ -38,12 +38,12 @@ def patch_foreground(
     Raises
     ------
     ValueError
-        When a patch leaves the volume.
+        When a patch extends beyond the volume.
 
     Notes
     -----
-    A summed-area table [1]_ over the boxes between the patches' faces, so that its size follows the number of patches
-    and not the number of voxels.
+    Uses a summed-area table [1]_ over the boxes between the patches' faces, so that its size depends on the number of
+    patches and not on the number of voxels.
 
     References
     ----------
@@ -67,7 +67,7 @@ def patch_foreground(
 def patch_classes(
     array_zyx: NDArray[Any], starts_zyx: Sequence[Sequence[int]], patch_zyx: Sequence[int]
 ) -> tuple[tuple[int, ...], NDArray[np.bool_]]:
-    """Tell which classes every patch of a grid holds.
+    """Find the classes that each patch of a grid contains.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ def patch_classes(
     classes
         All classes of the volume, ascending, background included.
     present
-        ``(len(z), len(y), len(x), len(classes))``: whether the patch holds the class.
+        ``(len(z), len(y), len(x), len(classes))``: whether the patch contains the class.
 
     Raises
     ------
     ValueError
-        When a patch leaves the volume.
+        When a patch extends beyond the volume.
 
     Examples
     --------
@@ -109,7 +109,10 @@ def patch_classes(
 def _boxes(
     shape_zyx: Sequence[int], starts_zyx: Sequence[Sequence[int]], patch_zyx: Sequence[int]
 ) -> tuple[list[NDArray[np.int64]], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """Cut each axis at the patches' faces; every patch is then a range of whole pieces."""
+    """Cut each axis at the patches' faces, so that every patch consists of whole pieces.
+
+    Returns, for each axis, the cuts, and the first and the one-past-last piece of every patch.
+    """
     cuts, ranges = [], []
     for name, length, starts, size in zip("ZYX", shape_zyx, starts_zyx, patch_zyx, strict=True):
         first = np.asarray(starts, dtype=np.int64)
@@ -143,7 +146,7 @@ def _box_counts(array: NDArray[Any], cuts: Sequence[NDArray[np.int64]]) -> NDArr
 
 
 def _box_masks(array: NDArray[Any], cuts: Sequence[NDArray[np.int64]], classes: Sequence[int]) -> NDArray[np.uint64]:
-    """Set, for every box between cuts, the bit of each class that it holds."""
+    """Return a bit mask for every box between cuts, with the bit of each class that the box contains."""
     z_cuts, y_cuts, x_cuts = cuts
     table = np.zeros(tuple(len(edges) - 1 for edges in cuts), dtype=np.uint64)
     library, span = native(), table_range(array)
@@ -176,6 +179,6 @@ def _pointers(arrays: Sequence[NDArray[np.int64]]) -> list[int]:
 def _or_ranges(
     table: NDArray[np.uint64], axis: int, first: NDArray[np.int64], last: NDArray[np.int64]
 ) -> NDArray[np.uint64]:
-    padded = np.pad(table, [(0, 1) if a == axis else (0, 0) for a in range(3)])  # so that `last` is an index
+    padded = np.pad(table, [(0, 1) if a == axis else (0, 0) for a in range(3)])  # so that `last` is a valid index
     pairs = np.stack([first, last], axis=1).ravel()
     return np.bitwise_or.reduceat(padded, pairs, axis=axis).take(np.arange(0, len(pairs), 2), axis=axis)

@@ -1,4 +1,4 @@
-"""From grids to continuous indices, in the order of arithmetic that ITK's resampler uses."""
+"""Map grids to continuous indices, with the same order of arithmetic as ITK's resampler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _index_to_point(grid: Geometry) -> NDArray[np.float64]:
 
 
 def axis_aligned_indices(source: Geometry, target: Geometry) -> IndicesZyx | None:
-    """Give, per axis, the source's continuous index at which each target voxel lies.
+    """Return, for each axis, the source's continuous index at which each target voxel lies.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def axis_aligned_indices(source: Geometry, target: Geometry) -> IndicesZyx | Non
     Returns
     -------
     tuple of three arrays or None
-        Indices along Z, Y, X, of the target's sizes; none when the axes are not parallel one by one (further than
-        1e-6 voxels apart at a corner of the target): sample such a grid by :func:`index_affine`.
+        Indices along Z, Y, X, one for each target voxel along that axis. ``None`` if corresponding axes are not
+        parallel (voxels more than 1e-6 voxels apart at a corner of the target): use :func:`index_affine` then.
 
     Notes
     -----
     ITK maps the ends of a row along X and interpolates between them, and maps Y and Z point by point with the inverse
-    of (direction times spacing); doing the same here gives its indices to the last bit when the axes run along the
-    patient's (in any order and sign). On oblique grids the indices differ by about 1e-13, which decides the nearest
-    neighbour where a sample lies half way between two voxels: see :func:`near_ties`.
+    of (direction times spacing). Doing the same here returns identical indices, to the last bit, when the axes run
+    along the patient's (in any order and sign). On oblique grids the indices differ by about 1e-13, which can change
+    the nearest neighbour of a sample half way between two voxels: see :func:`near_ties`.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def axis_aligned_indices(source: Geometry, target: Geometry) -> IndicesZyx | Non
 
 
 def near_ties(indices_zyx: Sequence[NDArray[np.float64]], *, tolerance: float = 1e-9) -> bool:
-    """Tell whether a sample lies half way between two voxels, so that rounding errors choose its neighbour.
+    """Return whether a sample lies half way between two voxels, so that rounding errors decide its neighbour.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def index_affine(
     center_xyz: Sequence[float] = (0, 0, 0),
     shift_xyz: Sequence[float] = (0, 0, 0),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the matrix and offset that take a target index to the source's continuous index.
+    """Return the matrix and offset that map a target index to the source's continuous index.
 
     Parameters
     ----------
@@ -100,11 +100,11 @@ def index_affine(
     target
         Grid to sample it on.
     matrix_xyz
-        Nine numbers, row by row: output points (LPS, mm) to input points, as ITK's transforms do.
+        Nine numbers, row by row; maps output points (LPS, mm) to input points, as ITK's transforms do.
     center_xyz
-        Point that the matrix keeps, mm.
+        Point that the matrix leaves fixed, mm.
     shift_xyz
-        Translation after the matrix, mm.
+        Translation applied after the matrix, mm.
 
     Returns
     -------

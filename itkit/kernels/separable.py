@@ -1,4 +1,4 @@
-"""Axis-aligned resampling: one axis after the other."""
+"""Resampling between grids with parallel axes: one axis after the other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Axis:
 
 
 def _axis(index: NDArray[np.float64], length: int, *, clamp: bool) -> _Axis:
-    """Plan one axis; without clamping only samples within half a voxel of a centre stay."""
+    """Plan one axis; without clamping, keep only samples within half a voxel of a voxel centre."""
     begin, end = 0, len(index)
     if not clamp:
         valid = np.flatnonzero((index >= -0.5) & (index < length - 0.5))
@@ -62,12 +62,12 @@ def sample_linear(
     array_zyx
         Voxels ``(Z, Y, X)``.
     indices_zyx
-        Continuous indices along Z, Y and X, rising or falling throughout, as :func:`axis_aligned_indices` gives them.
+        Continuous indices along Z, Y and X, each monotone; :func:`axis_aligned_indices` returns them.
     fill
-        Value of samples further than half a voxel outside; without it they take the nearest edge voxel's value.
-        Samples between the outermost centres and the edge (index -0.5 to size - 0.5) always do.
+        Value of samples outside the volume (index below -0.5 or from size - 0.5 on); without it, they take the value
+        of the nearest edge voxel, as samples between the outermost voxel centres and the edge always do.
     threads
-        Threads; the result is the same for any number.
+        Number of threads; it does not change the result.
 
     Returns
     -------
@@ -77,9 +77,9 @@ def sample_linear(
 
     Notes
     -----
-    Passes along x, y, z, each ``v0 + (v1 - v0) * d`` in double without fused multiply-add: equal to the float64 result
-    of ``SimpleITK.Resample`` on the same indices. 64-bit integers pass through double, so that values beyond 2**53 are
-    rounded to a multiple of a power of two, even where a sample hits a voxel's centre.
+    Passes along x, y and z each compute ``v0 + (v1 - v0) * d`` in double without fused multiply-add, which equals the
+    float64 result of ``SimpleITK.Resample`` on the same indices. 64-bit integers pass through double: values beyond
+    2**53 lose their lowest bits, even if a sample lies exactly on a voxel centre.
     """
     return _sample(array_zyx, indices_zyx, fill, threads, _linear)
 
@@ -91,7 +91,7 @@ def sample_nearest(
     fill: float | None = None,
     threads: int = 1,
 ) -> NDArray[Any]:
-    """Pick the voxel ``floor(index + 0.5)`` at a rectilinear grid of continuous indices; values pass exactly.
+    """Take the voxel ``floor(index + 0.5)`` at a rectilinear grid of continuous indices; values stay exact.
 
     Parameters and result are those of :func:`sample_linear`.
     """
@@ -126,7 +126,7 @@ def resample_nearest(
     fill: float | None = None,
     threads: int = 1,
 ) -> NDArray[Any]:
-    """Pick the nearest voxels at the indices ``start + i * step``; see :func:`sample_nearest`.
+    """Take the nearest voxels at the indices ``start + i * step``; see :func:`sample_nearest`.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def _nearest_numpy(source: NDArray[Any], out: NDArray[Any], axes: Sequence[_Axis
 
 
 def _blend(v0: NDArray[np.float64], v1: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put ``v0 + (v1 - v0) * weight`` in ``v1``; exactly ``v0`` where the weight is 0, whatever ``v1`` holds."""
+    """Store ``v0 + (v1 - v0) * weight`` in ``v1``; exactly ``v0`` where the weight is 0, even if ``v1`` is nan."""
     v1 -= v0
     v1 *= weight
     v1 += v0

@@ -1,4 +1,4 @@
-"""Extremes of a volume in one pass."""
+"""Minimum, maximum and counts of non-finite values, in one pass over a volume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FiniteSummary(NamedTuple):
-    """Extremes of the finite values (``nan`` if there are none), and how many are not finite."""
+    """Minimum and maximum of the finite values (``nan`` if there are none), and the numbers of nan and infinities."""
 
     minimum: int | float
     maximum: int | float
@@ -25,12 +25,12 @@ class FiniteSummary(NamedTuple):
 
 
 def min_max(array: NDArray[Any]) -> tuple[int | float, int | float]:
-    """Least and greatest value, as Python numbers; ``nan`` is passed over, infinities count.
+    """Return the least and greatest value as Python numbers; ``nan`` is ignored, infinities count.
 
     Raises
     ------
     ValueError
-        For an empty array.
+        When the array is empty.
 
     Examples
     --------
@@ -52,12 +52,12 @@ def min_max(array: NDArray[Any]) -> tuple[int | float, int | float]:
 
 
 def finite_summary(array: NDArray[Any]) -> FiniteSummary:
-    """Extremes of the finite values, and how many values are ``nan`` or infinite.
+    """Return the extremes of the finite values, and how many values are ``nan`` or infinite.
 
     Raises
     ------
     ValueError
-        For an empty array.
+        When the array is empty.
 
     Examples
     --------

@@ -2,42 +2,42 @@
 #include "common.h"
 
 enum {
-    CHUNK = 64, /* voxels of a row that go through the stages together */
-    AHEAD = 4,  /* rows between reading ahead and reading */
-    BAND = 32,  /* rows whose chunks are made one below the other, so that their neighbours stay in cache */
+    CHUNK = 64, /* voxels of a row that pass through the stages together */
+    AHEAD = 4,  /* a prefetch runs this many rows ahead of the read */
+    BAND = 32,  /* rows whose chunks are computed one after the other, so that their neighbours stay in cache */
 };
 
-/* A volume to sample: contiguous along x, other strides in voxels. */
+/* A volume to sample: contiguous along x; strides along z and y in voxels. */
 typedef struct {
-    int64_t type; /* number of the voxel type; -1: there is none */
-    int64_t size; /* bytes a voxel */
+    int64_t type; /* number of the voxel type; -1 if there is no such volume */
+    int64_t size; /* bytes per voxel */
     const char *source;
     char *out;
     const char *fill;
     int64_t z_stride, y_stride;
 } Task;
 
-/* Rows of the result: index(x) = start + part[x] * span, triples ZYX. */
+/* Source indices of the result's rows: index(x) = start + part[x] * span, as ZYX triples. */
 typedef struct {
     int64_t nz, ny, nx;
     const double *start, *span, *part;
     int64_t shape[3]; /* of the source */
 } Lines;
 
-/* Where the samples of a chunk lie. */
+/* Source positions of the samples of a chunk. */
 typedef struct {
     double base[CHUNK];    /* offset of the lower neighbour, in voxels */
     double weight[3][CHUNK];
     double nearest[CHUNK]; /* offset of the nearest voxel of the label */
-    int64_t ahead[2];      /* from here to where a later row will read, in voxels: image, label */
+    int64_t ahead[2];      /* voxels from a sample to that of a later row: image, label */
 } Places;
 
-/* Index along one axis; rises or falls with x throughout, as every operation in it is monotone. */
+/* Source index along one axis; monotone in x, because each of its operations is monotone. */
 static inline double at(const Lines *lines, const double *start, const double *span, int axis, int64_t x) {
     return start[axis] + lines->part[x] * span[axis];
 }
 
-/* The stretch [*begin, *end) of a row where low <= index < high on each axis; found by bisection, so exactly. */
+/* Find the part [*begin, *end) of a row where low <= index < high on each axis; exact, because found by bisection. */
 static void stretch(const Lines *lines, const double *start, const double *span, const double *low, const double *high,
                     int64_t *begin, int64_t *end) {
     *begin = 0;
@@ -63,7 +63,7 @@ static void stretch(const Lines *lines, const double *start, const double *span,
     }
 }
 
-/* Stage 1, where all eight neighbours exist: indices are not negative, so truncation is floor. */
+/* Stage 1, for samples with all eight neighbours: indices are not negative, so truncation equals floor. */
 CLONES static void find_places(const Lines *lines, const double *start, const double *span, const Task *image,
                                int64_t x, int n, Places *places) {
     double sz = (double)image->z_stride, sy = (double)image->y_stride;
@@ -89,7 +89,7 @@ CLONES static void find_nearest(const Lines *lines, const double *start, const d
     }
 }
 
-/* Stages 2 and 3: pairs along x of the four rows around each sample, then the interpolation. */
+/* Stage 2 gathers the pairs along x from the four rows around each sample; stage 3 interpolates them. */
 #define DEFINE_IMAGE(number, name, T, MIX)                                                                             \
     static void gather_##name(const Task *image, const Places *places, int n, T pairs[4][2 * CHUNK]) {                 \
         const T *source = (const T *)image->source;                                                                    \
@@ -123,7 +123,7 @@ CLONES static void find_nearest(const Lines *lines, const double *start, const d
         gather_##name(image, places, n, pairs);                                                                        \
         mix_##name(places, n, pairs, (T *)image->out + target);                                                        \
     }                                                                                                                  \
-    /* One sample near the volume's faces: neighbours outside are the edge voxels. */                                  \
+    /* One sample near the volume's faces: the edge voxels stand in for neighbours outside. */                         \
     static void edge_##name(const Task *image, const int64_t lower[3], const int64_t step[3], const double w[3],       \
                             int64_t target) {                                                                          \
         const T *p = (const T *)image->source + lower[0] * image->z_stride + lower[1] * image->y_stride + lower[2];    \
@@ -218,7 +218,7 @@ static void within(const Lines *lines, int64_t line, const Task *image, const Ta
     }
 }
 
-/* Planes [z_begin, z_end) of the results. */
+/* Compute planes [z_begin, z_end) of the results. */
 EXPORT void itkit_affine(const Lines *lines, const Task *image, const Task *label, int64_t z_begin, int64_t z_end) {
     double inner_low[3], inner_high[3], outer_low[3], outer_high[3];
     for (int axis = 0; axis < 3; axis++) {

@@ -1,5 +1,5 @@
-/* What every kernel shares. All arithmetic on voxels is in double and must not be contracted into fused operations:
- * the numpy implementation beside this one gives the same bits, and the tests hold them to it. */
+/* Definitions that all kernels share. All arithmetic on voxels is in double and must not be contracted into fused
+ * operations: the numpy implementation must return the same bits, and the tests check that it does. */
 #ifndef ITKIT_COMMON_H
 #define ITKIT_COMMON_H
 
@@ -26,7 +26,7 @@
 #define RESTRICT restrict
 #endif
 
-/* One source, two machine codes, chosen when the library is loaded: wheels travel to processors of any age. */
+/* Compile a function twice and choose when the library is loaded, because a wheel must run on processors of any age. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
 #define CLONES_FOR(feature) __attribute__((target_clones(feature, "default")))
 #else
@@ -40,7 +40,7 @@
 #define PREFETCH(address) ((void)(address))
 #endif
 
-/* Hand-written AVX2 where the compiler finds none; guarded at run time by has_avx2(). */
+/* Hand-written AVX2 code for loops that the compiler does not vectorise; used only if has_avx2() at run time. */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HAVE_AVX2_CODE 1
 #include <immintrin.h>
@@ -48,17 +48,17 @@
 static inline int has_avx2(void) { return __builtin_cpu_supports("avx2"); }
 #endif
 
-/* Number, name, C type, of every voxel type; the numbers are those of itkit.kernels.arrays.TYPES. */
+/* Number, name and C type of every voxel type; the numbers are the indices of itkit.kernels.arrays.TYPES. */
 #define FOR_NARROW_INTEGERS(X) X(0, i8, int8_t) X(1, u8, uint8_t) X(2, i16, int16_t) X(3, u16, uint16_t) X(4, i32, int32_t)
 #define FOR_WIDE_INTEGERS(X) X(6, i64, int64_t) X(7, u64, uint64_t)
 #define FOR_FLOATS(X) X(8, f32, float) X(9, f64, double)
 #define FOR_TYPES(X) FOR_NARROW_INTEGERS(X) X(5, u32, uint32_t) FOR_WIDE_INTEGERS(X) FOR_FLOATS(X)
-/* Types by their size alone, for kernels that move voxels without looking at them. */
+/* Types by size, for kernels that move voxels without interpreting them. */
 #define FOR_SIZES(X) X(1, uint8_t) X(2, uint16_t) X(4, uint32_t) X(8, uint64_t)
 
 enum { FIRST_FLOAT = 8 };
 
-/* The nearest integer, ties to even, of |v| < 2**51: adding and taking away 1.5 * 2**52 leaves no room for a fraction. */
+/* Round |v| < 2**51 to the nearest integer, ties to even: next to 1.5 * 2**52, a double has no bits for a fraction. */
 #define ROUNDER 6755399441055744.0
 
 static inline double round_even(double v) { return (v + ROUNDER) - ROUNDER; }
@@ -80,7 +80,7 @@ static inline uint64_t to_u64(double v) {
 static inline float to_f32(double v) { return (float)v; }
 static inline double to_f64(double v) { return v; }
 
-/* Between v0 and v1; exactly v0 where the weight is 0, so that a neighbour's nan or infinity does not leak in. */
+/* Interpolate between v0 and v1; exactly v0 for weight 0, so that a neighbour's nan or infinity has no effect. */
 #define MIX_INTEGER(v0, v1, w) ((v0) + ((v1) - (v0)) * (w))
 #define MIX_FLOAT(v0, v1, w) ((w) == 0.0 ? (v0) : (v0) + ((v1) - (v0)) * (w))
 

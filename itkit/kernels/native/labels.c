@@ -1,10 +1,10 @@
-/* Class inventories and lookup tables. Label maps hold long runs of one class: blocks of one value are taken at once.
- * A value's place in a table is (value - first) modulo the type's range, which is right for signed types as well. */
+/* Count and renumber the classes of label maps. They hold long runs of one class, so a block of equal values is handled
+ * at once. The table index of a value is (value - first) modulo the type's range, which also holds for signed types. */
 #include "common.h"
 
 #define BLOCK(size) (64 / (size))
 
-/* Bytes are counted in four tables in turn: one that waits for its last increment holds up every voxel. */
+/* Bytes are counted in four tables in turn, so that an increment need not wait for the previous one. */
 enum { TABLES = 4, BYTES = 256 };
 #define TABLE(size, k) ((size) == 1 ? (k) % TABLES * BYTES : 0)
 

@@ -1,10 +1,10 @@
-/* Copying between memory orders. */
+/* Copy voxels from one memory order to another. */
 #include "common.h"
 
 enum { TILE_BYTES = 128, TILE_COLUMNS = 64 };
 
-/* out[i][j] = source[i][j], where i is the source's dense axis (forwards or backwards): small tiles are read along i and
- * written along j, so that both sides move whole cache lines whatever the strides are. */
+/* out[i][j] = source[i][j], where i is the dense axis of the source (in any direction). Small tiles are read along i
+ * and written along j, so that both sides use whole cache lines for any strides. */
 #define DEFINE_TRANSPOSE(size, T)                                                                                      \
     static void transpose_##size(const char *source, int64_t i_stride, int64_t j_stride, char *out,                    \
                                  int64_t out_stride, int64_t ni, int64_t nj) {                                         \
@@ -41,7 +41,7 @@ FOR_SIZES(DEFINE_TRANSPOSE)
 typedef void (*Transpose)(const char *, int64_t, int64_t, char *, int64_t, int64_t, int64_t);
 typedef void (*Row)(const char *, int64_t, char *, int64_t);
 
-/* Dense copy of a strided view (strides in bytes, of any sign), by voxel size. */
+/* Make a dense copy of a strided view of voxels of `size` bytes (strides in bytes, of any sign). */
 EXPORT void itkit_copy(int size, const char *source, const int64_t *strides, char *out, const int64_t *out_strides,
                        const int64_t *shape) {
     Transpose transpose = size == 1 ? transpose_1 : size == 2 ? transpose_2 : size == 4 ? transpose_4 : transpose_8;

@@ -1,4 +1,4 @@
-/* The extension module exists so that packaging builds this library; its functions are called through ctypes. */
+/* An empty extension module, so that packaging builds this library; its functions are called through ctypes. */
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
 

@@ -1,11 +1,11 @@
-/* What the boxes between the cuts of a rectilinear partition hold. Rows are contiguous; strides in bytes. */
+/* Contents of the boxes into which cuts along the axes divide a volume. Rows are contiguous; strides are in bytes. */
 #include "common.h"
 
 #define DEFINE_NONZERO(number, name, T)                                                                                \
     CLONES static int64_t nonzero_##name(const char *row, int64_t begin, int64_t end) {                                \
         const T *values = (const T *)row;                                                                              \
         int64_t total = 0;                                                                                             \
-        while (begin < end) { /* parts short enough for a narrow counter, which makes wide vectors */                  \
+        while (begin < end) { /* parts short enough for a 16-bit counter, so that vectors are wide */                  \
             int64_t stop = end - begin > 128 * 256 ? begin + 128 * 256 : end;                                          \
             uint16_t count = 0;                                                                                        \
             for (int64_t i = begin; i < stop; i++) count = (uint16_t)(count + (values[i] != 0));                       \
@@ -20,7 +20,8 @@ typedef int64_t (*NonZero)(const char *, int64_t, int64_t);
 #define NONZERO_ENTRY(number, name, T) [number] = nonzero_##name,
 static const NonZero NONZEROS[] = {FOR_TYPES(NONZERO_ENTRY)};
 
-/* Cuts per axis: count (boxes + 1) and positions. The table is (z, y, x) boxes, zeroed by the caller. */
+/* Count the non-zero voxels of every box. Each axis has n_cuts cuts (boxes + 1) at the given positions. The caller
+ * zeroes the table of (z, y, x) boxes. */
 EXPORT void itkit_box_counts(int type, const char *source, const int64_t *strides, const int64_t *n_cuts,
                              const int64_t *z_cuts, const int64_t *y_cuts, const int64_t *x_cuts, int64_t *table) {
     int64_t nx = n_cuts[2] - 1;
@@ -47,7 +48,7 @@ FOR_SIZES(DEFINE_MASK)
 
 typedef uint64_t (*Mask)(const char *, int64_t, int64_t, uint64_t, const uint64_t *);
 
-/* Bits of the classes in every box; bits[(value - first) modulo the type's range] is a class's bit. */
+/* Set the bits of the classes in every box; bits[(value - first) modulo the type's range] is the bit of a class. */
 EXPORT void itkit_box_masks(int size, const char *source, const int64_t *strides, const int64_t *n_cuts,
                             const int64_t *z_cuts, const int64_t *y_cuts, const int64_t *x_cuts, uint64_t first,
                             const uint64_t *bits, uint64_t *table) {

@@ -9,8 +9,8 @@ typedef struct {
     const double *weight;
 } Axis;
 
-enum { ROWS_AHEAD = 4 }; /* rows between reading ahead and reading */
-enum { TILE_ROWS = 32 }; /* rows of the result made together for all z, so that two planes of them stay in cache */
+enum { ROWS_AHEAD = 4 }; /* a prefetch runs this many rows ahead of the read */
+enum { TILE_ROWS = 32 }; /* rows of the result computed together for all z, so that two planes of them stay in cache */
 
 #define DEFINE_LOAD(number, name, T)                                                                                   \
     CLONES static void load_##name(const char *RESTRICT source, int64_t stride, double *RESTRICT row, int64_t n) {     \
@@ -30,7 +30,7 @@ FOR_TYPES(DEFINE_LOAD)
     }
 FOR_TYPES(DEFINE_STORE)
 
-/* The last pass, along z, straight into the result. */
+/* The last pass, along z, writes to the result. */
 #define DEFINE_FINISH(number, name, T)                                                                                 \
     CLONES static void finish_##name(const double *RESTRICT v0, const double *RESTRICT v1, double w,                   \
                                      char *RESTRICT out, int64_t n) {                                                  \
@@ -70,12 +70,12 @@ CLONES static void pass_y(const double *RESTRICT v0, const double *RESTRICT v1, 
     for (int64_t i = 0; i < n; i++) out[i] = v0[i] + (v1[i] - v0[i]) * w;
 }
 
-/* The pass along x for 8- and 16-bit integers, four results at a time: their neighbours lie in one window of 16 bytes,
- * from which a byte shuffle brings them to the top of four 32-bit lanes each. */
+/* The pass along x for 8- and 16-bit integers computes four results at a time. Their neighbours lie in one window of 16
+ * bytes; one byte shuffle moves the lower ones to the top of four 32-bit lanes, another the upper ones. */
 typedef struct {
-    int64_t blocks;     /* of four results; 0: some block does not fit a window */
+    int64_t blocks;     /* number of blocks of four results; 0 if a block does not fit a window */
     int32_t *base;      /* first voxel of each window, counted from x_first */
-    uint8_t *masks;     /* 32 bytes a block: lower neighbours, upper neighbours */
+    uint8_t *masks;     /* 32 bytes per block: lower neighbours, upper neighbours */
     double *weight;     /* padded to whole blocks */
     int shift, is_signed;
 } Windows;
@@ -97,7 +97,7 @@ AVX2 static void pass_x_windows(const Windows *windows, const char *source, int 
 }
 #endif
 
-/* Plan the windows of a row of `count` voxels from `first` on; nothing is planned where it can't be done. */
+/* Plan the windows of a row of `count` voxels that starts at `first`; leave `blocks` at 0 if windows can't be used. */
 static void plan_windows(Windows *windows, int type, const Axis *axis, int64_t first, int64_t count) {
 #ifdef HAVE_AVX2_CODE
     int size = type < 2 ? 1 : 2;
@@ -107,7 +107,7 @@ static void plan_windows(Windows *windows, int type, const Axis *axis, int64_t f
     windows->masks = malloc((size_t)blocks * 32);
     windows->weight = calloc((size_t)blocks * 4, sizeof(double));
     if (windows->base == NULL || windows->masks == NULL || windows->weight == NULL) return;
-    memset(windows->masks, 0x80, (size_t)blocks * 32); /* such a byte is made 0 */
+    memset(windows->masks, 0x80, (size_t)blocks * 32); /* the shuffle turns these bytes into 0 */
     memcpy(windows->weight, axis->weight, (size_t)n * sizeof(double));
     for (int64_t b = 0; b < blocks; b++) {
         int64_t end = 4 * b + 4 < n ? 4 * b + 4 : n, base = axis->lower[4 * b];
@@ -139,9 +139,9 @@ typedef struct {
     int type;
     int64_t x_first, x_count; /* the part of a row that is used */
     int32_t *x_lower;         /* counted from x_first */
-    double *row;              /* that part and its last value once more, so that lower + 1 can be read everywhere */
+    double *row;              /* that part with its last value repeated, so that lower + 1 can always be read */
     double *passed[2];        /* rows after the pass along x */
-    int64_t held[2];          /* which they are */
+    int64_t held[2];          /* their y indices */
     Windows windows;
 } Rows;
 
@@ -166,7 +166,7 @@ static const double *row_after_x(Rows *rows, int64_t z, int64_t y, int64_t keep)
     return rows->passed[slot];
 }
 
-/* Rows [y_begin, y_end) of plane z after the passes along x and y. */
+/* Compute rows [y_begin, y_end) of plane z after the passes along x and y. */
 static void tile_after_y(Rows *rows, int64_t z, int64_t y_begin, int64_t y_end, double *tile) {
     const Axis *y_axis = rows->y;
     int64_t n = rows->x->size;
@@ -182,7 +182,7 @@ static void tile_after_y(Rows *rows, int64_t z, int64_t y_begin, int64_t y_end, 
     }
 }
 
-/* Plane z after the passes along x and y, straight into the result: where no other plane takes part in it. */
+/* Compute plane z after the passes along x and y directly in the result, if no other plane contributes to it. */
 static void plane_after_y(Rows *rows, int64_t z, char *out, int64_t out_stride) {
     const Axis *y_axis = rows->y;
     int64_t n = rows->x->size;
@@ -197,7 +197,8 @@ static void plane_after_y(Rows *rows, int64_t z, char *out, int64_t out_stride) 
     }
 }
 
-/* Planes [z_begin, z_end) of the result. Strides in bytes; result rows are contiguous. Returns 0, or 1 without memory. */
+/* Compute planes [z_begin, z_end) of the result. Strides are in bytes; result rows are contiguous. Returns 0, or 1 if
+ * memory runs out. */
 EXPORT int itkit_linear(int type, const char *source, const int64_t *strides, char *out, const int64_t *out_strides,
                         const Axis *z_axis, const Axis *y_axis, const Axis *x_axis, int64_t z_begin, int64_t z_end) {
     int64_t n = x_axis->size, first = x_axis->lower[0], last = x_axis->upper[0];
@@ -223,7 +224,7 @@ EXPORT int itkit_linear(int type, const char *source, const int64_t *strides, ch
     for (int64_t i = 0; i < n; i++) rows.x_lower[i] = (int32_t)(x_axis->lower[i] - first);
     if (strides[2] == (type < 2 ? 1 : 2)) plan_windows(&rows.windows, type, x_axis, first, rows.x_count);
 
-    int is_mixed = 0; /* whether some plane of the result lies between two */
+    int is_mixed = 0; /* whether a plane of the result lies between two source planes */
     for (int64_t z = z_begin; z < z_end; z++) is_mixed |= z_axis->weight[z] != 0.0;
     for (int64_t z = z_begin; z < z_end && !is_mixed; z++)
         plane_after_y(&rows, z_axis->lower[z], out + z * out_strides[0], out_strides[1]);
@@ -276,12 +277,12 @@ FOR_SIZES(DEFINE_PICK)
 
 typedef void (*Pick)(const char *, int64_t, const int64_t *, char *, int64_t);
 
-/* Planes [z_begin, z_end) of the result, by voxel size in bytes. */
+/* Compute planes [z_begin, z_end) of the result; `size` is the bytes of a voxel. */
 EXPORT void itkit_nearest(int size, const char *source, const int64_t *strides, char *out, const int64_t *out_strides,
                           const int64_t *z_index, const int64_t *y_index, const int64_t *x_index, int64_t ny,
                           int64_t nx, int64_t z_begin, int64_t z_end) {
     Pick pick = size == 1 ? pick_1 : size == 2 ? pick_2 : size == 4 ? pick_4 : pick_8;
-    int whole = strides[2] == size; /* rows that are taken as they are */
+    int whole = strides[2] == size; /* whether rows are copied unchanged */
     for (int64_t x = 1; whole && x < nx; x++) whole = x_index[x] == x_index[0] + x;
     for (int64_t z = z_begin; z < z_end; z++) {
         int again = z > z_begin && z_index[z] == z_index[z - 1];

@@ -1,5 +1,5 @@
-/* Extremes in one pass over contiguous values (n >= 1). Lanes let the compiler use vectors without reordering anything
- * that matters: comparisons pass over nan. */
+/* Extremes in one pass over contiguous values (n >= 1). Independent lanes let the compiler use vectors; their order
+ * does not change the result. Comparisons ignore nan. */
 #include "common.h"
 
 enum { LANES = 64, STRETCH = 1 << 12 };
@@ -19,8 +19,8 @@ FOR_NARROW_INTEGERS(DEFINE_EXTREMES)
 DEFINE_EXTREMES(5, u32, uint32_t)
 FOR_WIDE_INTEGERS(DEFINE_EXTREMES)
 
-/* Least and greatest of the values that pass, and how many are nan and infinite. keep_infinite counts infinities as
- * values for the extremes. Extremes of no values are infinity and minus infinity. */
+/* Find the least and greatest value and count nan and infinities. nan is left out of the extremes; so are infinities,
+ * unless keep_infinite is set. With no values left, the extremes are infinity and minus infinity. */
 #define DEFINE_SUMMARY(number, name, T)                                                                                \
     CLONES static void summary_##name(const char *source, int64_t n, int keep_infinite, double *extremes,              \
                                       int64_t *n_special) {                                                            \
@@ -34,7 +34,7 @@ FOR_WIDE_INTEGERS(DEFINE_EXTREMES)
         int64_t n_nan = 0, n_inf = 0;                                                                                  \
         for (int64_t begin = 0; begin < n; begin += STRETCH) {                                                         \
             int64_t end = begin + STRETCH < n ? begin + STRETCH : n, i = begin;                                        \
-            int32_t special = 0; /* nan and infinite: looked at again only where there are any */                      \
+            int32_t special = 0; /* number of nan and infinities; if any, values are checked again */                  \
             for (int64_t j = begin; j < end; j++) special += !(values[j] >= -limit && values[j] <= limit);             \
             if (special) {                                                                                             \
                 for (; i < end; i++) {                                                                                 \
@@ -74,7 +74,7 @@ typedef void (*Extremes)(const char *, int64_t, char *);
 static const Extremes EXTREMES[] = {
     FOR_NARROW_INTEGERS(EXTREMES_ENTRY) EXTREMES_ENTRY(5, u32, uint32_t) FOR_WIDE_INTEGERS(EXTREMES_ENTRY)};
 
-/* Least and greatest of an integer type, two values of that type. */
+/* Store the least and the greatest value of an integer type as two values of that type. */
 EXPORT void itkit_extremes(int type, const char *source, int64_t n, char *out) { EXTREMES[type](source, n, out); }
 
 EXPORT void itkit_summary(int type, const char *source, int64_t n, int keep_infinite, double *extremes,

@@ -1,8 +1,8 @@
-/* Writing blocks of tokens: counting, the codes' description, the tokens themselves. */
+/* Write a block of tokens: count the symbols, describe the codes, write the tokens. */
 #include "deflate.h"
 
 enum { MAX_CODE_LENGTH_BITS = 7, MAX_STORED = 65535 };
-enum { REPEAT = 16, ZEROS = 17, MANY_ZEROS = 18 }; /* code lengths that stand for several */
+enum { REPEAT = 16, ZEROS = 17, MANY_ZEROS = 18 }; /* symbols that repeat a code length */
 
 /* How a symbol is written: `first` holds code << 6 | bits; `second` code << 12 | bits with extra bits << 6 | bits. */
 typedef struct {
@@ -22,7 +22,7 @@ static const uint8_t REPEAT_EXTRA[3] = {2, 3, 7};
 /* How many match lengths share a code; 258 has a code of its own. */
 static inline int lengths_of(int code) { return code == 27 ? 31 : 1 << LENGTH_EXTRA[code]; }
 
-/* What each code of the block counts; lengths that share a code are counted together. */
+/* Count how often the block uses each code; match lengths that share a code are counted together. */
 static void count_codes(const uint16_t *counts, uint32_t *literals, uint32_t *distances) {
     for (int k = 0; k < 256; k++) literals[k] = (uint32_t)counts[k] + counts[SYMBOLS + k];
     literals[END_OF_BLOCK] = 1;
@@ -112,7 +112,7 @@ static inline uint64_t token_bits(const Tables *t, uint32_t token, unsigned *n) 
     return first >> 6 | ((second >> 12) + ((uint64_t)(token >> EXTRA_SHIFT) << (second & 63))) << (first & 63);
 }
 
-/* BMI2 has shifts that need no fixed register. */
+/* BMI2 shifts do not need a fixed register. */
 CLONES_FOR("bmi2") static void put_tokens(BitWriter *w, const Tables *t, const uint32_t *tokens, int64_t n) {
     BitWriter v = *w;
     int64_t i = 0;

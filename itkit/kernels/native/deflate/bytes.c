@@ -1,4 +1,4 @@
-/* Matches in samples of one byte, most of which are label maps: runs, and what repeats the row before. */
+/* Find matches in samples of one byte, most of which are label maps: runs, and repeats of the previous row. */
 #include "deflate.h"
 
 enum { MIN_RUN = 4, MIN_CHANGES = 2 };
@@ -18,7 +18,7 @@ static uint32_t changes(const uint8_t *p, uint32_t length) {
     return n;
 }
 
-/* Two tables, because equal neighbours, of which there are many, would wait for each other. */
+/* Two tables, because increments for equal neighbours, which are common, would wait for each other. */
 static void count(uint16_t *counts, const uint32_t *token, const uint32_t *end) {
     uint16_t others[2 * SYMBOLS] = {0};
     for (; end - token >= 2; token += 2) {
@@ -43,7 +43,7 @@ static uint32_t match_symbols(uint32_t distance) {
     return (MATCH - MIN_MATCH) + ((DISTANCE + code) << SECOND_SHIFT) + (extra << EXTRA_SHIFT);
 }
 
-/* Tokens up to `stop`, from the second byte on; a row of 1 byte finds nothing that is not a run. */
+/* Make tokens up to `stop`, starting with the second byte; with a row of 1 byte, only runs are found. */
 static void search(Deflater *d, const uint8_t *stop, int64_t row) {
     const uint32_t of_run = match_symbols(1), of_row = match_symbols((uint32_t)row);
     const uint8_t *p = d->next;
@@ -56,7 +56,7 @@ static void search(Deflater *d, const uint8_t *stop, int64_t row) {
             p += length;
             continue;
         }
-        if (load64(p - row) == bytes) { /* worth its longer code where it saves several runs */
+        if (load64(p - row) == bytes) { /* its longer code pays off only if it replaces several runs */
             uint32_t length = common_bytes(p, p - row, 8);
             if (changes(p, length) >= MIN_CHANGES) {
                 *token++ = of_row + length;
@@ -70,7 +70,7 @@ static void search(Deflater *d, const uint8_t *stop, int64_t row) {
             token[1] = p[run] | (uint32_t)NOTHING << SECOND_SHIFT;
             token += 2;
             p += run + 1;
-        } else { /* up to the last change in sight, without asking where each run ends */
+        } else { /* up to the last change within the 8 bytes, without finding the end of each run */
             uint32_t n = highest_byte(change) + 1;
             for (int i = 0; i < 4; i++) token[i] = p[2 * i] | (uint32_t)p[2 * i + 1] << SECOND_SHIFT;
             token += (n + 1) / 2;

@@ -1,14 +1,14 @@
-/* Shared by the parts of the DEFLATE encoder (RFC 1951): what the search hands to the writer of blocks. */
+/* Shared by the parts of the DEFLATE encoder (RFC 1951): the tokens that the search passes to the writer of blocks. */
 #ifndef ITKIT_DEFLATE_H
 #define ITKIT_DEFLATE_H
 
 #include "rfc1951.h"
 
-/* A token is two symbols and the extra bits of the second, so that counting and writing it take no branch:
+/* A token is two symbols and the extra bits of the second, so that it can be counted and written without a branch:
  *   two literals   first = byte                 second = byte
  *   one literal    first = byte                 second = NOTHING
- *   a match        first = MATCH + length - 3   second = DISTANCE + distance code   extra = what the code leaves open
- * in 9, 9 and 14 bits, the lowest first. */
+ *   a match        first = MATCH + length - 3   second = DISTANCE + distance code   extra = extra bits of the distance
+ * in 9, 9 and 14 bits, lowest bits first. */
 enum {
     MATCH = 256,
     DISTANCE = 256,
@@ -18,25 +18,25 @@ enum {
     EXTRA_SHIFT = 18
 };
 
-/* Small blocks: noise, background and organs change along a slice, and codes of their own save more than they take. */
+/* Blocks are small: noise, background and organs alternate along a slice, and own codes save more than they cost. */
 enum { WORD_TOKENS = 1 << 14, BYTE_TOKENS = 7 << 9, SPARE_TOKENS = 4 };
 
-/* Whoever searches stays this far from the end, so that no match and no look ahead leaves the data. */
+/* The search stops this far from the end, so that no match and no read ahead goes beyond the data. */
 enum { MARGIN = MAX_MATCH + 30 };
 
 enum { HASH_BITS = 15, TERMS = 384 };
 
-/* What one call works with. */
+/* State of one call. */
 typedef struct {
     const uint8_t *plain, *next, *end;
     uint32_t *token, *full;
-    uint16_t counts[2 * SYMBOLS]; /* of first, then of second symbols */
+    uint16_t counts[2 * SYMBOLS]; /* first symbols, then second symbols */
     uint16_t places[1 << HASH_BITS];
     uint32_t terms[TERMS]; /* see fill_terms() */
     uint32_t tokens[WORD_TOKENS + SPARE_TOKENS];
 } Deflater;
 
-/* Bits not yet written are fewer than 8 between calls; 8 bytes behind `next` may be overwritten. */
+/* Output of bits: between calls fewer than 8 are pending; the 8 bytes from `next` on may be overwritten. */
 typedef struct {
     uint8_t *next;
     uint64_t bits;
@@ -53,19 +53,19 @@ static inline void put_bits(BitWriter *w, uint64_t value, unsigned n) {
     w->count &= 7;
 }
 
-/* Prefix codes: lengths of at most `limit` bits by how often each symbol occurs, and the codes, first bit lowest. */
+/* Make prefix codes of at most `limit` bits from the counts of the symbols; the first bit of a code is its lowest. */
 void deflate_code_lengths(const uint32_t *counts, int n, int limit, uint8_t *lengths);
 void deflate_codes(const uint8_t *lengths, int n, uint16_t *codes);
 
-/* Write tokens as one block, or the bytes that they stand for where these take less. */
+/* Write the tokens as one block, or the plain bytes if these are shorter. */
 void deflate_block(BitWriter *w, const Deflater *d, const uint8_t *plain, int64_t bytes, int last);
 void deflate_stored(BitWriter *w, const uint8_t *plain, int64_t bytes, int last);
 
-/* Make tokens from `next` on, until a block is full or the data end. */
+/* Make tokens starting at `next`, until the block is full or the data end. */
 void deflate_words(Deflater *d, int64_t item_bytes);
 void deflate_bytes(Deflater *d, int64_t row_bytes);
 
-/* The place of the lowest, of the highest byte that is not 0. */
+/* Return the position of the lowest, or of the highest, byte that is not 0. */
 #if defined(__GNUC__)
 static inline uint32_t lowest_byte(uint64_t x) { return (uint32_t)__builtin_ctzll(x) >> 3; }
 static inline uint32_t highest_byte(uint64_t x) { return 7 - ((uint32_t)__builtin_clzll(x) >> 3); }
@@ -82,7 +82,7 @@ static inline uint32_t highest_byte(uint64_t x) {
 }
 #endif
 
-/* The length of what two places have in common, of which `known` bytes are known. */
+/* Return how many bytes two positions have in common; the first `known` bytes are known to be equal. */
 static inline uint32_t common_bytes(const uint8_t *a, const uint8_t *b, uint32_t known) {
     for (; known + 32 <= MAX_MATCH; known += 32) {
         uint64_t first = load64(a + known) ^ load64(b + known), second = load64(a + known + 8) ^ load64(b + known + 8);
@@ -97,7 +97,7 @@ static inline uint32_t common_bytes(const uint8_t *a, const uint8_t *b, uint32_t
     return known;
 }
 
-/* Up to two bytes as literals. */
+/* Make tokens of up to two literals. */
 static inline void put_literals(Deflater *d) {
     uint32_t second = d->end - d->next > 1 ? d->next[1] : NOTHING;
     d->counts[d->next[0]]++;

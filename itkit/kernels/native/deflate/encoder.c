@@ -1,17 +1,18 @@
-/* DEFLATE (RFC 1951) for voxels: knows the size of a sample and the length of a row.
+/* DEFLATE (RFC 1951) for voxels; the encoder uses the size of a sample and the length of a row.
  *
- * One look at each place for the last place with the same bytes, as fast modes of libdeflate, ISA-L and LZ4 do, but
- * for whole samples; tokens are kept for a block, whose codes are made from their counts. Measured on CT: a far match
- * of two samples is worth taking; short blocks save more than a second table for longer matches does, and beside them
- * neither that nor weighing each match against its literals saves anything. On label maps with rough borders, matches
- * other than runs and repeated rows cost more than they save. */
+ * For each position, the encoder looks up the last position with the same bytes once, as the fast modes of libdeflate,
+ * ISA-L and LZ4 do, but for whole samples. It collects the tokens of a block and makes the block's codes from their
+ * counts. Measured on CT: even a distant match of two samples pays off; short blocks save more than a second table for
+ * longer matches would; and with short blocks, neither that table nor weighing each match against its literals saves
+ * anything. On label maps with rough borders, matches other than runs and repeated rows cost more than they save. */
 #include "deflate.h"
 
-/* A stored block takes 5 bytes more than its content, and a block has at least BYTE_TOKENS bytes of it. */
+/* A stored block takes 5 bytes more than its content, which has at least BYTE_TOKENS bytes. */
 EXPORT int64_t itkit_deflate_bound(int64_t plain_bytes) { return plain_bytes + plain_bytes / 512 + 64; }
 
-/* Compress into `out`; gives the bytes written, -1 if `capacity` is below the bound, -2 without memory. What is not the
- * last piece of a stream ends at a whole byte by an empty stored block, so that the next piece may follow it. */
+/* Compress into `out`. Returns the number of bytes written, -1 if `capacity` is below the bound, -2 if memory runs out.
+ * A piece that is not the last of its stream ends with an empty stored block, that is at a whole byte, so that the next
+ * piece may follow it. */
 EXPORT int64_t itkit_deflate(const uint8_t *plain, int64_t plain_bytes, int64_t item_bytes, int64_t row_bytes, int last,
                              uint8_t *out, int64_t capacity) {
     if (capacity < itkit_deflate_bound(plain_bytes)) return -1;

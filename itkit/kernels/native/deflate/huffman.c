@@ -1,13 +1,13 @@
 /* Prefix codes of limited length.
  *
- * Huffman's code is made with two queues over sorted counts (van Leeuwen, "On the construction of Huffman trees", ICALP
- * 1976). Codes longer than the limit are cut to it, and the Kraft sum that this breaks is repaired from the longest
- * codes upwards; only counts as skewed as Fibonacci's numbers get that far. */
+ * The Huffman code is built with two queues over sorted counts (van Leeuwen, "On the construction of Huffman trees",
+ * ICALP 1976). Codes longer than the limit are cut to it; then the Kraft sum is too large, and codes are lengthened,
+ * longest first, until it is right. Only counts as skewed as Fibonacci's numbers need this. */
 #include "deflate.h"
 
 enum { KEY_BITS = 9, RADIX_BITS = 7, RADIX = 1 << RADIX_BITS, MAX_SYMBOLS = 288 };
 
-/* Keys (count, symbol) of the symbols that occur, ascending. */
+/* Return the keys (count, symbol) of the symbols that occur, ascending. */
 static int sorted_keys(const uint32_t *counts, int n, uint32_t *keys) {
     uint32_t spare[MAX_SYMBOLS], all = 0;
     uint32_t *from = keys, *to = spare;
@@ -64,7 +64,7 @@ void deflate_code_lengths(const uint32_t *counts, int n, int limit, uint8_t *len
         of_length[length]++;
         excess += 1 << (limit - length);
     }
-    for (; excess > 0; excess--) { /* a leaf above the limit becomes a node of two, one of which was at the limit */
+    for (; excess > 0; excess--) { /* a leaf above the limit becomes a node of two, one taken from the limit */
         int length = limit - 1;
         while (!of_length[length]) length--;
         of_length[length]--;

@@ -1,4 +1,4 @@
-/* The numbers of DEFLATE (RFC 1951), and access to little-endian bytes that need not be aligned. */
+/* The constants of DEFLATE (RFC 1951), and access to unaligned little-endian words. */
 #ifndef ITKIT_RFC1951_H
 #define ITKIT_RFC1951_H
 
@@ -21,7 +21,7 @@ static const uint8_t LENGTH_EXTRA[LENGTH_CODES] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1,
                                                    2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
 static inline unsigned distance_extra(unsigned code) { return code < 4 ? 0 : code / 2 - 1; }
 
-/* The order in which a block gives the lengths of the codes for code lengths. */
+/* The order in which a block stores the lengths of the codes for code lengths. */
 static const uint8_t CODE_LENGTH_ORDER[CODE_LENGTH_CODES] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
                                                              11, 4,  12, 3, 13, 2, 14, 1, 15};
 

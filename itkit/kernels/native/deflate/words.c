@@ -1,13 +1,13 @@
-/* Matches in samples of 2, 4 or 8 bytes: at even places only, by the four bytes found there.
+/* Find matches in samples of 2, 4 or 8 bytes, at even positions only, by the four bytes found there.
  *
- * Noise decides at every place whether there is a match, so no processor can predict it, and waiting for the answer is
- * what the time goes into. Hence every place is looked up before it is known whether a match skips it: when a branch
- * was guessed wrong, the next answer is there already. */
+ * Noise decides whether there is a match, so no processor can predict it, and most time would go into waiting for
+ * the answer. Therefore every position is looked up before it is known whether a match skips it: after a wrong branch
+ * prediction, the next answer is already there. */
 #include "deflate.h"
 
 enum { REACH = WINDOW / 2, FIRST_WORDS = 8 };
 
-/* What was found for the bytes at a place: how far back in 2-byte words, less one, and in which bits they differ. */
+/* Result of a look-up: the distance back in 2-byte words, less one, and the bits in which the two positions differ. */
 typedef struct {
     uint64_t bytes, difference;
     uint32_t back;
@@ -17,7 +17,7 @@ static inline uint16_t *place_of(Deflater *d, uint32_t bytes) {
     return d->places + (bytes * 2654435761u >> (32 - HASH_BITS));
 }
 
-/* Look a place up and note it. Any distance within `mask` is safe to read, so that stale notes need no check. */
+/* Look up a position and record it. Any distance within `mask` is safe to read, so stale entries need no check. */
 static inline Found look_up(Deflater *d, const uint8_t *plain, const uint8_t *p, uint32_t mask) {
     Found f;
     f.bytes = load64(p);
@@ -59,12 +59,12 @@ static void fill_terms(uint32_t *terms) {
     }
 }
 
-/* Tokens up to `stop` for matches of whole words, at most mask + 1 words back. */
+/* Make tokens up to `stop` from matches of whole words, at most mask + 1 words back. */
 static void search(Deflater *d, const uint8_t *stop, uint32_t mask, uint32_t item) {
     const uint8_t *plain = d->plain, *p = d->next;
     uint32_t *token = d->token, *full = d->full;
     Found a = look_up(d, plain, p, mask), b = look_up(d, plain, p + 2, mask);
-    while (token < full && p < stop) { /* in turns of so many tokens that no match can lead too far */
+    while (token < full && p < stop) { /* so few tokens at a time that no match can lead too far */
         int64_t most = (stop - p) / (MAX_MATCH + 2) + 1;
         uint32_t *limit = full - token < most ? full : token + most;
         while (token < limit) {
@@ -103,7 +103,7 @@ static void search(Deflater *d, const uint8_t *stop, uint32_t mask, uint32_t ite
             uint32_t length = common_bytes(p, p - 2 * (int64_t)a.back - 2, 6) & ~1u;
             token = put_match(d, token, length, a.back);
             p += length;
-            /* the sample before, so that a run goes on at its shortest distance */
+            /* record the previous sample, so that a run continues at its shortest distance */
             *place_of(d, load32(p - item)) = (uint16_t)((p - plain - item) >> 1);
             a = look_up(d, plain, p, mask);
             b = look_up(d, plain, p + 2, mask);
@@ -120,7 +120,7 @@ void deflate_words(Deflater *d, int64_t item_bytes) {
         memset(d->places, 0, sizeof d->places);
         while (d->next < d->end && d->next < d->plain + 2 * FIRST_WORDS) put_literals(d);
     }
-    while (d->token < d->full && d->end - d->next > MARGIN) { /* the first words can't look far back */
+    while (d->token < d->full && d->end - d->next > MARGIN) { /* near the start, distances are limited by the data */
         int64_t words = (d->next - d->plain) / 2, reach = FIRST_WORDS;
         while (2 * reach <= words && reach < REACH) reach *= 2;
         const uint8_t *stop = d->end - MARGIN;
