@@ -1,4 +1,4 @@
-"""One volume from what a person points at: a volume file, or a folder with one DICOM series."""
+"""Read one volume from a path that a user names: a volume file, or a folder with one DICOM series."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def read(
         ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``, in any letter case; or a folder with the
         files of one DICOM series (sub-folders included), which needs the extra ``dicom``.
     kind
-        ``"image"`` keeps the stored type (NIfTI scaling and DICOM rescale applied); ``"label"`` gives integers:
-        a float file with integral values becomes the smallest integer type.
+        ``"image"`` keeps the stored type (after NIfTI scaling or DICOM rescale); ``"label"`` returns integers:
+        float files with integral values are converted to the smallest integer type.
     threads
-        Threads that SimpleITK may use where it reads the file.
+        Number of threads that SimpleITK may use if it reads the file.
     channels
-        Accept several values a voxel: the array is then ``(Z, Y, X, C)``.
+        Accept several values per voxel: the array is then ``(Z, Y, X, C)``.
     assume_spacing
-        Spacing ZYX, mm, of a NIfTI file that states none; others keep their own.
+        Spacing ZYX, mm, for a NIfTI file that states none; other files keep their own.
 
     Raises
     ------
     ArgumentError
-        When the path is none, or the kind unknown.
+        When ``path`` is not a path, or the kind is unknown.
     ReadError
-        When the file is missing, damaged, or no single 3-D volume; when the folder holds no image series, several, or
-        one that is not a regular volume.
+        When the file is missing, damaged, or not a single 3-D volume; when the folder does not hold exactly one image
+        series, or the series is not a regular volume.
     LabelError
         When a label file holds values that are not integers.
     MissingExtraError
-        For a folder, when pydicom is not installed.
+        When ``path`` is a folder and pydicom is not installed.
 
     Examples
     --------

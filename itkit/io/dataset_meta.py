@@ -1,4 +1,4 @@
-"""``dataset.json`` on disk: found beside volumes, read without being believed."""
+"""Find and read a ``dataset.json``; its content is checked, because anybody may have written it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _MOST_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class FoundMeta:
-    """What was found of a dataset's description.
+    """The result of looking for a dataset's description.
 
     Parameters
     ----------
     path
-        The file; ``None`` where there is none.
+        The file; ``None`` if there is none.
     meta
-        What it says; ``None`` where there is no file, or it is unusable.
+        Its content; ``None`` if there is no file, or it is unusable.
     problem
-        Why it is unusable; empty otherwise.
+        Why the file is unusable; empty otherwise.
     """
 
     path: Path | None = None
@@ -34,7 +34,7 @@ class FoundMeta:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a run says of it."""
+        """Return the warning that a run prints if the file is unusable."""
         return (f"warning: {self.path} is not usable and was ignored: {self.problem}",) if self.problem else ()
 
 
@@ -51,12 +51,12 @@ def find_dataset_meta(*folders: Path) -> FoundMeta:
 
 
 def read_dataset_meta(path: Path) -> DatasetMeta:
-    """Read a description.
+    """Read a dataset's description.
 
     Raises
     ------
     ValueError
-        When the file can't be read, is too large, is no JSON, or has parts of another shape.
+        When the file can't be read, is too large, is not JSON, or has malformed parts.
     """
     try:
         if not path.is_file():
@@ -74,12 +74,12 @@ def read_dataset_meta(path: Path) -> DatasetMeta:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict):
-        raise ValueError("expected a JSON object")  # noqa: TRY004 - of the file, not of an argument
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - the file is wrong, not an argument
     return DatasetMeta(values)
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is no JSON")
+    raise ValueError(f"it holds {constant}, which is not JSON")
 
 
 def _finite(text: str) -> float:

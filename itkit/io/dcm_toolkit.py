@@ -1,7 +1,7 @@
-"""DICOM series, segmentations and structure sets in, DICOM series out.
+"""Read DICOM series, segmentations and structure sets; write DICOM series.
 
-The parts: `dicom_find` (series in a folder), `dicom_stack` (slices in order, what is irregular), `dicom_read` (voxels),
-`dicom_write`, `dicom_seg`, `dicom_rtstruct`, `dicom_names`.
+The modules of `itkit.io.dicom` do the work: `find` (series in a folder), `stack` (order of slices, irregularities),
+`read` (voxels), `write`, `seg`, `rtstruct` and `names`.
 """
 
 from itkit.core.errors import IrregularSeriesError, NotDicomError, UndecodableError

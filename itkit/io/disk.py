@@ -1,4 +1,4 @@
-"""Files on disk for good: flushed, and moved to their final names."""
+"""Make files permanent: flush them to disk and move them to their final names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MANY = 64
 
 
 def default_mode() -> int:
-    """Return the permissions that a new file has by this process's mask."""
+    """Return the permissions of a new file under the umask of this process."""
     mask = os.umask(0o022)
     os.umask(mask)
     return 0o666 & ~mask
@@ -27,7 +27,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_files(paths: Sequence[Path]) -> None:
-    """Wait until files are on disk: many that lie in one file system by one call, where the system has it."""
+    """Wait until files are on disk; for many files of one file system in one call, if the system supports it."""
     if len(paths) >= _MANY and sys.platform == "linux" and len({path.stat().st_dev for path in paths}) == 1:
         import ctypes
 
@@ -42,7 +42,10 @@ def sync_files(paths: Sequence[Path]) -> None:
 
 
 def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Move staged files to their final names, in the given order; across file systems through a hidden sibling."""
+    """Move staged files to their final names in the given order.
+
+    From another file system, a file is first copied to a hidden file beside its final name.
+    """
     for folder in dict.fromkeys(final.parent for _, final in moves):
         folder.mkdir(parents=True, exist_ok=True)
     for staged, final in moves:
@@ -51,7 +54,7 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
         except OSError as error:
             if error.errno != 18:  # EXDEV
                 raise
-            import shutil  # with two modules for archives
+            import shutil  # it imports two modules for archives
 
             hidden = final.with_name(f".itkit-{os.urandom(16).hex()}-{final.name}")
             shutil.copy2(staged, hidden)

@@ -1,8 +1,8 @@
-"""Files and answers from web servers: tried again when a server is busy, resumed when a connection is cut, checked.
+"""Download files and answers from web servers: retry when a server is busy, resume after a lost connection, verify.
 
-A download goes to a file beside its final name (``NAME.part``) and is renamed when it is whole. What came of it is kept
-when it fails, and the next call asks for the rest. One process at a time may download to a name; callers hold a lock
-where two could meet.
+A download is written to a file beside its final name (``NAME.part``) and renamed when it is complete. If it fails, the
+received bytes are kept, and the next call requests the rest. Only one process at a time may download to a name; callers
+hold a lock if two processes could do so.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _PARTIAL = 206
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _T = TypeVar("_T")
 Progress = Callable[[int, "int | None"], None]
-"""Called with the bytes that are there, and the bytes of the whole file or None where the server does not say."""
+"""Called with the number of bytes received, and that of the whole file (``None`` if the server does not state it)."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for.
+    """How often to try, and how long to wait for a server.
 
     Attributes
     ----------
     attempts
         How often to try before giving up.
     pause_s
-        Pause after the first failure; it doubles each time, unless the server names another (``Retry-After``).
+        Pause after the first failure; it doubles each time, unless the server states a pause (``Retry-After``).
     longest_pause_s
-        Longest pause, whoever names it.
+        Longest pause, also if the server states a longer one.
     timeout_s
-        Seconds without a byte after which an attempt counts as failed.
+        An attempt fails after this many seconds without a byte.
     """
 
     attempts: int = 4
@@ -57,11 +57,11 @@ class Patience:
 
 
 class _CutShortError(HTTPException):
-    """An answer ended before its announced length, or can't be joined to what is there."""
+    """An answer ended before its announced length, or can't be appended to the bytes received before."""
 
 
 def file_sha256(path: Path) -> str:
-    """Compute a file's SHA-256 in hexadecimal digits."""
+    """Return a file's SHA-256 in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -75,18 +75,18 @@ def has_sha256(path: Path, expected: str) -> bool:
 
 
 def part_of(path: Path) -> Path:
-    """Return the file that holds what came of an unfinished download."""
+    """Return the file that holds the received bytes of an unfinished download."""
     return path.with_name(path.name + ".part")
 
 
 def discard_part(path: Path) -> None:
-    """Delete what came of an unfinished download."""
+    """Delete the received bytes of an unfinished download."""
     part_of(path).unlink(missing_ok=True)
     _version_file(path).unlink(missing_ok=True)
 
 
 def read_url(url: str, *, patience: Patience | None = None) -> bytes:
-    """Return a server's whole answer.
+    """Return the complete answer of a server.
 
     Raises
     ------
@@ -116,14 +116,14 @@ def download(
     resume_unnamed: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Download a file; it gets its name when it is whole and right.
+    """Download a file; it gets its final name only when it is complete and verified.
 
     Parameters
     ----------
     url
         ``http://`` or ``https://`` URL.
     path
-        Final name; a file that is there is replaced.
+        Final name; an existing file is replaced.
     sha256
         Expected SHA-256, or its first digits.
     size
@@ -131,16 +131,16 @@ def download(
     patience
         How often and how long to try.
     resume_unnamed
-        Join pieces of different connections also where the server names no version of the file (``ETag`` or
-        ``Last-Modified``). Only for files whose content is checked afterwards.
+        Join pieces from different connections even if the server states no version of the file (``ETag`` or
+        ``Last-Modified``). Use this only for files whose content is verified afterwards.
     progress
         Called after each block.
 
     Raises
     ------
     DownloadError
-        When the server refuses or gives up, or the file has another size or digest. What came is kept, unless it is
-        wrong.
+        When the server refuses or does not answer, or the file has another size or digest. Received bytes are kept
+        unless they are wrong.
     WriteError
         When the file can't be written.
     """
@@ -167,7 +167,7 @@ def download(
 
 
 class _Receiver:
-    """One file on its way: asks for what is missing of it."""
+    """One download in progress; each attempt requests the bytes that are still missing."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class _Receiver:
         self.resume_unnamed, self.progress = resume_unnamed, progress
 
     def receive(self) -> None:
-        """Ask once for the rest of the file, or for all of it, and append what comes."""
+        """Request the rest of the file (or all of it) once, and append the answer."""
         start, headers = self._begin()
         try:
             answer = _open(self.url, headers, self.patience)
@@ -208,7 +208,7 @@ class _Receiver:
             raise self._mismatch(f"the server sent {got} bytes, expected {wanted}")
 
     def _begin(self) -> tuple[int, dict[str, str]]:
-        """Return how many bytes are there to go on from, and the headers that ask for the others."""
+        """Return how many bytes were received before, and the request headers that ask for the others."""
         part, version_file = part_of(self.path), _version_file(self.path)
         with _writing(self.path):
             version = version_file.read_text(encoding="utf-8") if version_file.exists() else ""
@@ -218,7 +218,7 @@ class _Receiver:
         return start, {"Range": f"bytes={start}-", **({"If-Range": version} if version else {})}
 
     def _place(self, answer: HTTPResponse, start: int) -> tuple[int, int | None]:
-        """Return where the answer belongs in the file, and the size of the whole file where the server says it."""
+        """Return the position of the answer in the file, and the size of the whole file if the server states it."""
         length = _length(answer)
         if answer.status != _PARTIAL:
             return 0, length
@@ -231,7 +231,7 @@ class _Receiver:
         return start, end if found[3] == "*" else int(found[3])
 
     def _append(self, answer: HTTPResponse, start: int, total: int | None) -> int:
-        """Write what comes behind the first `start` bytes; return how many are there then."""
+        """Write the answer after the first `start` bytes; return the number of bytes in the file."""
         with _writing(self.path):
             file = part_of(self.path).open("ab" if start else "wb")
         with file:
@@ -246,7 +246,7 @@ class _Receiver:
         return got
 
     def _mismatch(self, reason: str) -> _CutShortError:
-        """Forget what is there, because it can't be joined to what the server sends; the next attempt starts anew."""
+        """Discard the received bytes, because the answer can't be appended to them; the next attempt starts anew."""
         with _writing(self.path):
             discard_part(self.path)
         return _CutShortError(reason)
@@ -254,7 +254,7 @@ class _Receiver:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Tell a fault of the disk, which no further attempt mends, from one of the connection."""
+    """Turn errors of the disk into `WriteError`, because, unlike errors of the connection, retrying does not help."""
     try:
         yield
     except OSError as error:
@@ -266,7 +266,7 @@ def _version_file(path: Path) -> Path:
 
 
 def _shown(url: str) -> str:
-    """Return a URL for a message: without its query, which may hold a key."""
+    """Return a URL for a message, without its query, which may contain a key."""
     return url.partition("?")[0]
 
 
@@ -284,7 +284,7 @@ def _open(url: str, headers: Mapping[str, str], patience: Patience) -> HTTPRespo
 
 
 def _persist(url: str, patience: Patience, once: Callable[[], _T]) -> _T:
-    """Call `once` until it succeeds; failures that pass by themselves are waited for."""
+    """Call `once` until it succeeds; wait and retry after temporary failures."""
     for attempt in range(1, patience.attempts + 1):
         pause_s = patience.pause_s * 2 ** (attempt - 1)
         failure: Exception

@@ -1,4 +1,4 @@
-"""Folders as users lay them out: ``image`` + ``label``, flat folders, trees."""
+"""Find the volumes in users' folders: ``image`` + ``label``, flat folders, trees."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IMAGE, LABEL = "image", "label"
 
 
 def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
-    """Map case id to path of every volume file in a folder, sorted by id.
+    """Return the path of every volume file in a folder by case id, sorted by id.
 
-    Hidden names are ignored. With ``recursive`` the id is the relative path without extension, in POSIX form.
+    Hidden names are ignored. With ``recursive``, the id is the relative path without extension, in POSIX form.
 
     Raises
     ------
     LayoutError
-        When the folder can't be listed, or two files share one id.
+        When the folder can't be listed, or two files have the same id.
     """
     found: dict[str, Path] = {}
     for prefix, name in walk(folder, recursive=recursive):
@@ -44,7 +44,7 @@ def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
 
 
 def require_folder(folder: Path, what: str = "source") -> Path:
-    """Return the folder, or say why it can't be used.
+    """Return the folder, or raise an error that says why it can't be used.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def require_folder(folder: Path, what: str = "source") -> Path:
 
 
 def require_destination(dest: Path, *sources: Path) -> Path:
-    """Return a destination that may be written, or say why it may not; creates nothing.
+    """Return a writable destination, or raise an error that says why it can't be used; create nothing.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def require_destination(dest: Path, *sources: Path) -> Path:
 def _is_writable(folder: Path) -> bool:
     if not os.access(folder, os.W_OK | os.X_OK):
         return False
-    # a superuser passes every permission check, yet not a read-only mount
+    # a superuser passes every permission check, but can't write to a read-only mount
     return not (hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
@@ -95,15 +95,15 @@ class Images:
     Parameters
     ----------
     cases
-        Files of each case by the name of the volume: ``image``, or ``image_<channel>`` each in the channels' order.
+        Files of each case by the name of the volume: ``image``, or one ``image_<channel>`` per channel, in order.
     problems
-        Why a case is not whole: which channel is missing.
+        Why a case is incomplete: which channels are missing.
     extras
-        Files that fit no channel.
+        Files that match no channel.
     components
-        How many values a voxel a file of all channels may have.
+        The numbers of values per voxel that an image file may have.
     described
-        What was found of the dataset's description, which lists the channels.
+        The dataset's description, which lists the channels, if one was found.
     """
 
     cases: Mapping[str, Mapping[str, Path]]
@@ -130,10 +130,11 @@ def find_images(
     labels: Collection[str] | None = None,
     described: FoundMeta | None = None,
 ) -> Images:
-    """Find the images of a folder; files of several channels are one case.
+    """Find the images of a folder; the files of a case's channels belong together.
 
-    Channels are those that ``dataset.json`` lists: ``<case>_<channel>`` a file, or one file of vectors a case; or
-    nnU-Net's ``<case>_0000``, ``<case>_0001``, as its ``dataset.json`` says or, where none does, all names show.
+    The channels are those that ``dataset.json`` lists: one file ``<case>_<channel>`` for each, or one file of vectors
+    per case. They may also be nnU-Net's ``<case>_0000``, ``<case>_0001``, if its ``dataset.json`` says so or, without
+    one, if all file names have that form.
 
     Parameters
     ----------
@@ -142,15 +143,15 @@ def find_images(
     recursive
         Search sub-folders.
     labels
-        Cases that have a label; ``None`` where there are no labels to compare with, then each file that fits no
-        channel name may be an image of one channel, and numbers alone tell nothing.
+        Cases that have a label, or ``None`` if there are no labels to compare with. Then each file that matches no
+        channel may be an image of one channel, and a number alone does not make a file a channel.
     described
-        The dataset's description, instead of the one that lies there.
+        The dataset's description, to use instead of the one in the folder.
 
     Raises
     ------
     LayoutError
-        When the folder is missing or can't be listed, or two files share one id.
+        When the folder is missing or can't be listed, or two files have the same id.
     """
     files = find_volumes(require_folder(folder, "image"), recursive=recursive)
     described = find_description(folder) if described is None else described
@@ -192,7 +193,7 @@ def find_images(
 
 
 def _split_channel(file_id: str, endings: Collection[str]) -> tuple[str, str]:
-    """Return case and channel of a file, the longest channel that its name ends with."""
+    """Return the case and the channel of a file; the channel is the longest that its name ends with."""
     fitting = [ending for ending in endings if file_id.endswith(f"_{ending}")]
     ending = max(fitting, key=len, default="")
     case = file_id.removesuffix(f"_{ending}") if ending else file_id
@@ -200,7 +201,7 @@ def _split_channel(file_id: str, endings: Collection[str]) -> tuple[str, str]:
 
 
 def _endings(described: FoundMeta, files: Mapping[str, Path], labels: Collection[str] | None) -> tuple[str, ...]:
-    """Return how the files of each channel are called; nothing where a case has one image."""
+    """Return the ending of each channel's files; empty if a case has only one image."""
     meta = described.meta
     if meta is not None and meta.channels:
         is_numbered = not meta.is_ours and bool(labels) and not set(labels or ()) & files.keys()
@@ -212,7 +213,7 @@ def _endings(described: FoundMeta, files: Mapping[str, Path], labels: Collection
             return ()
         numbers.setdefault(match[1], set()).add(match[2])
     every = sorted({number for there in numbers.values() for number in there})
-    if labels:  # the labels' names tell whether a number is a channel's or a case's
+    if labels:  # their names show whether a number belongs to the channel or to the case
         is_channels = not set(labels) & files.keys() and bool(set(labels) & numbers.keys())
     else:
         is_first = every == [f"{number:04d}" for number in range(len(every))]
@@ -222,16 +223,16 @@ def _endings(described: FoundMeta, files: Mapping[str, Path], labels: Collection
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images and label of each case, and files without a partner.
+    """The images and the label of each case, and the files without a partner.
 
     Parameters
     ----------
     pairs
         Files of each case by the name of the volume, images first.
     unpaired
-        Files that belong to no pair: a whole case's first image where its label is missing.
+        Files that belong to no pair; for a case without a label, its first image.
     images
-        All that was found of the images, those without a label among them.
+        All images found, including those without a label.
     lone_labels
         Labels without an image.
     """
@@ -248,12 +249,12 @@ class Pairs:
 
 
 def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = False) -> Pairs:
-    """Pair the images and labels of two folders by case id, whatever their extensions.
+    """Pair the images and labels of two folders by case id; extensions may differ.
 
     Raises
     ------
     LayoutError
-        When a folder is missing, or two files of one folder share an id.
+        When a folder is missing, or two files in one folder have the same id.
     """
     require_folder(image_folder, "image")
     labels = find_volumes(require_folder(label_folder, "label"), recursive=recursive)
@@ -290,5 +291,5 @@ def find_dataset(root: Path, *, recursive: bool = False) -> Pairs:
 
 
 def is_dataset(root: Path) -> bool:
-    """Whether a folder holds ``image`` and ``label`` folders."""
+    """Return whether a folder contains the folders ``image`` and ``label``."""
     return (root / IMAGE).is_dir() and (root / LABEL).is_dir()

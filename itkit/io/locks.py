@@ -1,7 +1,7 @@
-"""Locks between processes, which go when the process that holds them ends, however it ends.
+"""Locks between processes; a lock is released when the process that holds it ends, also if it crashes.
 
-Some systems and file systems have none. Whoever asks is told so, and goes on: two runs one after another are right
-without locks, and two at once are no worse than they would be without this module.
+Some systems and file systems do not support locks. Callers then continue without: runs one after another are still
+correct, and runs at the same time are no worse off than without this module.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ def try_lock(file: IO[bytes]) -> LockState:
     Returns
     -------
     str
-        ``ours``; ``taken`` where another process holds the lock; ``no locks`` where the system or the file system has
-        no locks.
+        ``ours``; ``taken`` if another process holds the lock; ``no locks`` if the system or the file system does not
+        support locks.
     """
     return _lock(file, wait=False)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file while the block runs; the file is made, and this waits until nobody else has the lock."""
+    """Hold the lock of a file while the block runs: create the file, and wait until no other process has the lock."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # a folder that can't be written: what is to be written there will say so
+        with contextlib.suppress(OSError):  # an unwritable folder: the write that follows reports it
             _lock(stack.enter_context(path.open("ab")), wait=True)
         yield
 

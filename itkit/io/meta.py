@@ -1,4 +1,7 @@
-"""JSON beside volumes: the index ``series_meta.json`` and sidecars, written atomically, believed only while true."""
+"""JSON files beside volumes: the index ``series_meta.json`` and sidecars.
+
+They are written atomically. An entry of the index is used only while its file is unchanged.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any, *, compact_depth: int = 2) -> None:
-    """Write JSON whole or not at all: UTF-8, one entry of the upper levels a line.
+    """Write a JSON file completely or not at all, in UTF-8, with one line for each entry of the upper levels.
 
     Raises
     ------
@@ -38,12 +41,12 @@ def write_json(path: Path, value: Any, *, compact_depth: int = 2) -> None:
 
 
 def json_text(value: Any, *, compact_depth: int = 2) -> str:
-    """Return the text of a JSON file whose upper levels have one entry a line."""
+    """Return the text of a JSON file with one line for each entry of the upper levels."""
     return dumps(value, compact_depth) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file completely or not at all.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def write_text(path: Path, text: str) -> None:
         When it can't be written.
     """
     state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
-    stage = state / "tmp"  # where the next run removes what a killed one leaves
+    stage = state / "tmp"  # the next run removes what a killed run leaves here
     folder = stage if state.is_dir() else path.parent
     hidden = folder / f".{os.getpid()}-{path.name}.{os.urandom(6).hex()}"
     try:
@@ -69,7 +72,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def dumps(value: Any, compact_depth: int) -> str:
-    """Return JSON whose upper levels are indented and whose lower ones stand on one line."""
+    """Return JSON whose upper levels are indented; each entry below them takes one line."""
 
     def render(item: Any, depth: int) -> str:
         if depth < compact_depth and item and isinstance(item, Mapping):
@@ -86,7 +89,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def json_line(value: Any) -> str:
-    r"""Return JSON on one line that UTF-8 can hold: names of files that are no text are escaped, and read back as such.
+    r"""Return JSON on one line that UTF-8 can encode: undecodable bytes of file names are escaped, so they read back.
 
     Examples
     --------
@@ -102,7 +105,7 @@ def json_line(value: Any) -> str:
 
 
 def file_stamp(path: Path) -> dict[str, int]:
-    """Bytes and modification time of a file: what tells whether it is still the one that was seen."""
+    """Return the size and the modification time of a file; they show whether it has changed since."""
     return _stamp(path.stat())
 
 
@@ -111,7 +114,7 @@ def _stamp(status: os.stat_result) -> dict[str, int]:
 
 
 def _index_entry(header: Header, stamp: Mapping[str, int]) -> dict[str, Any]:
-    """Return what the index says of a volume of which the header alone is known."""
+    """Return the index entry of a volume of which only the header was read."""
     grid = header.geometry
     return {
         "size": list(grid.size_zyx),
@@ -125,7 +128,7 @@ def _index_entry(header: Header, stamp: Mapping[str, int]) -> dict[str, Any]:
 
 
 def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int] | None = None) -> dict[str, Any]:
-    """Return what the manifest says of a volume that was written; a label map's classes are counted unless given."""
+    """Return the manifest entry of a written volume; the classes of a label map are counted unless given."""
     if classes is None:
         classes = volume.classes
     if volume.kind == "label" and classes is None:
@@ -146,7 +149,7 @@ def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int]
 
 
 def is_entry(value: Any) -> bool:
-    """Whether a value has the shape of an index entry."""
+    """Return whether a value has the form of an index entry."""
     return (
         isinstance(value, Mapping)
         and {"dtype", "file"} <= value.keys()
@@ -167,19 +170,19 @@ def _are_numbers(values: Any, count: int) -> bool:
 
 
 def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """Write ``series_meta.json`` of a folder: an entry for each volume that is there now.
+    """Write the ``series_meta.json`` of a folder, with one entry for each volume that it contains now.
 
     Parameters
     ----------
     folder
         A dataset root (``image/``, ``label/``) or a folder of volumes; sub-folders are included.
     known
-        Entries that a run has just made, by relative path; they save reading headers.
+        Entries that a run has just made, by relative path; the headers of these files need not be read again.
 
     Returns
     -------
     dict
-        The index as written. A file whose header can't be read has no entry.
+        The index as written. Files whose header can't be read have no entry.
     """
     old = read_json(folder / SERIES_META)
     candidates = {**(old if isinstance(old, dict) else {}), **(known or {})}
@@ -189,7 +192,7 @@ def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = 
         path = base + relative
         entry = candidates.get(relative)
         try:
-            status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than to read the index
+            status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than reading the index
             stamp = _stamp(status)
             if entry is None or not is_entry(entry) or entry["file"] != stamp:
                 entry = _index_entry(read_any_header(path, status), stamp)
@@ -201,9 +204,9 @@ def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = 
 
 
 def current_classes(folder: Path, part: str) -> dict[str, list[int] | None]:
-    """Return the classes of a dataset's label files as its index has them; ``None`` where it does not tell.
+    """Return the classes of a dataset's label files from its index; ``None`` if the index does not list them.
 
-    An entry counts only while the file is the one that it describes.
+    An entry counts only while its file is unchanged.
     """
     index = read_json(folder / SERIES_META)
     entries = index if isinstance(index, dict) else {}
@@ -220,7 +223,7 @@ def current_classes(folder: Path, part: str) -> dict[str, list[int] | None]:
 
 
 def list_volumes(folder: Path) -> Iterable[str]:
-    """Relative POSIX paths of all volume files below a folder; hidden names and our state folder left out."""
+    """Return the relative POSIX paths of all volume files below a folder, without hidden files and ``.itkit``."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = Path(root).relative_to(folder).as_posix()

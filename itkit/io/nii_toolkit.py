@@ -1,4 +1,4 @@
-"""NIfTI: what it needs beyond a grid and voxels: affines, scaled values, several volumes in a file."""
+"""Features specific to NIfTI: affines, scaled values, several volumes in one file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Affine", "affine_ras", "apply_scaling", "geometry_from_affine", "spl
 
 
 def apply_scaling(stored: NDArray[Any], header: Header, kind: Kind) -> NDArray[Any]:
-    """Turn stored numbers into values: ``slope`` * stored + ``inter``.
+    """Convert stored numbers to values: ``slope`` * stored + ``inter``.
 
-    Images become float32, or float64 where float32 can't hold every stored number; labels always float64.
+    Images become float32, or float64 if float32 can't hold every stored number; labels always become float64.
     """
     if not header.is_scaled:
         return stored
@@ -36,7 +36,7 @@ def apply_scaling(stored: NDArray[Any], header: Header, kind: Kind) -> NDArray[A
 
 
 def split_volumes(stored: NDArray[Any], header: Header, kind: Kind = "image") -> Iterator[Volume]:
-    """Give the 3-D volumes of a 4-D file one by one, scaled.
+    """Yield the 3-D volumes of a 4-D file one by one, scaled.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def split_volumes(stored: NDArray[Any], header: Header, kind: Kind = "image") ->
     header
         The file's header.
     kind
-        Whether they are images or labels.
+        Whether the volumes are images or labels.
     """
     for part in stored.reshape(header.volumes, *header.geometry.size_zyx):
         values = apply_scaling(part, header, kind)

@@ -1,4 +1,4 @@
-"""What lies in a folder and no command would read: other formats, volumes elsewhere, pairs of other names."""
+"""Find files that no command would read: other formats, volumes in other folders, pairs whose names differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NNUNET = re.compile(r"Dataset\d{3}_.+")
 def not_read(folder: Path, *, recursive: bool = False) -> tuple[str, ...]:
     """Return notes that count and name the image-like files of a folder that are not read as volumes.
 
-    Data files of an ``.mhd`` or ``.nhdr`` of the same folder are none of them.
+    Data files of an ``.mhd`` or ``.nhdr`` in the same folder do not count.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def _folder_of(name: str) -> str:
 
 
 def advice(folder: Path) -> str:
-    """Return what a message about a folder without the expected volumes adds: what lies there, and what helps."""
+    """Return advice on a folder without the expected volumes, to append to a message: what it holds, what to do."""
     below = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
     holds = {name: count for name in below if (count := _volumes(folder / name))}
     lower = {name.lower(): name for name in below}
@@ -81,7 +81,7 @@ def advice(folder: Path) -> str:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return list(os.scandir(folder))
-    except OSError:  # whoever reads it says so
+    except OSError:  # the code that reads the folder reports it
         return []
 
 
@@ -90,7 +90,7 @@ def _volumes(folder: Path) -> int:
 
 
 def plain_name(case_id: str) -> str:
-    """Return a case's name as it is compared with others: composed letters, no mark of image or label at its end.
+    """Return the form of a case's name for comparisons: composed letters, no image or label mark at its end.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def plain_name(case_id: str) -> str:
 
 
 def look_like_pairs(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """Return images and labels without a partner whose names differ by a mark or by how letters are encoded alone.
+    """Return pairs of image and label whose names differ only by a mark, or by the encoding of letters.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def _image_and_label(groups: Iterable[list[str]]) -> Iterator[tuple[str, str]]:
 
 
 def note_of_pairs(pairs: Collection[tuple[str, str]], *, one_folder: bool) -> tuple[str, ...]:
-    """Return a note that names pairs which no command takes for pairs, and what their names must be."""
+    """Return a note about files that look like pairs but are not paired, and how to rename them."""
     if not pairs:
         return ()
     shown = some((f"{image} and {label}" for image, label in pairs), 4)

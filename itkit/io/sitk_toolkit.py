@@ -1,6 +1,7 @@
-"""Volumes from files and to files; SimpleITK where our own codecs don't reach.
+"""Read and write volumes, with SimpleITK for files that ITKIT's own codecs do not support.
 
-Reading gives the grid that the header states and the voxels as stored; writing leaves a whole file or none.
+A volume that is read has the grid that the header states and the voxels as stored. Writing leaves a complete file or
+none.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def itk_threads(threads: int) -> Iterator[Any]:
-    """Give SimpleITK, with a limit on its threads while the block runs."""
+    """Yield SimpleITK, with a limit on its threads while the block runs."""
     sitk = sitk_module()
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(max(1, threads))
@@ -66,19 +67,19 @@ def read_volume(
     path
         ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``, in any letter case.
     kind
-        ``"image"`` keeps the stored type (NIfTI scaling applied); ``"label"`` gives integers:
-        a float file with integral values becomes the smallest integer type.
+        ``"image"`` keeps the stored type (after NIfTI scaling); ``"label"`` returns integers: float files with
+        integral values are converted to the smallest integer type.
     threads
-        Threads that SimpleITK may use where it reads the file.
+        Number of threads that SimpleITK may use if it reads the file.
     channels
-        Accept several values a voxel: the array is then ``(Z, Y, X, C)``.
+        Accept several values per voxel: the array is then ``(Z, Y, X, C)``.
     assume_spacing
-        Spacing ZYX, mm, of a NIfTI file that states none; others keep their own.
+        Spacing ZYX, mm, for a NIfTI file that states none; other files keep their own.
 
     Raises
     ------
     ReadError
-        When the file is missing, empty, truncated, corrupt, or no single 3-D volume.
+        When the file is missing, empty, truncated, corrupt, or not a single 3-D volume.
     LabelError
         When a label file holds values that are not integers.
     """
@@ -90,7 +91,7 @@ def read_volume(
 def read_with_header(
     path: Path, kind: Kind = "image", *, threads: int = 1, channels: bool = False, header: Header | None = None
 ) -> tuple[Volume, Header]:
-    """Read one volume as `read_volume` does, and return its header too, with what reading the voxels has shown."""
+    """Read one volume as `read_volume` does; also return its header, with warnings about the voxels added."""
     header = header or read_any_header(path)
     require_single_volume(header, path, channels=channels)
     try:
@@ -99,7 +100,7 @@ def read_with_header(
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise ReadError(f"{path.name}: {header.size_bytes / 2**20:.0f} MiB of voxels don't fit in memory") from error
-    if header.encoding != "itk":  # SimpleITK has scaled its own
+    if header.encoding != "itk":  # SimpleITK has applied the scaling already
         array = apply_scaling(array, header, kind)
     if kind == "label":
         array, notes = as_labels(array, path.name)
@@ -108,12 +109,12 @@ def read_with_header(
 
 
 def read_assuming(path: Path, spacing_zyx: tuple[float, float, float]) -> Header:
-    """Read a header; the spacing is assumed where the file states none.
+    """Read a header, with an assumed spacing if the file states none.
 
     Raises
     ------
     ReadError
-        When it can't be read all the same.
+        When the header can't be read nevertheless.
     """
     try:
         return read_header(path, assume_spacing=spacing_zyx)
@@ -137,20 +138,20 @@ def _read_with_itk(path: Path, threads: int) -> NDArray[Any]:
 def write_volume(
     volume: Volume, path: str | os.PathLike[str], *, compression: Compression = "fast", threads: int = 1
 ) -> tuple[Path, ...]:
-    """Write a volume, whole or not at all; the format follows the extension.
+    """Write a volume completely or not at all; the extension decides the format.
 
     Returns
     -------
     tuple of Path
-        The files that now exist: data file first where the format has one.
+        The written files; the data file first, if the format has one.
 
     Raises
     ------
     ArgumentError
-        When the volume or the path is none, or the compression unknown.
+        When ``volume`` is not a volume, ``path`` is not a path, or the compression is unknown.
     WriteError
-        When the file can't be written, or could not be read again: its extension names no format, or the grid is none.
-        What stood under that name before still stands.
+        When the file can't be written, or could not be read again: the extension is unknown, or the grid is invalid.
+        An earlier file of that name stays.
     """
     expect(volume, Volume, "write: volume", "an itkit.Volume")
     expect(path, (str, os.PathLike), "write: path", "a path")
@@ -176,7 +177,7 @@ def write_volume(
 def stage_volume(
     volume: Volume, path: Path, *, compression: Compression = "fast", threads: int = 1, sync: bool = True
 ) -> tuple[Path, ...]:
-    """Write a volume's files under their final names in a folder that nobody reads yet, and flush them to disk.
+    """Write a volume's files under their final names into a staging folder, and flush them to disk.
 
     Raises
     ------
@@ -203,7 +204,7 @@ def stage_volume(
 
 
 def _write_with_itk(volume: Volume, path: Path, compression: Compression, threads: int) -> tuple[Path, ...]:
-    """Write a volume as SimpleITK does; give its files, header last."""
+    """Write a volume with SimpleITK; return its files, header last."""
     with itk_threads(threads) as sitk:
         try:
             sitk.WriteImage(to_sitk(volume), str(path), compression != "none")

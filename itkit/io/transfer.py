@@ -1,4 +1,4 @@
-"""Whole volumes moved about as files: copied, linked, deleted, header and data file together."""
+"""Copy, link and delete volumes as files, the header together with its data file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def _unit(path: Path) -> tuple[Path, ...]:
-    """All files of a volume, data file first; the file alone where its header can't tell."""
+    """Return all files of a volume, data file first; only the file itself if its header can't be read."""
     try:
         files = unit_files(path)
     except (ReadError, UnsupportedHeader, OSError):
@@ -24,9 +24,10 @@ def _unit(path: Path) -> tuple[Path, ...]:
 
 
 def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False) -> list[str]:
-    """Say why a volume can't go to a folder: its data file is missing or elsewhere, or another file has its name.
+    """Return why a volume can't be transferred to a folder; empty if it can.
 
-    With ``replace`` other files are no obstacle; the beginning of a copy never is.
+    Its data file may be missing or lie in another folder, or another file may have its name. With ``replace``, other
+    files are not an obstacle; an interrupted copy of the same file never is.
     """
     try:
         files = unit_files(path)
@@ -48,14 +49,14 @@ def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False)
 
 
 def _is_same(file: Path, final: Path, *, is_link: bool) -> bool:
-    """Whether a file has been linked, or copied, to its place already."""
+    """Return whether a file has already been linked or copied to its destination."""
     if is_link:
         return final.is_symlink() and final.resolve() == file.resolve()
     return final.exists() and not final.is_symlink() and file_stamp(final) == file_stamp(file)
 
 
 def _is_beginning(part: Path, file: Path) -> bool:
-    """Whether a file is what a copy of another that broke off would be."""
+    """Return whether a file is an interrupted copy of another one: equal up to where it ends."""
     try:
         if part.is_symlink() or not part.is_file() or part.stat().st_size >= file.stat().st_size:
             return False
@@ -69,11 +70,11 @@ def _is_beginning(part: Path, file: Path) -> bool:
 
 
 def copy_unit(path: Path, folder: Path) -> list[str]:
-    """Copy a volume's files into a folder, each whole or not at all; return what went wrong.
+    """Copy a volume's files into a folder, each completely or not at all; return the errors.
 
-    What lies there as it should is left, anything else replaced: ask `obstacles` first.
+    Files that are already correct stay; all others are replaced, so call `obstacles` first.
     """
-    import shutil  # a check that copies nothing starts without
+    import shutil  # not needed by a check that copies nothing
 
     def copy(file: Path, hidden: Path) -> None:
         shutil.copy2(file, hidden)
@@ -83,7 +84,7 @@ def copy_unit(path: Path, folder: Path) -> list[str]:
 
 
 def link_unit(path: Path, folder: Path) -> list[str]:
-    """Link a volume's files into a folder by relative symbolic links, as `copy_unit` copies them."""
+    """Link a volume's files into a folder by relative symbolic links, under the same rules as `copy_unit`."""
 
     def link(file: Path, hidden: Path) -> None:
         hidden.symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
@@ -107,7 +108,7 @@ def _transfer(path: Path, folder: Path, make: Callable[[Path, Path], None], *, i
 
 
 def files_of(paths: Collection[Path]) -> list[Path]:
-    """Return the files that go when volumes go, headers before their data: not the data that another header needs."""
+    """Return the files to delete with volumes, headers before data, without data that another header needs."""
     folders = {path.parent for path in paths if has_data_file(path)}
     others = [other for folder in folders for other in folder.iterdir() if has_data_file(other) and other not in paths]
     needed = {file for other in others for file in _unit(other)}
@@ -115,7 +116,7 @@ def files_of(paths: Collection[Path]) -> list[Path]:
 
 
 def delete_file(file: Path) -> list[str]:
-    """Delete a file; return what went wrong."""
+    """Delete a file; return the error, if any."""
     try:
         file.unlink(missing_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files of a folder tree by name; no file is opened."""
+"""List the files of a folder tree without opening any."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itkit.core.errors import LayoutError
 
 
 def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
-    """Yield (relative folder with a trailing slash, file name); links to folders are followed, loops are not.
+    """Yield (relative folder with a trailing slash, file name); follow links to folders, but not loops.
 
     Raises
     ------
