@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from pydantic.fields import FieldInfo
 
 from itkit.core.errors import ParamsError
-from itkit.core.fields import Axes, all_flags, is_flag, is_many, is_positional, marker, value_count
+from itkit.core.fields import Axes, all_flags, base_type, is_flag, is_many, is_positional, marker, value_count
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.engine.options import RunOptions
@@ -77,7 +77,9 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
             joined.append(token)
             continue
         field = many[token]
-        numeric = marker(field, Axes) is not None and set(marker(field, Axes).order) == set("ZYX")
+        order = marker(field, Axes)
+        per_axis = order is not None and set(order.order) == set("ZYX")
+        numeric = per_axis or set(get_args(base_type(field.annotation))) <= {int, float, ...}
         most = None if numeric else value_count(field)
         values: list[str] = []
         while tokens and (most is None or len(values) < most):
@@ -86,8 +88,7 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
                 break
             values.append(tokens.pop(0))
         if not values:
-            order = marker(field, Axes)
-            wanted = f"numbers in the order {' '.join(order.order)}" if numeric else "values"
+            wanted = f"numbers in the order {' '.join(order.order)}" if per_axis else "values"
             got = f"; got {tokens[0]!r}" if tokens else ""
             raise ParamsError(f"{token}: expected {wanted}{got}")
         text = _SEPARATOR.join(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
 from itkit.core.errors import LayoutError
-from itkit.core.fields import Advanced, Axes, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unkeyed
+from itkit.core.fields import Advanced, Axes, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unbounded, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_differences
 from itkit.core.operation import (
@@ -33,6 +33,7 @@ from itkit.core.operation import (
     Unpaired,
 )
 from itkit.core.params import Params, SizeZyx, SpacingZyx
+from itkit.core.text import counted, some
 from itkit.core.volume import Case, Kind, Volume, is_image
 from itkit.io.layouts import (
     IMAGE,
@@ -96,7 +97,11 @@ class CheckParams(Params):
     yes: Annotated[bool, Unkeyed()] = False
     """Delete without asking."""
     deep: bool = False
-    """Read all voxels too: truncation, nan and infinite values, constant images, label values."""
+    """Read all voxels too: truncation, nan, constant and swapped images and labels, classes of the dataset."""
+    labels: Annotated[tuple[int, ...], Group("Rules"), Unbounded("classes have any number")] = ()
+    """Values that labels may hold, e.g. 0 1 2; others are named (reads all voxels)."""
+    allow_empty: Annotated[bool, Group("Rules")] = False
+    """Labels that hold 0 alone are right, e.g. of healthy patients."""
     delete_unreadable: Annotated[bool, Advanced()] = False
     """delete: unreadable and unpaired samples too."""
     report: Annotated[Path | None, PathRole("out_file")] = None
@@ -115,6 +120,11 @@ class CheckParams(Params):
         if self.report is not None and self.report.suffix.lower() not in (".html", ".csv", ".json"):
             raise ValueError(f"--report: expected a .html, .csv or .json file; got {self.report.name}")
         return self
+
+    @property
+    def reads_voxels(self) -> bool:
+        """Whether voxels are looked at."""
+        return self.deep or bool(self.labels)
 
     @property
     def has_rule(self) -> bool:
@@ -154,20 +164,58 @@ def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
     return broken
 
 
-def voxel_findings(volume: Volume, name: str) -> tuple[list[str], dict[str, Any]]:
-    """Return what is wrong with a volume's voxels, and facts about them."""
-    from itkit.kernels.labels import label_counts  # numpy with it; headers alone start without
+def voxel_findings(volume: Volume, name: str, params: CheckParams | None = None) -> tuple[list[str], dict[str, Any]]:
+    """Return what is wrong with a volume's voxels, and facts about them.
+
+    Parameters
+    ----------
+    volume
+        Image or label map, as its folder says.
+    name
+        What messages call it; a volume of a flat folder may be either.
+    params
+        Rules for labels.
+    """
+    if volume.kind == "label":
+        return _label_findings(volume, name, params)
+    from itkit.kernels.kinds import looks_like_labels  # numpy with it; headers alone start without
     from itkit.kernels.statistics import finite_summary
 
-    if volume.kind == "label":
-        counts = label_counts(volume.array_zyx)
-        return [], {"classes": {str(value): count for value, count in counts.items()}}
     low, high, n_nan, n_inf = finite_summary(volume.array_zyx)
     low, high = float(low), float(high)
     wrong = [f"{name} holds {count} {what} voxels" for count, what in ((n_nan, "nan"), (n_inf, "infinite")) if count]
     if low == high and not wrong:
         wrong.append(f"{name} is constant ({low:g})")
+    if name != _FLAT and looks_like_labels(volume.array_zyx):
+        wrong.append(
+            f"{name} looks like a label map (few whole numbers from {low:g} to {high:g}); is it in the wrong folder?"
+        )
     return wrong, {"min": low if math.isfinite(low) else None, "max": high if math.isfinite(high) else None}
+
+
+def _label_findings(volume: Volume, name: str, params: CheckParams | None) -> tuple[list[str], dict[str, Any]]:
+    from itkit.kernels.kinds import looks_like_image
+    from itkit.kernels.labels import label_counts
+
+    counts = label_counts(volume.array_zyx)
+    facts: dict[str, Any] = {"classes": {str(value): count for value, count in counts.items()}}
+    if looks_like_image(volume.array_zyx):
+        span = f"{len(counts)} values from {min(counts)} to {max(counts)}"
+        return [f"{name} looks like an image ({span}); is it in the wrong folder?"], {**facts, "looks_like": IMAGE}
+    wrong = []
+    expected = params.labels if params is not None else ()
+    strange = [f"{value} ({counted(count, 'voxel')})" for value, count in counts.items() if value not in expected]
+    if expected and strange:
+        wrong.append(f"{name} holds values outside --labels: {some(strange)}")
+    if set(counts) == {0}:
+        wrong += (
+            []
+            if params is not None and params.allow_empty
+            else [f"{name} is empty (all 0; --allow-empty if that is right)"]
+        )
+    elif len(counts) == 1:
+        wrong.append(f"{name} is constant ({next(iter(counts))})")
+    return wrong, facts
 
 
 def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
@@ -188,7 +236,7 @@ def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
         reasons.append(f"unpaired: no {LABEL if has_image else IMAGE}")
     for name, volume in case.volumes.items():
         for channel, part in channels_of(volume, name):
-            wrong, found = voxel_findings(part, channel)
+            wrong, found = voxel_findings(part, channel, params)
             reasons += wrong
             facts[channel] = found
     facts |= {"breaks_rule": bool(rules), "is_unreadable": bool(case.problems), "is_unpaired": is_unpaired}
@@ -241,13 +289,13 @@ def plan(params: CheckParams) -> Plan:
     def job(case: str, parts: Mapping[str, Path]) -> Job:
         inputs = inputs_of(parts, images)
         if details == _FLAT and parts.keys() == {IMAGE}:
-            inputs = {_FLAT: inputs[IMAGE]}
+            inputs = {_FLAT: replace(inputs[IMAGE], kind="label") if params.labels else inputs[IMAGE]}
         targets = {} if params.dest is None else _targets(case, inputs, params.dest, is_flat=details == _FLAT)
         return Job(case, inputs, targets, details=details, problem=problems.get(case, ""))
 
     jobs = tuple(job(case, parts) for case, parts in sorted(files.items()))
     carries = carry(images.described, params.dest) if params.dest is not None else None
-    return Plan(jobs, unpaired, None, (*notes, *images.described.notes), carries=carries)
+    return Plan(jobs, unpaired, None, (*notes, *images.described.notes), images.described.meta, carries)
 
 
 def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat: bool) -> dict[str, Target]:
@@ -268,7 +316,34 @@ def collect(params: CheckParams, run: Collected) -> Report:
         report = _deletion(params, run, by_case)
     else:
         report = _transfer(params, run, by_case)
+    if params.reads_voxels:
+        inventory = classes_of(run.records)
+        report = replace(report, lines=(*report.lines, *_told_classes(inventory, run)))
     return report if params.report is None else _with_table(report, params.report, run)
+
+
+def classes_of(records: Iterable[Record]) -> dict[int, tuple[int, int]]:
+    """Return in how many cases each class is, and its voxels in all of them; images among the labels don't count."""
+    inventory: dict[int, tuple[int, int]] = {}
+    for record in records:
+        for facts in record.facts.values():
+            if not isinstance(facts, Mapping) or facts.get("looks_like") == IMAGE:
+                continue
+            for value, count in facts.get("classes", {}).items():
+                cases, voxels = inventory.get(int(value), (0, 0))
+                inventory[int(value)] = (cases + 1, voxels + count)
+    return dict(sorted(inventory.items()))
+
+
+def _told_classes(inventory: Mapping[int, tuple[int, int]], run: Collected) -> tuple[str, ...]:
+    names = {} if run.plan.details is None else run.plan.details.labels
+
+    def told(value: int, cases: int, voxels: int) -> str:
+        name = f" ({names[value]})" if value in names else ""
+        return f"{value}{name} in {counted(cases, 'case')}, {counted(voxels, 'voxel')}"
+
+    each = "; ".join(told(value, *counts) for value, counts in inventory.items())
+    return (f"classes of the labels: {each}",) if each else ()
 
 
 def _bad(run: Collected) -> list[Record]:
@@ -282,7 +357,11 @@ def _told(records: Sequence[Record]) -> tuple[str, ...]:
 def _with_table(report: Report, path: Path, run: Collected) -> Report:
     from itkit.report.tables import check_report
 
-    return replace(report, files={path: check_report(run.records, path.suffix)}, closing=(f"report: {path}",))
+    return replace(
+        report,
+        files={path: check_report(run.records, path.suffix, classes_of(run.records))},
+        closing=(f"report: {path}",),
+    )
 
 
 def _deletion(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
@@ -328,7 +407,7 @@ def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:
 
 def what_is_read(params: CheckParams) -> Reads:
     """Say whether voxels are read at all."""
-    return "voxels" if params.deep else "headers"
+    return "voxels" if params.reads_voxels else "headers"
 
 
 OPERATION: Operation[Any] = Operation(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from itkit.core.operation import Record
 from itkit.io.meta import json_text
@@ -21,8 +22,20 @@ def _row(record: Record) -> tuple[str, ...]:
     return (record.case_id, status, size, spacing, facts.get("orientation", ""), record.message)
 
 
-def check_report(records: Sequence[Record], suffix: str) -> str:
-    """Return a table of all checked samples as the text of a ``.html``, ``.csv`` or ``.json`` file."""
+def check_report(
+    records: Sequence[Record], suffix: str, classes: Mapping[int, tuple[int, int]] = MappingProxyType({})
+) -> str:
+    """Return a table of all checked samples as the text of a ``.html``, ``.csv`` or ``.json`` file.
+
+    Parameters
+    ----------
+    records
+        What the check found of each sample.
+    suffix
+        Which kind of file.
+    classes
+        Cases and voxels of each class of the labels; a page shows them, the other files hold those of each sample.
+    """
     rows = [_row(record) for record in records]
     kind = suffix.lower()
     if kind == ".json":
@@ -37,4 +50,8 @@ def check_report(records: Sequence[Record], suffix: str) -> str:
         return text.getvalue()
     bad = sum(record.status != "done" for record in records)
     intro = f"{len(records)} samples, {bad} of them nonconforming."
-    return page("itk_check", intro, [table(_COLUMNS, rows, marked=[record.status != "done" for record in records])])
+    parts = [table(_COLUMNS, rows, marked=[record.status != "done" for record in records])]
+    if classes:
+        counts = [(str(value), str(cases), str(voxels)) for value, (cases, voxels) in classes.items()]
+        parts.append(table(("class", "cases", "voxels"), counts))
+    return page("itk_check", intro, parts)

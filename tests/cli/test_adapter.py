@@ -181,3 +181,9 @@ def test_json_progress_is_json_alone(tmp_path, command):
     assert code == 0
     assert [event["event"] for event in events] == ["start", "case", "case", "summary"]
     assert "2 done" in stderr
+
+
+def test_a_list_of_whole_numbers_ends_where_words_begin_and_takes_negative_ones():
+    params, _ = parse(load("itk_check"), ["check", "--labels", "-1", "0", "2", "raw"])
+    assert params.labels == (-1, 0, 2)
+    assert str(params.source) == "raw"

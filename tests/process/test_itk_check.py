@@ -68,7 +68,7 @@ def test_deep_finds_what_headers_hide(tmp_path):
     assert check(tmp_path).exit_code == 0
     result = check(tmp_path, deep=True, workers=2)
     lines = dict(line.split(": ", 1) for line in result.summary.lines)
-    assert set(lines) == {"cut", "holes", "flat"}
+    assert set(lines) == {"cut", "holes", "flat", "classes of the labels"}
     assert "1 nan" in lines["holes"]
     assert "constant" in lines["flat"]
     assert result.records[1].facts["label"]["classes"].keys() == {"0", "1", "2", "3"}
@@ -268,3 +268,76 @@ def test_half_a_copy_is_made_again_and_what_no_longer_conforms_is_named(tmp_path
     assert result.exit_code == 0
     assert half.read_bytes() == (raw / "image" / "large.nii.gz").read_bytes()
     assert f"{out} still holds 1 samples that do not conform (small)" in result.summary.lines
+
+
+SIX = Geometry((6, 20, 20), (1.0, 1.0, 1.0))
+
+
+def boxes(values, dtype=np.uint8):
+    """A label map with a box of each value."""
+    array = np.zeros((6, 20, 20), dtype)
+    for number, value in enumerate(values):
+        array[1:5, 2 + 4 * number : 5 + 4 * number, 3:17] = value
+    return array
+
+
+def put(root, case, image=None, label=None):
+    """Write a pair; what is not given is a plain one."""
+    image = phantoms.noise(SIX).array_zyx if image is None else image
+    label = boxes([1, 2]) if label is None else label
+    write_volume(Volume(image, SIX), root / "image" / f"{case}.mha")
+    write_volume(Volume(label, SIX, "label"), root / "label" / f"{case}.mha")
+
+
+def found(result):
+    return {record.case_id: record.message for record in result.records if record.message}
+
+
+def test_deep_tells_volumes_in_the_wrong_folder_and_labels_that_say_nothing(tmp_path):
+    ct = np.random.default_rng(1).integers(-1024, 1100, (6, 20, 20)).astype(np.int16)
+    put(tmp_path, "good")
+    put(tmp_path, "ct", label=ct)
+    put(tmp_path, "labels", image=boxes([1, 57], np.int16))
+    put(tmp_path, "empty", label=boxes([]))
+    put(tmp_path, "full", label=np.full((6, 20, 20), 3, np.uint8))
+    assert check(tmp_path).exit_code == 0
+    result = check(tmp_path, deep=True)
+    reasons = found(result)
+    assert set(reasons) == {"ct", "labels", "empty", "full"}
+    assert "label looks like an image" in reasons["ct"]
+    assert "image looks like a label map" in reasons["labels"]
+    assert "label is empty" in reasons["empty"]
+    assert reasons["full"].endswith("label is constant (3)")
+    assert "empty" not in found(check(tmp_path, deep=True, allow_empty=True))
+
+
+def test_an_atlas_of_many_closed_regions_is_no_image_and_a_dim_image_no_label_map(tmp_path):
+    atlas = (np.arange(6)[:, None, None] * 100 + np.arange(20)[None, :, None] * 5 + np.zeros(20)).astype(np.int16)
+    dim = np.random.default_rng(2).integers(0, 4, (6, 20, 20)).astype(np.int16)
+    put(tmp_path, "atlas", image=dim, label=atlas)
+    assert len(np.unique(atlas)) > 100
+    assert not found(check(tmp_path, deep=True))
+
+
+def test_values_outside_the_expected_ones_are_named(tmp_path):
+    put(tmp_path, "good")
+    put(tmp_path, "bad", label=boxes([1, 4]))
+    result = check(tmp_path, labels=(0, 1, 2))
+    assert found(result) == {"bad": found(result)["bad"]}
+    assert "label holds values outside --labels: 4 (168 voxels)" in found(result)["bad"]
+    assert "outside --labels" in found(check(tmp_path / "label", labels=(0, 1, 2)))["bad"]
+    assert not found(check(tmp_path / "label", labels=(0, 1, 2, 4)))
+
+
+def test_deep_counts_cases_and_voxels_of_each_class(tmp_path):
+    put(tmp_path, "a", label=boxes([1]))
+    put(tmp_path, "b", label=boxes([1, 2]))
+    put(tmp_path, "ct", label=np.random.default_rng(1).integers(-1024, 1100, (6, 20, 20)).astype(np.int16))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"labels": {"0": "background", "1": "liver", "2": "tumour"}, "modality": {"0": "CT"}})
+    )
+    lines = check(tmp_path, deep=True, report=tmp_path / "r.html").summary.lines
+    box = 4 * 3 * 14
+    told = f"1 (liver) in 2 cases, {2 * box} voxels; 2 (tumour) in 1 case, {box} voxels"
+    assert any(told in line for line in lines)
+    assert f'<td>1</td><td class="n">2</td><td class="n">{2 * box}</td>' in (tmp_path / "r.html").read_text()
