@@ -66,6 +66,8 @@ class Job:
     """Data that the plan hands to the case's function as `Case.details`; it is sent to worker processes."""
     stamp: str = ""
     """Digest of everything else the result depends on, e.g. of files that are not listed as inputs."""
+    more_files: tuple[Path, ...] = ()
+    """Files that the result depends on beside the inputs, e.g. the other slices of a series; `stamp` tells of them."""
     problem: str = ""
     """Why the case can't be processed, e.g. because a channel's file is missing; the case fails with this message."""
 

@@ -52,8 +52,8 @@ def run(
         Its parameters as the model that the operation names; or give them as keywords.
     options
         How to run it, as a model; or give these as keywords too: ``mp``, ``workers``, ``dry_run``, ``existing``,
-        ``on_error``, ``strict``, ``seed``, ``progress``, ``compression``, ``max_memory``, ``executor``, ``dask``,
-        ``shard``, ``config``. They mean what ``itk_check --help`` says of them.
+        ``fingerprint``, ``on_error``, ``strict``, ``seed``, ``progress``, ``compression``, ``max_memory``,
+        ``executor``, ``dask``, ``shard``, ``config``. They mean what ``itk_check --help`` says of them.
     on_event
         Called with each progress event.
     **values

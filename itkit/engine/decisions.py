@@ -11,12 +11,16 @@ from typing import Any, Literal
 from itkit.core.errors import LayoutError, ReadError
 from itkit.core.files import split_extension
 from itkit.core.operation import Job, Operation, Plan, Record
+from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, print_of_files
 from itkit.engine.foreign import foreign_files, reads_whole
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.places import place, relative_folder
 from itkit.io.formats.headers import UnsupportedHeader, unit_files
-from itkit.io.meta import file_stamp
+
+_READERS = 8
+"""Threads that read inputs for their digests."""
+_MORE = "more_files"
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,13 @@ def decide(
         if standing:
             raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
     names_of = lru_cache(maxsize=None)(_names_by_case)
-    for job in plan.jobs:
+    for job, inputs in zip(plan.jobs, _fingerprints(plan.jobs, manifest.dest, options.fingerprint), strict=True):
         record = before.get(job.case_id)
-        inputs = _fingerprint(job, manifest.dest)
         warnings = tuple(_namesakes(job, record, manifest.dest, names_of))
         if options.existing == "redo":
             yield Decision(job, "run", "", record, inputs, warnings)
             continue
-        action, message, replaced = _judge(job, record, manifest.dest, key, inputs)
+        action, message, replaced = _judge(job, record, manifest.dest, key, inputs, options.fingerprint)
         notes = tuple(f"{path.name} was no whole file and is made again" for path in replaced)
         yield Decision(job, action, message, record, inputs, (*warnings, *notes))
 
@@ -86,16 +89,63 @@ def _namesakes(
                 yield f"{name} lies beside {path.name}: two files of one case, which is refused as input; remove one"
 
 
-def _fingerprint(job: Job, dest: Path) -> dict[str, Any]:
+def _fingerprints(jobs: Sequence[Job], dest: Path, how: Fingerprint) -> Iterator[dict[str, Any]]:
+    """Yield the fingerprint of each job; contents are read by several threads."""
+    if how == "stat":
+        yield from (_fingerprint(job, dest, how) for job in jobs)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # only here: other runs start without
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        yield from readers.map(lambda job: _fingerprint(job, dest, how), jobs)
+
+
+def _fingerprint(job: Job, dest: Path, how: Fingerprint) -> dict[str, Any]:
     """Return what a result depends on beside parameters: the input files, and where its outputs go."""
     stamps: dict[str, Any] = {}
     for name, file in job.inputs.items():
         try:
-            stamps[name] = {"file": file.path.name, "parts": [file_stamp(part) for part in unit_files(file.path)]}
+            stamps[name] = {"file": file.path.name, "parts": [file_print(part, how) for part in unit_files(file.path)]}
         except (OSError, ReadError, UnsupportedHeader):
             stamps[name] = {"file": file.path.name}
     stamps["targets"] = {name: relative_folder(target.folder, dest) for name, target in job.targets.items()}
-    return {**stamps, "stamp": job.stamp} if job.stamp else stamps
+    if job.stamp:
+        stamps["stamp"] = job.stamp
+    if job.more_files:
+        stamps["more_files"] = print_of_files(job.more_files, how)
+    return stamps
+
+
+def is_same_input(known: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether what a record was made from is what a job has now, by all that both know of it.
+
+    Examples
+    --------
+    >>> known = {"image": {"file": "a.mha", "parts": [{"bytes": 9, "mtime_ns": 1}]}}
+    >>> now = {"image": {"file": "a.mha", "parts": [{"bytes": 9, "mtime_ns": 1, "ctime_ns": 1, "inode": 7}]}}
+    >>> is_same_input(known, now), is_same_input(now, {"image": {"file": "b.mha", "parts": now["image"]["parts"]}})
+    (True, False)
+    """
+    if known.keys() - {_MORE} != now.keys() - {_MORE}:
+        return False
+    more, files = known.get(_MORE, {}), now.get(_MORE, {})
+    by_content = "content" in more and "content" in files
+    if by_content or more.keys() & files.keys():
+        name = "content" if by_content else "stat"
+        if more.get(name) != files.get(name):
+            return False
+    return all(
+        (by_content and name == "stamp") or _is_same_item(known[name], value)
+        for name, value in now.items()
+        if name != _MORE
+    )
+
+
+def _is_same_item(known: Any, now: Any) -> bool:
+    if not (isinstance(known, Mapping) and isinstance(now, Mapping) and {*known, *now} == {"file", "parts"}):
+        return bool(known == now)
+    old, new = known.get("parts", ()), now.get("parts", ())
+    return known["file"] == now["file"] and len(old) == len(new) and all(map(is_same, old, new))
 
 
 def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
@@ -104,21 +154,25 @@ def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
 
 
 def _judge(
-    job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any]
+    job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any], how: Fingerprint
 ) -> tuple[Literal["run", "skipped", "left"], str, Sequence[Path]]:
     """Return what is to happen, what to say, and files that are replaced though they were not as we wrote them."""
     ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
     present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
-    foreign = foreign_files(present, ours)
+    foreign = foreign_files(present, ours, how)
     whole = [path for path in foreign if reads_whole(path)]
     if whole:
-        return (
-            "left",
-            f"{job.case_id}: {whole[0].name} was not written by this command, or was edited since; left alone",
-            (),
-        )
+        return "left", f"{job.case_id}: {_why_left(whole[0], ours)}; left alone", ()
     if record is None or foreign or not ours.keys() <= set(present):
         return "run", "", foreign
-    if record.key != key or record.inputs != inputs:
+    if record.key != key or not is_same_input(record.inputs, inputs):
         return "run", "", ()
     return "skipped", "", ()
+
+
+def _why_left(path: Path, ours: Mapping[Path, Any]) -> str:
+    if path in ours and is_copy(path, ours[path]):
+        return (
+            f"{path.name} is a copy, or got other rights, since it was written (--fingerprint content compares bytes)"
+        )
+    return f"{path.name} was not written by this command, or was edited since"

@@ -9,14 +9,14 @@ from typing import Any
 
 from itkit.core.errors import ItkitError
 from itkit.core.files import split_extension
-from itkit.engine.places import is_unchanged
+from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.io.formats.headers import headers_of
 from itkit.io.formats.inspect import read_any_header
 
 
-def foreign_files(present: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
+def foreign_files(present: Iterable[Path], ours: Mapping[Path, Any], how: Fingerprint) -> list[Path]:
     """Return the files that are not as we have written them; ``ours`` says what the manifest has of each place."""
-    return [path for path in present if path not in ours or not is_unchanged(path, ours[path])]
+    return [path for path in present if path not in ours or not is_unchanged(path, ours[path], how)]
 
 
 def reads_whole(path: Path) -> bool:

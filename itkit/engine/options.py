@@ -12,6 +12,7 @@ from typing_extensions import Self
 from itkit.core.fields import Advanced, FreeText, Group, PathRole, Pattern, Unit
 from itkit.core.files import Compression
 from itkit.core.params import Params
+from itkit.engine.fingerprint import Fingerprint
 
 
 def _size(value: object) -> object:
@@ -41,6 +42,8 @@ class RunOptions(Params):
     """Print what would happen to which file; touch nothing."""
     existing: Annotated[Literal["skip", "redo", "error"], Group("Outputs")] = "skip"
     """Outputs that exist: skip finished ones, redo all, or refuse to start."""
+    fingerprint: Annotated[Fingerprint, Group("Outputs"), Advanced()] = "stat"
+    """What tells that a file is the same: size, times and inode (stat), or a digest of its bytes (content)."""
     on_error: Annotated[Literal["continue", "stop"], Advanced()] = "continue"
     """After a failed case: go on with the others, or stop."""
     strict: Annotated[bool, Advanced()] = False

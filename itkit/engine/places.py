@@ -1,14 +1,10 @@
-"""Paths and stamps as the manifest has them: which file is meant, and whether it is still the same."""
+"""Paths as the manifest has them: which file is meant."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from itkit.io.meta import file_stamp
 
 
 def place(path: Path) -> Path:
@@ -35,11 +31,3 @@ def relative_folder(folder: Path, dest: Path) -> str:
 @lru_cache
 def _relative(folder: str, dest: str) -> str:
     return Path(os.path.relpath(folder, dest)).as_posix()
-
-
-def is_unchanged(path: Path, output: Mapping[str, Any]) -> bool:
-    """Whether a file is still the one that a manifest's output describes."""
-    try:
-        return file_stamp(path) == {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
-    except OSError:
-        return False

@@ -98,6 +98,7 @@ class Session:
             decision.job,
             stage=None if stage is None else stage.folder / str(number),
             compression=self.options.compression,
+            fingerprint=self.options.fingerprint,
             seed=self.options.seed,
             threads=self.cores if self.is_serial else 1,
             nbytes=0 if self.reads_headers_alone else self._needed_bytes(decision),

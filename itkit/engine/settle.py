@@ -8,9 +8,10 @@ from pathlib import Path
 
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
-from itkit.engine.decisions import Decision
+from itkit.engine.decisions import Decision, is_same_input
+from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.foreign import foreign_files, reads_whole
-from itkit.engine.places import is_unchanged, place, relative_path
+from itkit.engine.places import place, relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import Move, Stage
 from itkit.engine.worker import TaskResult
@@ -28,11 +29,12 @@ def settle(session: Session, decision: Decision, result: TaskResult, stage: Stag
         warnings=(*decision.warnings, *result.warnings),
         took_s=round(result.took_s, 3),
     )
+    how = session.options.fingerprint
     if stage is None:
         return record
     if record.status == "skipped":  # what an earlier run made of it with other parameters no longer holds
         with contextlib.suppress(WriteError):
-            stage.commit(record, [], _stale_files(decision, stage.manifest.dest))
+            stage.commit(record, [], _stale_files(decision, stage.manifest.dest, how))
         return record
     if record.status != "done":
         with contextlib.suppress(LayoutError):  # on a full disk the summary alone can say it
@@ -41,7 +43,7 @@ def settle(session: Session, decision: Decision, result: TaskResult, stage: Stag
     return _commit(session, decision, result, record, stage)
 
 
-def _stale_files(decision: Decision, dest: Path) -> list[Path]:
+def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]:
     """Return the files that the case had become, unless they were edited since or lie where this run does not write."""
     folders = {place(target.folder) for target in decision.job.targets.values()}
     if decision.job.output_ids is not None:
@@ -49,21 +51,21 @@ def _stale_files(decision: Decision, dest: Path) -> list[Path]:
     return [
         place(dest / item["path"])
         for item in (decision.before.outputs if decision.before else ())
-        if is_unchanged(dest / item["path"], item) and folders & {*place(dest / item["path"]).parents}
+        if is_unchanged(dest / item["path"], item, how) and folders & {*place(dest / item["path"]).parents}
     ]
 
 
 def _commit(session: Session, decision: Decision, result: TaskResult, record: Record, stage: Stage) -> Record:
-    dest = stage.manifest.dest
-    stale = _stale_files(decision, dest)
+    dest, how = stage.manifest.dest, session.options.fingerprint
+    stale = _stale_files(decision, dest, how)
     record = replace(
         record, outputs=tuple({"path": relative_path(file.final, dest), **file.entry} for file in result.files)
     )
     if session.options.existing != "redo":
         ours = {place(dest / item["path"]): item for item in (decision.before.outputs if decision.before else ())}
         present = [place(file.final) for file in result.files if file.final.exists()]
-        foreign = [path for path in foreign_files(present, ours) if reads_whole(path)]
-        if foreign and _was_made_meanwhile(record, stage):
+        foreign = [path for path in foreign_files(present, ours, how) if reads_whole(path)]
+        if foreign and _was_made_meanwhile(record, stage, how):
             message = f"{record.case_id}: another run has made it"
             return replace(record, status="skipped", message=message, outputs=())
         if foreign:
@@ -72,18 +74,18 @@ def _commit(session: Session, decision: Decision, result: TaskResult, record: Re
     new = {place(file.final) for file in result.files}
     try:
         moves = [Move(file.staged, file.final) for file in result.files]
-        stage.commit(record, moves, [path for path in stale if path not in new])
+        return stage.commit(record, moves, [path for path in stale if path not in new])
     except WriteError as error:
         return replace(record, status="failed", message=str(error), outputs=())
-    return record
 
 
-def _was_made_meanwhile(record: Record, stage: Stage) -> bool:
+def _was_made_meanwhile(record: Record, stage: Stage, how: Fingerprint) -> bool:
     """Whether another run of the same command has finished a case since this one was planned."""
     manifest = stage.manifest
     other = manifest.latest_done(stage.operation).get(record.case_id)
     return (
         other is not None
-        and (other.key, other.inputs) == (record.key, record.inputs)
-        and all(is_unchanged(manifest.dest / output["path"], output) for output in other.outputs)
+        and other.key == record.key
+        and is_same_input(other.inputs, record.inputs)
+        and all(is_unchanged(manifest.dest / output["path"], output, how) for output in other.outputs)
     )

@@ -12,15 +12,16 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
+from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
-from itkit.engine.places import is_unchanged, place
+from itkit.engine.places import place
 from itkit.io.disk import commit_files
 from itkit.io.locks import locked, try_lock
 from itkit.io.meta import json_line
@@ -75,8 +76,8 @@ class Stage:
         self.lock.close()
         _remove_tree(self.folder)
 
-    def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> None:
-        """Give a case's files their final names, remove the stale ones, and note the case as done.
+    def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> Record:
+        """Give a case's files their final names, remove the stale ones, note the case as done; return what is noted.
 
         Raises
         ------
@@ -97,11 +98,13 @@ class Stage:
                 os.fsync(file.fileno())
             commit_files([(move.staged, move.final) for move in moves])
             _remove(stale)
+            record = replace(record, outputs=with_place_in_disk(record.outputs, self.manifest.dest))
             self.manifest.append(self.operation, record)
         except (OSError, LayoutError) as error:
             journal.unlink(missing_ok=True)
             _remove([move.final for move in moves if not move.staged.exists()])
             raise WriteError(f"{record.case_id}: can't be moved into place ({_reason(error)})") from error
+        return record
 
 
 def _reason(error: OSError | LayoutError) -> str:
@@ -164,6 +167,8 @@ def _finish_journal(folder: Path, manifest: Manifest) -> None:
     if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
         commit_files([(staged, final) for staged, final in moves if staged.exists()])
         _remove(stale)
+        with contextlib.suppress(OSError):  # a file that is not there is made again
+            record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
         manifest.append(operation, record)
 
 

@@ -15,6 +15,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
+from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
 from itkit.io.disk import sync_files
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
@@ -23,6 +24,7 @@ from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
 
 if TYPE_CHECKING:
     from itkit.core.files import Compression
+    from itkit.engine.fingerprint import Fingerprint
 
 
 SMALL_BYTES = 16 << 20
@@ -38,6 +40,7 @@ class Task:
     job: Job
     stage: Path | None = None
     compression: Compression = "fast"
+    fingerprint: Fingerprint = "stat"
     seed: int = 0
     threads: int = 1
     nbytes: int = 0
@@ -224,7 +227,8 @@ def _place(task: Task, name: str, case_id: str) -> Path:
 
 def _staged(task: Task, name: str, case_id: str, path: Path, entry: Mapping[str, Any]) -> StagedFile:
     final = task.job.targets[name].path(case_id).with_name(path.name)
-    return StagedFile(path, final, {**entry, **file_stamp(path)})
+    digest = {"sha256": digest_of(path)} if task.fingerprint == "content" else {}
+    return StagedFile(path, final, {**entry, **file_stamp(path), **digest})
 
 
 def describe_inputs(job: Job) -> dict[str, CaseInput]:

@@ -162,7 +162,7 @@ def _plan_dicom(params: ConvertParams) -> Plan:
         if case.annotations:
             targets[LABEL] = Target(params.dest / LABEL, params.ext, "label")
         inputs = {IMAGE: InputFile(case.series.files[0], "file")}
-        jobs[own] = Job(own, inputs, targets, details=case, stamp=stamp_of(case.files))
+        jobs[own] = Job(own, inputs, targets, details=case, stamp=stamp_of(case.files), more_files=tuple(case.files))
     notes = [f"left out: {_place(item.path, params)}: {_said(item.reason, params)}" for item in refused if item.series]
     others = sum(item.series is None for item in refused)
     if others:

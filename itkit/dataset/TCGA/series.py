@@ -114,6 +114,7 @@ def _found(case: DicomCase, rows: dict[str, _Row]) -> FoundCase:
         warnings=tuple(warnings),
         payload=case,
         stamp=stamp_of(case.files),
+        more_files=tuple(case.files),
     )
 
 

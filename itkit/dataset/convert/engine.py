@@ -153,7 +153,15 @@ def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> J
     where = targets(
         params, channel_names(spec, found), spec.channel_layout, has_label=found.has_label, group=found.group
     )
-    return Job(job_id, inputs, where, output_ids=(found.case_id,), details=(spec, found), stamp=_stamp(spec, found))
+    return Job(
+        job_id,
+        inputs,
+        where,
+        output_ids=(found.case_id,),
+        details=(spec, found),
+        stamp=_stamp(spec, found),
+        more_files=(*found.more_files, *(path for _, path in found.parts)),
+    )
 
 
 def _stamp(spec: DatasetSpec, found: FoundCase) -> str:

@@ -105,6 +105,8 @@ class FoundCase:
         What the loader of this dataset needs besides.
     stamp
         Digest of files that are neither image nor label.
+    more_files
+        These files, as far as ``parts`` does not name them.
     """
 
     case_id: str
@@ -121,6 +123,7 @@ class FoundCase:
     warnings: tuple[str, ...] = ()
     payload: Any = None
     stamp: str = ""
+    more_files: tuple[Path, ...] = ()
 
     @property
     def has_label(self) -> bool:

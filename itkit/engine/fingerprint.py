@@ -1,0 +1,104 @@
+"""What a file looked like when it was seen, and whether it is still the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+Fingerprint = Literal["stat", "content"]
+"""What tells that a file is the same: size, times and inode, or its bytes."""
+
+_STATUS = ("bytes", "mtime_ns", "ctime_ns", "inode")
+_CHUNK = 1 << 20
+
+
+def file_print(path: Path, how: Fingerprint = "stat") -> dict[str, Any]:
+    """Return size, times and inode of a file, and the digest of its bytes where these are asked for.
+
+    Raises
+    ------
+    OSError
+        When it can't be read.
+    """
+    status = path.stat()
+    found: dict[str, Any] = {
+        "bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
+    }
+    if how == "content" and stat.S_ISREG(status.st_mode):
+        found["sha256"] = digest_of(path)
+    return found
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+def is_same(known: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two fingerprints are of one file: by its bytes where both know them, else by all that both know.
+
+    Examples
+    --------
+    >>> is_same({"bytes": 1, "mtime_ns": 5}, {"bytes": 1, "mtime_ns": 5, "inode": 7})
+    True
+    >>> is_same({"bytes": 1, "sha256": "a", "inode": 6}, {"bytes": 1, "sha256": "a", "inode": 7})
+    True
+    """
+    if "sha256" in known and "sha256" in now:
+        return bool(known["sha256"] == now["sha256"])
+    return all(known[name] == now[name] for name in _STATUS if name in known and name in now)
+
+
+def is_unchanged(path: Path, output: Mapping[str, Any], how: Fingerprint = "stat") -> bool:
+    """Whether a file is still the one that a manifest's output describes."""
+    try:
+        if path.stat().st_size != output["bytes"]:
+            return False
+        return is_same(output, file_print(path, how if "sha256" in output else "stat"))
+    except OSError:
+        return False
+
+
+def is_copy(path: Path, output: Mapping[str, Any]) -> bool:
+    """Whether a changed file has the size and time of the one described: copied, moved in, or given other rights."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (output["bytes"], output["mtime_ns"])
+
+
+def with_place_in_disk(outputs: Iterable[Mapping[str, Any]], dest: Path) -> tuple[dict[str, Any], ...]:
+    """Return outputs with what is known only when they have their final names: inode, and the time of that change."""
+    found = []
+    for output in outputs:
+        status = (dest / output["path"]).stat()
+        found.append({**output, "ctime_ns": status.st_ctime_ns, "inode": status.st_ino})
+    return tuple(found)
+
+
+def print_of_files(paths: Iterable[Path], how: Fingerprint) -> dict[str, str]:
+    """Return digests of what many files are: of names, change times and inodes, and of their bytes where asked for."""
+    places, contents = hashlib.sha256(), hashlib.sha256()
+    for path in paths:
+        name = os.fsencode(path.name)
+        try:
+            seen = file_print(path, how)
+        except OSError:  # a link to nowhere: reading it will say so
+            seen = {}
+        places.update(b"%s\0%d\0%d\n" % (name, seen.get("ctime_ns", -1), seen.get("inode", -1)))
+        contents.update(b"%s\0%s\n" % (name, seen.get("sha256", "").encode()))
+    found = {"stat": places.hexdigest()[:16]}
+    return {**found, "content": contents.hexdigest()[:16]} if how == "content" else found
