@@ -1,1 +1,1 @@
-"""One module a command: its parameters, its pure functions, its operation."""
+"""One module for each command: its parameters, its pure functions and its operation."""

@@ -1,4 +1,4 @@
-"""What SimpleITK resamples: grids and transforms that are beyond the kernels."""
+"""Resampling by SimpleITK, for grids and transforms that the kernels can't do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _METHODS = {"linear": "sitkLinear", "nearest": "sitkNearestNeighbor", "bspline":
 
 
 def default_fill(volume: Volume) -> float:
-    """Return the value outside a volume where none is given: an image's minimum, 0 for a label map."""
+    """Return the default value for voxels outside a volume: the minimum of an image, 0 for a label map."""
     return float(outside_value(volume.array_zyx, volume.kind).min())
 
 
@@ -35,22 +35,22 @@ def resample_by_itk(
     threads: int = 1,
     transform: Any = None,
 ) -> Volume:
-    """Resample a volume by ``SimpleITK.Resample``: integers are rounded to nearest and clamped, not truncated.
+    """Resample a volume by ``SimpleITK.Resample``, then round integers to nearest and clamp them.
 
     Parameters
     ----------
     volume
         Image or label map.
     grid
-        The result's grid.
+        Grid of the result.
     interpolation
-        Everything but ``nearest`` is computed in double precision.
+        ``linear`` and ``bspline`` compute in double precision.
     fill
         Value outside the source; by default `default_fill`.
     threads
         Threads to use; the result does not depend on it.
     transform
-        ``SimpleITK.Transform`` from points of the result to points of the source; by default none.
+        ``SimpleITK.Transform`` from points of the result to points of the source; by default the identity.
     """
     value = default_fill(volume) if fill is None else fill
     array = _resampled(volume, grid, interpolation, value, threads, transform)
@@ -60,7 +60,7 @@ def resample_by_itk(
 def _resampled(
     volume: Volume, grid: Geometry, interpolation: Interpolation, fill: float, threads: int, transform: Any
 ) -> NDArray[Any]:
-    """Return voxels as SimpleITK makes them; what it held is free again when they are converted."""
+    """Return the voxels that SimpleITK computes; a function of its own, so that its images are freed on return."""
     source = volume if interpolation == "nearest" else volume.with_array(volume.array_zyx.astype(np.float64))
     with itk_threads(threads) as sitk:
         image = sitk.Resample(

@@ -1,4 +1,4 @@
-"""What the parameters and sidecars of several operations share."""
+"""Parameters and sidecar files that several operations share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OutputParams(Params):
     """Parameters of operations that write volumes."""
 
     dtype: Annotated[Dtype | None, Group("Output"), Advanced()] = None
-    """Convert images to this voxel type on purpose (rounded, clamped); without it the type is kept."""
+    """Convert images to this voxel type, rounded and clamped (default: keep the type)."""
 
 
 class GridParams(OutputParams):
@@ -50,38 +50,38 @@ class GridParams(OutputParams):
 
     @property
     def asks_for_a_grid(self) -> bool:
-        """Whether spacing, size or orientation is given."""
+        """Whether a spacing, a size or an orientation is given."""
         return self.orient is not None or any(value != -1 for value in (*self.spacing, *self.size))
 
     def target(self, grid: Geometry) -> Geometry:
-        """Return the grid that orientation, spacing and size ask for."""
+        """Return a volume's new grid: turned to the orientation, then resampled to the spacing and size."""
         oriented = grid if self.orient is None else oriented_grid(grid, self.orient)
         return resampled_grid(oriented, self.spacing, self.size)
 
 
 def converted(volume: Volume, params: OutputParams) -> Volume:
-    """Return an image in the type that was asked for; labels keep theirs."""
+    """Convert an image to the voxel type that ``--dtype`` asks for; a label map keeps its type."""
     if params.dtype is None or volume.kind == "label":
         return volume
     return volume.with_array(to_dtype(volume.array_zyx, params.dtype))
 
 
 def sidecar(name: str, operation: str, params: Params, run: Collected, **more: Any) -> dict[Path, Any]:
-    """Return the file that tells what ran, with which parameters, and how many cases ended how.
+    """Return a sidecar file: which operation ran, with which parameters, and how many cases had which result.
 
     Parameters
     ----------
     name
-        Name of the file in the destination; a run without destination has no such file.
+        Name of the file in the destination; a run without destination writes no such file.
     operation, params, run
-        What ran.
+        Name of the operation, its parameters and its records.
     **more
-        What else the file says.
+        Other entries of the file.
     """
     if run.dest is None:
         return {}
     counts: Counter[str] = Counter(record.status for record in run.records)
-    if run.options["shard"] is not None:  # every shard writes it: what all have done
+    if run.options["shard"] is not None:  # every shard writes this file: count the cases of all shards
         counts = Counter(done=len(run.all_records))
     value = {
         "operation": operation,
@@ -95,12 +95,12 @@ def sidecar(name: str, operation: str, params: Params, run: Collected, **more: A
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
-    """Return a digest of names, sizes and times of files: another one when any of them has changed."""
+    """Return a digest of the names, sizes and modification times of files; it changes when any of them does."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             stamp = file_stamp(path)
-        except OSError:  # a link to nowhere: reading it will say so
+        except OSError:  # a broken link: reading it will raise the error
             stamp = {"bytes": -1, "mtime_ns": -1}
         digest.update(f"{path.name}\0{stamp['bytes']}\0{stamp['mtime_ns']}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

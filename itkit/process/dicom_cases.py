@@ -1,4 +1,4 @@
-"""Cases from a tree of DICOM files: which series are volumes, which annotations belong to them, what is refused."""
+"""Find cases in a tree of DICOM files: the series that are volumes, their annotations, and what is refused."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from itkit.io.dicom.read import OnIrregular
 
 OnIrregularSeries = Literal["error", "largest", "split"]
 _DEPTH = 6
-"""Sequences inside sequences that are searched for references."""
+"""How many levels of nested sequences are searched for references."""
 _MOST_LOST = 0.1
-"""Part of a series' slices that may be left out when it is split."""
+"""Largest share of a series' slices that may be left out when the series is split."""
 _NOTED = (GROUPING, "PixelPaddingValue")
-"""Facts of a series that its user should know."""
+"""Facts of a series that become notes for the user."""
 
 
 @dataclass(frozen=True)
 class DicomCase:
-    """One volume to be.
+    """A volume that can be made of a series, with its annotations.
 
     Parameters
     ----------
     series
-        The image series; with ``split``, a regular part of it.
+        The image series; with ``split``, one regular stack of it.
     annotations
-        SEG and RTSTRUCT series that belong to it, by number.
+        SEG and RTSTRUCT series that belong to the image series, in order of number.
     geometry
-        Grid of the volume; ``None`` where it is not a regular volume.
+        Grid of the volume; ``None`` if the series is not a regular volume.
     fault
-        Why reading the case fails.
+        Why the case can't be read; empty if it can.
     part
-        Number of the part of a series that was split, from 1; else 0.
+        Number of the stack, from 1, if the series was split; otherwise 0.
     notes
-        What the user should know.
+        Notes for the user.
     """
 
     series: Series
@@ -69,7 +69,7 @@ class DicomCase:
         Raises
         ------
         ReadError
-            When the series is no regular volume.
+            When the series is not a regular volume.
         """
         if self.geometry is None:
             raise ReadError(self.fault)
@@ -83,7 +83,7 @@ class DicomCase:
 
 @dataclass(frozen=True)
 class RefusedSeries:
-    """Files that no case is made of, and why."""
+    """Files that are left out, and the reason."""
 
     path: Path
     reason: str
@@ -99,19 +99,20 @@ def find_dicom_cases(
     untilt: bool = False,
     labels: bool = True,
 ) -> tuple[list[DicomCase], list[RefusedSeries]]:
-    """Find the volumes in a tree; headers only.
+    """Find the volumes in a tree of DICOM files; only headers are read.
 
     Parameters
     ----------
     folder
-        Any tree of DICOM files, others among them.
+        Any tree of DICOM files; it may hold other files too.
     least_slices
-        Series of fewer slices (localizers) are refused.
+        Refuse series with fewer slices (localizers).
     modalities
-        Take these alone, e.g. ``CT``; all by default.
+        Take only these modalities, e.g. ``CT``; by default all.
     on_irregular
-        A series that is not a single regular volume: refuse it, take its largest regular stack, or make a case of each
-        stack of at least ``least_slices``; where more than a tenth of the slices is in none of these, it fails.
+        What to do with a series that is not a single regular volume: ``error`` fails it, ``largest`` takes its largest
+        regular stack, ``split`` makes a case of each stack of at least ``least_slices`` slices. ``split`` fails a
+        series if more than a tenth of its slices is in no such stack.
     untilt
         Resample the slices of a tilted gantry onto a rectangular grid.
     labels
@@ -120,7 +121,7 @@ def find_dicom_cases(
     Returns
     -------
     tuple
-        The cases, and the files that no case is made of. An annotation that belongs to no image is a case that fails.
+        The cases, and the files that are left out. An annotation that belongs to no image is a case that fails.
 
     Raises
     ------
@@ -159,7 +160,7 @@ def _refusal(series: Series, reason: str) -> RefusedSeries:
 def _volumes(
     series: Series, least_slices: int, on_irregular: OnIrregularSeries, *, untilt: bool
 ) -> tuple[list[DicomCase], list[RefusedSeries]]:
-    """Make the cases of an image series, and say what of it is left out."""
+    """Return the cases of an image series, and the slices of it that are left out."""
     notes = tuple(f"{name}: {series.facts[name]}" for name in _NOTED if name in series.facts)
     choice: OnIrregular = "largest" if on_irregular == "largest" else "error"
     try:
@@ -175,7 +176,7 @@ def _volumes(
     kept = [part for part in split_series(series, untilt=untilt) if len(part.frames) >= least_slices]
     lost = len(series.frames) - sum(len(part.frames) for part in kept)
     planes = {_plane(frame) for part in kept for frame in part.frames}
-    slices = sum(_plane(frame) in planes for frame in series.frames)  # localizers and captures are none
+    slices = sum(_plane(frame) in planes for frame in series.frames)  # does not count localizers and screen captures
     if not kept or slices - (len(series.frames) - lost) > _MOST_LOST * slices:
         short = (
             f"{lost} of {len(series.frames)} slices are in no regular stack of {least_slices} slices (--least-slices)"
@@ -191,12 +192,12 @@ def _volumes(
 
 
 def _plane(frame: Frame) -> tuple[object, ...]:
-    """Return what slices of one volume have in common."""
+    """Return size and orientation of a slice, which all slices of one volume share."""
     return (frame.size_yx, *(round(value, 2) for value in frame.orientation_xyz or ()))
 
 
 def _with_annotations(cases: list[DicomCase], found: Sequence[Series]) -> tuple[list[DicomCase], list[RefusedSeries]]:
-    """Give each case its annotations; one that belongs to no image of the tree becomes a case that fails."""
+    """Add its annotations to each case; an annotation that belongs to no image of the tree becomes a failing case."""
     images = [series for series in found if series.kind == "image"]
     owned: dict[int, list[Series]] = {}
     lone: list[DicomCase] = []
@@ -227,14 +228,15 @@ def _with_annotations(cases: list[DicomCase], found: Sequence[Series]) -> tuple[
 
 
 def _is_of(case: DicomCase, series: Series) -> bool:
-    """Whether a case was made of a series, whole or in part."""
+    """Whether a case was made of a series or of a part of it."""
     return case.series.sop_uids <= series.sop_uids and set(case.series.files) <= set(series.files)
 
 
 def _targets(annotation: Series, images: Sequence[Series]) -> list[Series]:
     """Return the image series that an annotation belongs to: by series, by image, or by frame of reference.
 
-    A frame of reference decides where no series is named and one series alone has it: several may be other phases.
+    The frame of reference only decides if the annotation names no series and exactly one series has this frame: if
+    several have it, they may be different phases.
     """
     references = references_of(annotation.files[0])
     same = [image for image in images if image.patient_id == annotation.patient_id] or list(images)
@@ -254,7 +256,7 @@ def _targets(annotation: Series, images: Sequence[Series]) -> list[Series]:
 
 @dataclass(frozen=True)
 class References:
-    """What a SEG or RTSTRUCT refers to: UIDs of series, of images, and of frames of reference."""
+    """The UIDs of series, images and frames of reference that a SEG or RTSTRUCT refers to."""
 
     series: frozenset[str] = frozenset()
     images: frozenset[str] = frozenset()
@@ -262,7 +264,7 @@ class References:
 
 
 def references_of(path: Path) -> References:
-    """Return what a SEG or RTSTRUCT refers to; nothing where it can't be read."""
+    """Return the references of a SEG or RTSTRUCT; empty if the file can't be read."""
     try:
         dataset = read_dataset(path, keywords=_REFERENCES, pixels=False, notes=[])
     except CaseError:
@@ -303,21 +305,21 @@ def kinds_of(case: DicomCase) -> str:
 
 
 def read_annotations(case: DicomCase, overlap: OverlapRule, *, bridge: bool = False) -> LabelMap | None:
-    """Read the label map of a case on its image's grid, regions of several files together; ``None`` without any.
+    """Read the annotations of a case as one label map on its image's grid; ``None`` if it has no annotations.
 
     Parameters
     ----------
     case
         The case.
     overlap
-        What becomes of voxels in several regions, also of different files.
+        What to do with voxels in several regions, also if the regions come from different files.
     bridge
-        Whether slices between contours are filled, as for `read_rtstruct`.
+        Whether to fill slices between contours, as in `read_rtstruct`.
 
     Raises
     ------
     CaseError
-        When a file can't be read, lies elsewhere, or regions overlap and that is an error.
+        When a file can't be read, does not fit the image's grid, or regions overlap and ``overlap`` is ``error``.
     """
     grid, frame = case.require_grid(), case.series.frame_of_reference_uid
     maps = []

@@ -1,4 +1,4 @@
-"""Elastic fields for augmentation: cubic B-splines over control points in the physical frame, drawn and applied."""
+"""Elastic fields for augmentation: cubic B-splines on control points along the physical axes."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ if TYPE_CHECKING:
     from itkit.core.volume import Volume
 
 LARGEST_FRACTION = 0.4
-"""Of the control points' spacing: displacements up to here never fold the map (see `ElasticField`)."""
+"""Largest displacement as a fraction of the control point spacing; below it, the map never folds (`ElasticField`)."""
 MOST_CONTROL_POINTS = 100_000
 _ORDER = 3
 
 
 @dataclass(frozen=True)
 class ElasticField:
-    """A displacement of every point of a box: a uniform cubic B-spline, as ``SimpleITK.BSplineTransform`` has it.
+    """A displacement for every point of a box: a uniform cubic B-spline, defined as in ``SimpleITK.BSplineTransform``.
 
     Parameters
     ----------
     origin_xyz
-        Corner of the box with the least coordinates, mm. Its sides run along the physical axes, whatever the grid's.
+        Corner of the box with the smallest coordinates, mm. The sides of the box are parallel to the physical axes,
+        also if the grid is oblique.
     dimensions_xyz
         Lengths of its sides, mm.
     mesh_size_xyz
         Cells along each side; there are 3 more control points than cells.
     displacements
-        Of the control points, mm: all along X, then all along Y, then along Z; in each, X runs fastest.
+        Displacements of the control points, mm: all X components, then all Y, then all Z; in each, X runs fastest.
 
     Notes
     -----
-    The map from a point to the point plus its displacement folds nowhere when no control point moves further than
-    1 / 2.4795 = 0.4033 of the control points' spacing along any axis (Choi and Lee [1]_).
+    The map from a point to the point plus its displacement does not fold if no control point moves further than
+    1 / 2.4795 = 0.4033 of the control point spacing along any axis (Choi and Lee [1]_).
 
-    Rebuilt by SimpleITK alone, from these values::
+    SimpleITK rebuilds the field from these values::
 
         field = SimpleITK.BSplineTransform(3, 3)
         field.SetTransformDomainOrigin(origin_xyz)
@@ -81,23 +82,24 @@ class ElasticField:
 def sample_elastic(
     grid: Geometry, limit_zyx: Sequence[float], spacing_mm: float, rng: np.random.Generator
 ) -> ElasticField:
-    """Draw a field over the box that a grid's voxels fill.
+    """Draw a random field over the box that a grid's voxels fill.
 
     Parameters
     ----------
     grid
-        The grid; its box is enlarged to whole cells, and to one along the physical axes.
+        The grid. The box of the field is parallel to the physical axes, covers the grid and has whole cells.
     limit_zyx
-        Greatest displacement of a control point along each physical axis, mm; drawn evenly from ± this range.
+        Largest displacement of a control point along each physical axis, mm; displacements are drawn uniformly between
+        plus and minus this value.
     spacing_mm
         Distance between control points.
     rng
-        Random source.
+        Random number generator.
 
     Raises
     ------
     ResourceError
-        When there were more than 100,000 control points.
+        When the field would have more than 100,000 control points.
     """
     ends = [(-0.5, size - 0.5) for size in grid.size_zyx]
     corners = np.array([grid.point_xyz((z, y, x)) for z, y, x in product(*ends)])
@@ -112,7 +114,7 @@ def sample_elastic(
     lengths = cells * spacing_mm
     draws = rng.uniform(-1, 1, size=(3, round(points))) * np.array(to_xyz(limit_zyx))[:, None] + 0.0
     (x, y, z), (dx, dy, dz), (nx, ny, nz) = ((low + high - lengths) / 2).tolist(), lengths.tolist(), cells.tolist()
-    displacements = tuple(float(f"{value:.6g}") for value in draws.ravel())  # short in JSON, and exactly what is used
+    displacements = tuple(float(f"{value:.6g}") for value in draws.ravel())  # short in JSON; the same values are used
     return ElasticField((x, y, z), (dx, dy, dz), (round(nx), round(ny), round(nz)), displacements)
 
 
@@ -126,17 +128,19 @@ def warp(
     fill: float,
     threads: int = 1,
 ) -> Volume:
-    """Sample a volume on its own grid at M (p + u(p) - center) + center + shift, u being the field: once, by SimpleITK.
+    """Resample a volume on its own grid at M (p + u(p) - center) + center + shift, where u is the field.
+
+    SimpleITK samples the volume once, through the composed transform.
 
     Parameters
     ----------
     volume
-        An image is interpolated linearly in double precision (integers are then rounded to nearest and clamped), a
-        label map takes the nearest voxel.
+        An image is interpolated linearly in double precision (integers are then rounded to nearest and clamped). A
+        label map is resampled by nearest neighbour.
     field
-        Moves a point of the output first; the affine part maps it to the input's point.
+        Displacement of a point of the output; it acts before the affine part.
     matrix_xyz, center_xyz, shift_xyz
-        The affine part, as `Augmentation` has it.
+        The affine part, as in `Augmentation`.
     fill
         Value outside the source.
     threads
@@ -156,12 +160,12 @@ def warp(
 
 
 def extra_bytes(item: CaseInput, *, is_label: bool) -> int:
-    """Estimate what `warp` holds at once beside its input and its result: copies of labels, doubles of an image."""
+    """Estimate the memory of `warp` beside its input and result: copies of a label map, or an image in doubles."""
     return 2 * item.nbytes if is_label else 32 * math.prod(item.geometry.size_zyx)
 
 
 def folding_message(limit_zyx: Sequence[float], spacing_mm: float) -> str:
-    """Say which displacement is so large that the map could fold; empty when none is."""
+    """Return a message that names a displacement with which the map could fold; empty if there is none."""
     most = round(LARGEST_FRACTION * spacing_mm, 9)
     for axis, value in zip("ZYX", limit_zyx, strict=True):
         if value > most:

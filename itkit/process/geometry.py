@@ -1,6 +1,6 @@
-"""Voxels moved between grids without a change of value: what several operations share.
+"""Functions that move voxels between grids and keep their values; several operations share them.
 
-Functions that touch voxels import numpy themselves, so that commands which read headers alone start without it.
+Functions that touch voxels import numpy themselves, so that commands which read only headers start without numpy.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
-    """Turn a volume's axes to the given directions, exactly: voxels move, values and physical points don't.
+    """Turn a volume's axes to the given directions; every voxel keeps its value and physical point.
 
     Parameters
     ----------
     volume
-        Any volume; an oblique one gets the closest orientation.
+        Any volume; an oblique one is turned to the closest orientation.
     code
-        Directions that index axes x, y, z are to point to, e.g. ``"LPI"``.
+        Directions in which the index axes x, y, z of the result point, e.g. ``"LPI"``.
     threads
         Threads to use.
 
     Raises
     ------
     ArgumentError
-        When the volume is none, or the code is none of the 48.
+        When ``volume`` is not a volume, or ``code`` is not one of the 48 orientation codes.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def orient(volume: Volume, code: str, *, threads: int = 1) -> Volume:
 def turned(
     volume: Volume, axes_zyx: tuple[int, int, int], flips_zyx: tuple[bool, bool, bool], *, threads: int = 1
 ) -> Volume:
-    """Put a volume's array axes into another order, or reverse them; a view where their order stays."""
+    """Permute and reverse a volume's array axes; the result is a view if axes are only reversed."""
     if axes_zyx == (0, 1, 2) and not any(flips_zyx):
         return volume
     grid = turned_grid(volume.geometry, axes_zyx, flips_zyx)
@@ -64,7 +64,7 @@ def turned(
         return volume.with_array(
             np.ascontiguousarray(np.flip(array, tuple(i for i, flip in enumerate(flips_zyx) if flip))), grid
         )
-    if axes_zyx == (0, 1, 2):  # a view: whoever reads it next runs backwards, at no cost
+    if axes_zyx == (0, 1, 2):  # a view: the next reader walks backwards, at no extra cost
         return volume.with_array(
             volume.array_zyx[tuple(slice(None, None, -1 if flip else 1) for flip in flips_zyx)], grid
         )
@@ -74,16 +74,16 @@ def turned(
 
 
 def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> Volume:
-    """Return a box of a volume as a view, or padded where it reaches beyond the volume.
+    """Cut a box out of a volume: a view if the box lies inside the volume, a padded copy if it reaches beyond.
 
     Parameters
     ----------
     volume
         Image or label map; every voxel keeps its physical point.
     start_zyx
-        Index of the box's first voxel; negative where the box begins before the volume.
+        Index of the box's first voxel; negative if the box begins before the volume.
     size_zyx
-        The box's size. Voxels outside the volume get an image's minimum (of the whole volume), 0 in a label map.
+        Size of the box. Voxels outside the volume get the minimum of the whole image, or 0 in a label map.
 
     Examples
     --------
@@ -108,20 +108,20 @@ def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> V
 
 
 def padded(volume: Volume, size_zyx: Sequence[int]) -> Volume:
-    """Pad a volume at the end of each axis to at least a size: an image with its minimum, a label map with 0."""
+    """Pad a volume at the end of each axis to at least a given size: an image with its minimum, a label map with 0."""
     size = index([max(want, have) for want, have in zip(size_zyx, volume.geometry.size_zyx, strict=True)])
     return volume if size == volume.geometry.size_zyx else crop(volume, (0, 0, 0), size)
 
 
 def matched(volume: Volume, target: Geometry, *, threads: int = 1) -> Volume:
-    """Bring a volume to a grid of equal voxels without resampling: axes turned, then cropped and padded.
+    """Bring a volume to another grid with the same voxels without resampling: turn its axes, then crop and pad.
 
     Parameters
     ----------
     volume
         Image or label map.
     target
-        The grid to reach. Where the volume has no voxels, an image gets its minimum, a label map 0.
+        Grid of the result. Voxels outside the volume get the minimum of an image, or 0 in a label map.
     threads
         Threads to use.
 

@@ -1,4 +1,4 @@
-"""``itk_aug``: augmented copies by random affine and elastic transforms: drawn first, applied second, replayable."""
+"""``itk_aug``: write copies under random affine and elastic transforms, which are recorded and can be replayed."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ class AugParams(OutputParams):
     number: Annotated[int, Short("-n"), Field(ge=1)] = 1
     """Copies of each case."""
     random_rot: Annotated[RangeDegZyx, Group("Transform")] = (0.0, 0.0, 0.0)
-    """Greatest rotation about the physical axes; each angle is drawn evenly from ± this range."""
+    """Largest rotation about the physical axes; each angle is drawn uniformly from ± this range."""
     random_scale: Annotated[ThreeZyx, Unit("fraction"), Bounds(least=0, below=1), Group("Transform")] = (0.0, 0.0, 0.0)
-    """Greatest change of size along the physical axes, e.g. 0.1 for 90 % to 110 %."""
+    """Largest change of size along the physical axes, e.g. 0.1 for 90 % to 110 %."""
     random_shift: Annotated[ThreeZyx, Unit("mm"), Bounds(least=0), Group("Transform")] = (0.0, 0.0, 0.0)
-    """Greatest shift along the physical axes."""
+    """Largest shift along the physical axes."""
     random_flip: Annotated[ThreeZyx, Unit("probability"), Bounds(least=0, most=1), Group("Transform")] = (0.0, 0.0, 0.0)
     """Probability of a mirror image along each physical axis."""
     elastic: Annotated[ThreeZyx, Unit("mm"), Bounds(least=0), Group("Transform")] = (0.0, 0.0, 0.0)
-    """Greatest displacement of an elastic field's control points along physical axes; tissue moves about 1/5 of it."""
+    """Largest displacement of an elastic field's control points along physical axes; tissue moves about 1/5 of it."""
     elastic_spacing: Annotated[
         float, Unit("mm"), Field(gt=0), OnlyWith("elastic", note=""), Group("Transform"), Advanced()
     ] = _ELASTIC_SPACING_MM
-    """Distance between the control points; at least 2.5 times the greatest displacement, so that nothing folds."""
+    """Distance between the control points; at least 2.5 times the largest displacement, so that tissue never folds."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     fill: Annotated[float | None, Unbounded("a value of the image's own scale")] = None
@@ -96,20 +96,20 @@ class AugParams(OutputParams):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A drawn transform: the output's point p shows the input's point M (p + u(p) - center) + center + shift.
+    """A transform that was drawn: it maps output point p to input point M (p + u(p) - center) + center + shift.
 
     Parameters
     ----------
     angles_deg
         Rotation about the physical axes Z, Y, X.
     matrix_xyz
-        3x3, row by row: rotation (``Rz Rx Ry``, as ``SimpleITK.Euler3DTransform``) times scales and flips.
+        The 3x3 matrix M, row by row: rotation (``Rz Rx Ry``, as ``SimpleITK.Euler3DTransform``) times scales and flips.
     center_xyz
-        Fixed point, mm: the physical centre of the grid.
+        Centre of the rotation, mm: the physical centre of the grid.
     shift_xyz
-        Added to the input point, mm.
+        Shift that is added to the input point, mm.
     elastic
-        The displacement u; ``None`` where it is 0 everywhere.
+        The displacement u; ``None`` if it is 0 everywhere.
     """
 
     angles_deg: tuple[float, float, float]
@@ -119,7 +119,7 @@ class Augmentation:
     elastic: ElasticField | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return the transform as ``aug_meta.json`` has it; ``elastic`` is there only where there is a field."""
+        """Return the transform as an entry of ``aug_meta.json``; ``elastic`` is missing if there is no field."""
         affine = {
             "angles_deg": list(self.angles_deg),
             "matrix_xyz": list(self.matrix_xyz),
@@ -130,7 +130,7 @@ class Augmentation:
 
 
 def euler_matrix(angles_deg_zyx: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return ``Rz Rx Ry`` (3x3, XYZ) of right-handed rotations about the physical axes Z, Y, X, in degrees."""
+    """Return ``Rz Rx Ry`` (3x3, XYZ) for right-handed rotations about the physical axes Z, Y, X, in degrees."""
     z, y, x = (math.radians(angle) for angle in angles_deg_zyx)
     rz = np.array([[math.cos(z), -math.sin(z), 0], [math.sin(z), math.cos(z), 0], [0, 0, 1]])
     ry = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
@@ -139,7 +139,7 @@ def euler_matrix(angles_deg_zyx: Sequence[float]) -> np.ndarray[Any, np.dtype[np
 
 
 def sample_augmentation(grid: Geometry, params: AugParams, rng: np.random.Generator) -> Augmentation:
-    """Draw a transform for a grid: the elastic field last, so that it changes nothing of the rest."""
+    """Draw a transform for a grid; the elastic field is drawn last, so that it does not change the other draws."""
     draws = rng.uniform(-1, 1, size=(3, 3))
     flips = rng.random(3) < np.array(params.random_flip)
     angles, scales, shifts = (
@@ -157,16 +157,16 @@ def sample_augmentation(grid: Geometry, params: AugParams, rng: np.random.Genera
 
 
 def augment(volume: Volume, transform: Augmentation, *, fill: float | None = None, threads: int = 1) -> Volume:
-    """Apply a drawn transform to a volume, on its own grid: an image by linear interpolation, a label map by nearest.
+    """Apply a transform to a volume on its own grid; images by linear interpolation, labels by nearest neighbour.
 
     Parameters
     ----------
     volume
         Image or label map.
     transform
-        What `sample_augmentation` has drawn, or `Augmentation` values from ``aug_meta.json``.
+        The result of `sample_augmentation`, or an `Augmentation` with the values of ``aug_meta.json``.
     fill
-        Value outside the source; default the image's minimum, 0 for labels.
+        Value outside the source; by default the image's minimum. Always 0 for labels.
     threads
         Threads to use; the result does not depend on it.
     """
@@ -184,7 +184,7 @@ def augment(volume: Volume, transform: Augmentation, *, fill: float | None = Non
 
 
 def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
-    """Draw the transforms of all copies of a case, and apply each to all its volumes as the copies are written."""
+    """Draw the transforms of all copies of a case; each copy is computed when it is written."""
     require_one_grid(case)
     grid = case.grid(case.names[0])
     transforms = [sample_augmentation(grid, params, context.rng(copy)) for copy in range(params.number)]
@@ -210,7 +210,7 @@ def _folders(params: AugParams) -> dict[str, Path]:
 
 
 def plan(params: AugParams) -> Plan:
-    """List the pairs of the two folders; only what is written is read."""
+    """List the pairs of the two folders; images or labels that are not written are not read either."""
     pairs = find_pairs(params.source, params.label_source, recursive=params.recursive)
     folders = _folders(params)
     for folder in folders.values():
@@ -231,14 +231,14 @@ def plan(params: AugParams) -> Plan:
 
 
 def _datasets(folders: Mapping[str, Path]) -> list[Path]:
-    """Return the dataset that both output folders make by their names, or else each of them."""
+    """Return the parent of the output folders if they are ``image`` and ``label`` of one dataset, else both folders."""
     parents = {folder.absolute().parent for name, folder in folders.items() if folder.name == name}
     is_dataset = folders.keys() == {IMAGE, LABEL} and all(folder.name == name for name, folder in folders.items())
     return list(parents) if is_dataset and len(parents) == 1 else list(folders.values())
 
 
 def collect(params: AugParams, run: Collected) -> Report:
-    """Ask for ``aug_meta.json`` in every output folder: the transform of each file; files of one copy share it."""
+    """Return ``aug_meta.json`` for every output folder: the transform of each file; files of one copy share it."""
     files = {}
     for kind, folder in _folders(params).items():
         meta = {
@@ -252,13 +252,13 @@ def collect(params: AugParams, run: Collected) -> Report:
 
 
 def _endings(record: Record, kind: str) -> list[str]:
-    """Return what the file names of a case's images, or of its label, add to the case's."""
+    """Return the endings that follow the case id in the file names of a case's images, or of its label."""
     names = dict.fromkeys(str(output["name"]) for output in record.outputs if "name" in output)
     return [name.removeprefix(kind) for name in names if (name == LABEL) == (kind == LABEL)]
 
 
 def memory(inputs: Mapping[str, CaseInput], params: AugParams) -> int:
-    """Estimate the bytes of a case: each volume, one augmented copy of each, and what an elastic field needs."""
+    """Estimate the memory of a case: its volumes, one augmented copy of each, and the elastic field."""
     elastic = (extra_bytes(item, is_label=name == LABEL) for name, item in inputs.items() if any(params.elastic))
     return sum(3 * item.nbytes for item in inputs.values()) + max(elastic, default=0)
 

@@ -1,4 +1,4 @@
-"""``itk_check``: which samples of a dataset do not conform, and what to do with them."""
+"""``itk_check``: find samples of a dataset that do not conform; delete them, or copy or link the others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CheckParams(Params):
     """Find samples that can't be read, lack a partner, disagree in grid, or break the given rules."""
 
     mode: Annotated[Literal["check", "delete", "copy", "symlink"], Positional()]
-    """What to do: report, delete samples that break a rule, or copy or link the valid ones."""
+    """What to do: report, delete samples that break a rule, or copy or link valid samples."""
     source: Annotated[Path, PathRole("in_folder"), Positional("sample_folder"), Formerly("sample_folder")]
     """Dataset (image/ and label/), or a flat folder of volumes."""
     recursive: Annotated[bool, Short("-r")] = False
@@ -85,11 +85,11 @@ class CheckParams(Params):
     min_size: Annotated[SizeZyx, Group("Rules")] = (-1, -1, -1)
     """Smallest allowed size; -1 ignores an axis."""
     max_size: Annotated[SizeZyx, Group("Rules")] = (-1, -1, -1)
-    """Greatest allowed size; -1 ignores an axis."""
+    """Largest allowed size; -1 ignores an axis."""
     min_spacing: Annotated[SpacingZyx, Group("Rules")] = (-1.0, -1.0, -1.0)
     """Smallest allowed spacing; -1 ignores an axis."""
     max_spacing: Annotated[SpacingZyx, Group("Rules")] = (-1.0, -1.0, -1.0)
-    """Greatest allowed spacing; -1 ignores an axis."""
+    """Largest allowed spacing; -1 ignores an axis."""
     same_spacing: Annotated[AxisPair, Group("Rules")] = None
     """Two axes (X, Y or Z) whose spacings must be equal, within 0.1 %."""
     same_size: Annotated[AxisPair, Group("Rules")] = None
@@ -134,7 +134,7 @@ class CheckParams(Params):
 
 
 def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
-    """Return the rules that a grid breaks, a phrase each.
+    """Return a phrase for each rule that a grid breaks.
 
     Examples
     --------
@@ -244,7 +244,7 @@ def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
 
 
 def channels_of(volume: Volume, name: str) -> Iterator[tuple[str, Volume]]:
-    """Yield a volume by its name, or each channel of one that has several values a voxel, by name and number."""
+    """Yield a volume with its name; of a volume with several values per voxel, each channel with name and number."""
     if volume.array_zyx.ndim == 3:
         yield name, volume
         return
@@ -299,7 +299,7 @@ def plan(params: CheckParams) -> Plan:
 
 
 def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat: bool) -> dict[str, Target]:
-    """Return where a sample's files go, each under its own name."""
+    """Return the targets of a sample's files; each file keeps its name."""
     base, targets = case.rpartition("/")[2], {}
     for name, file in inputs.items():
         kind: Kind = "label" if name == LABEL else "image"
@@ -308,7 +308,7 @@ def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat:
 
 
 def collect(params: CheckParams, run: Collected) -> Report:
-    """Tell every nonconforming sample; ask for the table, and for what is to be deleted, copied or linked."""
+    """Report every nonconforming sample, the table, and the samples to delete, copy or link."""
     by_case = {job.case_id: job for job in run.plan.jobs}
     if params.mode == "check":
         report = Report(_told(_bad(run)), actions=(RefreshIndex(params.source),))
@@ -383,7 +383,7 @@ def _is_doomed(record: Record, params: CheckParams) -> bool:
 
 
 def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -> Report:
-    """Ask for copies of, or links to, whole samples; name what is there already and does not conform."""
+    """Report the samples to copy or link, and name samples in the destination that do not conform."""
     assert params.dest is not None
     output, bad = params.dest, _bad(run)
     moves = {record.case_id: _moves(by_case[record.case_id]) for record in run.records}
@@ -395,18 +395,18 @@ def _transfer(params: CheckParams, run: Collected, by_case: Mapping[str, Job]) -
 
 
 def _moves(job: Job) -> Sample:
-    """Return the files of a sample, and where they go."""
+    """Return the files of a sample, each with its path in the destination."""
     return tuple((file.path, job.targets[name].path(job.case_id)) for name, file in job.inputs.items())
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CheckParams) -> int:
-    """Estimate the bytes of a sample that is read whole."""
+    """Estimate the memory of a sample whose voxels are read."""
     del params
     return sum(2 * item.nbytes for item in inputs.values())
 
 
 def what_is_read(params: CheckParams) -> Reads:
-    """Say whether voxels are read at all."""
+    """Return whether voxels or only headers are read."""
     return "voxels" if params.reads_voxels else "headers"
 
 

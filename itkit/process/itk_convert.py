@@ -1,4 +1,4 @@
-"""``itk_convert``: DICOM trees to datasets, volume files to other formats."""
+"""``itk_convert``: make datasets of DICOM trees, and write volume files in other formats."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _DICOM, _NAMES, _SERIES = OnlyWith(mode="dicom"), Group("Names"), Group("Series"
 
 
 class ConvertParams(OutputParams):
-    """Make a dataset of a DICOM tree, or write volume files in another format."""
+    """Make a dataset from a DICOM tree, or write volume files in another format."""
 
     mode: Annotated[Literal["dicom", "format"], Positional()]
-    """dicom: a tree of DICOM files, one case a series; format: volume files, the tree is kept."""
+    """dicom: read a tree of DICOM files, one case per series; format: read volume files and keep their tree."""
     source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("source_folder")]
     """Folder to read."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dest_folder")]
@@ -62,33 +62,34 @@ class ConvertParams(OutputParams):
     orient: Annotated[OrientationCode | None, Group("Output")] = None
     """Turn axes to these directions, e.g. LPI."""
     assume_spacing: Annotated[SpacingZyx | None, Later(), OnlyWith(mode="format")] = None
-    """Spacing of NIfTI files that state none (pixdim 0 or nan, no sform); without it such a file fails."""
+    """Spacing for NIfTI files without a spacing (pixdim 0 or nan, no sform); without this option they fail."""
     name: Annotated[str, FreeText("{PatientID}_{SeriesNumber}"), _DICOM, _NAMES] = "{PatientID}_{SeriesNumber}"
     """Template of case names; fields as in DICOM, identifiers are replaced by pseudonyms."""
     keep_ids: Annotated[bool, _DICOM, _NAMES] = False
     """Keep identifiers in names as they are."""
     key: Annotated[SecretStr, Field(min_length=1), Secret("ITKIT_KEY", "key_file"), _DICOM, _NAMES] = SecretStr("itkit")
-    """Key of the pseudonyms; take a secret of your own where somebody could guess identifiers. It is written nowhere,
-    but other users of this machine can read a command line: rather use --key-file, or the environment variable
+    """Key of the pseudonyms; use a secret of your own if somebody could guess identifiers. It is never written to
+    disk, but other users of this machine can read a command line: better use --key-file, or the environment variable
     ITKIT_KEY."""
     key_file: Annotated[Path | None, PathRole("in_file"), Unkeyed(), _DICOM, _NAMES] = None
     """File that holds the key of the pseudonyms."""
     modality: Annotated[tuple[Annotated[str, FreeText("CT")], ...], _DICOM, _SERIES] = ()
-    """Take these modalities alone, e.g. CT (default: all)."""
+    """Take only these modalities, e.g. CT (default: all)."""
     least_slices: Annotated[int, Field(ge=1), _DICOM, _SERIES] = 4
     """Series of fewer slices (localizers) are left out and named."""
     on_irregular: Annotated[Literal["error", "largest", "split"], _DICOM, _SERIES] = "error"
-    """A series that is no regular volume fails, gives its largest regular stack, or one case a stack."""
+    """A series that is not a regular volume fails, is reduced to its largest regular stack, or is split into one case
+    per regular stack."""
     overlap: Annotated[OverlapRule, _DICOM, _SERIES] = "last"
-    """Voxels in several segments or regions: refuse, first or last wins, or one channel each."""
+    """Voxels in several segments or regions: error, the first or last one wins, or one channel for each."""
     untilt: Annotated[bool, Later(), _DICOM, _SERIES] = False
     """Resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes."""
     interpolate_contours: Annotated[bool, Later(), _DICOM, _SERIES] = False
-    """Fill slices without contours between slices with contours, where every second one or so is drawn."""
+    """Fill slices between slices with contours, for regions that were drawn in every second slice or so."""
     id_map: Annotated[Path | None, PathRole("out_file"), Unkeyed(), _DICOM, _NAMES] = None
-    """Write a table that leads case names back to identifiers; outside the dataset (keep it in a safe place)."""
+    """Write a table from case names to identifiers to this file outside the dataset; keep it in a safe place."""
     no_labels: Annotated[bool, Unkeyed(), _DICOM, _SERIES] = False
-    """Leave SEG and RTSTRUCT aside."""
+    """Ignore SEG and RTSTRUCT files."""
 
 
 def plan(params: ConvertParams) -> Plan:
@@ -97,7 +98,7 @@ def plan(params: ConvertParams) -> Plan:
     Raises
     ------
     LayoutError
-        When the source is missing, holds nothing usable, or two series get one name.
+        When the source is missing or holds nothing to convert, or ``--id-map`` lies inside the dataset.
     """
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
@@ -119,7 +120,7 @@ def plan(params: ConvertParams) -> Plan:
 
 @dataclass(frozen=True)
 class _Files:
-    """Files of a case that are read with a spacing that they don't state."""
+    """Files of a case that are read with ``--assume-spacing`` if they state no spacing."""
 
     inputs: Mapping[str, InputFile]
 
@@ -192,7 +193,7 @@ def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome
 
 
 def _assumed(file: InputFile, params: ConvertParams, notes: list[str]) -> Volume:
-    """Read a file with the spacing that is assumed where it states none."""
+    """Read a file; if it states no spacing, assume the one of ``--assume-spacing``."""
     from itkit.io.sitk_toolkit import read_assuming, read_with_header
 
     assert params.assume_spacing is not None
@@ -244,7 +245,7 @@ def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outc
 
 @contextmanager
 def _discreet(params: ConvertParams) -> Iterator[None]:
-    """Keep what identifies a patient out of errors: they go to the manifest."""
+    """Remove what identifies a patient from error messages, which are written to the manifest."""
     try:
         yield
     except CaseError as error:
@@ -254,7 +255,7 @@ def _discreet(params: ConvertParams) -> Iterator[None]:
 
 
 def collect(params: ConvertParams, run: Collected) -> Report:
-    """Ask for ``convert_configs.json`` and, for DICOM, the table of what was found and refused."""
+    """Return ``convert_configs.json`` and, for DICOM, the table of cases and refused series."""
     files = sidecar("convert_configs.json", "itk_convert", params, run)
     if params.mode == "dicom":
         files[Path(REPORT)] = _report(params, run)
@@ -267,7 +268,7 @@ def collect(params: ConvertParams, run: Collected) -> Report:
 
 
 def _report(params: ConvertParams, run: Collected) -> str:
-    """Return the table: a row a case, then a row a refused series or file."""
+    """Return the table: a row for each case, then a row for each refused series or file."""
     cases: dict[str, DicomCase] = {job.case_id: job.details for job in run.plan.jobs}
     refused: Sequence[RefusedSeries] = run.plan.details or ()
     private = () if params.keep_ids else _private(cases, refused)
@@ -293,7 +294,7 @@ def _report(params: ConvertParams, run: Collected) -> str:
 
 
 def _id_map(params: ConvertParams, run: Collected) -> str:
-    """Return the table that leads case names back to what the files say."""
+    """Return the table from case names to the identifiers in the DICOM files."""
     rows = []
     for job in run.plan.jobs:
         series = job.details.series
@@ -309,24 +310,24 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _private(cases: Mapping[str, DicomCase], refused: Sequence[RefusedSeries]) -> frozenset[str]:
-    """Return what names patients in any of the files."""
+    """Return all names, identifiers and dates of birth of patients in the files."""
     series = [*(case.series for case in cases.values()), *(item.series for item in refused if item.series)]
     return frozenset().union(*(one.private for one in series))
 
 
 def _place(path: Path, params: ConvertParams) -> str:
-    """Return a path below the source, for the screen: it may name a patient."""
+    """Return a path relative to the source, for the screen only: it may contain a patient's name."""
     inside = path.relative_to(params.source) if params.source in path.parents else path
     return "." if inside == params.source else inside.as_posix()
 
 
 def _shown(path: Path, params: ConvertParams, private: Iterable[str]) -> str:
-    """Return a path below the source, for a file: what names a patient and UIDs are replaced."""
+    """Return a path relative to the source, for a file: UIDs and what names a patient are replaced."""
     return _told(_place(path, params), params, private)
 
 
 def _told(text: str, params: ConvertParams, private: Iterable[str]) -> str:
-    """Return a text, for a file: paths below the source, without what names a patient and UIDs."""
+    """Return a text, for a file: paths relative to the source, and UIDs and what names a patient replaced."""
     from itkit.io.dicom.names import without
 
     if params.keep_ids:
@@ -335,7 +336,7 @@ def _told(text: str, params: ConvertParams, private: Iterable[str]) -> str:
 
 
 def _said(reason: str, params: ConvertParams) -> str:
-    """Return a reason; without ``--keep-ids`` paths below the source and UIDs are shortened."""
+    """Return a reason; without ``--keep-ids``, paths below the source are shortened and UIDs replaced."""
     if params.keep_ids:
         return reason
     text = re.sub(re.escape(str(params.source)) + r"[^:;,()]*/", "…/", reason)
@@ -343,7 +344,7 @@ def _said(reason: str, params: ConvertParams) -> str:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
-    """Estimate the bytes of a case: voxels twice, and what compression holds; of a series half a gigabyte."""
+    """Estimate the memory of a case: its voxels twice and compression buffers; half a gigabyte for a DICOM series."""
     total = sum(5 * item.nbytes // 2 for item in inputs.values())
     return total or (512 << 20 if params.mode == "dicom" else 0)
 

@@ -1,4 +1,4 @@
-"""``itk_describe``: write the ``dataset.json`` of a dataset that has none: names of classes, channels, modality."""
+"""``itk_describe``: write ``dataset.json`` for a dataset that has none: names of classes, channels and modality."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _LABEL = re.compile(r"(-?\d{1,19})=(.+)")
 
 
 class DescribeParams(Params):
-    """Write the dataset.json of a dataset that has none; headers tell whether the channels are there."""
+    """Write dataset.json for a dataset that has none; checks by the headers that every case has the channels."""
 
     source: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
     """Dataset to describe: image/, label/ or both."""
     labels: tuple[Annotated[str, Pattern(r"^-?\d+=.*\S")], ...] = ()
     """Name of each label value, e.g. 1=liver 2=tumour; 0 is background."""
     modality: tuple[Annotated[str, FreeText("CT")], ...] = ()
-    """What the images are, e.g. CT, or MR."""
+    """Modality of the images, e.g. CT or MR."""
     channels: tuple[Annotated[str, FreeText("t1")], ...] = ()
-    """Names of the channels, in order, as files are called (CASE_CHANNEL) or as vectors hold them."""
+    """Names of the channels, as in the file names (CASE_CHANNEL), or in the order of a vector's values."""
     name: Annotated[str, FreeText("liver tumours")] = ""
     """Name of the dataset (default: the folder's)."""
     licence: Annotated[str, FreeText("CC BY 4.0")] = ""
@@ -69,7 +69,7 @@ class DescribeParams(Params):
 
     @property
     def described(self) -> dict[str, Any]:
-        """What was given, as ``dataset.json`` says it."""
+        """The given parameters as entries of ``dataset.json``."""
         given = {
             "name": self.name,
             "licence": self.licence,
@@ -81,13 +81,13 @@ class DescribeParams(Params):
 
 
 def describe_case(case: Case, params: DescribeParams, context: Context) -> Outcome:
-    """Say whether a case has the channels that are described, on one grid."""
+    """Check that a case has the described channels, all on one grid."""
     del params, context
     return Outcome(reasons=(*case.problems, *(reason for _, reason in grid_differences(case))))
 
 
 def plan(params: DescribeParams) -> Plan:
-    """List the cases as the new description understands them.
+    """List the cases that the new description defines.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def plan(params: DescribeParams) -> Plan:
 
 
 def collect(params: DescribeParams, run: Collected) -> Report:
-    """Ask for ``dataset.json``, unless there is one that this command has not written."""
+    """Return ``dataset.json``, unless one exists that this command did not write."""
     old: FoundMeta = run.plan.details
     path = params.source / DATASET_META
     bad = [f"{record.case_id}: {record.message}" for record in run.records if record.status != "done"]
@@ -141,13 +141,13 @@ def collect(params: DescribeParams, run: Collected) -> Report:
 
 
 def _is_ours(found: FoundMeta) -> bool:
-    """Whether a description is what this command has written, and no other one has added to it."""
+    """Whether this command wrote the description, and no other command has added to it."""
     history = found.meta.history if found.meta is not None else ()
     return bool(history) and all(entry.get("operation") == _NAME for entry in history)
 
 
 def _compared(params: DescribeParams) -> Iterator[str]:
-    """Compare the names with the values that label files are known to hold."""
+    """Compare the named values with those in the label files, as far as the index knows them."""
     if not params.labels:
         return
     known = current_classes(params.source, LABEL)

@@ -1,4 +1,4 @@
-"""``itk_extract``: pick and renumber classes of label maps."""
+"""``itk_extract``: select and renumber classes of label maps."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from itkit.process.plans import carry, single_jobs
 
 
 class ExtractParams(Params):
-    """Pick and renumber classes of label maps; unmapped voxels become 0."""
+    """Select and renumber classes of label maps; unmapped voxels become 0."""
 
     source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("source_folder")]
     """Folder of label files."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dest_folder")]
     """Folder to write."""
     mappings: Annotated[tuple[Annotated[str, Pattern(r"^-?\d+:-?\d+$")], ...], Positional("source:target")]
-    """Classes to pick and their new numbers, e.g. 3:1 7:2; negative and large numbers are fine."""
+    """Classes to keep and their new numbers, e.g. 3:1 7:2; negative and large numbers are allowed."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     merge: bool = False
-    """Allow several sources for one target."""
+    """Allow several source classes for one target class."""
     keep_rest: bool = False
-    """Leave unmapped voxels as they are, instead of 0."""
+    """Keep the values of unmapped voxels instead of setting them to 0."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
 
@@ -90,19 +90,19 @@ def remap_labels(
     mapping
         New number of each class; all others become 0.
     keep_rest
-        Leave unmapped classes as they are.
+        Keep the values of unmapped classes.
 
     Returns
     -------
     Volume
-        In the smallest integer type that holds the targets (and what is kept): unsigned unless one is negative.
+        The new label map, in the smallest integer type that holds all its values: unsigned unless one is negative.
     dict of int to int
-        Voxels of each source class.
+        Number of voxels of each source class.
 
     Raises
     ------
     ArgumentError
-        When the volume is not a label map, or the mapping not one of whole numbers.
+        When the volume is not a label map, or a class number is not a whole number.
     LabelError
         When no integer type holds the new numbers.
 
@@ -163,7 +163,7 @@ def plan(params: ExtractParams) -> Plan:
 
 
 def collect(params: ExtractParams, run: Collected) -> Report:
-    """Ask for ``extract_meta.json`` and ``extract_configs.json``; warn of classes that no file holds."""
+    """Return ``extract_meta.json`` and ``extract_configs.json``; warn about source classes that are in no file."""
     files = {}
     for case, record in sorted(run.all_records.items()):
         name = next((output["path"] for output in record.outputs if "size" in output), case)
@@ -177,7 +177,7 @@ def collect(params: ExtractParams, run: Collected) -> Report:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ExtractParams) -> int:
-    """Estimate the bytes of a case: the label map in and out."""
+    """Estimate the memory of a case: the label maps before and after."""
     del params
     return sum(3 * item.nbytes for item in inputs.values())
 

@@ -1,4 +1,4 @@
-"""``itk_orient``: axes turned to given directions; voxels move, values and physical points don't."""
+"""``itk_orient``: turn axes to given directions; every voxel keeps its value and physical point."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class OrientParams(OutputParams):
     """Turn the axes of all volumes of a folder tree to given directions."""
 
     source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("src_dir")]
-    """Folder to read, sub-folders included; a dataset (image/ and label/) keeps its pairs together."""
+    """Folder to read, with its sub-folders; in a dataset (image/ and label/), pairs stay together."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dst_dir")]
     """Folder to write; the tree is kept."""
     orient: Annotated[OrientationCode, Positional("orient")]
-    """Directions that axes x, y, z are to point to, e.g. LPI or RAS (48 codes)."""
+    """Directions in which the axes x, y, z are to point, e.g. LPI or RAS (48 codes)."""
     ext: Annotated[Literal["keep"] | VolumeExtension, BeforeValidator(_lower), Group("Output")] = ".mha"
-    """Format of the output files; keep leaves each file's own."""
+    """Format of the output files; keep: each file keeps its format."""
 
 
 def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
@@ -57,7 +57,7 @@ def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
 
 
 def plan(params: OrientParams) -> Plan:
-    """List pairs of a dataset, and the other files of the tree, each as a case of its own unless it is a channel."""
+    """List pairs of a dataset and other files of the tree; each of these is a case, unless it is a channel."""
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     suffix = ".mha" if params.ext == "keep" else params.ext
@@ -80,7 +80,7 @@ def plan(params: OrientParams) -> Plan:
 
 
 def _keeping(job: Job) -> Job:
-    """Return a job whose outputs have the formats of its inputs."""
+    """Return the job with outputs in the formats of its inputs."""
 
     def kept(name: str, target: Target) -> Target:
         extension = (volume_suffix(job.inputs[name].path) or "").lower()
@@ -90,12 +90,12 @@ def _keeping(job: Job) -> Job:
 
 
 def collect(params: OrientParams, run: Collected) -> Report:
-    """Ask for ``orient_configs.json``."""
+    """Return ``orient_configs.json``."""
     return Report(files=sidecar("orient_configs.json", "itk_orient", params, run))
 
 
 def memory(inputs: Mapping[str, CaseInput], params: OrientParams) -> int:
-    """Estimate the bytes of a case: voxels twice, and what compression holds."""
+    """Estimate the memory of a case: its voxels twice, and compression buffers."""
     del params
     return sum(5 * item.nbytes // 2 for item in inputs.values())
 

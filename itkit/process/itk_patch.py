@@ -1,4 +1,4 @@
-"""``itk_patch``: overlapping patches of volumes; every voxel keeps its physical point."""
+"""``itk_patch``: cut volumes into overlapping patches; every voxel keeps its physical point."""
 
 from __future__ import annotations
 
@@ -72,21 +72,21 @@ class PatchParams(OutputParams):
     patch_stride: PatchZyx
     """Steps between patches; one value stands for all axes. A last patch ends at the volume's end."""
     minimum_foreground_ratio: Annotated[float, Field(ge=0, le=1), Group("Selection")] = 0.0
-    """Keep a patch only if at least this part of its voxels is labelled (0 to 1)."""
+    """Keep a patch only if at least this share of its voxels is labelled (0 to 1)."""
     keep_empty_label_prob: Annotated[float, Field(ge=0, le=1), Group("Selection")] = 1.0
-    """Probability to keep a patch without any labelled voxel (0 to 1)."""
+    """Probability of keeping a patch without any labelled voxel (0 to 1)."""
     still_save_when_no_label: Annotated[bool, Group("Selection")] = False
-    """Cut images that have no label too; all their patches are kept."""
+    """Also cut images that have no label; all their patches are kept."""
     pad: bool = False
-    """Pad smaller volumes at their end (image: its minimum, label: 0); without it they are skipped by name."""
+    """Pad smaller volumes at their end (image: its minimum, label: 0); without it they are skipped and named."""
     layout: Annotated[Literal["case", "dataset"], Group("Output")] = "case"
-    """case: dest/<case>/…_image and …_label; dataset: dest/image and dest/label, a dataset again."""
+    """case: write dest/<case>/…_image and …_label; dataset: write dest/image and dest/label, as in any dataset."""
     orient: OrientationCode | None = None
     """Turn axes to these directions first, e.g. LPI."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the patch files."""
     store: Annotated[Store | None, Group("Output"), Advanced()] = None
-    """Write one chunked store a case instead of patch files (blosc2: .b2z, zarr: .zarr.zip); any box is read fast."""
+    """Write one chunked store per case instead of patch files (blosc2: .b2z, zarr: .zarr.zip); reads any box fast."""
 
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
@@ -98,7 +98,7 @@ class PatchParams(OutputParams):
 def crop_patches(
     volume: Volume, patch_zyx: tuple[int, int, int], stride_zyx: tuple[int, int, int]
 ) -> Iterator[tuple[tuple[int, int, int], Volume]]:
-    """Return an iterator of (start index ZYX, patch) over all patches of a volume.
+    """Iterate over all patches of a volume, each as (start index ZYX, patch).
 
     Raises
     ------
@@ -119,7 +119,7 @@ def crop_patches(
 
 
 def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
-    """Cut the volumes of a case into the patches that the parameters keep."""
+    """Cut the volumes of a case into patches, and return those that pass the selection."""
     has_label = LABEL in case.volumes
     if has_label:
         require_one_grid(case)
@@ -164,7 +164,7 @@ def _write_store(case: Case, place: Place, compression: Compression) -> list[Wri
 
 
 def _columns(case: Case, patches: Sequence[_Patch], grid: PatchGrid) -> Iterator[Batch]:
-    """Yield what writes the patches of each column of the grid: they have slices in common."""
+    """Yield a batch for each column of the patch grid: the patches of a column have slices in common."""
     columns: dict[tuple[int, int], list[_Patch]] = {}
     for patch in patches:
         columns.setdefault(patch.start_zyx[1:], []).append(patch)
@@ -204,7 +204,7 @@ def _write_column(
 
 @dataclass(frozen=True)
 class _Patch:
-    """A patch to keep; ratio and classes are ``None`` where there is no label."""
+    """A patch to keep; ratio and classes are ``None`` if there is no label."""
 
     start_zyx: tuple[int, int, int]
     foreground_ratio: float | None = None
@@ -212,7 +212,7 @@ class _Patch:
     name: str = ""
 
     def entry(self, suffixes: Sequence[str]) -> dict[str, Any]:
-        """Return what ``crop_meta.json`` says of it; ``files`` is there only where each channel has a file."""
+        """Return the patch's entry in ``crop_meta.json``; ``files`` is there only if each channel has its own file."""
         files = [f"{self.name}{suffix}" for suffix in suffixes]
         return {
             "file": files[0],
@@ -228,7 +228,7 @@ def _cut(case: Case, patch: _Patch, size_zyx: tuple[int, int, int]) -> Case:
 
 
 def _kept_patches(case: Case, grid: PatchGrid, params: PatchParams, context: Context) -> list[_Patch]:
-    """Return the patches to keep, in order of position."""
+    """Return the patches that pass the selection, in order of position."""
     if LABEL not in case.volumes:
         return [_Patch(start) for _, start in grid]
     label = case.volumes[LABEL].array_zyx
@@ -247,7 +247,7 @@ def _kept_patches(case: Case, grid: PatchGrid, params: PatchParams, context: Con
 
 
 def plan(params: PatchParams) -> Plan:
-    """List the pairs of the source and, where asked for, images without a label."""
+    """List the pairs of the source and, if asked for, images without a label."""
     if params.store is not None:
         require_store(params.store)
     source, dest = require_folder(params.source), params.dest
@@ -276,7 +276,7 @@ def plan(params: PatchParams) -> Plan:
 
 
 def _ending(name: str, layout: str) -> str:
-    """Return what a volume's file names add to a patch's: by case all lie in one folder, so that it tells the kind."""
+    """Return the ending of a volume's patch files; it names the kind if patches of all kinds lie in one folder."""
     return f"_{name}" if layout == "case" else name.removeprefix(IMAGE)
 
 
@@ -295,7 +295,7 @@ def _targets(case: str, files: Mapping[str, Path], params: PatchParams) -> dict[
 
 
 def collect(params: PatchParams, run: Collected) -> Report:
-    """Ask for ``crop_meta.json``: every patch of every case that stands in the destination."""
+    """Return ``crop_meta.json``: every patch of every case in the destination."""
     cases = dict(sorted(run.all_records.items()))
     meta = {
         "src_folder": os.fspath(params.source),
@@ -310,7 +310,7 @@ def collect(params: PatchParams, run: Collected) -> Report:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: PatchParams) -> int:
-    """Estimate the bytes of a case: voxels (twice where they are turned), and the label's summed-area table."""
+    """Estimate the memory of a case: its voxels (twice if they are copied), and the label's summed-area table."""
     factor = 2 if params.orient or params.pad or params.store else 1
     table = 12 * max((item.nbytes // np.dtype(item.dtype).itemsize for item in inputs.values()), default=0)
     return sum(factor * item.nbytes for item in inputs.values()) + table // 2

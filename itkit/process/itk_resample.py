@@ -1,4 +1,4 @@
-"""``itk_resample``: images and labels on a new grid; the physical extent is kept."""
+"""``itk_resample``: resample images and labels to a new grid; the physical extent is kept."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ from itkit.process.geometry import orient
 from itkit.process.plans import carry, image_jobs, inputs_of, pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
-"""Part of a voxel by which rounding may move a grid."""
+"""Fraction of a voxel by which two grids may differ through rounding alone."""
 _BYTES_PER_INDEX = 64
-"""Tables of the separable passes, for each index along each axis of the result."""
+"""Memory of the separable passes' tables for each index along each axis of the result."""
 _INSIDE = "without it the output lies inside the source"
 
 
@@ -71,13 +71,13 @@ class ResampleParams(GridParams):
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     interpolation: Interpolation = "linear"
-    """How images are interpolated; labels always take the nearest voxel."""
+    """How to interpolate images; labels are always resampled by nearest neighbour."""
     fill: Annotated[
         float | None, Unbounded("a value of the image's own scale"), OnlyWith("target_folder", note=_INSIDE)
     ] = None
     """Image value outside the source (default: the image's minimum; labels 0)."""
     antialias: Annotated[bool, Advanced()] = False
-    """Smooth images before sampling them more coarsely."""
+    """Smooth images along axes that become coarser before resampling them."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
 
@@ -104,17 +104,19 @@ def resample(
     Parameters
     ----------
     volume
-        An image is interpolated as asked; a label map takes the nearest voxel. The voxel type is kept:
-        integers are rounded to nearest and clamped.
+        Image or label map; a label map is always resampled by nearest neighbour. The voxel type is kept: integers are
+        rounded to nearest and clamped.
     grid
-        The output's grid.
+        Grid of the output.
     interpolation
-        For images.
+        How to interpolate an image.
     fill
-        Value outside the source (further than half a voxel from its outermost centres). ``None`` takes the nearest
-        voxel's value where both grids have the same axes, and otherwise the image's minimum, 0 for labels.
+        Value outside the source (further than half a voxel from its outermost centres). With ``None``, a voxel outside
+        gets the value of the nearest voxel if both grids have parallel axes; otherwise the image's minimum, or 0 for
+        labels.
     antialias
-        Smooth an image along each axis that becomes coarser: Gaussian of ``(ratio - 1) / 2`` voxels.
+        Smooth an image along each axis that becomes coarser, by a Gaussian with a standard deviation of
+        ``(ratio - 1) / 2`` voxels.
     threads
         Threads to use; the result does not depend on it.
 
@@ -125,8 +127,8 @@ def resample(
 
     Notes
     -----
-    Grids with the same axes take separable passes that equal ``SimpleITK.Resample`` computed in double precision;
-    everything else is done by SimpleITK itself.
+    Between grids with parallel axes, the kernels resample along one axis at a time. The result equals that of
+    ``SimpleITK.Resample`` in double precision. SimpleITK itself does everything else.
 
     Examples
     --------
@@ -145,7 +147,7 @@ def resample(
         turned = orient(volume, grid.orientation, threads=threads)
         volume = turned if axis_aligned_indices(turned.geometry, grid) is not None else volume
     if volume.geometry.same_grid(grid, tol_mm=_SAME_PLACE * min(grid.spacing_zyx)):
-        return volume.with_array(volume.array_zyx, grid)  # to interpolate would round what doubles can't hold
+        return volume.with_array(volume.array_zyx, grid)  # interpolation would round integers beyond double precision
     if antialias and volume.kind == "image":
         volume = _smoothed(volume, grid, threads)
     nearest = volume.kind == "label" or interpolation == "nearest"
@@ -161,7 +163,7 @@ def resample(
 
 
 def _is_rotated(grid: Geometry) -> bool:
-    """Whether ITK's inverse of the direction has rounding noise, which decides samples half way between two voxels."""
+    """Whether the grid is rotated: then rounding in ITK's inverse direction decides samples half way between voxels."""
     return any(value != 0 for place, value in enumerate(grid.direction_xyz) if place % 4)
 
 
@@ -204,7 +206,7 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
 
 
 def plan(params: ResampleParams) -> Plan:
-    """List the cases of the source, and files without a partner or reference."""
+    """List the cases of the source, and files without a partner or a reference."""
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     images = Images({})
@@ -232,7 +234,7 @@ def plan(params: ResampleParams) -> Plan:
 
 
 def _references(folder: Path, *, recursive: bool) -> dict[str, InputFile]:
-    """Return reference volumes by case id; of a dataset, its images, of several channels the first."""
+    """Return reference volumes by case id: the images of a dataset, and the first of several channels."""
     require_folder(folder, "target")
     inside = folder / IMAGE
     images = find_images(inside if inside.is_dir() else folder, recursive=recursive)
@@ -241,12 +243,12 @@ def _references(folder: Path, *, recursive: bool) -> dict[str, InputFile]:
 
 
 def collect(params: ResampleParams, run: Collected) -> Report:
-    """Ask for ``resample_configs.json``."""
+    """Return ``resample_configs.json``."""
     return Report(files=sidecar("resample_configs.json", "itk_resample", params, run))
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
-    """Estimate the bytes of a case: both grids, and double precision where SimpleITK works."""
+    """Estimate the memory of a case: both grids, in double precision if SimpleITK resamples."""
     total = 0
     reference = inputs.get("target")
     for item in inputs.values():

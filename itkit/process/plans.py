@@ -1,4 +1,4 @@
-"""What plans share: files that io has found become the jobs of a run."""
+"""Functions that the plans of several operations share: they turn the files that ``io`` has found into jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from itkit.io.layouts import IMAGE, LABEL, Images, Pairs, find_volumes, require_
 
 
 def inputs_of(files: Mapping[str, Path], images: Images) -> dict[str, InputFile]:
-    """Return a case's files, by the name of the volume, as a job reads them."""
+    """Return the input files of a job, by volume name."""
     return {
         name: InputFile(path, "label") if name == LABEL else InputFile(path, "image", _components(name, images))
         for name, path in files.items()
@@ -26,7 +26,7 @@ def _components(name: str, images: Images) -> tuple[int, ...]:
 
 
 def targets_of(names: Iterable[str], image_folder: Path, label_folder: Path, suffix: str) -> dict[str, Target]:
-    """Return where a case's volumes go: each channel that has a file of its own keeps its ending.
+    """Return the targets of a case's volumes; the file of a channel keeps the channel's name at its end.
 
     Examples
     --------
@@ -78,38 +78,38 @@ def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind
 def carry(
     described: FoundMeta, *folders: Path, change: Callable[[DatasetMeta], DatasetMeta] | None = None
 ) -> Carry | None:
-    """Return what carries a dataset's description on to the folders of its results; ``None`` where there is none."""
+    """Return the request to write a dataset's ``dataset.json`` to the result folders; ``None`` if it has none."""
     return None if described.meta is None else Carry(described.meta, folders, change)
 
 
 @dataclass(frozen=True)
 class Many:
-    """Cases that several folders share.
+    """The cases of several folders.
 
     Parameters
     ----------
     cases
-        File of each case by the name of its folder; a case that a folder lacks has no entry for it.
+        Files of each case, by the name of the folder they lie in; a folder without a file of the case has no entry.
     unpaired
-        Files of cases that some folder lacks; ``lacks`` names the first such folder.
+        Files of cases that are missing from some folder; ``lacks`` names the first such folder.
     """
 
     cases: Mapping[str, Mapping[str, Path]]
     unpaired: tuple[Unpaired, ...]
 
     def complete(self) -> dict[str, Mapping[str, Path]]:
-        """Return the cases that every folder has."""
+        """Return the cases that have a file in every folder."""
         lone = {item.case_id for item in self.unpaired}
         return {case: files for case, files in self.cases.items() if case not in lone}
 
 
 def find_many(folders: Mapping[str, Path], *, recursive: bool = False) -> Many:
-    """Find the files of several folders by case id, whatever their extensions.
+    """Find the files of several folders and match them by case id; extensions may differ.
 
     Raises
     ------
     LayoutError
-        When a folder is missing, or two files of one folder share an id.
+        When a folder is missing, or two files in one folder have the same id.
     """
     found = {name: find_volumes(require_folder(folder, name), recursive=recursive) for name, folder in folders.items()}
     cases: dict[str, dict[str, Path]] = {}
