@@ -1,17 +1,17 @@
 """ITKIT: from any pile of CT/MR volumes to a clean, uniform, training-ready dataset.
 
-The names below load on first use, so that ``import itkit`` costs nothing.
+All names load on first use, so that ``import itkit`` costs nothing. ``dir(itkit)`` shows them: functions of one volume
+(`read`, `orient`, `resample` …), a function for every command and converter (`orient_dataset`, `convert_kits23` …), and
+`run`, which runs any operation by its name.
 
 Examples
 --------
 >>> import itkit
->>> sorted(name for name in itkit.__all__ if name.islower())[:3]
-['augment', 'crop_patches', 'orient']
+>>> [name for name in dir(itkit) if name.startswith("orient")]
+['orient', 'orient_dataset']
 """
 
 from __future__ import annotations
-
-from importlib import import_module
 
 from itkit.core.version import VERSION
 
@@ -19,28 +19,35 @@ TYPE_CHECKING = False  # as typing has it, which takes longer to import than the
 if TYPE_CHECKING:
     from typing import Any
 
+    from itkit.commands import *  # noqa: F403 - a function for every operation
+    from itkit.core.errors import ItkitError as ItkitError
     from itkit.core.geometry import Geometry as Geometry
     from itkit.core.grids import resampled_grid as resampled_grid
     from itkit.core.volume import Case as Case
     from itkit.core.volume import Volume as Volume
+    from itkit.engine.api import operations as operations
     from itkit.engine.api import run as run
     from itkit.engine.parameters import schema as schema
     from itkit.io.anything import read as read
-    from itkit.io.sitk_toolkit import write_volume as write
+    from itkit.io.sitk_toolkit import write_volume
     from itkit.process.geometry import orient as orient
     from itkit.process.itk_aug import augment as augment
     from itkit.process.itk_extract import remap_labels as remap_labels
     from itkit.process.itk_patch import crop_patches as crop_patches
     from itkit.process.itk_resample import resample as resample
 
+    write = write_volume
+
 __version__ = VERSION
 
 _HOMES = {
     "Case": "itkit.core.volume:Case",
     "Geometry": "itkit.core.geometry:Geometry",
+    "ItkitError": "itkit.core.errors:ItkitError",
     "Volume": "itkit.core.volume:Volume",
     "augment": "itkit.process.itk_aug:augment",
     "crop_patches": "itkit.process.itk_patch:crop_patches",
+    "operations": "itkit.engine.api:operations",
     "orient": "itkit.process.geometry:orient",
     "read": "itkit.io.anything:read",
     "remap_labels": "itkit.process.itk_extract:remap_labels",
@@ -50,29 +57,31 @@ _HOMES = {
     "schema": "itkit.engine.parameters:schema",
     "write": "itkit.io.sitk_toolkit:write_volume",
 }
-__all__ = [
-    "Case",
-    "Geometry",
-    "Volume",
-    "augment",
-    "crop_patches",
-    "orient",
-    "read",
-    "remap_labels",
-    "resample",
-    "resampled_grid",
-    "run",
-    "schema",
-    "write",
-]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'itkit' has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(module), attribute)
+if not TYPE_CHECKING:  # which then finds names that are none
+
+    def __getattr__(name: str) -> Any:
+        if name == "__all__":
+            return _public()
+        if name.startswith("_"):
+            raise AttributeError(f"module 'itkit' has no attribute {name!r}")
+        from importlib import import_module
+
+        if name in _HOMES:
+            module, _, attribute = _HOMES[name].partition(":")
+            return getattr(import_module(module), attribute)
+        commands = import_module("itkit.commands")
+        if name not in commands.FUNCTIONS:
+            raise AttributeError(f"module 'itkit' has no attribute {name!r}")
+        return getattr(commands, name)
+
+
+def _public() -> list[str]:
+    from itkit.commands import FUNCTIONS
+
+    return sorted([*_HOMES, *FUNCTIONS])
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return ["__version__", *_public()]

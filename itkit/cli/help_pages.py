@@ -1,6 +1,7 @@
 """Texts made from the models, for who has no time or no sources to read: ``python -m itkit.cli.help_pages``.
 
-Commands print their help without importing their models; parameters keep their descriptions where sources are missing.
+Commands print their help without importing their models; parameters keep their descriptions where sources are missing;
+type checkers know the functions of `itkit.commands`. Tests keep all of it true.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from itkit.catalogue import CATALOGUE, load
+from itkit.cli.function_stubs import stub_text
 from itkit.cli.help import help_text
 from itkit.cli.operation import HELP_FOLDER
 from itkit.core import params
 from itkit.core.params import DESCRIPTIONS, Params, place_of
 from itkit.engine.options import RunOptions
 from itkit.io.meta import write_json, write_text
+
+STUBS = Path(__file__).parent.parent / "commands.pyi"
 
 
 def descriptions() -> dict[str, dict[str, str]]:
@@ -26,10 +30,11 @@ def descriptions() -> dict[str, dict[str, str]]:
 
 
 def main() -> None:
-    """Write the help page of every command, and the descriptions of all parameters."""
+    """Write the help page of every operation, the descriptions of all parameters, and the types of the functions."""
     write_json(Path(params.__file__).with_name(DESCRIPTIONS), descriptions())
     for name in CATALOGUE:
         write_text(Path(HELP_FOLDER, f"{name}.txt"), help_text(load(name)))
+    write_text(STUBS, stub_text())
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itkit.catalogue import ALIASES, CATALOGUE, describe_registered, load
 from itkit.core.errors import ParamsError
 from itkit.core.operation import Operation
 from itkit.engine.options import RunOptions
-from itkit.engine.parameters import make_params
+from itkit.engine.parameters import make_params, read_config
 from itkit.engine.runner import RunResult, execute
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def run(
         operation = load(operation)
     elif not isinstance(operation, Operation):
         raise ParamsError(f"expected the name of an operation, or an operation; got {operation!r}")
+    if values.get("config") is not None:
+        values = {**read_config(Path(values["config"]), operation), **values}
     run_names = RunOptions.model_fields.keys()
     useless = [name for name in values if (options if name in run_names else params) is not None]
     if useless:

@@ -7,6 +7,7 @@ import sys
 import pytest
 from synthetic import NAMES, release
 
+import itkit
 from itkit.catalogue import ALIASES, load, named
 from itkit.cli.adapter import parse
 from itkit.cli.umbrella import main
@@ -75,6 +76,13 @@ def test_a_release_by_its_own_name(tmp_path):
     arguments = [str(one.source), str(tmp_path), "--progress", "none"]
     assert main(["convert-dataset", "TotalSegmentator-MRI-v1", *arguments]) == 0
     assert json.loads((tmp_path / "dataset.json").read_text())["name"] == "totalsegmentator_mri_v1"
+
+
+def test_a_release_by_its_own_name_in_python(tmp_path):
+    one = release("totalsegmentator_mri_v1")
+    result = itkit.run("convert_totalsegmentator_mri_v1", source=one.source, dest=tmp_path)
+    assert result.exit_code == 0
+    assert json.loads((tmp_path / ".itkit" / "run.json").read_text())["params"]["variant"] == "mri_v1"
 
 
 def test_listing_imports_no_heavy_package():
