@@ -193,7 +193,7 @@ def _load_registered(name: str, entry: Entry) -> tuple[Operation[Any], str]:
         reason = f"{type(error).__name__}: {error}"
         raise PluginError(f"{entry.package}: {entry.path} can't become an operation ({reason})") from error
     if not isinstance(operation, Operation):
-        raise PluginError(f"{entry.package}: {entry.path} is a {type(value).__name__}; expected an Operation")
+        raise PluginError(f"{entry.package}: {entry.path} is of type {type(value).__name__}; expected an Operation")
     if operation.name != name:
         raise PluginError(f"{entry.package}: the entry point of {name!r} names the operation {operation.name!r}")
     text = getattr(value, "title", "") or (operation.params.__doc__ or "").strip().partition("\n")[0].rstrip(".")

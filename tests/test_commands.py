@@ -104,7 +104,7 @@ def test_a_type_checker_sees_parameters(tmp_path):
         "import itkit\n"
         "itkit.orient_dataset('a', 'b', 'LPI', workers=2)\n"
         "itkit.orient_dataset('a', 'b', orient=5)\n"
-        "itkit.orient_dataset('a', 'b', 'LPI', wrkers=2)\n"
+        "itkit.orient_dataset('a', 'b', 'LPI', many=2)\n"
         "itkit.resample_dataset('a', 'b', 'images')\n"
         "itkit.reed('a')\n"
     )

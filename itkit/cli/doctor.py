@@ -5,10 +5,16 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from itkit.catalogue import describe_registered
+from itkit.core.errors import PluginError
+from itkit.core.files import reader_plugins
+from itkit.core.plugins import find_plugins
 from itkit.core.version import VERSION
 from itkit.engine.resources import available_cores, available_memory, format_bytes
 from itkit.io.formats.backend import codecs_backend
 from itkit.kernels.dispatch import backend as kernel_backend
+
+_OTHER_GROUPS = {"network": "itkit.models", "loss": "itkit.losses"}
 
 
 def report() -> str:
@@ -24,7 +30,34 @@ def report() -> str:
     lines = [f"{name:<12}{text}" for name, text in rows]
     lines += ["", "packages (extra: package, version):"]
     lines += [f"  {extra:<11}{name:<24}{state}" for extra, name, state in optional_packages()]
+    plugins, wrong = plugged_in()
+    if plugins:
+        lines += ["", "plug-ins (kind: name, package):"]
+        lines += [f"  {kind:<11}{name:<24}{package}" for kind, name, package in plugins]
+    if wrong:
+        lines += ["", "plug-ins that can't be used:", *(f"  {message}" for message in wrong)]
     return "\n".join(lines)
+
+
+def plugged_in() -> tuple[list[tuple[str, str, str]], list[str]]:
+    """Return what other packages register and can be used (kind, name, package), and what is wrong with the rest."""
+    operations, wrong = describe_registered()
+    readers = reader_plugins()
+    rows = [("operation", name, entry.package) for name, entry in operations.items()]
+    found = [("reader", plugin) for plugin in readers.by_name.values()]
+    messages = [*wrong, *readers.refused]
+    for kind, group in _OTHER_GROUPS.items():
+        plugins = find_plugins(group)
+        found += [(kind, plugin) for plugin in plugins.by_name.values()]
+        messages += plugins.refused
+    for kind, plugin in found:
+        try:
+            plugin.load()
+        except PluginError as error:
+            messages.append(str(error))
+        else:
+            rows.append((kind, plugin.name, plugin.package))
+    return rows, messages
 
 
 def _codecs() -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal
+
+from itkit.core.plugins import Plugin, Plugins, find_plugins
 
 Compression = Literal["none", "fast", "small"]
 """How the voxels of a file are compressed."""
 
 VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 """Extensions of the volume files that ITKIT reads and writes, in any letter case."""
+
+READERS = "itkit.readers"
+"""Group of the entry points by which packages register readers: an extension, and a function of a path."""
 
 SERIES_META = "series_meta.json"
 """Index of a folder of volumes: the grid of each."""
@@ -25,16 +30,18 @@ STATE_FOLDER = ".itkit"
 def split_extension(name: str) -> tuple[str, str] | None:
     """Split a file name into case and volume extension; ``None`` if the file is not a volume or is hidden.
 
+    Extensions that other packages' readers register count like our own.
+
     Examples
     --------
     >>> split_extension("case.1.nii.gz"), split_extension("scan.NRRD"), split_extension("notes.txt")
     (('case.1', '.nii.gz'), ('scan', '.NRRD'), None)
     """
     lower = name.lower()
-    for extension in VOLUME_EXTENSIONS if lower.endswith(VOLUME_EXTENSIONS) else ():
-        if lower.endswith(extension) and len(name) > len(extension) and not name.startswith("."):
-            return name[: -len(extension)], name[-len(extension) :]
-    return None
+    extension = next((one for one in VOLUME_EXTENSIONS if lower.endswith(one)), None) or _plugged_extension(lower)
+    if extension is None or len(name) <= len(extension) or name.startswith("."):
+        return None
+    return name[: -len(extension)], name[-len(extension) :]
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str | None:
@@ -97,8 +104,34 @@ def image_like(name: str) -> tuple[str, ...]:
     (('.hdr', '.img'), '.bz2', (), ())
     """
     lower = name.lower()
-    if name.startswith(".") or lower.endswith(VOLUME_EXTENSIONS):
+    if name.startswith(".") or lower.endswith(VOLUME_EXTENSIONS) or split_extension(name) is not None:
         return ()
     parts = lower.split(".")
     endings = ("." + ".".join(parts[-count:]) for count in (2, 1) if len(parts) > count)
     return next((_LOOKS[ending] for ending in endings if ending in _LOOKS), ())
+
+
+def reader_plugins() -> Plugins:
+    """Return the readers of other packages by the extension that they register, e.g. ``npy``."""
+    return find_plugins(READERS, {extension[1:] for extension in VOLUME_EXTENSIONS})
+
+
+def reader_of(name: str) -> Plugin | None:
+    """Return the reader that another package registers for files of this name; ``None`` for our own formats."""
+    lower = name.lower()
+    extension = None if lower.endswith(VOLUME_EXTENSIONS) else _plugged_extension(lower)
+    return None if extension is None else _plugged_readers()[extension]
+
+
+def _plugged_extension(lower: str) -> str | None:
+    """Return the registered extension of a file name; JSON files, which folders of volumes have, hold no volume."""
+    if lower.endswith(".json"):  # nobody looks for plug-ins because of them
+        return None
+    return next((extension for extension in _plugged_readers() if lower.endswith(extension)), None)
+
+
+@cache
+def _plugged_readers() -> dict[str, Plugin]:
+    """Map extensions to readers, longest first: ``.ome.tif`` before ``.tif``."""
+    found = {f".{name.lower()}": plugin for name, plugin in reader_plugins().by_name.items()}
+    return dict(sorted(found.items(), key=lambda item: -len(item[0])))

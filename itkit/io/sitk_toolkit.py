@@ -19,7 +19,7 @@ import numpy as np
 
 from itkit.core.arguments import expect, expect_choice
 from itkit.core.errors import ReadError, WriteError
-from itkit.core.files import VOLUME_EXTENSIONS, Compression, volume_suffix
+from itkit.core.files import VOLUME_EXTENSIONS, Compression, reader_of, volume_suffix
 from itkit.core.volume import Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
@@ -34,6 +34,7 @@ from itkit.io.formats.inspect import (
 )
 from itkit.io.formats.inspect import read_geometry as read_geometry
 from itkit.io.formats.label_values import as_labels
+from itkit.io.formats.plugged import read_plugged
 from itkit.io.nii_toolkit import apply_scaling
 
 if TYPE_CHECKING:
@@ -95,12 +96,12 @@ def read_with_header(
     header = header or read_any_header(path)
     require_single_volume(header, path, channels=channels)
     try:
-        array = _read_with_itk(path, threads) if header.encoding == "itk" else read_voxels(header)
+        array = _voxels(header, path, threads)
     except OSError as error:
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise ReadError(f"{path.name}: {header.size_bytes / 2**20:.0f} MiB of voxels don't fit in memory") from error
-    if header.encoding != "itk":  # SimpleITK has applied the scaling already
+    if header.encoding not in ("itk", "plug-in"):  # SimpleITK and plug-ins have applied the scaling already
         array = apply_scaling(array, header, kind)
     if kind == "label":
         array, notes = as_labels(array, path.name)
@@ -116,12 +117,20 @@ def read_assuming(path: Path, spacing_zyx: tuple[float, float, float]) -> Header
     ReadError
         When the header can't be read nevertheless.
     """
+    if reader_of(path.name) is not None:
+        return read_any_header(path)
     try:
         return read_header(path, assume_spacing=spacing_zyx)
     except UnsupportedHeader:
         return read_any_header(path)
     except OSError as error:
         raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
+
+
+def _voxels(header: Header, path: Path, threads: int) -> NDArray[Any]:
+    if header.encoding == "itk":
+        return _read_with_itk(path, threads)
+    return read_plugged(path).array_zyx if header.encoding == "plug-in" else read_voxels(header)
 
 
 def _read_with_itk(path: Path, threads: int) -> NDArray[Any]:
@@ -157,7 +166,7 @@ def write_volume(
     expect(path, (str, os.PathLike), "write: path", "a path")
     expect_choice(compression, get_args(Compression), "write: compression")
     path = Path(path)
-    if volume_suffix(path) is None:
+    if volume_suffix(path) not in VOLUME_EXTENSIONS:
         raise WriteError(f"{path}: expected an extension of {', '.join(VOLUME_EXTENSIONS)}")
     try:
         require_possible_grid(volume.geometry, path.name, "no grid to write")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from itkit.core.errors import ReadError, WriteError
-from itkit.core.files import volume_suffix
+from itkit.core.files import VOLUME_EXTENSIONS, volume_suffix
 from itkit.io.formats.header_model import ITEM_BYTES, Header, UnsupportedHeader
 from itkit.io.formats.metaimage import metaimage_header
 from itkit.io.formats.nifti import nifti_header
@@ -159,7 +159,7 @@ def volume_writers(
     """
     suffix = volume_suffix(path)
     dtype = "uint8" if array_zyx.dtype == np.bool_ else array_zyx.dtype.name
-    if suffix is None or dtype not in ITEM_BYTES:
+    if suffix not in VOLUME_EXTENSIONS or dtype not in ITEM_BYTES:
         raise WriteError(
             f"{path.name}: expected a volume file of integers or float32/float64, got {array_zyx.dtype} voxels; "
             "convert them first"

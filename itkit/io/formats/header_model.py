@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from itkit.core.geometry import Geometry
 
-Encoding = Literal["raw", "gzip", "zlib", "text", "itk"]
+Encoding = Literal["raw", "gzip", "zlib", "text", "itk", "plug-in"]
 ByteOrder = Literal["little", "big"]
 MOST_INFLATED = 1032
 """DEFLATE gives at most so many bytes for one: a stream shorter than a 1032nd of the voxels is truncated."""
@@ -54,7 +54,7 @@ class Header:
         Where the compressed stream starts in the file; 0 for raw data.
     encoding
         How they are stored: ``"text"`` is numbers between blanks; ``"itk"`` when the header came from SimpleITK, which
-        then reads the voxels, too.
+        then reads the voxels, too; ``"plug-in"`` when it came from a reader of another package.
     byte_order
         Byte order of the stored voxels.
     slope, inter

@@ -15,11 +15,12 @@ from typing import Any
 
 from itkit.core.axes import to_zyx
 from itkit.core.errors import ReadError
-from itkit.core.files import split_extension
+from itkit.core.files import reader_of, split_extension
 from itkit.core.geometry import Geometry
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.header_model import is_orthonormal
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header
+from itkit.io.formats.plugged import read_plugged_header
 
 _HEADERS_KEPT = 8192
 _kept: dict[tuple[str, str, int, int, int], Header] = {}
@@ -80,7 +81,10 @@ def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
 def _read(path: str | os.PathLike[str], backend: str) -> Header:
     path = path if isinstance(path, Path) else Path(path)
     try:
-        header = _read_itk_header(path) if backend == "itk" else read_header(path)
+        if reader_of(path.name) is not None:
+            header = read_plugged_header(path)
+        else:
+            header = _read_itk_header(path) if backend == "itk" else read_header(path)
     except UnsupportedHeader:
         header = _read_itk_header(path)
     require_possible_grid(header.geometry, path.name, "the header is damaged")
