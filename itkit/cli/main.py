@@ -27,11 +27,3 @@ def program_name(path: str) -> str:
     """
     name = path.replace("\\", "/").rpartition("/")[2].lower()
     return name.removesuffix(".exe").removesuffix(".py").removesuffix("-script")
-
-
-def itk_check() -> int:
-    """Run ``itk_check``, for an installation that is older than `command`."""
-    return command()
-
-
-itk_resample = itk_orient = itk_patch = itk_aug = itk_extract = itk_convert = itk_check
