@@ -127,15 +127,16 @@ def test_a_reader_of_another_package_reads_for_every_command(python, tmp_path):
     assert "WriteError: copy.npy: expected an extension of .mha" in stderr
 
 
-def test_a_network_of_another_package_is_built(python):
+def test_a_network_and_a_loss_of_another_package_are_built(python):
     pytest.importorskip("torch")
     code, stdout, stderr = python(
         "-W", "ignore", "-c",
-        "import torch; from itkit.models import create_model, list_models\n"
+        "import torch; from itkit.criterion import create_loss; from itkit.models import create_model, list_models\n"
         "model = create_model('example_net', num_classes=3, spatial_dims=3, width=4)\n"
-        "print(list_models('example*'), tuple(model(torch.zeros(1, 1, 4, 5, 6)).shape))",
+        "print(list_models('example*'), tuple(model(torch.zeros(1, 1, 4, 5, 6)).shape))\n"
+        "print(create_loss('example_loss', smoothing=0.2).label_smoothing)",
     )  # fmt: skip
-    assert (code, stdout) == (0, "['example_net'] (1, 3, 4, 5, 6)\n"), stderr
+    assert (code, stdout) == (0, "['example_net'] (1, 3, 4, 5, 6)\n0.2\n"), stderr
 
 
 FAKE = """
@@ -269,7 +270,10 @@ def test_a_broken_plug_in_is_named_and_breaks_nothing_else(python, tmp_path):
     points = [f"itk_{module} = {module}:OPERATION" for module in BROKEN]
     more = [
         register(
-            tmp_path / "bad", "bad", BROKEN, "\n".join(["[itkit.operations]", *points, "itk_check = broken_value:X"])
+            tmp_path / "bad",
+            "bad",
+            BROKEN,
+            "\n".join(["[itkit.operations]", *points, "itk_check = broken_value:X", "[itkit.models]", "unetr = a:B"]),
         )
     ]
     said = [
@@ -283,6 +287,12 @@ def test_a_broken_plug_in_is_named_and_breaks_nothing_else(python, tmp_path):
         assert code == 0
         assert set(said) <= set(stdout.splitlines())
         assert "itk_window" in stdout
+    for kind, name in (("network", "example_net"), ("loss", "example_loss"), ("reader", "npy")):
+        assert f"  {kind:<11}{name:<24}itkit-plugin 1.0" in stdout.splitlines()
+    assert (
+        "  bad 1.0: the name 'unetr' (itkit.models) is taken by ITKIT; the package must rename it"
+        in stdout.splitlines()
+    )
     code, stdout, stderr = python("-m", "itkit", "check", "check", "raw", more=more)
     assert (code, stderr) == (0, "")
     code, _, stderr = python("-m", "itkit", "broken_import", "raw", more=more)

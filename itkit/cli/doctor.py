@@ -10,11 +10,13 @@ from itkit.core.errors import PluginError
 from itkit.core.files import reader_plugins
 from itkit.core.plugins import find_plugins
 from itkit.core.version import VERSION
+from itkit.criterion.registry import GROUP as LOSS_GROUP
+from itkit.criterion.registry import LOSSES
 from itkit.engine.resources import available_cores, available_memory, format_bytes
 from itkit.io.formats.backend import codecs_backend
 from itkit.kernels.dispatch import backend as kernel_backend
-
-_OTHER_GROUPS = {"network": "itkit.models", "loss": "itkit.losses"}
+from itkit.models.registry import GROUP as NETWORKS
+from itkit.models.registry import list_models
 
 
 def report() -> str:
@@ -46,8 +48,8 @@ def plugged_in() -> tuple[list[tuple[str, str, str]], list[str]]:
     rows = [("operation", name, entry.package) for name, entry in operations.items()]
     found = [("reader", plugin) for plugin in readers.by_name.values()]
     messages = [*wrong, *readers.refused]
-    for kind, group in _OTHER_GROUPS.items():
-        plugins = find_plugins(group)
+    for kind, group, taken in (("network", NETWORKS, list_models(plugins=False)), ("loss", LOSS_GROUP, LOSSES)):
+        plugins = find_plugins(group, taken)
         found += [(kind, plugin) for plugin in plugins.by_name.values()]
         messages += plugins.refused
     for kind, plugin in found:
