@@ -13,8 +13,6 @@ Examples
 
 from __future__ import annotations
 
-from itkit.core.version import VERSION
-
 TYPE_CHECKING = False  # as typing has it, which takes longer to import than the rest
 if TYPE_CHECKING:
     from typing import Any
@@ -37,14 +35,14 @@ if TYPE_CHECKING:
     from itkit.process.itk_resample import resample as resample
 
     write = write_volume
-
-__version__ = VERSION
+    __version__: str
 
 _HOMES = {
     "Case": "itkit.core.volume:Case",
     "Geometry": "itkit.core.geometry:Geometry",
     "ItkitError": "itkit.core.errors:ItkitError",
     "Volume": "itkit.core.volume:Volume",
+    "__version__": "itkit.core.version:VERSION",
     "augment": "itkit.process.itk_aug:augment",
     "crop_patches": "itkit.process.itk_patch:crop_patches",
     "operations": "itkit.engine.api:operations",
@@ -63,25 +61,19 @@ if not TYPE_CHECKING:  # which then finds names that are none
 
     def __getattr__(name: str) -> Any:
         if name == "__all__":
-            return _public()
-        if name.startswith("_"):
-            raise AttributeError(f"module 'itkit' has no attribute {name!r}")
+            return [public for public in __dir__() if not public.startswith("_")]
         from importlib import import_module
 
         if name in _HOMES:
             module, _, attribute = _HOMES[name].partition(":")
             return getattr(import_module(module), attribute)
-        commands = import_module("itkit.commands")
-        if name not in commands.FUNCTIONS:
+        functions = () if name.startswith("_") else import_module("itkit.commands").FUNCTIONS
+        if name not in functions:
             raise AttributeError(f"module 'itkit' has no attribute {name!r}")
-        return getattr(commands, name)
-
-
-def _public() -> list[str]:
-    from itkit.commands import FUNCTIONS
-
-    return sorted([*_HOMES, *FUNCTIONS])
+        return getattr(import_module("itkit.commands"), name)
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *_public()]
+    from itkit.commands import FUNCTIONS
+
+    return sorted([*_HOMES, *FUNCTIONS])

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import SecretStr
 from typing_extensions import TypedDict, Unpack
 
 from itkit.engine.progress import EventSink
@@ -131,7 +132,7 @@ def convert_files(
     assume_spacing: Sequence[float] | None = None,
     name: str = "{PatientID}_{SeriesNumber}",
     keep_ids: bool = False,
-    key: SecretStr = SecretStr('**********'),
+    key: str | SecretStr = ...,
     key_file: str | os.PathLike[str] | None = None,
     modality: Sequence[str] = (),
     least_slices: int = 4,

@@ -15,7 +15,7 @@ TORCH_USERS = {"models", "criterion", "lightning", "mm", "deploy"}
 
 BELOW_PROCESS = {"core", "kernels", "io"}
 BELOW_ENGINE = {*BELOW_PROCESS, "process", "report"}
-BELOW_CLI = {*BELOW_ENGINE, "engine", "catalogue"}
+BELOW_CLI = {*BELOW_ENGINE, "engine", "catalogue", "commands"}
 MAY_IMPORT = {
     "core": set(),
     "kernels": {"core"},
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "report": {*BELOW_PROCESS, "process"},
     "catalogue": {"core"},
     "engine": {*BELOW_ENGINE, "catalogue"},
+    "commands": {"catalogue", "engine"},
     "cli": BELOW_CLI,
     "forms": BELOW_CLI,
     "gui": {*BELOW_CLI, "forms"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
 }
 """What the modules of each package (or a module beside the packages) may import of the others."""
 
-FROM_ABOVE = {"", "__main__", "testing", "commands"}
+FROM_ABOVE = {"", "__main__", "testing"}
 """May import anything: the public names and the program, the suites that packages are tested with."""
 
 EXCEPTIONS = {
@@ -50,6 +51,8 @@ EXCEPTIONS = {
     ("itkit.models.download", "itkit.io.download"): "weights are fetched as series are; there is one downloader",
     ("itkit.models.download", "itkit.io.locks"): "and one kind of lock",
     ("itkit.cli.umbrella", "itkit.models.registry"): "`itkit models` lists the networks; their cards need no torch",
+    ("itkit.cli.doctor", "itkit.models.registry"): "`itkit doctor` lists networks of other packages",
+    ("itkit.cli.doctor", "itkit.criterion.registry"): "and losses",
 }
 
 

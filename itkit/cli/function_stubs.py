@@ -18,6 +18,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import SecretStr
 from typing_extensions import TypedDict, Unpack
 
 from itkit.engine.progress import EventSink
@@ -54,7 +55,9 @@ def _parameter_lines(parameters: Iterable[Parameter]) -> list[str]:
 
 
 def _value_text(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        return f'"{value}"'
+    return repr(value) if value is None or isinstance(value, (bool, int, float, tuple)) else "..."
 
 
 def type_text(annotation: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from itkit.cli.operation import main as main
@@ -11,10 +12,13 @@ def command() -> int:
     """Run the command that this program is called by: ``itk_check``, ``itkit`` or ``python -m itkit``."""
     name = program_name(sys.argv[0])
     if name.startswith("itk_"):
-        return main(name)
-    from itkit.cli.umbrella import main as umbrella
+        code = main(name)
+    else:
+        from itkit.cli.umbrella import main as umbrella
 
-    return umbrella()
+        code = umbrella()
+    gc.freeze()  # Python ends sooner when its last collections have nothing to look at
+    return code
 
 
 def program_name(path: str) -> str:

@@ -10,8 +10,6 @@ import gc
 import os
 import sys
 
-from itkit.core.errors import ItkitError
-
 HELP_FOLDER = os.path.join(os.path.dirname(__file__), "help")  # noqa: PTH118, PTH120 - pathlib takes longer than the rest
 
 
@@ -19,9 +17,6 @@ def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -
     """Run an operation of the catalogue and return its exit code."""
     try:
         return _main(name, sys.argv[1:] if argv is None else argv, prog or name)
-    except ItkitError as error:  # there is no such operation, or the package that brings it is broken
-        print(f"{prog or name}: error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:  # before the run has begun
         print(f"{prog or name}: interrupted", file=sys.stderr)
         return 130
@@ -35,27 +30,42 @@ def _main(name: str, argv: list[str], prog: str) -> int:
 
         print(f"{name} (itkit {VERSION})")
         return 0
-    if "--help" in argv or "-h" in argv or not argv:
-        print(_help_page(name).replace(name, prog, 1), end="", file=sys.stdout if argv else sys.stderr)
-        return 0 if argv else 2
+    if not _asks_help(argv):
+        return _run(name, argv, prog)
+    try:
+        with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
+            return _show_help(page.read().replace(name, prog, 1), argv)
+    except FileNotFoundError:  # an operation of another package
+        return _run(name, argv, prog)
+
+
+def _asks_help(argv: list[str]) -> bool:
+    return "--help" in argv or "-h" in argv or not argv
+
+
+def _show_help(text: str, argv: list[str]) -> int:
+    """Print a help text: on stderr, and as a misuse, where nobody asked for it."""
+    print(text, end="", file=sys.stdout if argv else sys.stderr)
+    return 0 if argv else 2
+
+
+def _run(name: str, argv: list[str], prog: str) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads cost a third of the start
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads about every installed package
     gc.disable()  # what imports make stays
     from itkit.catalogue import load
     from itkit.cli.terminal import run_command
+    from itkit.core.errors import ItkitError
 
-    operation = load(name)
+    try:
+        operation = load(name)
+    except ItkitError as error:  # there is no such operation, or the package that brings it is broken
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 2
     gc.freeze()  # no collection looks at it, no worker copies it for its counts
     gc.enable()
-    return run_command(operation, argv, prog=prog)
-
-
-def _help_page(name: str) -> str:
-    try:
-        with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
-            return page.read()
-    except FileNotFoundError:  # an operation of another package
-        from itkit.catalogue import load
+    if _asks_help(argv):
         from itkit.cli.help import help_text
 
-        return help_text(load(name))
+        return _show_help(help_text(operation, prog=prog), argv)
+    return run_command(operation, argv, prog=prog)

@@ -12,7 +12,7 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, SecretStr
 
 from itkit.core.errors import ParamsError
 from itkit.core.fields import Axes, Unit, is_positional, marker
@@ -110,6 +110,8 @@ def accepted_type(annotation: Any, metadata: Sequence[Any] = ()) -> Any:
         return reduce(or_, (accepted_type(part, metadata) for part in get_args(annotation)))
     if annotation is Path:
         return str | os.PathLike[str]
+    if annotation is SecretStr:
+        return str | SecretStr
     if get_origin(annotation) is tuple:
         item: Any = accepted_type(get_args(annotation)[0])
         is_one = any(isinstance(mark, Axes) and mark.one_for_all for mark in metadata)
