@@ -1,1 +1,1 @@
-"""From an operation and its parameters to files: plan, execute, resume, report."""
+"""Run operations: plan, execute, resume, report."""

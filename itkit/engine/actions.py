@@ -1,4 +1,7 @@
-"""The one door through which what `collect` asks for reaches the disk: files, copies, links, deletions, indexes."""
+"""Carry out what an operation's `collect` asks for: write files and indexes, copy, link and delete samples.
+
+No other module writes what describes a whole run.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obsta
 
 @dataclass
 class _Told:
-    """What is said of a report's actions and files, and the exit code that they call for."""
+    """The lines about a report's actions and files, and the resulting exit code."""
 
     lines: list[str]
     exit_code: int | None = None
@@ -32,22 +35,22 @@ class _Told:
 
 @dataclass(frozen=True)
 class Hands:
-    """Does what a report asks for; in a dry run says what would be done, and touches nothing.
+    """Carries out a report; in a dry run it only says what it would do, and touches nothing.
 
     Parameters
     ----------
     dest
-        The run's destination, to which paths of files are relative; ``None`` for a run that has none.
+        Destination of the run; paths of files are relative to it. ``None`` for a run without destination.
     folders
-        Folders in which the run may write, where it has a destination.
+        Folders in which a run with a destination may write.
     options
-        The run's options: dry run, and what happens to files that exist.
+        Options of the run: dry run, and what to do with existing files.
     emit
         Called with an event for each file that is copied, linked or deleted.
     confirm
-        Asked before anything is deleted; without it the answer is no.
+        Function that asks the user before anything is deleted; without it nothing is deleted.
     entries_of
-        Returns what a folder's index may say of its volumes without reading them.
+        Function that returns the index entries of a folder's volumes that are known without reading them.
     """
 
     dest: Path | None
@@ -58,7 +61,7 @@ class Hands:
     entries_of: Callable[[Path], Mapping[str, Any]] = field(default=lambda _: {})
 
     def do(self, report: Report) -> Report:
-        """Do all that a report asks for; return it with what became of that."""
+        """Do everything that a report asks for; return the report with lines and exit code of what was done."""
         told = _Told([*report.lines], report.exit_code)
         try:
             for action in report.actions:
@@ -85,7 +88,7 @@ class Hands:
             told.lines += self._refreshed(action.folder)
 
     def _confined(self, path: Path) -> Path:
-        """Return where a file of the destination lies, or refuse it where it lies outside."""
+        """Return the full path of a file of the destination; refuse a path outside the folders of the run."""
         if self.dest is None:
             return path
         path = self.dest / path
@@ -103,7 +106,7 @@ class Hands:
             write_json(path, content)
 
     def _refreshed(self, folder: Path) -> list[str]:
-        """Refresh an index; where a folder that is not the destination can't be written, say so: that is no failure."""
+        """Refresh an index. If a folder other than the destination can't be written, say so; this is not a failure."""
         try:
             refresh_index(folder, self.entries_of(folder))
         except WriteError as error:
@@ -136,7 +139,7 @@ class Hands:
         told.lines += self._refreshed(action.folder)
 
     def _transfer(self, action: Transfer, told: _Told) -> None:
-        """Copy or link whole samples: one part in the way, or one that can't be moved, holds its partner back too."""
+        """Copy or link whole samples: if one file of a sample can't be, the sample's other files are not either."""
         verb, past, move = ("link", "linked", link_unit) if action.is_link else ("copy", "copied", copy_unit)
         existing, is_dry = self.options.existing, self.options.dry_run
         standing = [final for sample in action.samples for _, final in sample if os.path.lexists(final)]

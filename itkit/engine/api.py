@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def operations() -> dict[str, str]:
-    """Return the name of every operation, those of other packages too, and what it does in a few words.
+    """Return the name of every operation, also those of other packages, with a short summary of what it does.
 
     Examples
     --------
@@ -39,22 +39,22 @@ def run(
     on_event: EventSink | None = None,
     **values: Any,
 ) -> RunResult:
-    """Run an operation: a command, a converter, one of another package, or one of your own.
+    """Run an operation: a command, a converter, or an operation of another package or of your own.
 
-    Every operation of ITKIT is a function too, whose signature and help name its parameters: ``orient_dataset`` for
-    ``itk_orient``, ``convert_kits23``, and so on.
+    Every operation of ITKIT also exists as a function whose signature and help name its parameters: ``orient_dataset``
+    for ``itk_orient``, ``convert_kits23``, and so on.
 
     Parameters
     ----------
     operation
-        Its name, e.g. ``"itk_resample"`` or ``"convert_kits23"`` (`itkit.operations` lists all), or the operation
+        The name, e.g. ``"itk_resample"`` or ``"convert_kits23"`` (`itkit.operations` lists all), or the operation
         itself.
     params
-        Its parameters as the model that the operation names; or give them as keywords.
+        The parameters, as an instance of the operation's model; or give them as keywords.
     options
-        How to run it, as a model; or give these as keywords too: ``mp``, ``workers``, ``dry_run``, ``existing``,
+        The run options, as a model; or give these as keywords too: ``mp``, ``workers``, ``dry_run``, ``existing``,
         ``fingerprint``, ``on_error``, ``strict``, ``seed``, ``progress``, ``compression``, ``max_memory``,
-        ``executor``, ``dask``, ``shard``, ``config``. They mean what ``itk_check --help`` says of them.
+        ``executor``, ``dask``, ``shard``, ``config``. ``itk_check --help`` explains them.
     on_event
         Called with each progress event.
     **values

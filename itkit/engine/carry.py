@@ -1,4 +1,4 @@
-"""``dataset.json`` goes on: what a dataset's description says of the cases that an operation has made of it."""
+"""Write ``dataset.json`` for the cases that an operation has made from a dataset with a description."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from itkit.io.layouts import LABEL
 from itkit.io.meta import json_text, read_json, write_json
 
 _WRITTEN = "written.json"
-"""File of the state folder that holds the digest of each description that we have written."""
+"""File in the state folder with the digests of the descriptions that ITKIT has written."""
 
 
 @dataclass(frozen=True)
 class There:
-    """Cases of a destination: the source's case that each comes from, and those that have a label."""
+    """Cases of a destination: the source case of each, and which of them have a label."""
 
     origins: Mapping[str, str]
     labelled: frozenset[str]
@@ -42,7 +42,7 @@ def there_by_records(records: Iterable[Record]) -> There:
 
 
 def there_by_files(jobs: Iterable[Job], names: frozenset[str] | None) -> There:
-    """Return the cases whose files lie at their targets; of a dry run, those with the given ids."""
+    """Return the cases whose files exist at their targets; if ``names`` is given (in a dry run), the cases named."""
 
     def is_there(job: Job) -> bool:
         return job.case_id in names if names is not None else all(map(os.path.lexists, job.outputs()))
@@ -54,20 +54,20 @@ def there_by_files(jobs: Iterable[Job], names: frozenset[str] | None) -> There:
 def carried(
     carry: Carry, there: There, operation: str, params: Params, *, state: Path | None, redo: bool, dry_run: bool
 ) -> Report:
-    """Ask for the description of what lies in the destination now; leave alone what somebody else has written there.
+    """Return a report that writes the description of the destination's cases; leave alone a file by somebody else.
 
     Parameters
     ----------
     carry
-        What is carried, and to which folders.
+        The source's description, and the folders to write it to.
     there
-        The cases that are there.
+        The cases in the destination.
     operation, params
-        What was done: goes into the history.
+        The operation and its parameters, for the history.
     state
-        The destination's state folder, which remembers what we have written; ``None`` for a run that keeps none.
+        State folder of the destination, which holds digests of what ITKIT has written; ``None`` for a run without one.
     redo
-        Whether files that we have not written are replaced.
+        Whether to replace files that ITKIT has not written.
     dry_run
         Whether nothing may be written.
     """
@@ -93,7 +93,7 @@ def carried(
 
 
 def _is_ours(path: Path, operation: str, state: Path | None) -> bool:
-    """Whether a description may be replaced: it is not there, or it is as this operation wrote it."""
+    """Whether a description may be replaced: it does not exist, or it is still as this operation wrote it."""
     if not os.path.lexists(path):
         return True
     if state is not None:
@@ -107,7 +107,7 @@ def _is_ours(path: Path, operation: str, state: Path | None) -> bool:
 
 
 def _key(path: Path, state: Path) -> str:
-    """Return how a file is called in the state folder: a destination that was moved still knows its files."""
+    """Return a file's path relative to the state folder, so that a destination can be moved."""
     return Path(os.path.relpath(path, state.absolute())).as_posix()
 
 
@@ -122,7 +122,7 @@ def _remembered(state: Path) -> dict[str, list[str]]:
 
 
 def _remember(state: Path, digests: Mapping[str, str]) -> None:
-    """Note what is about to be written; what was written before counts until then, should the run be cut off."""
+    """Note digests before the files are written; the previous digest is kept too, in case the run is cut off first."""
     if state.is_dir():
         known = _remembered(state)
         new = {path: [*dict.fromkeys([*known.get(path, ())[-1:], digest])] for path, digest in digests.items()}

@@ -1,4 +1,4 @@
-"""What describes a whole run: the indexes of its folders, and what the operation's `collect` asks for."""
+"""The end of a run: write the indexes of its folders, and do what the operation's `collect` asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INDEXED = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes"
 
 
 def collect(session: Session, records: Sequence[Record]) -> Report:
-    """Write the indexes and what the operation asks for; where that fails, the volumes stand and the report says so."""
+    """Write the indexes and what the operation asks for; if that fails, the report says so, and the volumes remain."""
     with alone(session.manifest) if session.manifest is not None else contextlib.nullcontext():
         return _collect(session, sorted(records, key=lambda record: record.case_id))
 
@@ -59,7 +59,7 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
 
 
 def _carried(session: Session, records: Sequence[Record], alike: Mapping[str, Record]) -> Report:
-    """Ask for the dataset's description where the plan carries it on."""
+    """Return a report that writes the dataset's description, if the plan asks for it."""
     plan, options = session.plan, session.options
     if plan.carries is None:
         return Report()
@@ -80,14 +80,14 @@ def _carried(session: Session, records: Sequence[Record], alike: Mapping[str, Re
 
 
 def written_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
-    """Return the destination, and folders of targets that lie outside it."""
+    """Return the destination, and the target folders that lie outside it."""
     targets = (target.folder for job in plan.jobs for target in job.targets.values())
     others = [folder for folder in targets if dest.absolute() not in (folder.absolute(), *folder.absolute().parents)]
     return tuple(dict.fromkeys([dest, *others]))
 
 
 def _known_entries(records: Iterable[Record], dest: Path, folder: Path) -> dict[str, Any]:
-    """Return the index entries of what runs have written, by paths relative to a folder."""
+    """Return the index entries of volumes that runs have written, by path relative to a folder."""
     return {
         relative_path(dest / output["path"], folder): {
             **{name: output[name] for name in _INDEXED},

@@ -1,4 +1,4 @@
-"""Dask clusters: the client of one that runs already, or one of worker processes on this machine."""
+"""Connect to a running Dask cluster, or start one of worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     Client = Any
 
 CONNECT_S = 10.0
-"""How long a scheduler may take to answer."""
+"""How long to wait for a scheduler's answer."""
 CLOSE_S = 5.0
-"""How long the end of our own cluster may take."""
+"""How long to wait for our own cluster to close."""
 
 
 def distributed() -> Any:
-    """Return Dask's package, or say how to install it."""
+    """Return the package ``distributed``, or raise an error that says how to install it."""
     return require("distributed", extra="dask", why="--executor dask")
 
 
 def connect(address: str) -> Client:
-    """Return the client of a scheduler that runs already."""
+    """Return a client of a running scheduler."""
     try:
         return distributed().Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, asyncio.TimeoutError) as error:
@@ -44,15 +44,15 @@ def connect(address: str) -> Client:
 
 @contextlib.contextmanager
 def own_cluster(workers: int) -> Iterator[Client]:
-    """Start workers, one process each, that live as long as the block; what they are at when it ends is cut off."""
+    """Start workers, one process each, for the length of the block; at its end, running tasks are cut off."""
     import dask
 
     with (
         tempfile.TemporaryDirectory(prefix="itkit-dask-", ignore_cleanup_errors=True) as scratch,
         dask.config.set(
             {
-                "distributed.nanny.pre-spawn-environ": {},  # it would stay in this process
-                "distributed.comm.timeouts.connect": f"{CONNECT_S:g}s",  # to fetch what a dead worker has
+                "distributed.nanny.pre-spawn-environ": {},  # these variables would stay set in this process
+                "distributed.comm.timeouts.connect": f"{CONNECT_S:g}s",  # for fetching results of a dead worker
             }
         ),
     ):
@@ -62,7 +62,7 @@ def own_cluster(workers: int) -> Iterator[Client]:
                     n_workers=workers,
                     threads_per_worker=1,
                     scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # None is port 8787
-                    memory_limit=0,  # cases are admitted by memory: nobody is to stop or kill a worker for it
+                    memory_limit=0,  # cases are admitted by memory; Dask must not pause or kill workers for it
                     local_directory=scratch,
                     silence_logs=logging.CRITICAL,
                     preload=dask_worker.__name__,
@@ -76,12 +76,12 @@ def own_cluster(workers: int) -> Iterator[Client]:
             _kill_workers(cluster)
             raise
         finally:
-            with contextlib.suppress(asyncio.TimeoutError):  # Dask before 2026 may wait for a killed one forever
+            with contextlib.suppress(asyncio.TimeoutError):  # Dask before 2026 may wait for a killed worker forever
                 cluster.close(timeout=CLOSE_S)
 
 
 def require_scheduler(address: str) -> None:
-    """Make sure that a scheduler answers: a client that finds none can't be closed without noise."""
+    """Make sure that a scheduler answers; a client without a scheduler prints errors when it is closed."""
     comms: Any = import_module("distributed.comm")
     security: Any = import_module("distributed.security").Security()
 
@@ -90,7 +90,7 @@ def require_scheduler(address: str) -> None:
         await comm.close()
 
     try:
-        with thread_pool(1) as pool:  # this thread may run a loop of its own
+        with thread_pool(1) as pool:  # this thread may already run an event loop
             pool.submit(asyncio.run, knock()).result()
     except (OSError, ValueError, RuntimeError, asyncio.TimeoutError) as error:
         raise _unreachable(address, error) from error
@@ -103,14 +103,14 @@ def _unreachable(address: str, error: Exception) -> ParamsError:
 
 @contextlib.contextmanager
 def _no_interruption() -> Iterator[None]:
-    """Let Ctrl-C wait until the block ends: Dask can't tidy up half a cluster.
+    """Delay Ctrl-C until the block ends, because Dask can't clean up a cluster that is half started.
 
-    Threads that begin in the block, and the workers that they start then or later, never hear of it.
+    Threads that start in the block, and the workers that they start at any time, never receive the signal.
     """
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # its start would let the signals through again
+    resource_tracker.ensure_running()  # starting it inside the block would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -119,16 +119,16 @@ def _no_interruption() -> Iterator[None]:
 
 
 def _kill_workers(cluster: Any) -> None:
-    """End workers whatever they are at: Dask would wait some seconds for them, and nobody wants what they have left."""
+    """Kill workers at once; Dask would wait some seconds for them, and their results are no longer needed."""
     for nanny in cluster.workers.values():
         nanny.auto_restart = False
-        with contextlib.suppress(OSError, TypeError):  # it has none at the moment
+        with contextlib.suppress(OSError, TypeError):  # the nanny has no process at the moment
             os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep Dask's own reports off the terminal: what they tell is said by case."""
+    """Keep Dask's log messages off the terminal; the run reports each failure with its case."""
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]
     loggers = [logging.getLogger(name) for name in {*names, "asyncio"}]
     levels = [logger.level for logger in loggers]

@@ -1,7 +1,8 @@
-"""Cases on a Dask cluster: one that the run starts for itself, or one that runs already and sees the same files.
+"""Run cases on a Dask cluster: one that the run starts itself, or a running one that sees the same files.
 
-Dask repeats on its own what a dead worker was at, again and again, whatever killed it. A task therefore leaves a mark
-with the scheduler when it begins: one that finds its mark set has cost a worker its life, and says so instead.
+When a worker dies, Dask repeats its task again and again, even if the task killed it. A task therefore sets a mark on
+the scheduler when it begins. If a task finds its mark already set, an earlier worker died of it, and it returns
+``None`` instead of running.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ if TYPE_CHECKING:
     Client = Any
 
 NO_WORKER_S = 300.0
-"""How long a run waits for a worker where a cluster has none."""
+"""How long a run waits for a worker while the cluster has none."""
 _SPARE = 2
-"""Tasks beyond the threads of a running cluster, for a thread that gets free; workers of our own have none: a result
-that waits to be fetched is lost when the next task kills its worker."""
+"""Tasks that a running cluster gets beyond its number of threads, so that a free thread has a task at once. Workers of
+our own get none: if a task kills its worker, a result that still waits there to be fetched is lost."""
 _LOOK_S = 0.5
 _UNANSWERED = (OSError, asyncio.TimeoutError, asyncio.CancelledError, futures.CancelledError)
-"""What a scheduler's silence or end raises."""
+"""Errors that are raised when a scheduler does not answer or has ended."""
 _log = logging.getLogger(__name__)
 
 
 class DaskExecutor:
-    """Cases on a Dask cluster: that of a scheduler's address, or one of worker processes on this machine."""
+    """Runs cases on the Dask cluster at a scheduler's address, or on worker processes of this machine."""
 
     def __init__(self, address: str | None, workers: int, budget: int) -> None:
         self._distributed = distributed()
@@ -76,16 +77,16 @@ class _Run:
         self.suspects: deque[Task] = deque()
         self.running: dict[Future, tuple[Task, str]] = {}
         self.fatal: list[str] = []
-        """Marks of tasks that workers died of."""
+        """Marks of tasks that killed their workers."""
         self.name = uuid.uuid4().hex
         self.threads: dict[str, int] = {}
         self.next_look = 0.0
         self.seen = time.monotonic()
-        """When there was a worker last."""
+        """Last time at which the cluster had a worker."""
         self.has_warned = False
 
     def results(self) -> Iterator[tuple[Task, TaskResult]]:
-        """Hand out tasks as threads and memory allow, and yield what ends."""
+        """Submit tasks as threads and memory allow, and yield results."""
         try:
             while self.waiting or self.running or self.suspects:
                 threads = self._threads()
@@ -106,7 +107,7 @@ class _Run:
                 self.distributed.Event(mark, client=self.client).clear()
 
     def _threads(self) -> dict[str, int] | None:
-        """Return the threads of each worker, a moment old at most; ``None`` where no scheduler answers."""
+        """Return the number of threads of each worker, at most a moment old; ``None`` if no scheduler answers."""
         if self.client.status != "running":
             return None
         if time.monotonic() >= self.next_look:
@@ -140,7 +141,7 @@ class _Run:
         machines: Counter[str] = Counter()
         for address, count in threads.items():
             machines[address.rpartition(":")[0]] += count
-        return max(machines.values(), default=sys.maxsize)  # one thread, where nobody knows who will do it
+        return max(machines.values(), default=sys.maxsize)  # without workers yet: each task gets one thread
 
     def _gather(self) -> Iterator[tuple[Task, TaskResult]]:
         if not self.running:
@@ -150,7 +151,7 @@ class _Run:
         for future in [future for future in self.running if future.done()]:
             task, mark = self.running.pop(future)
             result = self._result(future, task)
-            future.release()  # or Dask would do it once more when the worker that keeps the result dies
+            future.release()  # otherwise Dask would repeat the task if the worker that keeps the result dies
             if result is None:
                 self.fatal.append(mark)
             if result is None and not task.is_retry:
@@ -160,7 +161,7 @@ class _Run:
                 yield task, result or TaskResult("failed", f"{task.job.case_id}: {message}")
 
     def _result(self, future: Future, task: Task) -> TaskResult | None:
-        """Return a task's result, or ``None`` where its worker died."""
+        """Return a task's result, or ``None`` if its worker died."""
         case = task.job.case_id
         try:
             error = future.exception()
@@ -177,7 +178,7 @@ class _Run:
         return TaskResult("failed", f"{case}: {message}")
 
     def _lost(self, threads: Mapping[str, int] | None) -> str | None:
-        """Say why no task will end any more, if so."""
+        """Return why no more results can come; ``None`` as long as they can."""
         if threads is None:
             return "the Dask scheduler has gone"
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a Dask worker does for a run: one task at a time, and its own preparation."""
+"""Functions that run in a Dask worker: its preparation, and one task at a time."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Errand:
-    """What goes to a worker beside its task."""
+    """What a worker needs to know beside its task."""
 
     mark: str
     sharers: int
-    """Tasks that may share the cores of the worker's machine."""
+    """Number of tasks that may share the cores of the worker's machine."""
     is_own: bool
-    """Whether the worker does nothing but this run."""
+    """Whether this run started the worker."""
     version: str = field(default_factory=lambda: VERSION)
 
 
 def run_errand(task: Task, errand: Errand) -> TaskResult | None:
-    """Do one case on a Dask worker; ``None`` when an earlier worker died of it."""
+    """Do one case on a Dask worker; return ``None`` if the case has already killed a worker."""
     distributed: Any = import_module("distributed")
     case = task.job.case_id
     if errand.version != VERSION:
@@ -51,7 +51,7 @@ def run_errand(task: Task, errand: Errand) -> TaskResult | None:
     with contextlib.nullcontext() if errand.is_own else reused_buffers():
         result = run_task(task)
     begun.clear()
-    if run_folder is not None and not _is_open(run_folder):  # the run has ended meanwhile: nobody wants the files
+    if run_folder is not None and not _is_open(run_folder):  # the run has ended meanwhile: remove the files
         shutil.rmtree(run_folder, ignore_errors=True)
     return result
 
@@ -61,7 +61,7 @@ def _is_open(run_folder: Path) -> bool:
 
 
 def dask_setup(worker: object) -> None:
-    """Prepare a worker of our own: Dask calls this in each one that it starts with this module as its preload."""
+    """Prepare a worker of our own; Dask calls this function in workers that preload this module."""
     del worker
     prepare_process()
     if sys.platform != "win32":

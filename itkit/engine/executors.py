@@ -1,6 +1,6 @@
-"""Where cases run: in this process or in worker processes; see `itkit.engine.dask_executor` for clusters.
+"""Executors that run cases in this process or in worker processes; see `itkit.engine.dask_executor` for clusters.
 
-An executor takes tasks and yields ``(task, result)`` in any order. It admits a task when its memory fits.
+An executor takes tasks and yields ``(task, result)`` in any order. It starts a task when its memory fits.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from itkit.engine.pool import Worker, WorkerDied
 
 _STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
-"""Modules with threads that Python does not count."""
+"""Modules that start threads which `threading` does not count."""
 
 
 class Executor(Protocol):
-    """Runs tasks; closing the iterator early stops what is under way."""
+    """Runs tasks; closing the iterator early stops the running tasks."""
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result."""
@@ -39,7 +39,7 @@ class Executor(Protocol):
 
 
 def too_large(task: Task, budget: int) -> TaskResult:
-    """Return what becomes of a case that does not fit alone."""
+    """Return the failure of a case that does not fit into memory even alone."""
     case = task.job.case_id
     return TaskResult(
         "failed",
@@ -49,7 +49,7 @@ def too_large(task: Task, budget: int) -> TaskResult:
 
 
 def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int | None) -> Task | None:
-    """Take the first waiting task whose memory fits beside the running ones; any, when nothing runs."""
+    """Take the first waiting task whose memory fits beside the running tasks; if none runs, the first waiting task."""
     used = sum(task.nbytes + BASE_BYTES for task in running) + BASE_BYTES
     for task in waiting:
         if not running or budget is None or used + task.nbytes + BASE_BYTES <= budget:
@@ -59,7 +59,7 @@ def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int 
 
 
 class SerialExecutor:
-    """One case at a time, in this process, with all its cores; half of them read the next one if memory allows."""
+    """Runs one case at a time in this process, on all cores; if memory allows, half of them read the next case."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -80,11 +80,11 @@ class SerialExecutor:
                     ahead = reader.submit(read_case, following, task.threads // 2)
                     share = replace(task, threads=task.threads - task.threads // 2)
                 result = run_task(share, None if read is None else read.result)
-                read = None  # with the voxels
+                read = None  # frees the voxels
                 yield task, result
 
     def _fit(self, task: Task, following: Task) -> bool:
-        """Whether the next case, if it has voxels to read, may be in memory beside this one."""
+        """Whether the next case has voxels to read, and fits into memory beside this one."""
         return 0 < following.nbytes <= self.budget - task.nbytes - BASE_BYTES
 
 
@@ -99,7 +99,7 @@ def _with_next(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task | None]]:
 
 
 class ProcessExecutor:
-    """Several cases at once, each in a process of its own kind: one that dies takes no other case with it."""
+    """Runs several cases at once, each in its own worker process, so that a dying process costs no other case."""
 
     def __init__(self, workers: int, budget: int) -> None:
         self.workers = workers
@@ -139,7 +139,7 @@ class ProcessExecutor:
                         message = f"{task.job.case_id}: can't be sent to a worker process ({error})"
                         ended.append((running.pop(worker), TaskResult("failed", message)))
                         idle.append(worker)
-                yield from ended  # workers have their next cases by now: none waits for what is done with results
+                yield from ended  # workers already have their next cases, so none waits while results are handled
                 ended.clear()
                 for worker in ready(running) if running else ():
                     task = running.pop(worker)
@@ -170,9 +170,10 @@ def _death(death: WorkerDied) -> str:
 
 
 def _context(operation_module: str) -> BaseContext:
-    """Fork workers where no lock can be held meanwhile, from this process or a clean server; else start them anew.
+    """Return how to start workers: fork this process if it has one thread, else a clean server; elsewhere spawn.
 
-    A server has all imports to do once more, which takes as long as a case or two of CT.
+    A fork while another thread holds a lock would leave the lock taken forever. The server must import everything once
+    more, which takes as long as one or two CT cases.
     """
     import multiprocessing
 

@@ -1,4 +1,4 @@
-"""Pieces of work side by side in threads, their results in order."""
+"""Run functions in threads, and return their results in order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WAITING_PER_THREAD = 4
 
 
 def thread_pool(threads: int) -> ThreadPoolExecutor:
-    """Return a pool of threads. Its module, which imports logging, is imported only when a pool is wanted."""
+    """Return a pool of threads; its module, which imports logging, is imported only when a pool is needed."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(threads)
 
 
 class Lanes(Generic[T]):
-    """Runs functions in threads, and lets only a few wait; for one thread, runs each at once where it is added.
+    """Runs functions in threads with a short queue; with one thread, runs each function at once when it is added.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Lanes(Generic[T]):
         self._done: list[T] = []
 
     def add(self, work: Callable[[], T]) -> None:
-        """Start a piece of work as soon as a thread is free; wait where too many are waiting already."""
+        """Run a function as soon as a thread is free; if the queue is full, wait first."""
         if self._pool is None:
             self._done.append(work())
             return
@@ -51,12 +51,12 @@ class Lanes(Generic[T]):
             self._done.append(self._waiting.popleft().result())
 
     def done(self, result: T) -> None:
-        """Add a result that the caller has made itself; it comes after the results of all earlier work."""
+        """Add a result that the caller has computed itself; it comes after the results of all earlier functions."""
         self._drain()
         self._done.append(result)
 
     def results(self) -> Iterator[T]:
-        """Wait for all results, and return them in the order in which the work was added."""
+        """Wait for all results, and return them in the order in which the functions were added."""
         self._drain()
         return iter(self._done)
 

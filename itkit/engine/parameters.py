@@ -1,4 +1,4 @@
-"""Parameter models from values, config files and back to command lines; what is wrong with them, in one line."""
+"""Make parameter models from values and config files, and command lines from models; explain errors in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     Raises
     ------
     ParamsError
-        With one line a wrong value, or a wrong name.
+        When a value or a name is wrong; the message names each.
     """
     try:
         values = model.with_present_names(values)
@@ -54,7 +54,7 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def known_names(*models: type[Params]) -> dict[str, str]:
-    """Return the field of every name that a parameter has, is shown under, or had before."""
+    """Return the field for every name of a parameter: its own, the one shown in the help, and former ones."""
     fields = {name: field for model in models for name, field in model.model_fields.items()}
     shown = {metavar(name, field): name for name, field in fields.items() if is_positional(field)}
     return former_names(fields) | {name: name for name in fields} | shown
@@ -83,13 +83,13 @@ def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
 
 
 def schema(operation: str | Operation[Any]) -> dict[str, Any]:
-    """Return the JSON schemas of what an operation takes: all that a form needs.
+    """Return the JSON schemas of an operation's parameters and of the run options: all that a form needs.
 
     Returns
     -------
     dict
-        ``operation`` (its name), ``params`` (the schema of its parameters) and ``options`` (of the run options). Beside
-        what JSON schema defines, a parameter may have ``x-axes``, ``x-unit``, ``x-keep``, ``x-path-role``,
+        ``operation`` (its name), ``params`` (the schema of its parameters) and ``options`` (that of the run options).
+        Beside the keys of JSON schema, a parameter may have ``x-axes``, ``x-unit``, ``x-keep``, ``x-path-role``,
         ``x-only-with``, ``x-group``, ``x-advanced``, ``x-secret``, ``x-free-text``, ``x-unbounded``, ``x-positional``
         and ``x-short``.
 
@@ -113,14 +113,14 @@ def schema(operation: str | Operation[Any]) -> dict[str, Any]:
 
 
 def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
-    """Read an operation's parameters from a TOML or JSON file, or from what a run of it wrote.
+    """Read an operation's parameters from a TOML or JSON file, or from a file that a run of it wrote.
 
-    Names may use ``-`` or ``_``; positional ones are those of the help or of the model.
+    Names may use ``-`` or ``_``; a positional parameter has its name in the help or in the model.
 
     Raises
     ------
     ParamsError
-        When the file is missing or malformed, or holds what is no parameter.
+        When the file is missing or malformed, or holds a name that is not a parameter.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -158,7 +158,7 @@ def _toml() -> Any:
 
 
 def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
-    """Return the command line that gives these parameters: positional ones first, defaults and secrets left out."""
+    """Return the command line for these parameters: positional ones first, without defaults and secrets."""
     positional: list[str] = []
     optional: list[str] = []
     for model in (params, *([options] if options is not None else [])):

@@ -1,4 +1,4 @@
-"""Paths as the manifest has them: which file is meant."""
+"""Paths of the manifest: which file an entry means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def place(path: Path) -> Path:
-    """Return a path in the one form in which paths are compared: absolute, without ``..``; links stay."""
+    """Return a path in the form in which paths are compared: absolute, without ``..``, links not followed."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
@@ -18,7 +18,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def relative_path(path: Path, dest: Path) -> str:
-    """Return a file's path relative to the destination, with ``..`` where it lies beside it."""
+    """Return a file's path relative to the destination, with ``..`` if it lies outside."""
     folder = relative_folder(path.parent, dest)
     return path.name if folder == "." else f"{folder}/{path.name}"
 

@@ -1,4 +1,4 @@
-"""The plan of a run, and what is refused before anything is written."""
+"""Make the plan of a run, and refuse what can't run before anything is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs
 
 
 def make_plan(operation: Operation[Any], params: Params, options: RunOptions) -> Plan:
-    """Return what a run, or its shard, would do.
+    """Return the plan of a run or of its shard.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _sources(params: Params) -> list[Path]:
 
 
 def _folders(params: Params, *, recursive: bool) -> list[Path]:
-    """Return the folders whose files are looked at: of a dataset, images and labels too."""
+    """Return the folders whose files are looked at; for a dataset, also its image and label folders."""
     found = []
     for folder in _sources(params):
         inside = [folder / name for name in (IMAGE, LABEL) if (folder / name).is_dir()]

@@ -1,7 +1,7 @@
-"""Worker processes, each at the far end of a pipe of its own: it takes a task and sends the result.
+"""Worker processes, each with its own pipe through which it receives tasks and sends results.
 
-A result or a death wakes whoever waits at once: nothing polls, and no thread stands between, so that workers can be
-forked at any time.
+A result or the death of a worker wakes the waiting process at once, without polling. No threads are involved, so
+workers can be forked at any time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNSENDABLE = (PicklingError, AttributeError, TypeError)
 _PATIENCE_S = 10
 
 
-class WorkerDied(Exception):  # noqa: N818 - it tells of an end, which is not always an error
+class WorkerDied(Exception):  # noqa: N818 - a worker's end is not always an error
     """A worker has ended without a result; ``code`` is its exit code, below 0 the signal that killed it."""
 
     def __init__(self, code: int | None) -> None:
@@ -35,7 +35,7 @@ class WorkerDied(Exception):  # noqa: N818 - it tells of an end, which is not al
 
 
 class Worker:
-    """One worker process, which begins with ``prepare``."""
+    """One worker process; it calls ``prepare`` first."""
 
     def __init__(self, context: BaseContext, prepare: Callable[[], None]) -> None:
         self.pipe, theirs = context.Pipe()
@@ -43,17 +43,17 @@ class Worker:
         parent = os.getpid() if make.get_start_method() == "fork" else None
         self._process: BaseProcess = make.Process(target=_serve, args=(theirs, prepare, parent), daemon=True)
         self._process.start()
-        theirs.close()  # the worker has the only other one: its death closes the pipe
+        theirs.close()  # now only the worker holds this end, so its death closes the pipe
 
     def give(self, task: Task) -> None:
-        """Let the worker, which has nothing to do, do a task.
+        """Send a task to an idle worker.
 
         Raises
         ------
         UNSENDABLE
             When the task can't be sent.
         """
-        with contextlib.suppress(OSError):  # dead already: `take` tells
+        with contextlib.suppress(OSError):  # the worker is dead: `take` will raise
             self.pipe.send(task)
 
     def take(self) -> TaskResult:
@@ -62,7 +62,7 @@ class Worker:
         Raises
         ------
         WorkerDied
-            When there will be none.
+            When the worker has died, so that there will be no result.
         """
         try:
             result: TaskResult = self.pipe.recv()
@@ -72,7 +72,7 @@ class Worker:
         return result
 
     def dismiss(self, *, at_once: bool) -> None:
-        """Tell the worker to end: when it has nothing to do, or ``at_once``."""
+        """Tell the worker to end, after its present task or ``at_once``."""
         if at_once:
             self._process.terminate()
         else:
@@ -88,7 +88,7 @@ class Worker:
 
 
 def ready(workers: Iterable[Worker]) -> list[Worker]:
-    """Wait until `Worker.take` of some workers would not wait, and return these."""
+    """Wait until at least one worker has a result or has died; return all such workers."""
     by_pipe = {worker.pipe: worker for worker in workers}
     return [by_pipe[pipe] for pipe in wait(by_pipe)]  # type: ignore[index]  # they are pipes, as given
 
@@ -96,11 +96,11 @@ def ready(workers: Iterable[Worker]) -> list[Worker]:
 def _serve(pipe: Connection, prepare: Callable[[], None], parent: int | None) -> None:
     prepare()
     if parent is not None and os.getppid() != parent:
-        return  # it died before this process could ask to die with it, and would be waited for in vain
+        return  # the parent died before this process could ask to die with it; the pipe would never close
     with contextlib.suppress(EOFError):
         while (task := pipe.recv()) is not None:
             result = run_task(task)
             try:
                 pipe.send(result)
-            except Exception:  # noqa: BLE001 - an operation's facts that can't be sent are its fault, shown as one
+            except Exception:  # noqa: BLE001 - facts that can't be pickled are a bug of the operation, shown as such
                 pipe.send(TaskResult("crashed", traceback.format_exc()))

@@ -1,4 +1,4 @@
-"""Events of a run, and the summary that ends it. Screens, pages and logs read these, nothing else."""
+"""Events of a run, and its summary. Terminals, pages and logs are made from these alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def start_event(operation: str, plan: Plan, actions: Sequence[str], *, dry_run: 
 
 
 def case_event(record: Record, number: int, total: int) -> Event:
-    """Return the event of one ended case."""
+    """Return the event of one case that has ended."""
     return {
         "event": "case",
         "case": record.case_id,
@@ -54,13 +54,13 @@ def case_event(record: Record, number: int, total: int) -> Event:
 
 
 def action_event(action: str, path: Path, final: Path | None = None) -> Event:
-    """Return the event of a volume that was copied or linked to its final path, or of a file that was deleted."""
+    """Return the event for a volume that was copied or linked to its final path, or a file that was deleted."""
     return {"event": "action", "action": action, "path": str(path), "final": None if final is None else str(final)}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended."""
+    """The result of a run: counts, names and exit code."""
 
     operation: str
     counts: Mapping[str, int]
@@ -73,7 +73,7 @@ class Summary:
     done_word: str = "done"
 
     def text(self) -> str:
-        """Return the one line that ends a run."""
+        """Return the last line that a run prints."""
         words = {**_WORDS, "done": self.done_word}
         parts = [f"{count} {words[status]}{self._named(status)}" for status, count in self.counts.items()]
         if self.unpaired:
@@ -112,7 +112,7 @@ def summary_of(
     interrupted: bool,
     is_dry_run: bool,
 ) -> Summary:
-    """Count what became of the cases."""
+    """Count the cases by status, and return the summary of a run."""
     found: Counter[str] = Counter(record.status for record in records)
     always = () if is_dry_run else ("done",)
     counts = {status: found[status] for status in _WORDS if found[status] or status in always}

@@ -1,4 +1,4 @@
-"""What this process may use: cores and memory, limits of affinity and control groups included."""
+"""Cores and memory that this process may use, within the limits of affinity and control groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BASE_BYTES = 192 * 2**20
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _read_words("/sys/fs/cgroup/cpu.max")
     if len(quota) == 2 and quota[0] != "max":
@@ -20,7 +20,7 @@ def available_cores() -> int:
 
 
 def available_memory() -> int:
-    """Bytes of memory that are free to this process."""
+    """Return the bytes of memory that are free to this process."""
     free = [_meminfo("MemAvailable:")]
     for limit, usage in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -46,7 +46,7 @@ def _meminfo(key: str) -> int | None:
 
 
 def format_bytes(count: float) -> str:
-    """Return a count of bytes as people read it.
+    """Return a number of bytes with a binary unit.
 
     Examples
     --------

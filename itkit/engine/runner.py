@@ -1,4 +1,4 @@
-"""Plan, execute, report: the one way in which every command runs."""
+"""Plan, execute and report; every command runs in this way."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run has done.
+    """The result of a run.
 
     Parameters
     ----------
     records
-        One record a case, sorted by case id.
+        One record for each case, sorted by case id.
     summary
         Counts, names and the exit code.
     """
@@ -43,7 +43,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 all done or skipped; 1 some case failed or does not conform; 130 interrupted."""
+        """0: all cases done or skipped; 1: some failed or do not conform; 130: the run was interrupted."""
         return self.summary.exit_code
 
 
@@ -60,21 +60,21 @@ def execute(
     Parameters
     ----------
     operation, params
-        What to do.
+        The operation and its parameters.
     options
-        How to run it.
+        The options of the run.
     on_event
         Called with each progress event.
     confirm
-        Asked before anything is deleted; without it the answer is no.
+        Function that asks the user before anything is deleted; without it nothing is deleted.
 
     Raises
     ------
     ParamsError, LayoutError, MissingExtraError
-        When nothing can run; nothing has been written then.
+        When nothing can run; then nothing has been written.
     """
     options = options or RunOptions()
-    if options.dask is not None:  # workers may stand in another folder
+    if options.dask is not None:  # workers may have another working directory
         params = params.absolute()
     emit = on_event or (lambda _: None)
     plan = make_plan(operation, params, options)
@@ -145,7 +145,7 @@ def _do_cases(
 
 
 class _Notes:
-    """The records of the cases that have ended; each is an event."""
+    """The records of the cases that have ended; emits an event for each."""
 
     def __init__(self, session: Session, total: int) -> None:
         self.records: list[Record] = []

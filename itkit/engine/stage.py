@@ -1,8 +1,8 @@
-"""Where results lie until they are complete, and how they move to their final names.
+"""The staging folder of a run, where results lie until they are complete and are renamed to their final names.
 
-A run owns ``<dest>/.itkit/tmp/<run>/``. Workers write there; when all files of a case are on disk, a journal line
-names every move, the files are renamed, and the manifest says *done*. The next run finds what a killed one left:
-cases in the journal are moved to the end, everything else is removed.
+A run owns ``<dest>/.itkit/tmp/<run>/``. Workers write there. When all files of a case are on disk, a journal lists
+every rename, the files are renamed, and the manifest says *done*. If a run is killed, the next one finishes the renames
+of its journal and removes everything else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from itkit.io.meta import json_line
 
 _JOURNAL = "journal.json"
 _PATIENCE_S = 5.0
-"""How long the next run waits for the workers of a dead one to be gone."""
+"""How long a run waits for the workers of a dead run to end."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Move:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The staging folder of a run that is alive."""
+    """The staging folder of a live run."""
 
     folder: Path
     manifest: Manifest
@@ -62,7 +62,7 @@ class Stage:
             while True:
                 folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
                 folder.mkdir(parents=True)
-                with contextlib.suppress(FileNotFoundError):  # another run removes what it sees before it is locked
+                with contextlib.suppress(FileNotFoundError):  # another run may remove the folder before it is locked
                     lock = (folder / "lock").open("wb", buffering=0)
                     lock.write(_node().encode())
                     if try_lock(lock) != "taken" and _is_in_place(lock):
@@ -72,17 +72,19 @@ class Stage:
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
 
     def close(self) -> None:
-        """Remove the folder; its parent stays, another run may be about to use it."""
+        """Remove the folder; its parent stays, because another run may be about to use it."""
         self.lock.close()
         _remove_tree(self.folder)
 
     def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> Record:
-        """Give a case's files their final names, remove the stale ones, note the case as done; return what is noted.
+        """Rename a case's files to their final names, remove stale files, and append the case to the manifest.
+
+        Returns the record that the manifest holds.
 
         Raises
         ------
         WriteError
-            When the disk refuses; none of the case's files is left then.
+            When the disk refuses; then none of the case's new files is left.
         """
         line = {
             "operation": self.operation,
@@ -122,9 +124,9 @@ def _remove(paths: Sequence[Path]) -> None:
 
 
 def _remove_tree(folder: Path) -> None:
-    import shutil  # a run that has no destination starts without
+    import shutil  # imported here because a run without destination does not need it
 
-    with contextlib.suppress(OSError):  # even so: when an interrupt comes between
+    with contextlib.suppress(OSError):  # can be raised in spite of ignore_errors when an interrupt arrives
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -134,7 +136,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def recover(manifest: Manifest) -> None:
-    """Finish the journals of dead runs and remove their files: done before anything is planned upon them."""
+    """Finish the journals of dead runs and remove their files; must run before a new run decides on its cases."""
     root = manifest.dest / STATE_FOLDER / "tmp"
     if not root.is_dir():
         return
@@ -161,7 +163,7 @@ def _finish_journal(folder: Path, manifest: Manifest) -> None:
         moves = [(folder / staged, Path(final)) for staged, final in line["moves"]]
         stale = [Path(path) for path in line["stale"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # none, or torn: nothing had moved yet
+        return  # no complete journal: no file has been renamed yet
     moved = {str(final) for staged, final in moves if not staged.exists()}
     outputs = {str(place(manifest.dest / output["path"])): output for output in record.outputs}
     if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
@@ -173,13 +175,13 @@ def _finish_journal(folder: Path, manifest: Manifest) -> None:
 
 
 def alone(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """Wait until no other run describes the destination: each reads what all have made, and tells it."""
+    """Wait until no other run writes index and sidecar files; each run writes them for the cases of all runs."""
     state = manifest.dest / STATE_FOLDER
     return locked(state / "collect.lock") if state.is_dir() else contextlib.nullcontext()
 
 
 def _is_in_place(file: IO[bytes]) -> bool:
-    """Whether an open file is still the one of its name."""
+    """Whether an open file is still the file that its path leads to."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # noqa: PTH116 - of an open file
     except FileNotFoundError:
@@ -191,13 +193,13 @@ def _node() -> str:
 
 
 def _is_dead(folder: Path, lock: IO[bytes]) -> bool:
-    """Whether the run that owns a folder has ended, and its workers, too: then its lock is ours."""
+    """Whether the run that owns a folder and all its workers have ended; then this process holds its lock."""
     state = try_lock(lock)
     return state == "ours" or (_has_lost_its_run(folder) and (state == "no locks" or _wait_for(lock)))
 
 
 def _has_lost_its_run(folder: Path) -> bool:
-    """Whether a run of this machine has died: only its workers, which are dying, can still hold the lock."""
+    """Whether the run's main process is dead and only its dying workers can still hold the lock (this machine only)."""
     try:
         here = (folder / "lock").read_text(encoding="utf-8") == _node()
     except OSError:

@@ -1,4 +1,4 @@
-"""One case, from files to staged files: what runs in a worker process."""
+"""Process one case from its files to staged files; this runs in a worker process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 SMALL_BYTES = 16 << 20
-"""Voxels of a volume that is not worth threads of its own."""
+"""Size below which a volume is compressed in one thread."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A job with everything a worker needs to do it."""
+    """A job, with everything that a worker needs to do it."""
 
     operation: Operation[Any]
     params: Params
@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A complete file in the staging folder, its final path and what it holds."""
+    """A complete file in the staging folder, with its final path and its manifest entry."""
 
     staged: Path
     final: Path
@@ -58,7 +58,7 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What became of a task."""
+    """The result of a task."""
 
     status: str
     message: str = ""
@@ -70,20 +70,20 @@ class TaskResult:
 
 
 def prepare_process() -> None:
-    """Prepare a process that does nothing but cases: Ctrl-C is not for it, and it keeps memory for its next case."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides what Ctrl-C stops
+    """Prepare a worker process: it ignores Ctrl-C, and keeps freed memory for its next case."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides what Ctrl-C stops
     reuse_buffers()
     keep_freed_memory()
 
 
 ReadCase = tuple[Case, tuple[str, ...]]
-"""A case and what its headers warn of."""
+"""A case, and the warnings of its headers."""
 
 
 def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResult:
-    """Do one case; every failure becomes a result, a fault of ours a ``crashed`` one with its traceback.
+    """Do one case; every failure becomes a result, and a bug becomes a ``crashed`` result with its traceback.
 
-    Where the case has been read ahead, ``read`` gives it.
+    ``read`` returns the case if it has been read ahead.
     """
     start = time.perf_counter()
     try:
@@ -104,11 +104,11 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
     except MemoryError:
         message = f"{task.job.case_id}: not enough memory; give it more, or fewer workers"
         return TaskResult("failed", message, took_s=time.perf_counter() - start)
-    except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the other cases; it is shown as one
+    except Exception as error:  # noqa: BLE001 - a bug must not stop the other cases; it is shown as ``crashed``
         took_s = time.perf_counter() - start
         if isinstance(error, ItkitError) and not isinstance(error, ArgumentError):
             return TaskResult("failed", _with_case(task.job.case_id, str(error)), took_s=took_s)
-        import traceback  # of no file, but of how our own functions were called
+        import traceback
 
         return TaskResult("crashed", traceback.format_exc(), took_s=took_s)
 
@@ -118,7 +118,9 @@ def _with_case(case_id: str, message: str) -> str:
 
 
 def read_case(task: Task, threads: int | None = None) -> ReadCase:
-    """Read what an operation needs of a case, with a task's threads or others; collect what the headers warn of.
+    """Read what an operation needs of a case, and collect the warnings of the headers.
+
+    ``threads`` replaces the task's number of threads.
 
     Raises
     ------
@@ -146,7 +148,7 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
                 require_single_volume(header, file.path, channels=channels)
                 grids[name] = header.geometry
             else:
-                from itkit.io.sitk_toolkit import read_with_header  # numpy with it; headers alone start without
+                from itkit.io.sitk_toolkit import read_with_header  # imports numpy, which headers alone don't need
 
                 volumes[name], header = read_with_header(
                     file.path, kind, threads=threads or task.threads, channels=channels
@@ -218,7 +220,7 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
 
 
 def _place(task: Task, name: str, case_id: str) -> Path:
-    """Return where a file is staged; its folder exists then."""
+    """Return the path where a file is staged, and make its folder."""
     assert task.stage is not None
     folder = task.stage / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,7 +234,10 @@ def _staged(task: Task, name: str, case_id: str, path: Path, entry: Mapping[str,
 
 
 def describe_inputs(job: Job) -> dict[str, CaseInput]:
-    """Return what the headers of a job's inputs tell; an unreadable one is left out (the case itself will say so)."""
+    """Return grid, type and size of a job's inputs from their headers.
+
+    An unreadable file is left out; its case will fail when it is read.
+    """
     found = {}
     for name, file in job.inputs.items():
         try:

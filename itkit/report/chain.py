@@ -1,4 +1,4 @@
-"""A page on a chain of commands: what ran, slices before and after, grids, class volumes."""
+"""A page about a chain of commands: what ran, slices before and after, grids and class volumes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from itkit.report.pictures import PLANES, Plane, class_statistics, slice_picture
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the chain and how it ended."""
+    """One command of the chain, and its result."""
 
     command: str
     summary: str
@@ -29,7 +29,7 @@ class Step:
 def report_page(
     data: Path, out: Path, steps: Sequence[Step], names: Mapping[int, str], credit: str, *, most_cases: int = 4
 ) -> str:
-    """Return a self-contained page: what each command did, slices before and after, grids, class volumes."""
+    """Return a self-contained page: what each command did, slices before and after, grids and class volumes."""
     cases = list(find_dataset(data).pairs)[:most_cases]
     parts: list[Cell] = [
         element("h2", "What ran"),

@@ -1,4 +1,4 @@
-"""Pages that need nothing else: one shell of HTML and style, and what stands in it."""
+"""Self-contained HTML pages: one shell with the style, and the elements that stand in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Html:
-    """Text that is HTML already; every other text is escaped where it enters a page."""
+    """Text that is already HTML; all other text is escaped when it enters a page."""
 
     text: str
 
@@ -48,7 +48,7 @@ img {{ display: block; max-width: 100%; background: #000 }}
 
 
 def markup(text: Cell) -> str:
-    """Return a text as it stands in a page.
+    """Return a text as HTML, escaped unless it is HTML already.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def markup(text: Cell) -> str:
 
 
 def page(title: str, intro: str, parts: Iterable[Cell]) -> str:
-    """Return a page: its title, a line below it, and its parts."""
+    """Return a page with a title, a line below the title, and the parts."""
     return _SHELL.format(title=markup(title), intro=markup(intro), body="\n".join(map(markup, parts)))
 
 
@@ -75,7 +75,7 @@ def element(name: str, *parts: Cell) -> Html:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], *, marked: Sequence[bool] = ()) -> Html:
-    """Return a table; numbers stand on the right, but for those that name a row; marked rows are coloured.
+    """Return a table; numbers are aligned right, except in the first column; marked rows are coloured.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Slices as pictures: three planes with the label's colours on top, true proportions, radiological view."""
+"""Pictures of slices in three planes: true proportions, radiological view, label colours on top of the image."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def slice_picture(
     Parameters
     ----------
     image, label
-        On one grid, in any orientation.
+        Image and label map on one grid, in any orientation.
     plane
-        Which of the patient's planes.
+        Plane of the patient.
     fraction
-        Where along the third axis, 0 to 1.
+        Position of the slice along the axis across the plane, 0 to 1.
     window
-        Values shown as black and white.
+        Image values that are shown as black and as white.
     height_mm_per_pixel
         Size of a pixel of the picture, mm.
 
@@ -65,7 +65,7 @@ def slice_picture(
 
 
 def _enlarged(rgb: NDArray[Any], rows: float, columns: float) -> NDArray[Any]:
-    """Repeat pixels so that a picture has true proportions."""
+    """Enlarge a picture by repeating rows and columns."""
     height, width = max(1, round(rgb.shape[0] * rows)), max(1, round(rgb.shape[1] * columns))
     y = np.minimum((np.arange(height) / rows).astype(int), rgb.shape[0] - 1)
     x = np.minimum((np.arange(width) / columns).astype(int), rgb.shape[1] - 1)
@@ -73,7 +73,7 @@ def _enlarged(rgb: NDArray[Any], rows: float, columns: float) -> NDArray[Any]:
 
 
 def class_statistics(image: Volume, label: Volume) -> Mapping[int, tuple[float, float]]:
-    """Return (volume in ml, mean image value) of each class but 0."""
+    """Return (volume in ml, mean image value) of each class except 0."""
     voxel_ml = float(np.prod(label.geometry.spacing_zyx)) / 1000
     values = label.array_zyx.ravel()
     classes, inverse = np.unique(values, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Tables of samples as files: CSV, JSON, or a page that needs nothing else."""
+"""Tables of samples as CSV, JSON or a self-contained HTML page."""
 
 from __future__ import annotations
 
