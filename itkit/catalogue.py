@@ -1,7 +1,7 @@
-"""Every operation by name, as text: commands, converters of datasets, and what other packages register.
+"""The names of all operations: commands, converters of datasets, and operations that other packages register.
 
-A line here is all that an operation needs to be found by the command line, Python, completion, help, reference and
-`itkit rerun`. Nothing is imported before it is used: the help of one command imports no other.
+With a line here, the command line, Python, completion, help, reference and `itkit rerun` find an operation. An
+operation is imported only when it is used, so the help of one command imports no other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """Where an operation is and what it is called.
+    """An operation's place, summary and group.
 
     Attributes
     ----------
@@ -27,13 +27,14 @@ class Entry(NamedTuple):
     summary
         What it does, in a few words.
     group
-        What it belongs to: ``process``, ``convert``, ``export``, ``download`` or ``plug-in``.
+        ``process``, ``convert``, ``export``, ``download`` or ``plug-in``.
     function
-        Its function in Python, ``itkit.<function>``; by default its name.
+        Name of its Python function, ``itkit.<function>``; by default the operation's name.
     extra
         Extra of this package that it needs, at least for some inputs.
     maker
-        ``"module:attribute"`` of the function that makes the operation of what ``path`` names; by default it is one.
+        ``"module:attribute"`` of the function that makes the operation from the object at ``path``; empty if that
+        object is the operation.
     package
         The package that registers it and its version; empty for ours.
     """
@@ -100,7 +101,7 @@ CATALOGUE: Mapping[str, Entry] = {
         "download_tcia",
     ),
 }
-"""Our own operations, in the order in which lists show them."""
+"""ITKIT's own operations, in the order in which lists show them."""
 
 ALIASES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "convert_brats2024_menrt": ("convert_brats2024", {"variant": "menrt"}),
@@ -110,17 +111,17 @@ ALIASES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "convert_totalsegmentator_v1": ("convert_totalsegmentator", {"variant": "v1"}),
     "convert_totalsegmentator_v2": ("convert_totalsegmentator", {"variant": "v2"}),
 }
-"""Other names: the operation, and the parameters that the name implies."""
+"""Other names of operations: the operation, and the parameters that the name implies."""
 
 _PLUGIN_GROUPS = {
     "itkit.operations": ("", ""),
     "itkit.datasets": ("convert_", "itkit.dataset.convert.engine:dataset_operation"),
 }
-"""Entry-point groups: what is put before the name, and what makes an operation of the value."""
+"""Entry-point groups: the prefix of the operation's name, and the function that makes an operation from the value."""
 
 
 def named(group: str) -> list[str]:
-    """Return the names of our own operations of a group.
+    """Return the names of ITKIT's own operations in a group.
 
     Examples
     --------
@@ -131,7 +132,7 @@ def named(group: str) -> list[str]:
 
 
 def registered() -> dict[str, Entry]:
-    """Return the operations that other packages register; none is imported."""
+    """Return the operations that other packages register, without importing them."""
     return _registered()[0]
 
 
@@ -148,7 +149,7 @@ def _registered() -> tuple[dict[str, Entry], tuple[str, ...]]:
 
 
 def find(name: str) -> Entry:
-    """Return the entry of an operation, of ours or of another package's; other packages are asked last.
+    """Return the entry of an operation; operations of other packages come last.
 
     Raises
     ------
@@ -183,7 +184,7 @@ def load(name: str) -> Operation[Any]:
 
 
 def _load_registered(name: str, entry: Entry) -> tuple[Operation[Any], str]:
-    """Import another package's operation and what it does in a few words."""
+    """Import another package's operation; return it with a short summary."""
     from itkit.core.operation import Operation
 
     value = Plugin(name, entry.path, entry.package).load()
@@ -201,7 +202,7 @@ def _load_registered(name: str, entry: Entry) -> tuple[Operation[Any], str]:
 
 
 def describe_registered() -> tuple[dict[str, Entry], tuple[str, ...]]:
-    """Import what other packages register; return what is usable, with summaries, and what is wrong with the rest."""
+    """Import the operations of other packages; return the usable ones with summaries, and a message for each other."""
     entries, wrong = _registered()
     usable = {}
     for name, entry in entries.items():

@@ -1,6 +1,6 @@
-"""Command lines to parameter models: the only argument parser.
+"""The argument parser of all operations: it turns command lines into parameter models.
 
-Every option comes from the model; pydantic checks the values.
+Every option is derived from the model; pydantic checks the values.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def _split(text: str) -> list[str]:
 
 
 def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of an operation; every value stays text, for the model to check."""
+    """Return the parser of an operation; it leaves every value as text, and the model checks it."""
     prog = prog or operation.name
     parser = _Parser(
         prog=prog,
-        usage=prog,  # else it is made anew, and shown by nobody
-        formatter_class=partial(argparse.HelpFormatter, width=100),  # else every option asks for the terminal's
+        usage=prog,  # avoids building a usage text that is never shown
+        formatter_class=partial(argparse.HelpFormatter, width=100),  # avoids asking for the terminal's width per option
         add_help=False,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -60,7 +60,7 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
 
 
 def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
-    """Make one token of an option and its several values, so that no value is taken for something else."""
+    """Join an option and its values to one token, so that argparse takes no value for an option or an argument."""
     many: dict[str, FieldInfo] = {}
     for model in (operation.params, RunOptions):
         for name, field in model.model_fields.items():
@@ -70,7 +70,7 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
-        if token == "--":  # no options from here on
+        if token == "--":  # all following words are arguments
             joined += [f"./{word}" if word.startswith("-") and not _NUMBER.match(word) else word for word in tokens]
             break
         if token not in many:
@@ -102,7 +102,7 @@ def parse(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = 
     Raises
     ------
     ParamsError
-        With one line that names the option, what was expected and what was given.
+        When an option or a value is wrong; one line names the option, what was expected and what was given.
     """
     given = vars(build_parser(operation, prog=prog).parse_intermixed_args(_join_values(argv, operation)))
     given = {name: value for name, value in given.items() if value not in ([], None)}

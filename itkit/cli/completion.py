@@ -1,4 +1,4 @@
-"""Shell completion, made from the parameter models."""
+"""Scripts for shell completion, made from the parameter models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def options_of(name: str) -> list[str]:
 
 
 def words_for(name: str) -> list[str]:
-    """Return every word that stands for an operation: its name, its verb, its aliases.
+    """Return every word that names an operation: its name, its verb and its aliases.
 
     Examples
     --------

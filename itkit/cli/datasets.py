@@ -1,4 +1,4 @@
-"""``itkit convert-dataset NAME SOURCE DEST``: official releases to one layout."""
+"""``itkit convert-dataset NAME SOURCE DEST``: convert official releases to one layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _row(name: str, text: str, width: int) -> str:
 
 
 def usage() -> str:
-    """Return how the command is called."""
+    """Return the usage text of the command, with the names of all datasets."""
     return (
         "usage: itkit convert-dataset NAME source dest [options]\n"
         "       itkit convert-dataset NAME --help\n"
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(operation: Operation[Any], arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
-    """Run a converter on a command line (by default this process's) and return the exit code."""
+    """Run a converter with a command line (by default that of this process) and return the exit code."""
     from itkit.cli.help import help_text
     from itkit.cli.terminal import run_command
 

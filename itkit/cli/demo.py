@@ -1,4 +1,4 @@
-"""``itkit demo``: the whole chain on real CT, and a page that shows what it did."""
+"""``itkit demo``: run the whole chain on a real chest CT, and write a page that shows the results."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def write_chest_dataset(root: Path) -> None:
 
 
 def chest_variants() -> dict[str, Callable[[Volume], Volume]]:
-    """Return the demo's cases: how each is made from the chest CT."""
+    """Return the demo's cases, each with the function that makes it from the chest CT."""
 
     def turned(volume: Volume) -> Volume:
         rotation = euler_matrix((12.0, -7.0, 5.0))
@@ -104,7 +104,7 @@ def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
     Raises
     ------
     LayoutError
-        When the data is no dataset.
+        When the folder holds no pair of image and label.
     """
     pairs = find_dataset(data)
     if not pairs.pairs:

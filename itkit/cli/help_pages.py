@@ -21,7 +21,7 @@ STUBS = Path(__file__).parent.parent / "commands.pyi"
 
 
 def descriptions() -> dict[str, dict[str, str]]:
-    """Return the descriptions in the source of every model that an operation of ours has, by model and parameter."""
+    """Return the descriptions of all parameters of our operations, from the sources, by model and parameter."""
     models: list[type[Params]] = [RunOptions, *(load(name).params for name in CATALOGUE)]
     bases = {base for model in models for base in model.__mro__}
     ours = sorted((base for base in bases if issubclass(base, Params)), key=place_of)

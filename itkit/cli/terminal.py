@@ -1,4 +1,4 @@
-"""One run on a terminal: parameters in, progress and summary out, an exit code."""
+"""Run an operation from a terminal: parse its arguments, show progress and summary, return an exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | N
 
 
 def run_operation(operation: Operation[Any], params: Params, options: RunOptions) -> int:
-    """Run an operation as the terminal's user sees it, and return the exit code."""
+    """Run an operation, show its progress and summary, and return the exit code."""
     show = JsonLines() if options.progress == "json" else Terminal(options.progress)
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -63,7 +63,7 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
 
 
 class _OutputLostError(Exception):
-    """Nobody reads what is said, or it can't be written; what is done by then is in the manifest."""
+    """The output can't be written, or nobody reads it any more; the manifest holds what has been done."""
 
 
 def _tell(text: str, stream: Any) -> None:
@@ -85,7 +85,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _confirm() -> Callable[[str], bool] | None:
-    """Return a question to the user, where there is a terminal to ask on."""
+    """Return a function that asks the user, or ``None`` without a terminal."""
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):  # each may be closed
         return None
 
@@ -97,7 +97,7 @@ def _confirm() -> Callable[[str], bool] | None:
 
 
 class JsonLines:
-    """Events as JSON lines on stdout; the last one is the summary. Text for people goes to stderr."""
+    """Prints events as JSON lines on stdout, the summary last. Text for people goes to stderr."""
 
     def __call__(self, event: Event) -> None:
         """Print an event."""
@@ -106,11 +106,11 @@ class JsonLines:
             _tell(event["text"], sys.stderr)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to tidy up."""
+        """Do nothing; there is no bar to remove."""
 
 
 class Terminal:
-    """A bar while cases run, a line for what went wrong, a summary at the end."""
+    """Shows a bar while cases run, a line for each warning and failure, and a summary at the end."""
 
     def __init__(self, progress: str) -> None:
         self.wants_bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
@@ -126,7 +126,7 @@ class Terminal:
             handler(event)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -145,7 +145,7 @@ class Terminal:
         if self.wants_bar and not self.dry_run:
             from tqdm import tqdm
 
-            tqdm.monitor_interval = 0  # no thread of its own: see itkit.engine.executors
+            tqdm.monitor_interval = 0  # prevents a thread, with which workers can't be forked (see engine.executors)
             self.bar = tqdm(
                 total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True
             )

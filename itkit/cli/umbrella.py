@@ -1,4 +1,4 @@
-"""``itkit <verb>``: every command under one name, and what belongs to no single command."""
+"""``itkit <verb>``: every command under one name, and the verbs that belong to no single command."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from itkit.catalogue import CATALOGUE, Entry, describe_registered, named, regist
 
 _VERBS = {name.removeprefix("itk_"): name for name in named("process")}
 _OTHERS = {
-    "convert-dataset": "NAME SOURCE DEST: an official release to image/ + label/ (--list shows the names)",
-    "list": "list all operations: commands, converters, and what other packages bring",
-    "doctor": "versions, optional packages, cores, memory, codecs",
-    "rerun": "FILE: run again what a run.json or …_configs.json describes",
-    "demo": "[--data DIR] [--out DIR]: the whole chain on real CT, with a report to look at",
+    "convert-dataset": "NAME SOURCE DEST: convert an official release to image/ + label/ (--list shows the names)",
+    "list": "list all operations: commands, converters, and operations of other packages",
+    "doctor": "show versions, optional packages, cores, memory, codecs",
+    "rerun": "FILE: repeat the run that a run.json or …_configs.json describes",
+    "demo": "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at",
     "models": "[PATTERN]: list the networks",
-    "completion": "bash|zsh|fish: a script that completes commands and options",
+    "completion": "bash|zsh|fish: print a script that completes commands and options",
 }
 
 
 def usage() -> str:
-    """Return the list of commands."""
+    """Return the usage text with the list of commands."""
     width = max(map(len, [*_VERBS, *_OTHERS])) + 2
     lines = ["usage: itkit <verb> [arguments]", "", "commands (also as itk_<verb>; --help tells more):"]
     lines += [f"  {verb:<{width}}{CATALOGUE[name].summary}" for verb, name in _VERBS.items()]
@@ -31,7 +31,7 @@ def usage() -> str:
 
 
 def listing() -> str:
-    """Return all operations by the names that ``itkit`` and `itkit.run` take, and the plug-ins that can't be used."""
+    """Return the list of all operations, by the names for ``itkit`` and `itkit.run`, and of unusable plug-ins."""
     more, wrong = describe_registered()
     groups = {
         "commands (itkit NAME --help tells more; without itk_, too)": _entries("process"),
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("itkit: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has enough of it
+    except BrokenPipeError:  # the reader of our output has closed it, e.g. head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
@@ -104,7 +104,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _operation(verb: str) -> str | None:
-    """Return the operation that a verb stands for; other packages are asked last."""
+    """Return the name of the operation that a verb means; operations of other packages come last."""
     names = (verb, f"itk_{verb}")
     if verb in _OTHERS:
         return None
@@ -113,7 +113,7 @@ def _operation(verb: str) -> str | None:
 
 
 def verbs() -> list[str]:
-    """Return every verb, those of other packages too."""
+    """Return every verb, also those of other packages."""
     names = [name.removeprefix("itk_") for name in (*CATALOGUE, *registered())]
     return [*names, *_OTHERS]
 
@@ -161,7 +161,7 @@ def _rerun(arguments: list[str]) -> int:
     value = read_json(Path(arguments[0]))
     name = value.get("operation") if isinstance(value, dict) else None
     if not isinstance(name, str):
-        raise ParamsError(f"{arguments[0]}: no description of a run of ITKIT")
+        raise ParamsError(f"{arguments[0]}: does not describe a run of ITKIT")
     operation = load(name)
     options = {key: item for key, item in dict(value.get("options", {})).items() if item is not None}
     return run_operation(

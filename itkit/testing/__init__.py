@@ -1,1 +1,1 @@
-"""Phantoms, strategies and contracts, shipped so that extensions test alike."""
+"""Phantoms and contracts, shipped so that extensions can be tested as ITKIT's own operations and networks are."""

@@ -1,8 +1,8 @@
-"""One suite that every command runs: subclass `OperationContract` in a test module, name the command, done.
+"""The test suite that every command must pass: subclass `OperationContract` in a test module and name the command.
 
 Examples
 --------
-A command of your own is tested like ours::
+Test a command of your own like this::
 
     class TestMyCommand(OperationContract):
         operation = MY_OPERATION
@@ -29,16 +29,16 @@ from itkit.testing import phantoms
 
 
 class OperationContract:
-    """What any command that maps a dataset to a folder keeps.
+    """Tests for any command that reads a dataset and writes to a folder.
 
     Attributes
     ----------
     operation
         The command.
     changed
-        Parameters that make other outputs.
+        Parameters that change the outputs.
     reads_images
-        Whether it reads images at all, not label maps alone.
+        Whether the command reads images; ``False`` if it only reads label maps.
     """
 
     operation: ClassVar[Operation[Any]]
@@ -110,7 +110,7 @@ class OperationContract:
         assert before == {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
 
     def test_several_channels_are_one_case(self, tmp_path: Path) -> None:
-        """Each channel becomes what it becomes as the only one: same grid, same draw, same place."""
+        """Each channel gives the same result as when it is the only channel: same grid, same draw, same position."""
         channels = ("t1", "t1c", "flair")
         phantoms.write_channels(tmp_path / "raw", 2, channels=channels)
         assert self.run(tmp_path / "raw", tmp_path / "out").exit_code == 0

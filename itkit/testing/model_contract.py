@@ -1,8 +1,8 @@
-"""One suite that every network runs: subclass `ModelContract` in a test module, name the networks, done.
+"""The test suite that every network must pass: subclass `ModelContract` in a test module and name the networks.
 
 Examples
 --------
-A network of your own is tested like ours::
+Test a network of your own like this::
 
     class TestMyNetwork(ModelContract):
         names = ("my_network",)
@@ -28,7 +28,7 @@ _NEEDS: dict[str, Callable[[ModelCard], bool]] = {
     "test_deep_supervision_lists_outputs_in_training_only": lambda card: card.deep_supervision,
     "test_without_padding_an_odd_size_is_an_error_that_names_one_that_fits": lambda card: card.divisor > 1,
 }
-"""Tests for networks with an ability, and the ability."""
+"""Tests that only apply to some networks, each with the condition on the network's card."""
 
 
 def tiny_size(name: str, dims: int) -> tuple[int, ...]:
@@ -38,12 +38,12 @@ def tiny_size(name: str, dims: int) -> tuple[int, ...]:
 
 
 def awkward_size(name: str, dims: int) -> tuple[int, ...]:
-    """Return sides that fit nothing, each another; not above a fixed size."""
+    """Return a size that is no multiple of anything, with different sides, not above the tiny size."""
     return tuple(side - 3 - axis for axis, side in enumerate(tiny_size(name, dims)))
 
 
 def build(name: str, dims: int, in_channels: int = 1, *, pad: bool = True, seed: int = 7, **options: Any) -> Any:
-    """Build a network's tiny configuration, with the same weights each time."""
+    """Build a network's tiny configuration, with the same weights at every call."""
     import torch
 
     torch.manual_seed(seed)
@@ -52,7 +52,7 @@ def build(name: str, dims: int, in_channels: int = 1, *, pad: bool = True, seed:
 
 
 def picture(size: Sequence[int], in_channels: int = 1, batch: int = 2) -> tuple[Any, Any]:
-    """Return images with a bright box each, another intensity a class, and their label maps."""
+    """Return images, each with a bright box whose classes have different intensities, and their label maps."""
     import torch
 
     generator = torch.Generator().manual_seed(5)
@@ -67,24 +67,24 @@ def picture(size: Sequence[int], in_channels: int = 1, batch: int = 2) -> tuple[
 
 
 class ModelContract:
-    """What every network that `create_model` builds keeps, tried on the tiny configuration of its card.
+    """Tests for every network that `create_model` builds, on the tiny configuration of its card.
 
     Attributes
     ----------
     names
-        The networks.
+        Names of the networks.
     """
 
     names: ClassVar[Sequence[str]] = ()
 
     @classmethod
     def pairs(cls, test: str) -> list[tuple[str, int]]:
-        """Return the networks, each with a number of axes, that a test is run with."""
+        """Return the networks that a test runs with, each with its number of axes."""
         del test
         return [(name, dims) for name in cls.names for dims in model_card(name).spatial_dims]
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run each test with every network that has what it needs."""
+        """Run each test with every network to which it applies."""
         test = metafunc.function.__name__
         if "name" in metafunc.fixturenames:
             needs = _NEEDS.get(test)

@@ -1,4 +1,4 @@
-"""Volumes whose truth is known in closed form, and without symmetry: a swapped axis or a flip can't pass.
+"""Volumes without symmetry whose values are known in closed form, so that a swapped or flipped axis fails a test.
 
 Examples
 --------
@@ -33,7 +33,7 @@ GRIDS = {
         (0.8, -0.6 * 0.96, 0.6 * 0.28, 0.6, 0.8 * 0.96, -0.8 * 0.28, 0.0, 0.28, 0.96),
     ),
 }
-"""Grids of odd, unequal sizes and spacings: along the axes, reversed, permuted, oblique."""
+"""Grids with unequal sizes and spacings: parallel to the axes, reversed, permuted and oblique."""
 
 RAMP_PER_MM_XYZ = (3.0, -2.0, 5.0)
 """Gradient of `ramp` along the physical axes, 1/mm."""
@@ -48,7 +48,7 @@ def points_xyz(grid: Geometry) -> NDArray[np.float64]:
 
 
 def ramp(grid: Geometry, dtype: DTypeLike = np.float64) -> Volume:
-    """Return an image that is a linear function of the physical point: any voxel tells where it lies."""
+    """Return an image that is a linear function of the physical point, so that each value shows its position."""
     values = points_xyz(grid) @ np.array(RAMP_PER_MM_XYZ)
     return Volume(values.astype(dtype), grid)
 
@@ -59,7 +59,7 @@ def ramp_at(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def l_shape(grid: Geometry, kind: Kind = "label", dtype: DTypeLike = np.uint8) -> Volume:
-    """Return an L of three classes (1, 2, 3), its arms along different axes."""
+    """Return an L of three classes (1, 2, 3) with arms along different axes."""
     array: NDArray[Any] = np.zeros(grid.size_zyx, dtype=dtype)
     z, y, x = grid.size_zyx
     array[z // 4 : z // 2 + 1, y // 4 : y // 4 + 3, x // 4 :] = 1
@@ -69,7 +69,7 @@ def l_shape(grid: Geometry, kind: Kind = "label", dtype: DTypeLike = np.uint8) -
 
 
 def ball(grid: Geometry, center_xyz: tuple[float, float, float], radius_mm: float, value: int = 1) -> Volume:
-    """Return a label map of a ball: voxels whose centres lie within the radius."""
+    """Return a label map of a ball: all voxels whose centres lie within the radius."""
     inside = np.linalg.norm(points_xyz(grid) - np.array(center_xyz), axis=-1) <= radius_mm
     return Volume((inside * value).astype(np.min_scalar_type(value)), grid, "label")
 
@@ -103,12 +103,12 @@ def write_channels(
     root
         Folder to write: ``image/``, ``label/``, ``dataset.json``.
     cases
-        How many cases; on alternating grids.
+        Number of cases; they lie on alternating grids.
     channels
-        Their names.
+        Names of the channels.
     layout
-        ``files``: ``<case>_<channel>`` each; ``vector``: one file a case; ``numbers``: nnU-Net's ``<case>_0000``;
-        a channel's name: that channel alone, as a dataset of one channel.
+        ``files``: one file ``<case>_<channel>`` per channel; ``vector``: one file per case; ``numbers``: nnU-Net's
+        ``<case>_0000``; the name of a channel: a dataset of that channel alone.
     suffix
         Format of the files.
     """
@@ -117,7 +117,7 @@ def write_channels(
 
     ids = [f"case_{number:02d}" for number in range(cases)]
     for number, case in enumerate(ids):
-        grid = list(GRIDS.values())[(number + 3) % len(GRIDS)]  # an oblique one first
+        grid = list(GRIDS.values())[(number + 3) % len(GRIDS)]  # begins with the oblique grid
         images = [noise(grid, 10 * number + place) for place, _ in enumerate(channels)]
         if layout == "vector":
             stack = np.stack([image.array_zyx for image in images], axis=-1)
