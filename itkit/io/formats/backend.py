@@ -1,4 +1,4 @@
-"""Which code reads and writes volume files."""
+"""Choose the code that reads and writes volume files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Codecs = Literal["native", "isal", "itk"]
 
 
 def codecs_backend() -> Codecs:
-    """Return which codecs are wanted.
+    """Return which codecs to use.
 
-    The environment decides by ``ITKIT_CODECS``:
+    The environment variable ``ITKIT_CODECS`` decides:
 
-    - ``native``, the default: our own formats; ISA-L decompresses, our own encoder compresses.
-    - ``isal``: the same formats; ISA-L compresses, too.
+    - ``native`` (default): ITKIT's own code for the formats; ISA-L decompresses, ITKIT's own encoder compresses.
+    - ``isal``: the same, but ISA-L also compresses.
     - ``itk``: SimpleITK reads and writes every file.
 
     Examples

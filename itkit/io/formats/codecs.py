@@ -1,4 +1,4 @@
-"""Voxels from files and to files, as fast as one pass over the bytes allows."""
+"""Read and write the voxels of volume files in one pass over the bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 Writer = Callable[[BinaryIO], object]
 CHUNK_BYTES = 4 << 20
-"""Voxels that are compressed as one piece, about: whole slices, so that the bytes written depend on the shape alone."""
+"""Approximate size of the pieces that are compressed separately.
+
+Pieces consist of whole slices, so that the bytes written depend only on the shape.
+"""
 _BLOCK = 16
 
 
@@ -40,21 +43,21 @@ def read_voxels(header: Header) -> NDArray[Any]:
     Parameters
     ----------
     header
-        What `itkit.io.formats.headers.read_header` said.
+        The header, from `itkit.io.formats.headers.read_header`.
 
     Returns
     -------
     numpy.ndarray
         ``(Z, Y, X)``, ``(Z, Y, X, C)`` for several components, ``(T, Z, Y, X[, C])`` for several volumes;
-        C-contiguous, native byte order. Uncompressed files are mapped, not read: pages come when they are touched,
-        and a write to the array (allowed) stays in memory.
+        C-contiguous, native byte order. Uncompressed files are memory-mapped: pages are read when they are accessed,
+        and changes to the array (which are allowed) stay in memory.
 
     Raises
     ------
     ReadError
-        When the stream is corrupt, its checksum wrong, or it ends too early.
+        When the stream is corrupt, has a wrong checksum, or ends too early.
     UnsupportedHeader
-        When the header came from SimpleITK.
+        When SimpleITK has read the header, and therefore must read the voxels.
     """
     if header.encoding == "itk":
         raise UnsupportedHeader(f"{header.data_path}: read by SimpleITK")
@@ -131,26 +134,26 @@ def volume_writers(
     threads: int = 1,
     metadata: Mapping[str, str] | None = None,
 ) -> dict[Path, Writer]:
-    """Give the files that make up a volume, and for each what writes it: data file first, header last.
+    """Return the files that make up a volume, each with the function that writes it: data file first, header last.
 
-    Each writer gets an empty binary file that it can seek in; call them in order. Headers name the data file as it is
-    named here, wherever the bytes go.
+    Call the functions in order, each with an empty, seekable binary file. The header contains the data file's name as
+    returned here, even if the bytes go to another file first.
 
     Parameters
     ----------
     path
         Final name: ``.mha``, ``.mhd``, ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.nhdr``.
     array_zyx
-        ``(Z, Y, X)`` or ``(Z, Y, X, C)``; any strides: copied some slices at a time.
+        ``(Z, Y, X)`` or ``(Z, Y, X, C)``, with any strides; it is copied a few slices at a time.
     geometry
         The grid.
     compression
         ``"none"``, ``"fast"`` or ``"small"``. ``.nii`` is never compressed; ``.nii.gz`` with ``"none"`` is a gzip
         stream of stored blocks.
     threads
-        Threads that compress; the bytes written don't depend on it.
+        Number of threads that compress; it does not change the bytes written.
     metadata
-        Further header fields, as far as the format can hold them.
+        Further header fields; those that the format can't hold are left out.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def volume_writers(
     components = array_zyx.shape[3] if array_zyx.ndim == 4 else 1
     array = array_zyx[..., 0] if array_zyx.ndim == 4 and components == 1 else array_zyx
     parts = [array] if array.ndim == 3 else [array[..., channel] for channel in range(components)]
-    planar = suffix in (".nii", ".nii.gz")  # several values a voxel: NIfTI has volume after volume
+    planar = suffix in (".nii", ".nii.gz")  # NIfTI stores several values per voxel as one volume after the other
     chunks = [chunk for part in (parts if planar else [array]) for chunk in _chunks(part, np.dtype(dtype))]
     if planar:
         head = nifti_header(geometry, dtype, components=components, metadata=metadata)
@@ -209,7 +212,11 @@ def _metaimage_writers(
     threads: int,
     header: Callable[[str, int | None], bytes],
 ) -> dict[Path, Writer]:
-    """Write `.mha` in place: its header says how long the stream is that follows, and is as long whatever it says."""
+    """Return the writers of a MetaImage.
+
+    The header of a ``.mha`` states the length of the stream after it, so it is written again at the end; its own length
+    does not change.
+    """
     written: list[int] = []
 
     def write_data(file: BinaryIO) -> None:
@@ -244,9 +251,9 @@ def write_volume_file(
     threads: int = 1,
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[Path, ...]:
-    """Write a volume's files under their own names; to make them appear whole is the caller's affair.
+    """Write a volume's files under their own names, not atomically: the caller must write to a temporary place first.
 
-    Parameters are those of `volume_writers`.
+    The parameters are those of `volume_writers`.
 
     Returns
     -------
@@ -258,7 +265,7 @@ def write_volume_file(
     WriteError
         When the format can't hold the array.
     OSError
-        When a file can't be written, for instance because the disk is full; what was written stays.
+        When a file can't be written, for instance because the disk is full; partly written files stay.
     """
     writers = volume_writers(path, array_zyx, geometry, compression=compression, threads=threads, metadata=metadata)
     for target, write in writers.items():
@@ -268,7 +275,7 @@ def write_volume_file(
 
 
 def _put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write all bytes, also where the file is unbuffered and takes fewer at a time."""
+    """Write all bytes, even to an unbuffered file, which may accept fewer bytes per call."""
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
@@ -282,7 +289,7 @@ def _write_raw(file: BinaryIO, chunks: list[Chunk]) -> None:
 def _write_stream(
     file: BinaryIO, chunks: list[Chunk], container: Container, compression: Compression, threads: int
 ) -> int:
-    """Write a compressed stream; give its length."""
+    """Write a compressed stream and return its length."""
     length = 0
     for piece in deflate_stream(chunks, container, compression=compression, threads=threads):
         _put(file, piece)
@@ -291,21 +298,21 @@ def _write_stream(
 
 
 def _chunks(array: NDArray[Any], dtype: np.dtype[Any]) -> list[Chunk]:
-    """Cut an array into whole slices of about `CHUNK_BYTES`; each chunk is copied, if it must be, when it is wanted."""
+    """Cut an array into chunks of whole slices, of about `CHUNK_BYTES`; a chunk is copied only when it is needed."""
     little = dtype.newbyteorder("<")
     step = max(1, CHUNK_BYTES * len(array) // (array.size * dtype.itemsize))
     return [partial(plain_bytes, array[start : start + step], little) for start in range(0, len(array), step)]
 
 
 def plain_bytes(array: NDArray[Any], little: np.dtype[Any]) -> Plain:
-    """Bytes of a slab in C order, little endian; without a copy where they lie like that in memory."""
+    """Return the bytes of a slab in C order, little endian; without a copy if memory has them in that order."""
     if array.flags.c_contiguous:
         out = array.astype(little, copy=False)
     else:
         out = empty(array.shape, little)
         if abs(array.strides[-1]) == min(abs(stride) for stride in array.strides):
             out[...] = array
-        else:  # transposed: in blocks that use whole cache lines, twice as fast
+        else:  # transposed: copying blocks that use whole cache lines is twice as fast
             for y in range(0, array.shape[1], _BLOCK):
                 for x in range(0, array.shape[2], _BLOCK):
                     out[:, y : y + _BLOCK, x : x + _BLOCK] = array[:, y : y + _BLOCK, x : x + _BLOCK]

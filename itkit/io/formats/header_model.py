@@ -1,4 +1,4 @@
-"""What the header of a volume file says: the value that every format's parser gives."""
+"""`Header`: the content of a volume file's header, as the parser of each format returns it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Encoding = Literal["raw", "gzip", "zlib", "text", "itk", "plug-in"]
 ByteOrder = Literal["little", "big"]
 MOST_INFLATED = 1032
-"""DEFLATE gives at most so many bytes for one: a stream shorter than a 1032nd of the voxels is truncated."""
+"""DEFLATE expands a byte to at most this many: a stream shorter than a 1032nd of the voxels is truncated."""
 
 ITEM_BYTES = {
     "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,
@@ -25,7 +25,7 @@ ITEM_BYTES = {
 
 
 class UnsupportedHeader(Exception):  # noqa: N818  not a failure: it sends the caller to SimpleITK
-    """A header that may be right but holds more than this parser understands; never shown to a user."""
+    """A header may be valid, but this parser does not understand all of it; never shown to a user."""
 
 
 @dataclass(frozen=True)
@@ -35,36 +35,36 @@ class Header:
     Parameters
     ----------
     geometry
-        The grid (LPS, mm), always 3-D: a 2-D image has one slice, of a series of volumes it is the grid of each.
+        The grid (LPS, mm), always 3-D: a 2-D image has one slice; for a series of volumes, it is the grid of each.
     ndim
-        Dimensions without trailing ones above three, so that a 4-D file with one volume is 3-D.
+        Number of dimensions, without trailing dimensions of size 1 above three: a 4-D file with one volume is 3-D.
     dtype
-        Type of the stored voxels, numpy's name, before scaling.
+        Type of the stored voxels before scaling, as numpy names it.
     components
-        Values in a voxel.
+        Number of values per voxel.
     volumes
         Number of 3-D volumes; 1 unless ``ndim`` > 3.
     size_bytes
         Bytes of all voxels, uncompressed.
     data_path
-        File that holds them; the header's own, or the detached one.
+        File that holds the voxels: the header's own, or a detached one.
     data_offset
-        Where they start: in the file, or, in a stream that is compressed as a whole (``.nii.gz``), in the stream.
+        Where the voxels start: in the file or, if a stream is compressed as a whole (``.nii.gz``), in the stream.
     stream_offset
         Where the compressed stream starts in the file; 0 for raw data.
     encoding
-        How they are stored: ``"text"`` is numbers between blanks; ``"itk"`` when the header came from SimpleITK, which
-        then reads the voxels, too; ``"plug-in"`` when it came from a reader of another package.
+        How the voxels are stored: ``"text"`` is numbers between blanks; ``"itk"`` if SimpleITK has read the header and
+        then also reads the voxels; ``"plug-in"`` if a reader of another package has read it.
     byte_order
         Byte order of the stored voxels.
     slope, inter
-        Value = ``slope`` * stored + ``inter`` (NIfTI); 1 and 0 elsewhere.
+        Value = ``slope`` * stored + ``inter`` (NIfTI); 1 and 0 in other formats.
     metadata
         Further header fields, by name.
     file_format
         ``"MetaImage"``, ``"NIfTI-1"``, ``"NIfTI-2"`` or ``"NRRD"``.
     warnings
-        What is doubtful about the file, a sentence each.
+        Doubts about the file, one sentence each.
     """
 
     geometry: Geometry
@@ -86,19 +86,19 @@ class Header:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether stored numbers differ from the values they stand for."""
+        """Whether the stored numbers must be scaled to get the values."""
         return self.slope != 1.0 or self.inter != 0.0
 
     @property
     def value_dtype(self) -> str:
-        """Type of the voxels after scaling: the stored one, or a float that holds every stored number."""
+        """Type of the voxels after scaling: the stored type, or a float type that holds every stored number."""
         if not self.is_scaled:
             return self.dtype
         return "float32" if ITEM_BYTES[self.dtype] <= 2 or self.dtype == "float32" else "float64"
 
 
 def product(numbers: Sequence[int]) -> int:
-    """Multiply integers; 1 for none."""
+    """Return the product of integers; 1 if there are none."""
     result = 1
     for number in numbers:
         result *= number
@@ -106,7 +106,7 @@ def product(numbers: Sequence[int]) -> int:
 
 
 def is_orthonormal(direction: Sequence[float], *, tolerance: float = ORTHOGONAL_TOLERANCE) -> bool:
-    """Whether the columns of a 3x3 matrix, given row by row, have length one and right angles."""
+    """Return whether the columns of a 3x3 matrix, given row by row, have length 1 and are perpendicular."""
     a, b, c, d, e, f, g, h, i = direction
     return (
         abs(a * a + d * d + g * g - 1) <= tolerance
@@ -119,7 +119,7 @@ def is_orthonormal(direction: Sequence[float], *, tolerance: float = ORTHOGONAL_
 
 
 def number_text(value: float) -> str:
-    """Write a number so that it reads back the same, integers without a point.
+    """Return a number as text that reads back as the same number; integers have no decimal point.
 
     Examples
     --------

@@ -1,7 +1,6 @@
-"""What a volume file says about itself: by our parsers, and by SimpleITK where the header is unusual.
+"""Read the header of a volume file with ITKIT's own parsers, or with SimpleITK if the header is unusual.
 
-Neither numpy nor SimpleITK is imported before an unusual header asks for it: commands that read headers alone start
-without them.
+numpy and SimpleITK are imported only for an unusual header: commands that read only headers start without them.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from itkit.io.formats.plugged import read_plugged_header
 _HEADERS_KEPT = 8192
 _kept: dict[tuple[str, str, int, int, int], Header] = {}
 _SETTLED_NS = 2 * 10**9
-"""Age from which size and time of change tell files apart: clocks of file systems are coarse."""
+"""A file must be this old for size and modification time to identify it, because file systems have coarse clocks."""
 _DETACHED = (".mhd", ".nhdr")
-"""What these headers mean depends on a second file."""
+"""Extensions of headers whose content depends on a second file."""
 
 
 def sitk_module() -> Any:
-    """Import SimpleITK, with the messages that ITK prints by itself turned off."""
+    """Import SimpleITK, and turn off the messages that ITK prints itself."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -46,17 +45,17 @@ def last_line(error: BaseException) -> str:
 
 
 def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None = None) -> Header:
-    """Read a volume's header with our parser, or with SimpleITK where the header is unusual.
+    """Read a volume's header with ITKIT's own parser, or with SimpleITK if the header is unusual.
 
-    Whoever has just asked for the file's ``status`` may give it.
+    A caller that already has the file's ``status`` may pass it.
 
     Raises
     ------
     ReadError
-        When the file is missing, empty, truncated in its header, or of no known format.
+        When the file is missing or empty, its header is truncated, or its format is unknown.
     """
     name = os.fspath(path)
-    if split_extension(os.path.basename(name)) is None:  # noqa: PTH119 - an index asks by thousands
+    if split_extension(os.path.basename(name)) is None:  # noqa: PTH119 - called for thousands of files
         raise ReadError(f"{path}: not a volume file that ITKIT reads")
     try:
         return _read_once(path, status or os.stat(name))  # noqa: PTH116 - likewise
@@ -65,7 +64,7 @@ def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None 
 
 
 def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
-    """Read a header unless the same file has been read before: plan, case and index all ask for it."""
+    """Read a header once and keep it, because the plan, the case and the index all need it."""
     backend, name = codecs_backend(), os.fspath(path)
     if time.time_ns() - status.st_mtime_ns <= _SETTLED_NS or name.lower().endswith(_DETACHED):
         return _read(path, backend)
@@ -92,12 +91,12 @@ def _read(path: str | os.PathLike[str], backend: str) -> Header:
 
 
 def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
-    """Refuse a grid that no scanner makes: it would give wrong places, not an error, later on.
+    """Raise an error for a grid that no scanner makes; later steps would not fail but place voxels wrongly.
 
     Raises
     ------
     ReadError
-        When a spacing is not between 1e-6 and 1e6 mm, the origin not finite, the direction not orthonormal.
+        When a spacing is not between 1e-6 and 1e6 mm, the origin is not finite, or the direction is not orthonormal.
     """
     for axis, spacing in zip("ZYX", grid.spacing_zyx, strict=True):
         if not 1e-6 <= spacing <= 1e6:
@@ -160,7 +159,7 @@ def read_geometry(path: str | os.PathLike[str]) -> Geometry:
     Raises
     ------
     ReadError
-        When the header can't be read, or the file holds no single 3-D volume.
+        When the header can't be read, or the file does not hold a single 3-D volume.
     """
     path = Path(path)
     header = read_any_header(path)
@@ -169,12 +168,12 @@ def read_geometry(path: str | os.PathLike[str]) -> Geometry:
 
 
 def require_single_volume(header: Header, path: Path, *, channels: bool = False) -> None:
-    """Refuse what is not one 3-D volume (with ``channels``: of several components).
+    """Raise an error unless a file holds one 3-D volume; with ``channels``, it may have several values per voxel.
 
     Raises
     ------
     ReadError
-        For 2-D and 4-D files and, unless ``channels``, for RGB and vector files.
+        For 2-D and 4-D files and, without ``channels``, for RGB and vector files.
     """
     if header.ndim != 3:
         advice = "split it into volumes first" if header.ndim > 3 else "stack slices into a volume first"
@@ -187,12 +186,12 @@ def require_single_volume(header: Header, path: Path, *, channels: bool = False)
 
 
 def require_components(header: Header, path: Path, components: Collection[int]) -> None:
-    """Refuse a file that has not one of these numbers of values a voxel.
+    """Raise an error unless a file's number of values per voxel is one of the given numbers.
 
     Raises
     ------
     ReadError
-        Naming the numbers.
+        When it is not; the message names the numbers.
     """
     if header.components not in components:
         expected = " or ".join(map(str, sorted(components)))
@@ -203,7 +202,7 @@ def require_components(header: Header, path: Path, components: Collection[int]) 
 
 
 def _layers(header: Header) -> str:
-    """Name the segments of each layer of a 3D Slicer segmentation (``.seg.nrrd``)."""
+    """Return the names of the segments in each layer of a 3D Slicer segmentation (``.seg.nrrd``)."""
     layers: dict[str, list[str]] = {}
     number = 0
     while f"Segment{number}_ID" in header.metadata:

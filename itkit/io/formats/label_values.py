@@ -1,4 +1,4 @@
-"""What the voxels of a label map may hold: integers."""
+"""Convert the voxels of a label file to integers, or refuse them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LABEL_TOLERANCE = 1e-3
-"""How far a label value may lie off an integer."""
+"""A label value may differ from an integer by at most this much."""
 _NOISE = 1e-6
-"""Distance from an integer that is not worth a word."""
+"""Smaller differences from an integer are rounded without a warning."""
 
 
 def as_labels(array: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Return label values as integers, and what is to be said of that.
+    """Return label values as integers, and warnings about the conversion.
 
-    Values within 1e-3 of integers, as rounding errors of scaled or stored numbers leave them, become these integers.
-    Float arrays become the smallest integer type that holds them.
+    Values within 1e-3 of an integer, which rounding of scaled or stored numbers causes, become that integer. Float
+    arrays become the smallest integer type that holds them.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""MetaImage (``.mha``, ``.mhd``): header text to `Header` and back.
+"""MetaImage (``.mha``, ``.mhd``): parse a header text to a `Header`, and write one.
 
-Fields and their meaning after the MetaIO documentation (https://itk.org/Wiki/ITK/MetaIO/Documentation) and what
-SimpleITK reports for files that leave it open.
+The meaning of the fields follows the MetaIO documentation (https://itk.org/Wiki/ITK/MetaIO/Documentation); where that
+leaves something open, it follows what SimpleITK reports.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _INERT = frozenset({
     "AcquisitionDate", "DistanceUnits", "ElementMin", "ElementMax", "ImagePosition", "SequenceID", "CompressionLevel",
     "TransformType", "CompressionAlgorithm", "ElementNBits",
 })  # fmt: skip
-"""Fields that change neither the grid nor the voxels."""
+"""Fields that affect neither the grid nor the voxels."""
 _KNOWN = _INERT | {
     "ObjectType", "NDims", "BinaryData", "CompressedData", "CompressedDataSize", "ElementSpacing", "ElementSize",
     "DimSize", "HeaderSize", "ElementType", "ElementDataFile", "ElementToIntensityFunctionSlope",
     "ElementToIntensityFunctionOffset", _CHANNELS, *_MATRIX, *_ORIGIN, *_BYTE_ORDER,
 }  # fmt: skip
-_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=", re.MULTILINE)  # a comment may hold the word, too
+_END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=", re.MULTILINE)  # a comment may contain the word
 _LONGEST_AXIS = 2**31 - 1
 
 
 def header_bytes_needed(head: bytes) -> int | None:
-    """Length of the header if ``head`` holds all of it, else ``None``: it ends with the line ``ElementDataFile``."""
+    """Return the header's length, or ``None`` if ``head`` holds only a part; its last line is ``ElementDataFile``."""
     last = _END.search(head)
     if last is None:
         return None
@@ -69,16 +69,16 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
     head
         The header alone.
     path
-        The header file; a detached data file is looked for beside it.
+        The header file; a detached data file is expected beside it.
     file_bytes
         Size of the header file.
 
     Raises
     ------
     ReadError
-        When a field is broken, or the data are shorter than the header says.
+        When a field is broken, or the data are shorter than the header states.
     UnsupportedHeader
-        When it holds what only MetaIO understands.
+        When the header has features that only MetaIO supports.
     """
     fields, strange = _fields(head)
     try:
@@ -187,7 +187,7 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
     origin_text = _first(fields, _ORIGIN)
     origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
     matrix_text = _first(fields, _MATRIX)
-    m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # rows: where the axes point
+    m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # each row is the direction of an axis
     if dims != 3:
         if m is not None:
             m = [
@@ -198,7 +198,7 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
         pad = max(0, 3 - dims)
         sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
     direction: tuple[float, ...] = IDENTITY_XYZ if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
-    if min(spacing) < 0:  # as ITK has it: the axis points the other way
+    if min(spacing) < 0:  # as in ITK, the axis then points the other way
         signs = [-1.0 if step < 0 else 1.0 for step in spacing]
         spacing = [abs(step) for step in spacing]
         direction = tuple(value * signs[place % 3] for place, value in enumerate(direction))
@@ -211,7 +211,7 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
 def _data_place(
     fields: dict[str, str], path: Path, length: int, file_bytes: int, size_bytes: int, *, compressed: bool
 ) -> tuple[Path, int]:
-    """Where voxels start; fails when the file ends before they do."""
+    """Return where the voxels start; raise an error if the file ends before they do."""
     name = fields["ElementDataFile"]
     skip = int(fields.get("HeaderSize", 0))
     local = name in ("LOCAL", "Local", "local")
@@ -249,22 +249,22 @@ def metaimage_header(
     compressed_bytes: int | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Write the header of a little-endian MetaImage.
+    """Return the header of a little-endian MetaImage.
 
     Parameters
     ----------
     geometry
         The grid.
     dtype
-        Voxel type, numpy's name.
+        Voxel type, as numpy names it.
     components
-        Values in a voxel.
+        Number of values per voxel.
     data_file
         ``LOCAL``, or the data file's name.
     compressed_bytes
-        Length of the zlib stream, ``None`` for raw voxels. The header's length does not depend on the number.
+        Length of the zlib stream; ``None`` for raw voxels. The header's length does not depend on the number.
     metadata
-        Further fields; names that the format uses itself, or can't spell, are left out.
+        Further fields; names that the format itself uses, or that it does not allow, are left out.
     """
     columns = [number_text(geometry.direction_xyz[3 * row + column]) for column in range(3) for row in range(3)]
     lines = ["ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False"]

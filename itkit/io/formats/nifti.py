@@ -1,7 +1,7 @@
-"""NIfTI (``.nii``, ``.nii.gz``): header bytes to `Header` and back.
+"""NIfTI (``.nii``, ``.nii.gz``): parse header bytes to a `Header`, and write them.
 
-After the format's definition (nifti1.h and nifti2.h, https://nifti.nimh.nih.gov) and the notes of its documentation on
-qform and sform.
+This follows the format's definition (nifti1.h and nifti2.h, https://nifti.nimh.nih.gov) and its documentation of qform
+and sform.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADER_BYTES = 540
-"""Bytes that hold the longer of the two kinds of header."""
+"""Number of bytes that contain the longer of the two kinds of header."""
 VOXEL_OFFSET = 352
 _DATATYPE = {
     256: "int8", 2: "uint8", 4: "int16", 512: "uint16", 8: "int32", 768: "uint32", 1024: "int64", 1280: "uint64",
@@ -45,9 +45,9 @@ _LARGEST_SIZE = 32767
 _TEXTS = ("descrip", "aux_file", "intent_name")
 _PIXDIM_TOLERANCE = 1e-5
 _QUATERNION_NOISE = 2e-7
-"""Rounding of b, c and d to float32, which a = sqrt(1 - b^2 - c^2 - d^2) suffers from where it is small."""
+"""Error of a = sqrt(1 - b^2 - c^2 - d^2) from storing b, c and d as float32; it matters if a is small."""
 _HALF_TURN_1, _HALF_TURN_2 = 1e-7, 1e-15
-"""Squares of a that stand for half a turn: the quaternions of NIfTI-1 are float32, those of NIfTI-2 float64."""
+"""Below this square of a, a rotation counts as half a turn; NIfTI-1 stores float32 quaternions, NIfTI-2 float64."""
 
 
 class _Fields(NamedTuple):
@@ -97,12 +97,12 @@ def parse_nifti(
     encoding: Encoding = "raw",
     assume_spacing: tuple[float, float, float] | None = None,
 ) -> Header:
-    """Parse the first `HEADER_BYTES` (or, of a tiny file, all) of a single-file NIfTI-1 or NIfTI-2.
+    """Parse the first `HEADER_BYTES` (or all bytes of a tiny file) of a single-file NIfTI-1 or NIfTI-2.
 
-    The sform counts where its code is set, else the qform; a file without either gets the axes as they are stored
-    (that is what ITK makes of it). ITK prefers the qform in some files that carry both and let them differ: there we
-    keep to the standard, and the header has a warning. A sform that is not the grid of a volume (sheared, an axis
-    without length, nan) gives way to a sound qform, with a warning.
+    The sform is used if its code is set, else the qform. A file with neither gets the axes as they are stored, as in
+    ITK. In some files whose qform and sform differ, ITK prefers the qform; ITKIT follows the standard and adds a
+    warning. If the sform is not the grid of a volume (sheared, an axis of length 0, nan), a valid qform replaces it,
+    with a warning.
 
     Parameters
     ----------
@@ -111,18 +111,19 @@ def parse_nifti(
     path
         The file.
     available
-        Bytes in the uncompressed stream, at most.
+        Greatest possible number of bytes in the uncompressed stream.
     encoding
         ``"raw"`` or ``"gzip"``.
     assume_spacing
-        Spacing ZYX, mm, of a file that states none.
+        Spacing ZYX, mm, for a file that states none.
 
     Raises
     ------
     ReadError
-        When it is not a NIfTI file, is broken or truncated, states no spacing or half a scaling, or shears the grid.
+        When the file is not NIfTI, is broken or truncated, states no spacing or an incomplete scaling, or its grid is
+        sheared.
     UnsupportedHeader
-        ANALYZE, header/image pairs, vector and complex voxels.
+        For ANALYZE, header/image pairs, vector and complex voxels.
     """
     if len(head) < VOXEL_OFFSET - 4:
         raise ReadError(f"{path}: truncated: expected a NIfTI header of 348 bytes, found {len(head)}; copy it again")
@@ -190,7 +191,7 @@ def _kind(head: bytes, path: Path) -> tuple[ByteOrder, int]:
 
 
 def _scaling(fields: _Fields, path: Path) -> tuple[float, float]:
-    """Return slope and intercept; slope 0, or neither of them a number, stands for no scaling."""
+    """Return slope and intercept; a slope of 0, or nan for both, means no scaling."""
     slope, intercept = fields.slope, fields.intercept
     if slope == 0 or (math.isnan(slope) and (math.isnan(intercept) or intercept == 0)):
         return 1.0, 0.0
@@ -244,12 +245,12 @@ def _geometry(
 def _from_sform(
     fields: _Fields, size_zyx: tuple[int, int, int], steps: list[float], unit: float
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """Grid of the sform, and how it differs from what else the header says.
+    """Return the grid of the sform, and warnings where other parts of the header contradict it.
 
     Raises
     ------
     GeometryError
-        When it is not the grid of a volume.
+        When the sform is not the grid of a volume.
     """
     if not math.isfinite(sum(fields.srow)):
         raise GeometryError("it holds nan or infinite values")
@@ -278,7 +279,7 @@ def _from_sform(
 
 
 def _distance(a: Geometry, b: Geometry) -> float:
-    """`Geometry.grid_distance_mm`, short where the grids agree (nearly all files)."""
+    """Return `Geometry.grid_distance_mm`, with a shortcut for grids that agree (in nearly all files)."""
     if a.spacing_zyx == b.spacing_zyx:
         bound: float = sum(map(abs, map(sub, a.origin_xyz, b.origin_xyz)))
         bound += max(map(abs, map(sub, a.direction_xyz, b.direction_xyz))) * sum(a.extent_zyx) * 3
@@ -288,17 +289,17 @@ def _distance(a: Geometry, b: Geometry) -> float:
 
 
 def _quaternion_doubt(fields: _Fields) -> float:
-    """Angle (radians) by which a rotation may be off because its quaternion is stored in float32."""
+    """Return the angle (radians) by which a rotation may be wrong because its quaternion is stored in float32."""
     b, c, d = fields.quatern[:3]
     a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
     return 2 * _QUATERNION_NOISE / max(a, math.sqrt(_QUATERNION_NOISE))
 
 
 def _from_qform(fields: _Fields, size_zyx: tuple[int, int, int], steps: list[float], unit: float) -> Geometry:
-    """Grid of the qform: a rotation, given as a unit quaternion, and qfac, which turns the third axis round."""
+    """Return the grid of the qform: a rotation, given as a unit quaternion, and qfac, which may flip the third axis."""
     b, c, d, qx, qy, qz = fields.quatern
     rest = 1.0 - (b * b + c * c + d * d)
-    if rest < (_HALF_TURN_2 if b"2" in fields.magic else _HALF_TURN_1):  # a turn by 180 degrees; the rest is rounding
+    if rest < (_HALF_TURN_2 if b"2" in fields.magic else _HALF_TURN_1):  # half a turn; the rest is rounding
         norm = (b * b + c * c + d * d) ** 0.5
         a, b, c, d = 0.0, b / norm, c / norm, d / norm
     else:
@@ -315,23 +316,23 @@ def _from_qform(fields: _Fields, size_zyx: tuple[int, int, int], steps: list[flo
 def nifti_header(
     geometry: Geometry, dtype: str, *, components: int = 1, metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Write the 352 bytes before the voxels of a little-endian ``.nii``; sform and qform have code 1, as ITK has it.
+    """Return the 352 bytes before the voxels of a little-endian ``.nii``; sform and qform get code 1, as in ITK.
 
     Parameters
     ----------
     geometry
         The grid.
     dtype
-        Voxel type, numpy's name.
+        Voxel type, as numpy names it.
     components
-        Values in a voxel; several are stored plane after plane, as NIfTI wants vectors.
+        Number of values per voxel; several are stored one component after the other, as NIfTI requires.
     metadata
-        ``descrip``, ``aux_file`` and ``intent_name`` are kept, as far as they fit.
+        ``descrip``, ``aux_file`` and ``intent_name`` are kept, cut to the length that fits.
 
     Raises
     ------
     WriteError
-        When an axis is longer than NIfTI-1 can say.
+        When an axis is longer than NIfTI-1 can store.
     """
     size_xyz, steps = to_xyz(geometry.size_zyx), to_xyz(geometry.spacing_zyx)
     if max(*size_xyz, components) > _LARGEST_SIZE:
@@ -359,7 +360,7 @@ def nifti_header(
 
 
 def _quaternion(geometry: Geometry) -> tuple[tuple[float, float, float], float]:
-    """Give b, c, d of the RAS direction's unit quaternion (a >= 0), and qfac."""
+    """Return b, c, d of the RAS direction's unit quaternion (a >= 0), and qfac."""
     d = geometry.direction_xyz
     m = [[(-d[3 * row + axis] if row < 2 else d[3 * row + axis]) for axis in range(3)] for row in range(3)]
     determinant = (

@@ -1,6 +1,6 @@
-"""NRRD (``.nrrd``, ``.nhdr``): header text to `Header` and back.
+"""NRRD (``.nrrd``, ``.nhdr``): parse a header text to a `Header`, and write one.
 
-After the format's definition (https://teem.sourceforge.net/nrrd/format.html) and, for spaces, what ITK reports.
+This follows the format's definition (https://teem.sourceforge.net/nrrd/format.html) and, for spaces, what ITK reports.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ _TYPE = {dtype: spellings.split("|")[0] for dtype, spellings in _SPELLINGS.items
 }  # fmt: skip
 _LPS = "left-posterior-superior"
 _SIDES = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
-"""What each coordinate grows towards in LPS, and its opposite."""
+"""Direction in which each LPS coordinate grows, and the opposite one."""
 _SIGNS = {
     spelling: signs
     for signs in product_of((1.0, -1.0), repeat=3)
     for words in [[side[0 if sign > 0 else 1] for side, sign in zip(_SIDES, signs, strict=True)]]
     for spelling in ("-".join(words), "".join(word[0] for word in words))
 }
-"""Factors that lead to LPS, by the name of a space: long or short."""
+"""Factors that convert a space to LPS, by the long and the short name of the space."""
 _ITK_SPACES = frozenset({_LPS, "lps", "right-anterior-superior", "ras"})
-"""Spaces that every SimpleITK reads right; before 2.5.6 it turns x, not y, of left-anterior-superior."""
+"""Spaces that every SimpleITK reads correctly; before 2.5.6 it flips x instead of y of left-anterior-superior."""
 _MM_PER_UNIT = {
     "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "": 1.0, "cm": 10.0, "m": 1000.0, "meter": 1000.0,
     "metre": 1000.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "nm": 1e-6,
@@ -71,7 +71,7 @@ _INERT = frozenset({
     "content", "number", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
     "oldmin", "oldmax", "min", "max", "centers", "centerings",
 })  # fmt: skip
-"""Fields that change neither the grid (where a space is given) nor the voxels."""
+"""Fields that affect neither the grid (if a space is given) nor the voxels."""
 _UNDERSTOOD = _INERT | {
     "type", "dimension", "sizes", "encoding", "endian", "space", "spacedirections", "spaceorigin", "spaceunits",
     "spacings", "kinds", "datafile", "byteskip", "lineskip", "spacedimension",
@@ -80,7 +80,7 @@ Vector = tuple[float, float, float]
 
 
 def header_bytes_needed(head: bytes) -> int | None:
-    """Length of an attached header if ``head`` holds all of it, else ``None``: it ends with an empty line."""
+    """Return the length of an attached header, or ``None`` if ``head`` holds only a part; an empty line ends it."""
     ends = [at + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := head.find(mark)) >= 0]
     return min(ends) if ends else None
 
@@ -91,9 +91,9 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
     Raises
     ------
     ReadError
-        When a field is broken, or the data are shorter than the header says.
+        When a field is broken, or the data are shorter than the header states.
     UnsupportedHeader
-        When it holds what only Teem understands.
+        When the header has features that only Teem supports.
     """
     fields, metadata, strange = _fields(head, path)
     try:
@@ -104,7 +104,7 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
         space = fields.get("space", _LPS).lower()
         if space in _SIGNS and space not in _ITK_SPACES:
             raise ReadError(
-                f"{path}: NRRD in space {space} with what only Teem reads ({reason}); convert it"
+                f"{path}: NRRD in space {space} with features that only Teem reads ({reason}); convert it"
             ) from reason
         raise
     except KeyError as error:
@@ -194,7 +194,7 @@ def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length
 
 
 def _channel_axes(fields: dict[str, str], path: Path, dims: int) -> int:
-    """1 when the fastest axis counts the values of a voxel, 0 when all axes lie in space (or time)."""
+    """Return 1 if the fastest axis runs over the values of a voxel, 0 if all axes are spatial (or time)."""
     kinds = fields["kinds"].lower().split() if "kinds" in fields else ["domain"] * dims
     channels = [axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS]
     if len(kinds) != dims or channels not in ([], [0]) or (channels and "masked" in kinds[0]):
@@ -214,7 +214,7 @@ def _vector(text: str, path: Path) -> Vector:
 
 
 def _vectors(text: str, path: Path) -> list[Vector | None]:
-    """Parse ``(1,0,0) none (0, 2, 0)``, blanks inside the brackets or not."""
+    """Parse ``(1,0,0) none (0, 2, 0)``; the brackets may contain blanks."""
     vectors: list[Vector | None] = []
     for part in text.replace(")", ")\n").replace("none", "none\n").split("\n"):
         word = part.strip()
@@ -265,7 +265,7 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
 
 
 def _mm_per_unit(fields: dict[str, str], path: Path) -> Vector:
-    """Millimetres that the unit of each coordinate stands for."""
+    """Return the length in mm of each coordinate's unit."""
     words = shlex.split(fields.get("spaceunits", '"" "" ""'))
     if len(words) != 3 or not all(word.lower() in _MM_PER_UNIT for word in words):
         raise ReadError(f"{path}: space units are {words}, expected three lengths such as mm; export the file again")
@@ -276,7 +276,7 @@ def _mm_per_unit(fields: dict[str, str], path: Path) -> Vector:
 def _data_place(
     fields: dict[str, str], path: Path, length: int, file_bytes: int, least: int, encoding: Encoding
 ) -> tuple[Path, int]:
-    """Where voxels (or their stream) start; fails when the file has fewer than ``least`` bytes behind that."""
+    """Return where the voxels (or their stream) start; raise an error if fewer than ``least`` bytes follow."""
     name = fields.get("datafile")
     skip = int(fields.get("byteskip", 0))
     if name is not None and (not name or name.split()[0] == "LIST" or "%" in name):
@@ -311,22 +311,22 @@ def nrrd_header(
     data_file: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Write the header of a little-endian NRRD in LPS.
+    """Return the header of a little-endian NRRD in LPS.
 
     Parameters
     ----------
     geometry
         The grid.
     dtype
-        Voxel type, numpy's name.
+        Voxel type, as numpy names it.
     compressed
         Whether the data are a gzip stream.
     components
-        Values in a voxel.
+        Number of values per voxel.
     data_file
-        The detached data file's name; ``None`` when voxels follow the header.
+        Name of the detached data file; ``None`` if the voxels follow the header.
     metadata
-        Key/value pairs; keys that the format can't spell are left out.
+        Key/value pairs; keys that the format does not allow are left out.
     """
     spacing, d = to_xyz(geometry.spacing_zyx), geometry.direction_xyz
     sizes = [str(size) for size in to_xyz(geometry.size_zyx)]

@@ -1,7 +1,7 @@
-"""Overlapping boxes of one volume as ``.mha`` files: slices that neighbours share are compressed once.
+"""Write overlapping boxes of one volume as ``.mha`` files; slices that neighbouring boxes share are compressed once.
 
-A DEFLATE stream may be put together from parts that were compressed apart. Boxes that lie above one another in memory
-order consist of whole slices of one column, so that the column is cut where boxes begin and end.
+A DEFLATE stream may be joined from parts that were compressed separately. Boxes that follow one another along Z consist
+of whole slices of one column, so the column is cut where boxes begin and end.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from itkit.core.volume import Volume
 
 LEAST_PIECE_BYTES = 1 << 15
-"""A piece compressed by itself costs some bytes more: below this, boxes are compressed whole."""
+"""Separate pieces take a few bytes more: if they would be smaller than this, boxes are compressed as a whole."""
 
 
 def column_cuts(starts: Sequence[int], length: int, slice_bytes: int) -> tuple[int, ...]:
-    """Return where a column is cut so that every box is a run of whole pieces; none where pieces would be too small.
+    """Return where to cut a column so that every box consists of whole pieces; empty if pieces would be too small.
 
     Examples
     --------
@@ -53,13 +53,14 @@ def write_boxes(
     Parameters
     ----------
     column
-        All slices of the volume, cut to the boxes' rows and columns.
+        All slices of the volume, cropped to the boxes' rows and columns.
     boxes
         First slice of each box, and its ``.mha`` file.
     length
-        Slices of a box.
+        Number of slices of a box.
     cuts
-        What `column_cuts` said of all boxes of the column, written or not: the bytes of a file depend on it.
+        The cuts from `column_cuts` for all boxes of the column, including those that are not written, because the bytes
+        of a file depend on them.
     compression
         ``"none"``, ``"fast"`` or ``"small"``.
 

@@ -1,9 +1,10 @@
-"""Chunked stores: one file a case, from which random boxes are read without reading the rest.
+"""Chunked stores: one file per case, from which random boxes can be read without reading the rest.
 
-A store holds the volumes of a case that share a grid (``image`` or ``image_<channel>`` each, ``label``) in chunks,
-compressed apart: a box costs the chunks that it touches. A file of several values a voxel is one array of four axes.
-``.b2z`` is Blosc2's, ``.zarr.zip`` a Zarr group (format 3) in a zip file; both are single files, so that they are
-moved, copied and replaced whole. Any reader of Blosc2 or Zarr opens them; the grid stands in the attribute ``itkit``.
+A store holds the volumes of a case that share a grid (``image`` or one ``image_<channel>`` per channel, ``label``) in
+chunks that are compressed separately; reading a box reads only the chunks that it touches. A volume with several values
+per voxel is one array with four axes. ``.b2z`` is Blosc2's format, ``.zarr.zip`` is a Zarr group (format 3) in a zip
+file. Both are single files, so that they can be moved, copied and replaced as a whole. Any reader of Blosc2 or Zarr
+can open them; the attribute ``itkit`` holds the grid.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ Store = Literal["zarr", "blosc2"]
 STORE_SUFFIX: Mapping[Store, str] = {"zarr": ".zarr.zip", "blosc2": ".b2z"}
 _ATTRIBUTE = "itkit"
 _EARLIEST = struct.pack("<HH", 0, 1 << 5 | 1)
-"""Time and date of 1980-01-01, as zip files have them."""
+"""Time and date of 1980-01-01, as zip files encode them."""
 _CHUNK_ZYX, _BLOCK_ZYX = (32, 128, 128), (16, 32, 32)
-"""Blosc2 decompresses blocks, a 32nd of a chunk: of a box only those that it touches."""
+"""Blosc2 decompresses blocks (a 32nd of a chunk); for a box, only the blocks that it touches."""
 _ZARR_CHUNK_ZYX = (48, 48, 48)
 
 
 def store_kind(path: Path) -> Store | None:
-    """Return which kind of store a file's name says, ``None`` for other files."""
+    """Return the kind of store that a file name indicates; ``None`` if it is not the name of a store."""
     return next((kind for kind, suffix in STORE_SUFFIX.items() if path.name.lower().endswith(suffix)), None)
 
 
@@ -60,21 +61,21 @@ def require_store(kind: Store) -> Any:
 
 
 def write_store(path: Path, volumes: Mapping[str, Volume], *, compression: Compression = "fast") -> None:
-    """Write the volumes of a case to a store; its name decides the kind.
+    """Write the volumes of a case to a store; the file name decides its kind.
 
     Parameters
     ----------
     path
-        ``.b2z`` or ``.zarr.zip``; to make it appear whole is the caller's affair.
+        A ``.b2z`` or ``.zarr.zip`` file. It is not written atomically: the caller must use a temporary name.
     volumes
         Volumes by name, ``(Z, Y, X)`` or ``(Z, Y, X, C)``, on one grid.
     compression
-        ``"fast"`` is LZ4, ``"small"`` Zstandard; ``"none"`` leaves chunks as they are.
+        ``"fast"`` is LZ4, ``"small"`` is Zstandard, ``"none"`` does not compress.
 
     Raises
     ------
     WriteError
-        When the volumes lie on several grids, or the name is none of a store.
+        When the volumes lie on different grids, or the file name is not that of a store.
     OSError
         When the file can't be written.
     """
@@ -90,7 +91,7 @@ def write_store(path: Path, volumes: Mapping[str, Volume], *, compression: Compr
 
 
 def _forget_times(path: Path) -> None:
-    """Set the times of a zip file's members to the earliest: the same voxels give the same bytes."""
+    """Set the times of a zip file's members to the earliest possible, so that the same voxels make the same bytes."""
     with zipfile.ZipFile(path) as archive:
         members, directory = archive.infolist(), archive.start_dir
     with path.open("r+b") as file:
@@ -113,7 +114,7 @@ def _write_blosc2(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, co
         "small": (blosc2.Codec.ZSTD, 5, [blosc2.Filter.SHUFFLE]),
     }[compression]
     with (
-        tempfile.TemporaryDirectory(dir=path.parent) as scratch,  # all that lies there becomes a part of the store
+        tempfile.TemporaryDirectory(dir=path.parent) as scratch,  # everything in it becomes a part of the store
         blosc2.TreeStore(str(path), mode="w", tmpdir=scratch) as store,
     ):
         for name, array in arrays.items():
@@ -124,7 +125,7 @@ def _write_blosc2(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, co
 
 
 def _within(shape: Sequence[int], most_zyx: Sequence[int]) -> tuple[int, ...]:
-    """Return the size of chunks: as large as they may be; of vectors, all values of a voxel together."""
+    """Return the shape of chunks: the largest allowed; all values of a voxel lie in one chunk."""
     return (*(min(size, most) for size, most in zip(shape, most_zyx, strict=False)), *shape[3:])
 
 
@@ -133,7 +134,7 @@ def _write_zarr(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, comp
     from zarr.codecs import BloscCodec
 
     codec = {"fast": BloscCodec(cname="lz4", clevel=5), "small": BloscCodec(cname="zstd", clevel=5)}.get(compression)
-    one_by_one = {"async.concurrency": 1}  # in the order of the chunks, so that the same voxels give the same bytes
+    one_by_one = {"async.concurrency": 1}  # chunks in order, so that the same voxels make the same bytes
     with zarr.config.set(one_by_one), zarr.storage.ZipStore(path, mode="w") as store:
         group = zarr.create_group(store, attributes={_ATTRIBUTE: facts})
         for name, array in arrays.items():
@@ -143,7 +144,7 @@ def _write_zarr(path: Path, arrays: Mapping[str, NDArray[Any]], facts: str, comp
 
 @dataclass(frozen=True)
 class PatchStore:
-    """A store opened for reading; it opens its file when it is first asked, also after being pickled.
+    """A store for reading; it opens its file on first use, also after being pickled.
 
     Parameters
     ----------
@@ -165,12 +166,12 @@ class PatchStore:
 
     @cached_property
     def _opened(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Facts and arrays.
+        """The facts and the arrays of the store.
 
         Raises
         ------
         ReadError
-            When the file is missing, damaged, or none of ours.
+            When the file is missing, damaged, or was not written by ITKIT.
         """
         kind = store_kind(self.path)
         if kind is None or not self.path.is_file():
@@ -195,7 +196,7 @@ class PatchStore:
 
     @property
     def arrays(self) -> Mapping[str, Any]:
-        """The stored arrays by name, ``(Z, Y, X)`` or ``(Z, Y, X, C)``; slices of them are read when they are cut."""
+        """The stored arrays by name, ``(Z, Y, X)`` or ``(Z, Y, X, C)``; voxels are read when an array is sliced."""
         return self._opened[1]
 
     @cached_property
@@ -218,7 +219,7 @@ class PatchStore:
         Raises
         ------
         ReadError
-            When the box does not lie inside, or its chunks are damaged.
+            When the box extends beyond the volume, or its chunks are damaged.
         """
         start, size = index(start_zyx), index(size_zyx)
         for axis, first, length, most in zip("ZYX", start, size, self.geometry.size_zyx, strict=True):
@@ -230,7 +231,7 @@ class PatchStore:
         return {name: Volume(self._part(name, start, size), grid, self.kinds[name]) for name in self.kinds}
 
     def random(self, rng: np.random.Generator, size_zyx: Sequence[int]) -> dict[str, Volume]:
-        """Read a box at a random place, every place equally likely.
+        """Read a box at a random position; every position is equally likely.
 
         A volume smaller than the box is padded at its end: an image with the minimum of the whole volume, a label map
         with 0.
@@ -258,7 +259,7 @@ class PatchStore:
         return part
 
     def _outside(self, name: str) -> NDArray[Any]:
-        """Return the value outside a volume; the whole of it is looked at once."""
+        """Return the value outside a volume; the whole volume is read once to find it."""
         if name not in self._found:
             self._found[name] = least_outside(self.arrays[name], self.kinds[name])
         return self._found[name]
@@ -269,7 +270,7 @@ class PatchStore:
 
 
 def opens_whole(path: Path) -> bool:
-    """Whether a file is a store that can be opened."""
+    """Return whether a file is a store that can be opened."""
     try:
         return bool(PatchStore(path).kinds)
     except ReadError:

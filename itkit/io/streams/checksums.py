@@ -1,4 +1,4 @@
-"""The checksums of compressed streams: CRC-32 of gzip (RFC 1952), Adler-32 of zlib (RFC 1950)."""
+"""Checksums of compressed streams: CRC-32 for gzip (RFC 1952), Adler-32 for zlib (RFC 1950)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ADLER_BASE = 65521
 
 
 class Checksum(NamedTuple):
-    """How to take a checksum: of nothing, of bytes after others, and of two strings of which each one's is known."""
+    """The functions of a checksum: its initial value, how to update it with bytes, and how to combine two of them."""
 
     of_nothing: int
     update: Callable[[Any, int], int]
     combine: Callable[[int, int, int], int]
-    """From the checksums of both strings and the length of the second."""
+    """Returns the checksum of two strings one after the other, from both checksums and the length of the second."""
 
     def of(self, data: Any) -> int:
         """Return the checksum of bytes."""
@@ -28,7 +28,7 @@ class Checksum(NamedTuple):
 
 
 def adler32_combine(first: int, second: int, second_bytes: int) -> int:
-    """Adler-32 of two byte strings one after the other, from their checksums (RFC 1950) and the second's length.
+    """Return the Adler-32 of two strings one after the other, from both checksums and the length of the second.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""DEFLATE streams, made in chunks that threads share.
+"""Write DEFLATE streams in chunks that several threads compress.
 
-Our own encoder, which knows samples and rows, makes them where the kernels are compiled and ``ITKIT_CODECS`` doesn't
-ask for ISA-L; ISA-L makes them elsewhere. ``docs/explanation/the-encoder.md`` says what the encoder does, how it is
-measured, and why it is there.
+ITKIT's own encoder, which uses the size of samples and rows, compresses them if the kernels are compiled and
+``ITKIT_CODECS`` does not request ISA-L; otherwise ISA-L does. ``docs/explanation/the-encoder.md`` explains what the
+encoder does, how it was measured, and why it exists.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from itkit.core.files import Compression
 
 _HEADERS = {"gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff", "zlib": b"\x78\x01"}
-"""gzip: no name, time 0 (the same voxels give the same bytes), no word on the system."""
+"""Header of gzip: no file name, time 0 (so that the same voxels make the same bytes), unknown system."""
 _LAST_BLOCK = b"\x03\x00"
 """An empty block that ends DEFLATE data."""
 _MOST_ITEM_BYTES = 4
-"""Samples of 8 bytes are ISA-L's: it takes three quarters of the time for 2 % more."""
+"""Larger samples (8 bytes) go to ISA-L: it takes three quarters of the time, for 2 % more bytes."""
 _LABEL_RATIO = 8
-"""What shrinks more than this is labels, or like them: there zlib finds what isal does not look for."""
+"""Chunks that shrink more than this are labels or similar data, in which zlib finds repeats that ISA-L misses."""
 
 
 class Plain(NamedTuple):
-    """Bytes to compress; the size of a sample and of a row (0: no rows) help to do it."""
+    """Bytes to compress, and the size of a sample and of a row (0: no rows), which help to compress them."""
 
     data: memoryview
     item_bytes: int = 1
@@ -46,7 +46,7 @@ Chunk = Callable[[], Plain]
 
 
 class Deflated(NamedTuple):
-    """A chunk compressed by itself, and the checksum of its plain bytes."""
+    """A chunk that was compressed separately, and the checksum of its plain bytes."""
 
     data: bytes
     checksum: int
@@ -56,36 +56,36 @@ class Deflated(NamedTuple):
 def deflate_stream(
     chunks: Sequence[Chunk], container: Container, *, compression: Compression = "fast", threads: int = 1
 ) -> Iterator[bytes]:
-    """Compress chunks into one stream, which every decoder reads as one; yield its bytes in pieces, in order.
+    """Compress chunks into one stream that every decoder can read; yield its bytes in pieces, in order.
 
     Parameters
     ----------
     chunks
         Functions that return the plain bytes of each chunk; the thread that compresses a chunk calls its function.
     container
-        What stands around the DEFLATE data.
+        The format around the DEFLATE data.
     compression
-        ``"none"`` stores; ``"fast"`` is our own encoder, or ISA-L's level 2; ``"small"`` is the smallest of that,
-        ISA-L's level 3, and zlib's level 6 for chunks that are nearly as simple as labels.
+        ``"none"`` stores; ``"fast"`` is ITKIT's own encoder, or ISA-L's level 2; ``"small"`` is the smallest result of
+        that, of ISA-L's level 3, and, for chunks that are nearly as simple as labels, of zlib's level 6.
     threads
-        Threads at work; the bytes don't depend on it.
+        Number of threads; it does not change the bytes.
     """
     yield from _framed(_in_order(chunks, container, compression, threads), container)
 
 
 def deflate_piece(chunk: Chunk, container: Container, *, compression: Compression = "fast") -> Deflated:
-    """Compress a chunk that several streams have in common: see `joined`."""
+    """Compress a chunk that several streams share; see `joined`."""
     return _deflate(chunk, container, compression, last=False)
 
 
 def joined(pieces: Sequence[Deflated], container: Container) -> list[bytes]:
-    """Make one stream of pieces that were compressed before; return its parts in order."""
+    """Join pieces that were compressed before to one stream; return its parts in order."""
     end = Deflated(_LAST_BLOCK, CHECKSUMS[container].of_nothing, 0)
     return list(_framed((*pieces, end), container))
 
 
 def _framed(pieces: Iterable[Deflated], container: Container) -> Iterator[bytes]:
-    """Put header and checksum around DEFLATE data."""
+    """Yield the header, the DEFLATE data and the checksum of a stream."""
     yield _HEADERS[container]
     checksum, total = CHECKSUMS[container].of_nothing, 0
     for piece in pieces:
@@ -101,7 +101,7 @@ def _framed(pieces: Iterable[Deflated], container: Container) -> Iterator[bytes]
 def _in_order(
     chunks: Sequence[Chunk], container: Container, compression: Compression, threads: int
 ) -> Iterator[Deflated]:
-    """Deflate chunks; with threads, a few more than there are threads wait at a time, so that memory stays small."""
+    """Deflate chunks in order; with threads, only a few chunks more than threads are queued, to save memory."""
     last = len(chunks) - 1
     if threads <= 1 or last < 1:
         for index, chunk in enumerate(chunks):
@@ -130,7 +130,7 @@ def _deflate(chunk: Chunk, container: Container, compression: Compression, *, la
 
 
 def _encodings(plain: Plain, compression: Compression, *, last: bool) -> Iterator[bytes]:
-    """Yield a chunk compressed in every way that is worth its time."""
+    """Yield a chunk compressed with every encoder that is worth its time."""
     data, end = plain.data, zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
     if compression == "none":
         yield _deflate_with(zlib.compressobj(0, zlib.DEFLATED, -15), data, end)

@@ -1,8 +1,8 @@
-"""Compressed streams to bytes: gzip of any number of members (RFC 1952), or zlib (RFC 1950); checksums are verified.
+"""Decompress gzip streams of any number of members (RFC 1952) and zlib streams (RFC 1950), and verify their checksums.
 
-ISA-L does the work, measured on a CT of 84 MB (ratio 2.3, ``.nii.gz``, one core): 212 ms; libdeflate takes as long and
-wants the whole file in memory, zlib-ng takes 264 ms. A stream is read piece by piece, and never much further than its
-reader needs, so that neither a large file nor a small one that stands for gigabytes fills the memory.
+ISA-L decompresses. Measured on a CT of 84 MB (ratio 2.3, ``.nii.gz``, one core), it takes 212 ms; libdeflate takes as
+long but needs the whole file in memory, and zlib-ng takes 264 ms. A stream is read piece by piece, and never much
+further than needed, so that neither a large file nor a small one that expands to gigabytes fills the memory.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SPARE_BYTES = 1 << 20
-"""Bytes behind what the reader needs that a stream may hold; more is refused before it is inflated."""
+"""A stream may hold this many bytes more than needed; a longer one is refused before the rest is inflated."""
 _READ_BYTES = 1 << 18
 _FIRST_BYTES = 1 << 9
-"""Input that a member gets first; then twice as much each time, so that many small members cost no more than one."""
+"""Size of a member's first piece of input; it doubles each time, so that many small members take no longer than one."""
 _INFLATE_BYTES = 1 << 19
 _ALIGNMENT = 64
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -37,15 +37,15 @@ _FAULTS = {
     "-6": "its checksum is wrong",
     "6": "it needs a dictionary that the file doesn't hold",
 }
-"""What is wrong with a stream, by the number in ISA-L's message (``Error -1 Invalid deflate block found``)."""
+"""Description of a stream's fault, by the number in ISA-L's message (``Error -1 Invalid deflate block found``)."""
 
 
 class CorruptStreamError(Exception):
-    """The stream is not DEFLATE data, its checksum is wrong, or it holds far more than its reader needs."""
+    """The stream is not DEFLATE data, its checksum is wrong, or it is far longer than expected."""
 
 
 class ShortStreamError(Exception):
-    """The stream ends before its checksum; ``made`` bytes came out of it."""
+    """The stream ends before its checksum; it expanded to ``made`` bytes."""
 
     def __init__(self, made: int) -> None:
         super().__init__("it ends before its checksum")
@@ -53,28 +53,29 @@ class ShortStreamError(Exception):
 
 
 def inflate(file: BinaryIO, *, skip: int, size: int) -> NDArray[np.uint8]:
-    """Inflate the stream that begins where the file stands.
+    """Inflate the stream that begins at the file's current position.
 
     Parameters
     ----------
     file
         Unbuffered binary file.
     skip, size
-        Bytes to leave out at the start, and bytes to return. Up to `SPARE_BYTES` that follow them are verified, too.
+        Number of bytes to skip at the start, and number of bytes to return. Up to `SPARE_BYTES` after them are verified
+        as well.
 
     Returns
     -------
     numpy.ndarray
-        ``(size,)`` bytes, or fewer where the stream is whole but shorter; aligned for every voxel type.
+        ``(size,)`` bytes, or fewer if the stream is complete but shorter; aligned for every voxel type.
 
     Raises
     ------
     CorruptStreamError
-        When the stream is corrupt, its checksum is wrong, or it holds more than `SPARE_BYTES` behind what is wanted.
+        When the stream is corrupt, its checksum is wrong, or more than `SPARE_BYTES` follow the requested bytes.
     ShortStreamError
-        When it ends too early.
+        When the stream ends too early.
     MemoryError
-        When there is no room for the bytes.
+        When there is not enough memory.
     """
     front = -skip % _ALIGNMENT
     try:
@@ -103,19 +104,19 @@ def _fault(error: Exception) -> str:
 
 
 class _Source:
-    """A file's bytes, of which the reader may look at the next ones and take some."""
+    """A file whose next bytes can be read with or without advancing."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._data, self._at = file, b"", 0
 
     def peek(self, count: int) -> bytes:
-        """Return the next bytes, fewer only where the file ends."""
+        """Return the next bytes without advancing; fewer than requested only at the end of the file."""
         while len(self._data) - self._at < count and (more := self._file.read(_READ_BYTES)):
             self._data, self._at = self._data[self._at :] + more, 0
         return self._data[self._at : self._at + count]
 
     def take(self, most: int) -> bytes:
-        """Return and pass over some of the next bytes; none only where the file ends."""
+        """Return some of the next bytes and advance past them; none only at the end of the file."""
         if self._at == len(self._data):
             self._data, self._at = self._file.read(_READ_BYTES), 0
         taken = self._data[self._at : self._at + most]
@@ -123,20 +124,20 @@ class _Source:
         return taken
 
     def give_back(self, count: int) -> None:
-        """Let the last bytes that were taken come again."""
+        """Move back, so that the last bytes that were taken are returned again."""
         self._at -= count
 
 
 def _pieces(source: _Source) -> Iterator[bytes]:
-    """Inflate a whole stream; raises ``EOFError`` where it ends too early."""
-    is_gzip = source.peek(2) == _GZIP_MAGIC  # MetaIO takes gzip streams in .zraw files, too
+    """Inflate a whole stream; raise ``EOFError`` if it ends too early."""
+    is_gzip = source.peek(2) == _GZIP_MAGIC  # MetaIO also accepts gzip streams in .zraw files
     yield from _member(source, igzip_lib.DECOMP_GZIP if is_gzip else igzip_lib.DECOMP_ZLIB)
-    while is_gzip and source.peek(2) == _GZIP_MAGIC:  # what else follows the last member is padding
+    while is_gzip and source.peek(2) == _GZIP_MAGIC:  # anything else after the last member is padding
         yield from _member(source, igzip_lib.DECOMP_GZIP)
 
 
 def _member(source: _Source, container: int) -> Iterator[bytes]:
-    """Inflate one gzip member or zlib stream, and leave the source at the first byte behind its checksum."""
+    """Inflate one gzip member or zlib stream, and leave the source at the first byte after its checksum."""
     stream = igzip_lib.IgzipDecompressor(flag=container, hist_bits=_WINDOW_BITS)
     share = _FIRST_BYTES
     while not stream.eof:
