@@ -1,4 +1,4 @@
-"""Closed contours of a region, drawn in parallel planes, as voxels of a grid."""
+"""Turn the closed contours of a region, drawn in parallel planes, into voxels of a grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from itkit.core.geometry import Geometry
 from itkit.io.dicom.polygons import fill_even_odd, joined, points_inside
 from itkit.io.formats.inspect import sitk_module
 
-#: Contours are flat, and in the plane of a slice, when their points deviate by less than this part of a voxel.
+#: Contours count as flat, and as lying in a slice, if their points deviate by less than this fraction of a voxel.
 _FLAT = 0.05
 _PLANE_MERGE = 0.02
 _EMPTY = "slices without contours between slices with contours"
@@ -25,13 +25,13 @@ _BRIDGED = "slices filled between slices with contours"
 
 @dataclass(frozen=True, eq=False)
 class Contour:
-    """A closed contour: points ``(N, 3)``, mm or voxel indices, and whether it is combined by exclusive or."""
+    """A closed contour: its points ``(N, 3)``, mm or voxel indices, and whether it is combined by exclusive or."""
 
     points: NDArray[np.float64]
     is_xor: bool = False
 
     def at(self, points: NDArray[np.float64]) -> Contour:
-        """Return the contour with its points in other coordinates."""
+        """Return the contour with other points, e.g. in other coordinates."""
         return replace(self, points=points)
 
 
@@ -47,9 +47,11 @@ def rasterise(
     grid
         The grid.
     noted
-        Counts contours that aren't flat, planes outside the grid, and slices between contour planes that have none.
+        Receives counts of contours that aren't flat, of planes outside the grid, and of slices without contours between
+        slices with contours.
     bridge
-        Whether such slices are filled, by the mean signed distance to the contours on both sides.
+        Whether slices without contours between slices with contours are filled, by the mean signed distance to the
+        contours on both sides.
 
     Yields
     ------
@@ -74,7 +76,7 @@ def rasterise(
 def _fill_slices(
     contours: list[Contour], axis: int, grid: Geometry, noted: Counter[str], *, bridge: bool
 ) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Fill contours that lie in slices across one index axis."""
+    """Fill contours that lie in the slices of one index axis."""
     others = [other for other in range(3) if other != axis]
     planes = _planes(contours, np.array([contour.points[:, axis].mean() for contour in contours]), _PLANE_MERGE)
     nearest: dict[int, tuple[float, list[Contour]]] = {}
@@ -111,7 +113,7 @@ def _fill_slices(
 def inside_of(
     contours: Sequence[Contour], fill: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 ) -> NDArray[np.bool_]:
-    """Return what lies inside the contours of one plane; ``fill`` tells it for a single polygon."""
+    """Return the mask of what lies inside the contours of one plane; ``fill`` returns it for a single polygon."""
     masks = [fill(contour.points) for contour in contours]
     if any(contour.is_xor for contour in contours):
         return np.asarray(np.logical_xor.reduce(masks))
@@ -119,9 +121,9 @@ def inside_of(
 
 
 def _sparse_neighbours(indices: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield neighbouring slices with contours that have slices without between them.
+    """Yield pairs of neighbouring slices with contours that have slices without contours between them.
 
-    Where contours are much further apart than is usual for the region, it has several parts.
+    Pairs much further apart than usual for the region are left out: there, the region has several parts.
     """
     gaps = np.diff(indices)
     most = 1.5 * max(2.0, float(np.median(gaps))) if len(gaps) else 0.0
@@ -138,7 +140,7 @@ def between_shapes(
     first, second
         Shapes ``(Y, X)``.
     parts
-        Where the wanted shapes lie: 0 at the first, 1 at the second.
+        Positions of the wanted shapes: 0 at the first, 1 at the second.
     spacing_yx
         Distance between pixels, mm.
 
@@ -154,7 +156,7 @@ def between_shapes(
 
 
 def _signed_distance(mask: NDArray[np.bool_], spacing_yx: tuple[float, float]) -> NDArray[np.float64]:
-    """Distance to the border of a shape, mm, positive inside; the border lies half way between pixels."""
+    """Return the distance to the border of a shape, mm, positive inside; the border lies half way between pixels."""
     sitk = sitk_module()
     sides = []
     for side in (np.pad(mask, 1), np.pad(~mask, 1, constant_values=True)):
@@ -167,7 +169,7 @@ def _signed_distance(mask: NDArray[np.bool_], spacing_yx: tuple[float, float]) -
 
 
 def _to_index(points_xyz: NDArray[np.float64], grid: Geometry) -> NDArray[np.float64]:
-    """Continuous voxel indices ZYX of points ``(N, 3)``."""
+    """Return the continuous voxel indices ZYX of points ``(N, 3)``."""
     zero = np.array(grid.index_zyx((0.0, 0.0, 0.0)))
     units = np.array([grid.index_zyx(axis) for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))]) - zero
     index: NDArray[np.float64] = points_xyz @ units + zero
@@ -175,14 +177,14 @@ def _to_index(points_xyz: NDArray[np.float64], grid: Geometry) -> NDArray[np.flo
 
 
 def _planes(contours: list[Contour], positions: NDArray[np.float64], merge: float) -> list[tuple[float, list[Contour]]]:
-    """Gather contours in one plane; return the planes' positions, ascending."""
+    """Group contours by plane; return the planes' positions, ascending, each with its contours."""
     order = np.argsort(positions, kind="stable")
     breaks = np.flatnonzero(np.diff(positions[order]) > merge) + 1
     return [(float(positions[part].mean()), [contours[at] for at in part]) for part in np.split(order, breaks)]
 
 
 def _fill_oblique(contours: list[Contour], grid: Geometry, noted: Counter[str]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Fill contours in planes of their own: every voxel centre near a plane is tested in it."""
+    """Fill contours in planes that are not slices: test every voxel centre near a plane in that plane."""
     normal = max((_area_vector(contour.points) for contour in contours), key=lambda vector: float(vector @ vector))
     normal = normal / (np.linalg.norm(normal) or 1.0)
     across = np.eye(3)[int(np.abs(normal).argmin())]
@@ -216,7 +218,7 @@ def _fill_oblique(contours: list[Contour], grid: Geometry, noted: Counter[str]) 
 
 
 def _reach(heights: NDArray[np.float64], normal: NDArray[np.float64], grid: Geometry) -> float:
-    """Return half the usual distance of contour planes or, with one plane, half a voxel's extent across it."""
+    """Return half the usual distance between contour planes or, for a single plane, half a voxel's extent across it."""
     if len(heights) > 1:
         return float(np.median(np.diff(heights))) / 2
     steps = np.reshape(grid.direction_xyz, (3, 3)).T * np.array(grid.spacing_zyx)[[2, 1, 0], None]
@@ -224,7 +226,7 @@ def _reach(heights: NDArray[np.float64], normal: NDArray[np.float64], grid: Geom
 
 
 def _nearest(heights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the place of the nearest height, the lower one when two are as near."""
+    """Return the index of the nearest height; of two equally near ones, that of the lower."""
     middles = (heights[1:] + heights[:-1]) / 2
     return np.searchsorted(middles, values)
 
@@ -241,7 +243,7 @@ def _index_box(
 
 
 def _points(grid: Geometry, z: int, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.float64]:
-    """Voxel centres ``(N, 3)`` in one slice, mm."""
+    """Return the voxel centres ``(N, 3)`` of one slice, mm."""
     corner = np.array(grid.point_xyz((z, 0, 0)))
     down, right = (np.array(grid.point_xyz(step)) - corner for step in ((z, 1, 0), (z, 0, 1)))
     points: NDArray[np.float64] = corner + y[:, None] * down + x[:, None] * right
@@ -249,7 +251,7 @@ def _points(grid: Geometry, z: int, y: NDArray[Any], x: NDArray[Any]) -> NDArray
 
 
 def _area_vector(contour: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vector across a contour, as long as its area (Newell)."""
+    """Return the normal vector of a contour, whose length is the contour's area (Newell's method)."""
     centred = contour - contour.mean(0)
     vector: NDArray[np.float64] = np.cross(centred, np.roll(centred, -1, axis=0)).sum(0) / 2
     return vector

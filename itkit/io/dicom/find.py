@@ -1,4 +1,4 @@
-"""Series in a folder of DICOM files, whatever the files are called."""
+"""Find the series in a folder of DICOM files with any names."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _RTDOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _DICOMDIR = "1.2.840.10008.1.3.10"
-#: Facts that say how an image was taken and nothing about whom it shows.
+#: Facts about how an image was acquired; none of them identifies the patient.
 ACQUISITION = (
     "Modality", "BodyPartExamined", "Manufacturer", "ManufacturerModelName", "KVP", "ConvolutionKernel",
     "SliceThickness", "MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
     "ScanningSequence", "SequenceVariant", "ContrastBolusAgent", "PatientPosition", "Units",
 )  # fmt: skip
 GROUPING = "grouping"
-"""Fact that says how files came to be one series, where it is not plain."""
+"""Name of the fact that says why files form one series, if it is not obvious."""
 _GROUPED_BY = "folder, patient, study, frame of reference, modality, orientation, rows and columns"
 _IDENTITY = (
     "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "SeriesNumber", "SeriesDescription",
@@ -61,32 +61,32 @@ HEADER_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", *_IDENTITY, *_PRIVATE, *ACQU
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one patient and study with one SeriesInstanceUID and of one kind.
+    """Files of one kind with the same patient, study and SeriesInstanceUID.
 
-    Files without SeriesInstanceUID, as some de-identification leaves them, belong together when they lie in one folder
-    and agree in patient, study, frame of reference, modality, orientation, rows and columns; ``facts`` says so.
+    Some de-identification removes the SeriesInstanceUID. Such files belong together if they lie in one folder and agree
+    in patient, study, frame of reference, modality, orientation, rows and columns; ``facts`` says so.
 
     Parameters
     ----------
     uid, study_uid, frame_of_reference_uid, patient_id
-        Identifiers as in the files; they identify a patient and stay out of volumes' metadata and of ``repr``. The
-        ``uid`` of a series without one is made of its images' own identifiers and starts with ``no-uid``.
+        Identifiers as in the files; they identify a patient, so they appear neither in the metadata of volumes nor in
+        ``repr``. A series without UID gets one made from its images' own identifiers, which starts with ``no-uid``.
     modality, description, number
-        As in the first file; ``number`` is ``None`` when there is none.
+        As in the first file; ``number`` is ``None`` if the file has none.
     kind
         ``"image"`` (has pixels and is neither a segmentation nor a dose), ``"SEG"``, ``"RTSTRUCT"`` or ``"other"``.
     files
         Sorted by instance number, then name.
     facts
-        What was noted, by name: acquisition, pixel padding, photometric interpretation, warnings of the parser.
+        Facts by name: acquisition, pixel padding, photometric interpretation, warnings of the parser.
     frames
-        What each image plane says; empty unless ``kind`` is ``"image"``.
+        The image planes; empty unless ``kind`` is ``"image"``.
     sop_uids
-        SOPInstanceUIDs of the files, where they have one.
+        SOPInstanceUIDs of the files that have one.
     study_date
         As in the first file.
     private
-        What names the patient in the files: name, identifiers, date of birth, accession number.
+        Values in the files that identify the patient: name, identifiers, date of birth, accession number.
     """
 
     uid: str = field(repr=False)
@@ -106,7 +106,7 @@ class Series:
 
     @property
     def title(self) -> str:
-        """Where a message points: the folder, the series' number, the count of files."""
+        """Name of the series in messages: its folder, its number and its number of files."""
         number = "without number" if self.number is None else f"number {self.number}"
         folder = os.path.commonpath([path.parent for path in self.files])
         files = self.files[0] if len(self.files) == 1 else f"{folder} ({len(self.files)} files)"
@@ -123,7 +123,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class _File:
-    """One file that was read: its part of the series."""
+    """One file that was read, as a part of a series."""
 
     sop_uid: str
     series: Series
@@ -132,22 +132,22 @@ class _File:
 def find_series(
     folder: Path, *, recursive: bool = True, on_progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[Series], list[Refusal]]:
-    """Find the series in a folder; headers only.
+    """Find the series in a folder, from headers only.
 
     Parameters
     ----------
     folder
-        Folder with DICOM files under any names, others among them. Names that start with a dot are passed over.
+        Folder with DICOM files of any names, and possibly other files. Names that start with a dot are ignored.
     recursive
         Whether sub-folders are searched too.
     on_progress
-        Called with the number of files read and of all files.
+        Called with the number of files read so far, and the number of all files.
 
     Returns
     -------
     tuple
-        The series, by study, number and UID, and the files that belong to none: not DICOM, damaged, an index
-        (DICOMDIR), or a byte-for-byte copy of another.
+        The series, sorted by study, number and UID, and the files that belong to none: files that are not DICOM or are
+        damaged, an index (DICOMDIR), or a byte-for-byte copy of another file.
 
     Raises
     ------
@@ -186,13 +186,13 @@ def series_of(path: Path) -> Series:
     Raises
     ------
     ReadError
-        When the file is not a DICOM file, or damaged.
+        When the file is not a DICOM file, or is damaged.
     """
     return _merge([_read_file(path).series])
 
 
 def _grouped(files: list[Series]) -> list[list[Series]]:
-    """Gather the files of each series."""
+    """Group files by series."""
     groups: dict[tuple[Any, ...], list[Series]] = {}
     orientations: list[tuple[float, ...]] = []
     for file in files:
@@ -201,14 +201,14 @@ def _grouped(files: list[Series]) -> list[list[Series]]:
             first = file.frames[0]
             plane = _class_of(first.orientation_xyz, orientations)
             key = (*key, file.files[0].parent, file.modality, file.frame_of_reference_uid, first.size_yx, plane)
-        elif not file.uid:  # nothing says that two annotations are one
+        elif not file.uid:  # nothing shows that two annotations belong together
             key = (*key, file.files[0])
         groups.setdefault(key, []).append(file)
     return list(groups.values())
 
 
 def _class_of(orientation: tuple[float, ...] | None, known: list[tuple[float, ...]]) -> int:
-    """Return the place of an orientation among those that were met before; nearly equal ones are one."""
+    """Return the index of an orientation among the known ones, adding it if new; nearly equal ones count as equal."""
     if orientation is None:
         return -1
     for at, other in enumerate(known):
@@ -219,7 +219,7 @@ def _class_of(orientation: tuple[float, ...] | None, known: list[tuple[float, ..
 
 
 def _noting_shared_uids(series: list[Series]) -> list[Series]:
-    """Say it where patients or studies share one SeriesInstanceUID: their files are series of their own."""
+    """Add a note to series that share their SeriesInstanceUID with another patient or study and stay separate."""
     counts = Counter((one.uid, one.kind) for one in series if one.uid)
     return [_noted(one) if counts[one.uid, one.kind] > 1 else one for one in series]
 

@@ -1,6 +1,6 @@
-"""DICOM headers: what a file says about its frames, read with pydicom.
+"""Read DICOM headers with pydicom, and describe the frames of a file.
 
-The parser's warnings become notes, they never reach the terminal; its errors become a ``ReadError`` naming the file.
+The parser's warnings become notes and never reach the terminal; its errors become a ``ReadError`` that names the file.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PARSE_ERRORS = (
     OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError,
     struct.error, zlib.error,
 )  # fmt: skip
-#: Keywords by which frames of one series differ in contrast or time: these never belong in one volume.
+#: Keywords of contrast and time: frames with different values never belong to one volume.
 CONTRASTS = ("echo", "time point", "b-value", "inversion time")
-#: Keywords that may vary within one volume, and tell volumes apart that lie at the same positions.
+#: Keywords that may vary within one volume; they also distinguish volumes at the same positions.
 VARIANTS = (
     "acquisition", "image type", "stack", "cardiac phase", "trigger time", "gradient direction", "convolution kernel",
 )  # fmt: skip
-#: Largest difference of direction cosines, and relative difference of pixel spacings, that count as equal.
+#: Up to these differences, direction cosines (absolute) and pixel spacings (relative) count as equal.
 COSINE_TOLERANCE = 1e-3
 _PREAMBLE = 132
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -57,23 +57,23 @@ class Frame:
     Parameters
     ----------
     path, index
-        File, and frame in it (from 0).
+        The file, and the index of the frame in it (from 0).
     number
-        Instance number, 0 when there is none.
+        Instance number; 0 if there is none.
     size_yx, spacing_yx
-        Rows and columns; distance between them in mm.
+        Numbers of rows and columns; distances between them in mm.
     position_xyz
         Centre of the first pixel, LPS mm.
     orientation_xyz
         Cosines of the direction along a row (three), then along a column (three).
     thickness_mm
-        Slice thickness, of use when there is one slice only.
+        Slice thickness; used only for a single slice.
     slope, intercept, rescale_type
-        Modality rescale; ``rescale_type`` is empty when the file has none.
+        Modality rescale; ``rescale_type`` is empty if the file has none.
     contrast, variant
         Values under `CONTRASTS` and `VARIANTS`.
     acquired
-        Date and time of acquisition as sortable text; empty where the file does not say.
+        Date and time of acquisition as sortable text; empty if the file does not state them.
     """
 
     path: Path
@@ -94,13 +94,13 @@ class Frame:
 
 
 def pydicom_module() -> Any:
-    """Import pydicom, or say which extra brings it."""
+    """Import pydicom, or raise an error that names the extra to install."""
     return require("pydicom", extra="dicom", why="Reading and writing DICOM")
 
 
 @contextmanager
 def warnings_as_notes(notes: list[str]) -> Iterator[None]:
-    """Collect warnings as notes; quoted values are left out, since they may hold names, and pydicom's log is quiet."""
+    """Collect warnings as notes and silence pydicom's log; quoted values are left out, since they may contain names."""
     log = logging.getLogger("pydicom")
     level = log.level
     with warnings.catch_warnings(record=True) as caught:
@@ -124,18 +124,18 @@ def read_dataset(path: Path, *, keywords: Sequence[str] | None = None, pixels: b
     path
         The file.
     keywords
-        Only these elements; ``None`` for all.
+        Read only these elements; ``None`` reads all.
     pixels
-        Whether pixel data is wanted too.
+        Whether to read the pixel data too.
     notes
-        Gets the parser's warnings.
+        The parser's warnings are appended to this list.
 
     Raises
     ------
     NotDicomError
-        When the file is something else.
+        When the file is not a DICOM file.
     ReadError
-        When it is damaged.
+        When the file is damaged.
     """
     pydicom = pydicom_module()
     try:
@@ -167,7 +167,7 @@ def read_dataset(path: Path, *, keywords: Sequence[str] | None = None, pixels: b
 
 
 def _complete_meta(dataset: Any) -> None:
-    """Note the transfer syntax in which a file without it was read."""
+    """Set the transfer syntax with which pydicom read a file that does not state it."""
     uid = pydicom_module().uid
     if not isinstance(dataset.file_meta.get("TransferSyntaxUID"), uid.UID):
         implicit, little = dataset.original_encoding
@@ -176,7 +176,7 @@ def _complete_meta(dataset: Any) -> None:
 
 
 def parse_errors() -> tuple[type[Exception], ...]:
-    """Name what pydicom and its decoders raise on damaged files."""
+    """Return the exceptions that pydicom and its decoders raise for damaged files."""
     errors = pydicom_module().errors
     return (*_PARSE_ERRORS, errors.InvalidDicomError, errors.BytesLengthException)
 
@@ -188,7 +188,7 @@ def short(error: BaseException) -> str:
 
 
 def text(dataset: Any, keyword: str) -> str:
-    """Return an element as text, empty when it is missing; several values are joined by a backslash."""
+    """Return an element as text, empty if it is missing; several values are joined by a backslash."""
     value = dataset.get(keyword)
     if value is None:
         return ""
@@ -198,7 +198,7 @@ def text(dataset: Any, keyword: str) -> str:
 
 
 def numbers(dataset: Any, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Return an element as finite numbers; ``None`` when it is missing, malformed or of another length."""
+    """Return an element as ``count`` finite numbers; ``None`` if it is missing, malformed or of another length."""
     try:
         value = dataset.get(keyword)
         values = [value] if isinstance(value, (str, int, float)) else list(value or ())
@@ -215,9 +215,9 @@ def number(dataset: Any, keyword: str) -> float | None:
 
 
 def read_frames(dataset: Any, path: Path) -> tuple[Frame, ...]:
-    """Describe every frame of an image file.
+    """Return a description of every frame of an image file.
 
-    Enhanced multi-frame files say what changes from frame to frame in the functional groups (PS3.3 C.7.6.16).
+    In enhanced multi-frame files, the functional groups hold what changes from frame to frame (PS3.3 C.7.6.16).
     """
     count = int(number(dataset, "NumberOfFrames") or 1)
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
@@ -233,7 +233,7 @@ def read_frames(dataset: Any, path: Path) -> tuple[Frame, ...]:
 
 @dataclass(frozen=True)
 class _Macros:
-    """Looks an attribute up where it may stand: the frame's groups, the shared ones, the data set itself."""
+    """Looks up an attribute in the frame's functional groups, then in the shared ones, then in the data set."""
 
     dataset: Any
     shared: Any
@@ -318,19 +318,19 @@ def _variant(dataset: Any, macros: _Macros) -> tuple[str, ...]:
 
 
 def _acquired(dataset: Any, macros: _Macros) -> str:
-    """Return date and time of a frame's acquisition (DICOM's DA, TM and DT sort as text)."""
+    """Return the date and time of a frame's acquisition (DICOM's DA, TM and DT values sort as text)."""
     whole = text(macros.of("FrameContentSequence"), "FrameAcquisitionDateTime") or text(dataset, "AcquisitionDateTime")
     return whole or " ".join(filter(None, (text(dataset, "AcquisitionDate"), text(dataset, "AcquisitionTime"))))
 
 
 def _tidy(item: Any, keyword: str) -> str:
-    """Return a number as text, so that 900 and 900.0 are one value."""
+    """Return a number as text, so that 900 and 900.0 are the same value."""
     value = number(item, keyword)
     return _MISSING if value is None else f"{value:g}"
 
 
 def _looks_like_elements(start: bytes) -> bool:
-    """Whether a file without preamble begins with an element of group 0002 or 0008, as data sets do."""
+    """Return whether a file without preamble begins with an element of group 0002 or 0008, as data sets do."""
     if len(start) < 8:
         return False
     for order in ("<", ">"):

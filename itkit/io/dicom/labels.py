@@ -1,4 +1,4 @@
-"""Label maps with names, colours and a count of overlaps."""
+"""Label maps with the names and colours of their regions, and the number of overlaps."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """A label volume and what its values are called.
+    """A label volume, and the names of its values.
 
     Parameters
     ----------
     volume
-        Values of the regions' own numbers ``(Z, Y, X)``, smallest unsigned type. With ``overlap="multi"``: ``(Z, Y, X,
-        C)``, one binary channel a region, in the order of ``names``.
+        Label map ``(Z, Y, X)`` of the smallest unsigned type; the values are the regions' own numbers. With
+        ``overlap="multi"``: ``(Z, Y, X, C)``, one binary channel per region, in the order of ``names``.
     names
         Name of each value; unique.
     colours
-        Recommended display colour (sRGB, 0 to 255) where the file gives one.
+        Recommended display colours (sRGB, 0 to 255), as far as the file states them.
     overlaps
         Number of voxels that more than one region claims, each counted once.
     facts
-        What was noted, by name: regions without voxels, contours of other types, voxels off the grid.
+        Facts by name: regions without voxels, contours of other types, voxels outside the grid.
     """
 
     volume: Volume
@@ -53,9 +53,10 @@ class Region:
 
 
 def numbered(regions: Iterable[Region]) -> list[Region]:
-    """Make names unique and numbers usable as label values.
+    """Return the regions with unique names, and with numbers that can serve as label values.
 
-    Equal names get their number appended; numbers below 1, and all but the first of equal ones, move above the highest.
+    Equal names get their number appended. Numbers below 1, and repeated ones, are replaced by numbers above the
+    highest.
     """
     regions = list(regions)
     names = Counter(region.name for region in regions)
@@ -78,16 +79,16 @@ def numbered(regions: Iterable[Region]) -> list[Region]:
 
 
 def merged(maps: Sequence[LabelMap], *, where: str, overlap: OverlapRule) -> LabelMap:
-    """Join the regions of several files of one grid; names are kept, equal names and numbers told apart.
+    """Merge the label maps of several files with the same grid; equal names and numbers are made unique.
 
     Parameters
     ----------
     maps
-        At least one, each read with the same ``overlap``.
+        At least one label map, all read with the same ``overlap``.
     where
-        Named in errors.
+        Text that names the source in errors.
     overlap
-        Which region keeps a voxel that regions of two files claim; of a later file as of a later region.
+        Which region keeps a voxel that regions of two files claim; regions of a later file count as later regions.
 
     Raises
     ------
@@ -120,19 +121,19 @@ def label_map(
     canvas: Canvas,
     facts: Mapping[str, str],
 ) -> LabelMap:
-    """Return what was painted, with its names.
+    """Return the painted label map with its names.
 
     Parameters
     ----------
     where
-        Named in errors.
+        Text that names the source in errors.
     geometry, regions
-        What the canvas was made for.
+        The grid and the regions for which the canvas was made.
 
     Raises
     ------
     LabelError
-        When regions overlap and that is an error.
+        When regions overlap and the canvas's rule is ``"error"``.
     """
     names = {region.number: region.name for region in regions}
     overlaps = canvas.overlap_voxels

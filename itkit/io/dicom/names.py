@@ -1,4 +1,4 @@
-"""Case names from DICOM series without the patient in them."""
+"""Case names made from DICOM series that do not reveal the patient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEFAULT_KEY = "itkit"
 def case_name(
     series: Series, template: str = "{PatientID}_{SeriesNumber}", *, keep_ids: bool = False, key: str = _DEFAULT_KEY
 ) -> str:
-    """Name a case after its series.
+    """Return a name for the case that a series becomes.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ def case_name(
         Fields: PatientID, StudyInstanceUID, SeriesInstanceUID, FrameOfReferenceUID, SeriesNumber, Modality,
         SeriesDescription. A missing PatientID is replaced by the study, a missing SeriesNumber by the series.
     keep_ids
-        Keep identifiers as they are. By default each is replaced by a short keyed hash: the same patient gets the same
+        Keep identifiers unchanged. By default, each is replaced by a short keyed hash, so that a patient gets the same
         name in every run with the same key.
     key
-        Key of the hash. With the default key somebody who guesses an identifier can confirm the guess; give a secret
-        of your own where that matters.
+        Key of the hash. With the default key, somebody who guesses an identifier can confirm the guess; if that
+        matters, use your own secret key.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def case_name(
     Raises
     ------
     ParamsError
-        When the template is malformed, names another field, or gives an empty name.
+        When the template is malformed, contains an unknown field, or results in an empty name.
     """
     fields = {
         "PatientID": series.patient_id or series.study_uid,
@@ -86,13 +86,13 @@ def pseudonym(identifier: str, *, key: str = _DEFAULT_KEY) -> str:
 
 
 def without(private: Iterable[str], text: str) -> str:
-    """Return a text, such as a path, with what names a patient replaced by ``***``.
+    """Return a text, such as a path, with everything that identifies a patient replaced by ``***``.
 
     Parameters
     ----------
     private
-        Values of identifying elements, as in `Series.private`; each word of theirs is looked for in any letter case,
-        words of one or two characters as whole words alone.
+        Values of identifying elements, as in `Series.private`. Each word of them is searched in any letter case; words
+        of one or two characters must match whole words.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Pixels of DICOM frames as stored: decoded, unused bits cleared, sign extended."""
+"""Decode the stored pixels of DICOM frames: clear unused bits and extend the sign."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from itkit.io.dicom.header import (
 )
 from itkit.io.formats.inspect import sitk_module
 
-#: Package that decodes a transfer syntax, by the beginning of its UID; the longest that fits counts.
+#: Package that decodes a transfer syntax, by the beginning of its UID; the longest matching entry counts.
 _DECODERS = {
     "1.2.840.10008.1.2.4.5": "pylibjpeg-libjpeg",  # JPEG
     "1.2.840.10008.1.2.4.7": "pylibjpeg-libjpeg",  # JPEG lossless
@@ -41,9 +41,9 @@ def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iter
     path
         The file.
     frames
-        Frames of it, in the order wanted.
+        The frames to decode, in the order of the result.
     notes
-        Gets the parser's and the decoders' warnings.
+        The warnings of the parser and the decoders are appended to this list.
 
     Yields
     ------
@@ -53,8 +53,8 @@ def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iter
     Raises
     ------
     UndecodableError
-        When the pixels are truncated, damaged, in colour or no decoder reads them; the message names the package that
-        would.
+        When the pixels are truncated, damaged or in colour, or no installed decoder reads them; the message then names
+        the package to install.
     """
     for frame in frames:
         if frame.pixel.samples != 1 or not frame.pixel.photometric.startswith("MONOCHROME"):
@@ -76,7 +76,7 @@ def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iter
 
 
 def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) -> Iterator[NDArray[Any]]:
-    """Decode frames with pydicom's plug-ins or, for one-frame files, with SimpleITK (GDCM).
+    """Decode frames with pydicom's plug-ins or, if these fail on a one-frame file, with SimpleITK (GDCM).
 
     Raises
     ------
@@ -90,7 +90,7 @@ def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) 
             if dataset.BitsAllocated == 1 and not is_encapsulated:
                 yield from _unpacked(dataset, path, indices)
                 return
-            options = {"raw": True, "correct_unused_bits": is_encapsulated}  # elsewhere HighBit has a say: see below
+            options = {"raw": True, "correct_unused_bits": is_encapsulated}  # uncompressed: HighBit matters, see below
             yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), **options)
     except parse_errors() as error:
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -103,7 +103,7 @@ def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) 
 
 
 def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
-    """Keep the stored bits and extend their sign; older files have overlays in the others (PS3.5 section 8.1.1)."""
+    """Keep the stored bits and extend their sign; the other bits hold overlays in older files (PS3.5 section 8.1.1)."""
     if array.dtype.kind not in "iu" or pixel.bits_stored >= pixel.bits_allocated:
         return array
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -120,8 +120,8 @@ def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
 def _unpacked(dataset: Any, path: Path, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
     """Unpack one-bit frames.
 
-    They follow one another without filling up bytes (PS3.5 section 8.1.1); data that is as long as frames of whole
-    bytes each is taken for such, which some writers make.
+    Frames follow one another without padding to whole bytes (PS3.5 section 8.1.1). Some writers pad each frame; data of
+    exactly that length is read so.
     """
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     data = np.frombuffer(dataset.PixelData, np.uint8)
@@ -142,7 +142,7 @@ def _unpacked(dataset: Any, path: Path, indices: Sequence[int]) -> Iterator[NDAr
 
 
 def _check_length(dataset: Any, path: Path, frame: Frame) -> None:
-    """Refuse uncompressed pixel data that ends early."""
+    """Raise an error if uncompressed pixel data ends too early."""
     names = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
     try:
         element = next((dataset[name] for name in names if name in dataset), None)
@@ -157,7 +157,7 @@ def _check_length(dataset: Any, path: Path, frame: Frame) -> None:
 
 
 def _decode_with_gdcm(path: Path, dataset: Any) -> NDArray[Any] | None:
-    """Decode a one-frame file with GDCM and undo the rescale that it applies; ``None`` when it can't."""
+    """Decode a one-frame file with GDCM and undo the rescale that GDCM applies; ``None`` if that fails."""
     sitk = sitk_module()
     try:
         image = sitk.ReadImage(str(path))

@@ -1,4 +1,4 @@
-"""Polygons on a pixel grid: filled, joined, with holes."""
+"""Fill and combine polygons on a pixel grid."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fill_even_odd(polygons: Iterable[NDArray[np.float64]], size: tuple[int, int]
     for polygon in polygons:
         lower, upper = _upward_edges(polygon - (top, left))
         first = np.clip(np.ceil(lower[:, 0]), 0, rows).astype(int)
-        last = np.clip(np.ceil(upper[:, 0]), 0, rows).astype(int)  # rows first..last-1: lower end in, upper end out
+        last = np.clip(np.ceil(upper[:, 0]), 0, rows).astype(int)  # rows first..last-1: without the upper end
         edge, row = _ranges(first, last)
         part = (row - lower[edge, 0]) / (upper[edge, 0] - lower[edge, 0])
         crossing = np.round(lower[edge, 1] + part * (upper[edge, 1] - lower[edge, 1]), 6)
@@ -55,7 +55,7 @@ def fill_even_odd(polygons: Iterable[NDArray[np.float64]], size: tuple[int, int]
 
 
 def points_inside(polygons: Iterable[NDArray[np.float64]], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which points ``(M, 2)`` are inside an odd number of polygons ``(N, 2)``."""
+    """Return which points ``(M, 2)`` are inside an odd number of polygons ``(N, 2)``."""
     order = np.argsort(points[:, 0], kind="stable")
     v, u = points[order].T
     crossings = np.zeros(len(points), np.int64)
@@ -71,17 +71,17 @@ def points_inside(polygons: Iterable[NDArray[np.float64]], points: NDArray[np.fl
 
 
 def joined(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Join shapes: equal ones count once, overlapping ones are united, one inside another is a hole.
+    """Join shapes: equal shapes count once, overlapping shapes are united, a shape inside another is a hole.
 
     Parameters
     ----------
     masks
-        One shape each, all of one form: pixels or points that are inside.
+        For each shape, which pixels or points are inside; all arrays have the same size.
 
     Returns
     -------
     NDArray
-        A shape inside another is cut out of it, one inside a hole is filled again, and so on.
+        The joined shape: a shape inside another is cut out of it, one inside such a hole is filled again, and so on.
 
     Examples
     --------
@@ -107,14 +107,14 @@ def joined(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
 
 
 def _upward_edges(polygon: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lower and the upper end of every edge, by the first coordinate."""
+    """Return the lower and the upper end of every edge, as ordered by the first coordinate."""
     start, stop = polygon, np.roll(polygon, -1, axis=0)
     is_up = (start[:, 0] <= stop[:, 0])[:, None]
     return np.where(is_up, start, stop), np.where(is_up, stop, start)
 
 
 def _ranges(first: NDArray[Any], last: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return every integer of the ranges ``first`` to ``last - 1``, and the place of the range it is from."""
+    """Return all integers of the ranges ``first`` to ``last - 1``, and for each the index of its range."""
     counts = np.maximum(last - first, 0)
     place = np.repeat(np.arange(len(counts)), counts)
     return place, first[place] + np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,4 +1,4 @@
-"""Volumes from DICOM image series."""
+"""Read DICOM image series as volumes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from itkit.io.dicom.tilt import untilted
 
 OnIrregular = Literal["error", "largest"]
 SPACING_TOLERANCE = 0.1
-"""Part of the slice distance by which a slice may lie off an even grid."""
+"""Fraction of the slice distance by which a slice may deviate from an even grid."""
 _NOTED_DEVIATION = 0.01
-"""Part of the slice distance from which on the deviation is worth a word."""
+"""From this fraction of the slice distance on, a deviation is noted."""
 _SPLIT_ADVICE = "--on-irregular split makes a case of each regular stack, --on-irregular largest takes the largest"
 _TILT_ADVICE = "--untilt resamples the slices onto a rectangular grid"
 _HOPELESS = "no part of it is a regular volume"
@@ -38,19 +38,19 @@ def series_geometry(
     spacing_tolerance: float = SPACING_TOLERANCE,
     untilt: bool = False,
 ) -> Geometry:
-    """Return the grid of a series, from headers alone; parameters and errors as for `read_series`."""
+    """Return the grid of a series, from headers alone; the parameters and errors are those of `read_series`."""
     return _stack(series, on_irregular, spacing_tolerance, untilt=untilt)[0].geometry
 
 
 def series_note(series: Series, *, on_irregular: OnIrregular = "error", untilt: bool = False) -> str:
-    """Return what is to be said of a series' grid: left out slices, uneven distances, a tilt; empty for none."""
+    """Return a note about a series' grid (omitted slices, uneven distances, a tilt), or an empty text."""
     return _stack(series, on_irregular, SPACING_TOLERANCE, untilt=untilt)[1]
 
 
 def split_series(series: Series, *, spacing_tolerance: float = SPACING_TOLERANCE, untilt: bool = False) -> list[Series]:
-    """Part a series into regular stacks, each a series that `read_series` takes.
+    """Split a series into regular stacks, each returned as a series that `read_series` accepts.
 
-    Frames that no regular stack can hold (as for `stack_frames`) are in none.
+    Frames that do not fit into any regular stack (see `stack_frames`) are left out.
     """
     _check_kind(series)
     stacks, _ = stack_frames(series.frames, spacing_tolerance=spacing_tolerance, untilt=untilt)
@@ -70,33 +70,33 @@ def read_series(
     Parameters
     ----------
     series
-        One of `find_series`, of kind ``"image"``.
+        A series of kind ``"image"`` from `find_series`.
     on_irregular
-        ``"error"`` refuses a series that is no single regular volume; ``"largest"`` reads the regular stack with the
-        most slices and says so in the metadata.
+        ``"error"`` refuses a series that is not a single regular volume; ``"largest"`` reads the regular stack with the
+        most slices, and says so in the metadata.
     spacing_tolerance
-        Part of the slice distance by which a slice may lie off an even grid.
+        Fraction of the slice distance by which a slice may deviate from an even grid.
     untilt
         Resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes.
     kind
-        What the values are.
+        Kind of the volume: image or label.
 
     Returns
     -------
     Volume
-        Rescaled values ``(Z, Y, X)``, slices ascending along the slice normal. Integral results are ``int16`` or, where
-        they don't fit, the first that holds them of ``uint16``, ``int32``, ``uint32`` and ``int64``; others
-        ``float32``. The metadata tells how the image was taken and what was noted; nothing in it identifies a patient.
+        Rescaled values ``(Z, Y, X)``, slices ascending along the slice normal. Integral results are ``int16`` or, if
+        they don't fit, the first type that holds them of ``uint16``, ``int32``, ``uint32`` and ``int64``; others are
+        ``float32``. The metadata holds facts about the acquisition and notes; none of them identifies a patient.
 
     Raises
     ------
     IrregularSeriesError
-        For mixed orientations, sizes, spacings, pixel formats, rescale types, echoes, time points or acquisitions,
-        slices at one position, missing or uneven slices, a tilted gantry; ``reasons`` has the codes.
+        For mixed orientations, sizes, spacings, pixel formats, rescale types, echoes, time points or acquisitions; for
+        several slices at one position, missing or uneven slices, or a tilted gantry. ``reasons`` has the codes.
     UndecodableError
-        For pixels in colour, truncated, damaged, or without a decoder.
+        When pixels are in colour, truncated or damaged, or no decoder reads them.
     ReadError
-        For a series of another kind.
+        When the series is not of kind ``"image"``.
     """
     stack, note = _stack(series, on_irregular, spacing_tolerance, untilt=untilt)
     notes: list[str] = []
@@ -121,7 +121,7 @@ def _check_kind(series: Series) -> None:
 
 
 def _stack(series: Series, on_irregular: OnIrregular, tolerance: float, *, untilt: bool) -> tuple[Stack, str]:
-    """Return the stack to read, and a note when it is not all of the series, not even, or was tilted."""
+    """Return the stack to read, and a note if it is only a part of the series, is uneven, or was tilted."""
     _check_kind(series)
     stacks, faults = stack_frames(series.frames, spacing_tolerance=tolerance, untilt=untilt)
     if not faults:
@@ -137,13 +137,13 @@ def _stack(series: Series, on_irregular: OnIrregular, tolerance: float, *, until
 
 
 def _advice(stacks: Sequence[Stack], faults: Sequence[Fault]) -> str:
-    """Return which options help."""
+    """Return advice on the options that help."""
     tilt = [_TILT_ADVICE] if any(fault.code == "tilt" for fault in faults) else []
     return "; ".join([*tilt, *([_SPLIT_ADVICE] if stacks else [])]) or _HOPELESS
 
 
 def _note(stack: Stack) -> str:
-    """Return what is to be said of a stack's grid."""
+    """Return a note about a stack's grid."""
     step = stack.geometry.spacing_zyx[0]
     notes = []
     if stack.deviation_mm > _NOTED_DEVIATION * step:
@@ -157,7 +157,7 @@ def _note(stack: Stack) -> str:
 
 
 def _shift_mm(stack: Stack) -> float:
-    """Return how far the last slice is displaced against the first."""
+    """Return how far the last slice is displaced from the first, mm."""
     (down, right), (_, y, x) = stack.shift_yx[-1], stack.geometry.spacing_zyx
     return math.hypot(down * y, right * x)
 
@@ -173,7 +173,7 @@ def _part(series: Series, stack: Stack) -> Series:
 
 
 def _decode(frames: Sequence[Frame], notes: list[str]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Decode file by file, each opened once; gives the place in the stack with the stored values."""
+    """Decode file by file, opening each once; yield the index in the stack and the stored values."""
     places: dict[Path, list[int]] = {}
     for place, frame in enumerate(frames):
         places.setdefault(frame.path, []).append(place)
@@ -182,7 +182,7 @@ def _decode(frames: Sequence[Frame], notes: list[str]) -> Iterator[tuple[int, ND
 
 
 def _rescaled(stored: list[NDArray[Any] | None], frames: Sequence[Frame]) -> NDArray[Any]:
-    """Apply every frame's own rescale; the stored slices are let go one by one."""
+    """Apply every frame's own rescale; release the stored slices one by one."""
     dtype = _result_dtype(stored, frames)
     result = np.empty((len(frames), *frames[0].size_yx), dtype)
     work = np.float64 if dtype == np.float32 else np.int64

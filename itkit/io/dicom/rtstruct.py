@@ -1,10 +1,10 @@
-"""RTSTRUCT contours as label maps (PS3.3 C.8.8.6).
+"""Read RTSTRUCT contours as label maps (PS3.3 C.8.8.6).
 
-A voxel belongs to a region when its centre is inside the contours of the nearest contour plane. Of the CLOSED_PLANAR
-contours of a region in one plane, equal ones count once, those that overlap or lie apart are joined, and one that lies
+A voxel belongs to a region if its centre is inside the contours of the nearest contour plane. Of the CLOSED_PLANAR
+contours of a region in one plane, equal ones count once, those that overlap or lie apart are joined, and a contour
 inside another is a hole (inside a hole: an island again). CLOSEDPLANAR_XOR contours are combined by exclusive or, as
-the standard says of them. One contour may draw its hole itself, through a keyhole: inside it is what lies inside an odd
-number of its loops. A centre on an edge is inside when the region lies in the direction of growing indices.
+the standard requires. A contour may also draw its own hole, through a keyhole: its inside is what lies inside an odd
+number of its loops. A voxel centre on an edge is inside if the region lies in the direction of growing indices.
 """
 
 from __future__ import annotations
@@ -52,34 +52,34 @@ def read_rtstruct(
     path
         An RTSTRUCT file.
     reference
-        Grid of the result, in any orientation. Contours are followed exactly in its slices where they are drawn along
-        one of its axes, and in their own planes otherwise.
+        Grid of the result, in any orientation. Contours are filled exactly in its slices if their planes are
+        perpendicular to one of its axes, and in their own planes otherwise.
     overlap
-        What becomes of voxels in several regions: ``"error"`` refuses, ``"first"`` and ``"last"`` keep one in the
-        file's order, ``"multi"`` gives a channel a region.
+        What happens to voxels in several regions: ``"error"`` refuses the file, ``"first"`` and ``"last"`` keep the
+        first or the last region in the file's order, ``"multi"`` returns one channel per region.
     frame_of_reference_uid
-        Frame of reference of the grid, where it is known; a region of another is refused.
+        Frame of reference of the grid, if it is known; regions in another one are refused.
     bridge
-        Whether slices without contours between slices with contours are filled, where contours are drawn in every
-        second slice or so; by shape-based interpolation.
+        Whether to fill slices without contours between slices with contours by shape-based interpolation, for contours
+        that were drawn only in every second slice or so.
 
     Returns
     -------
     LabelMap
         Values are ROI numbers. ``facts`` counts contours of other types (points, open ones), contours that aren't flat
-        and such as are outside the grid, and slices between contours that have none (see ``bridge``).
+        or lie outside the grid, and slices without contours between slices with contours (see ``bridge``).
 
     Raises
     ------
     ReadError
-        When the file is no structure set, damaged, or in another frame of reference.
+        When the file is not a structure set, is damaged, or is in another frame of reference.
     LabelError
         When regions overlap and ``overlap`` is ``"error"``.
 
     Notes
     -----
-    A contour between two slices goes to the nearest one, the lower one when both are as near; slices without a contour
-    within half a slice distance stay empty, also between two planes with contours.
+    A contour between two slices belongs to the nearest slice, and to the lower one if both are equally near. Slices
+    without a contour within half a slice distance stay empty, even between two planes with contours.
     """
     geometry = reference.geometry if isinstance(reference, Volume) else reference
     notes: list[str] = []
@@ -139,7 +139,7 @@ def _closed_contours(item: Any, path: Path, region: Region, skipped: Counter[str
 
 
 def _coordinates(contour: Any) -> NDArray[np.float64]:
-    """Parse ContourData at once; pydicom makes an object of every number, which takes ten times as long."""
+    """Parse ContourData in one call; pydicom would create an object for every number, which takes ten times as long."""
     element = contour.get_item("ContourData")
     value = None if element is None else element.value
     if isinstance(value, bytes):

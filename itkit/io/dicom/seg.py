@@ -1,4 +1,4 @@
-"""DICOM SEG as label maps (PS3.3 A.51 and C.8.20): binary, fractional and labelmap segmentations."""
+"""Read DICOM SEG as label maps (PS3.3 A.51 and C.8.20): binary, fractional and labelmap segmentations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from itkit.io.dicom.pixels import decoded
 from itkit.io.dicom.stack import slice_axes
 from itkit.kernels.paint import Canvas
 
-#: Distance from a voxel's index within which a pixel is that voxel.
+#: A pixel coincides with a voxel if its index differs by at most this much.
 _ON_GRID = 0.1
 _D65 = (0.95047, 1.0, 1.08883)
 _XYZ_TO_RGB = np.array(
@@ -48,27 +48,27 @@ def read_seg(
     path
         A SEG file.
     reference
-        Grid of the result; where its voxels don't coincide with the segmentation's, each takes the nearest one.
-        ``None`` takes the smallest grid that holds all frames.
+        Grid of the result; if its voxels don't coincide with those of the segmentation, each takes the nearest one.
+        ``None`` uses the smallest grid that contains all frames.
     overlap
-        What becomes of voxels in several segments: ``"error"`` refuses, ``"first"`` and ``"last"`` keep one segment in
-        the file's order, ``"multi"`` gives a channel a segment.
+        What happens to voxels in several segments: ``"error"`` refuses the file, ``"first"`` and ``"last"`` keep the
+        first or the last segment in the file's order, ``"multi"`` returns one channel per segment.
     threshold
-        Fraction from which a fractional segment counts as foreground.
+        A voxel of a fractional segment counts as foreground from this fraction on.
 
     Returns
     -------
     LabelMap
-        Values are segment numbers. Frames that the file leaves out are background.
+        Values are segment numbers. Frames that the file omits are background.
 
     Raises
     ------
     ReadError
-        When the file is no segmentation, damaged, or its frames are on no regular grid.
+        When the file is not a segmentation, is damaged, or its frames do not lie on a regular grid.
     LabelError
         When segments overlap and ``overlap`` is ``"error"``.
     GeometryMismatchError
-        When no frame meets the reference grid.
+        When no frame lies on the reference grid.
     """
     notes: list[str] = []
     dataset = read_dataset(path, pixels=True, notes=notes)
@@ -162,7 +162,7 @@ def _region(item: Any) -> Region:
 def _masks(
     dataset: Any, path: Path, frames: list[Frame], kind: str, threshold: float, notes: list[str]
 ) -> Iterator[tuple[Frame, int, NDArray[np.bool_]]]:
-    """Give every frame's segments, one after the other."""
+    """Yield the masks of every frame's segments, one after the other."""
     maximum = number(dataset, "MaximumFractionalValue") or 1
     least = threshold * maximum if kind == "FRACTIONAL" else 1
     background = number(dataset, "PixelPaddingValue") or 0
@@ -200,7 +200,7 @@ def _index(point_xyz: NDArray[np.float64], grid: Geometry) -> NDArray[np.float64
 
 
 def _is_on_grid(frame: Frame, grid: Geometry) -> bool:
-    """Whether every pixel of a frame is a voxel of a grid."""
+    """Return whether every pixel of a frame coincides with a voxel of a grid."""
     first, row, column = _steps(frame, grid)
     rows, columns = frame.size_yx
     drift = np.abs(row - np.round(row)) * rows + np.abs(column - np.round(column)) * columns
@@ -209,7 +209,7 @@ def _is_on_grid(frame: Frame, grid: Geometry) -> bool:
 
 
 def _on_grid_indices(frame: Frame, mask: NDArray[np.bool_], grid: Geometry) -> tuple[tuple[NDArray[Any], ...], int]:
-    """Return the voxel indices of a frame's foreground inside a grid, and how many are outside."""
+    """Return the voxel indices of a frame's foreground inside a grid, and the number of voxels outside."""
     first, row, column = (np.round(part).astype(int) for part in _steps(frame, grid))
     rows, columns = np.nonzero(mask)
     index = first[:, None] + row[:, None] * rows + column[:, None] * columns
@@ -218,7 +218,7 @@ def _on_grid_indices(frame: Frame, mask: NDArray[np.bool_], grid: Geometry) -> t
 
 
 def _own_grid(frames: list[Frame], dataset: Any, path: Path) -> Geometry:
-    """Return the smallest regular grid that holds all frames."""
+    """Return the smallest regular grid that contains all frames."""
     first = frames[0]
     if any(
         frame.size_yx != first.size_yx
@@ -255,7 +255,7 @@ def _stated_spacing(dataset: Any, first: Frame) -> list[float]:
 
 
 def _slice_distance(gaps: NDArray[Any], stated: list[float]) -> float | None:
-    """Return a distance of which all gaps are multiples: a stated one that fits them, else the smallest gap."""
+    """Return a distance of which all gaps are multiples: a stated one if it fits, else the smallest gap."""
     if not len(gaps):
         return stated[0] if stated else None
     for distance in (*stated, float(gaps.min())):
@@ -266,7 +266,7 @@ def _slice_distance(gaps: NDArray[Any], stated: list[float]) -> float | None:
 
 
 def _nearest_indices(array: NDArray[np.bool_], own: Geometry, grid: Geometry) -> tuple[NDArray[Any], ...]:
-    """Return the voxels of a grid whose centre falls into a set voxel of another."""
+    """Return the voxels of a grid whose centre lies in a foreground voxel of another grid."""
     found: list[NDArray[Any]] = []
     ends = [own.index_zyx(grid.point_xyz(index)) for index in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
     corner, *unit = np.array(ends)[..., None, None]

@@ -1,8 +1,8 @@
-"""Frames of a series ordered into regular stacks, and what stands in the way.
+"""Order the frames of a series into regular stacks, and find the reasons why that fails.
 
 Order and spacing come from ImagePositionPatient along the slice normal (PS3.3 C.7.6.2.1.1); SpacingBetweenSlices and
-the instance numbers decide nothing. Slices are evenly spaced when each lies within a part of the step (a tenth by
-default) of an even grid from the first to the last: positions are rounded, and scanners jitter.
+the instance numbers are not used. Slices count as evenly spaced if each deviates by at most a fraction of the step (a
+tenth by default) from an even grid between the first and the last, because positions are rounded and scanners jitter.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ FaultCode = Literal[
     "inversion-time", "acquisition", "image-type", "stack", "cardiac-phase", "trigger-time", "gradient-direction",
     "convolution-kernel", "acquisition-time", "duplicate", "missing", "steps", "uneven", "tilt", "shift",
 ]  # fmt: skip
-#: Sideways offset of a slice that is put down to rounding, in pixels.
+#: A smaller sideways offset of a slice, in pixels, counts as rounding.
 SHIFT_TOLERANCE = 0.25
 _ROUNDING_MM = 1e-3
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One reason why a series is no single regular volume."""
+    """One reason why a series is not a single regular volume."""
 
     code: FaultCode
     text: str
@@ -45,13 +45,13 @@ class Stack:
     Parameters
     ----------
     frames
-        In the order of the slices.
+        The frames, in the order of the slices.
     geometry
-        The grid; of a tilted gantry the rectangular one that holds all slices.
+        The grid; for a tilted gantry, the rectangular grid that contains all slices.
     deviation_mm
-        How far a slice lies off the even grid, at most.
+        Greatest deviation of a slice from the even grid.
     shift_yx
-        Of a tilted gantry: by how many pixels each slice is displaced in its plane against the first.
+        For a tilted gantry, by how many pixels each slice is displaced in its plane from the first.
     """
 
     frames: tuple[Frame, ...]
@@ -70,16 +70,16 @@ def stack_frames(
     frames
         Frames of one series, in any order.
     spacing_tolerance
-        Part of the slice distance by which a slice may lie off an even grid.
+        Fraction of the slice distance by which a slice may deviate from an even grid.
     untilt
-        Whether slices of a tilted gantry make a stack, to be resampled onto a rectangular grid.
+        Whether slices of a tilted gantry form a stack, which is resampled onto a rectangular grid later.
 
     Returns
     -------
     tuple
-        Stacks, in the order of their lowest instance number, and the faults. Without a fault there is one stack. Frames
-        that no regular stack can hold are in none: without position, mosaics, copies at one position that nothing
-        tells apart, and those of a tilted gantry unless ``untilt`` is set.
+        The stacks, in the order of their lowest instance number, and the faults; without faults, there is one stack.
+        Frames that fit into no regular stack are left out: those without position, mosaics, copies at one position that
+        no attribute distinguishes, and those of a tilted gantry unless ``untilt`` is set.
     """
     faults: list[Fault] = []
     placed = [frame for frame in frames if frame.position_xyz and _has_axes(frame) and frame.spacing_yx]
@@ -112,7 +112,7 @@ def _has_axes(frame: Frame) -> bool:
 
 
 def _alike(frames: list[Frame], faults: list[Fault]) -> list[list[Frame]]:
-    """Part frames that can't share a volume: other plane, grid, storage or contrast."""
+    """Split frames that can't share a volume because their plane, grid, storage or contrast differ."""
     keys: list[tuple[FaultCode, str, Callable[[Frame], Hashable]]] = [
         ("orientation", "slice orientations", _classes(frames, lambda frame: frame.orientation_xyz, _same_cosines)),
         ("size", "image sizes YX", lambda frame: frame.size_yx),
@@ -129,7 +129,7 @@ def _alike(frames: list[Frame], faults: list[Fault]) -> list[list[Frame]]:
 
 
 def _single_positions(frames: list[Frame], faults: list[Fault]) -> list[list[Frame]]:
-    """Part frames at equal positions, by what tells them apart."""
+    """Split frames at equal positions by the attributes that distinguish them."""
     copies = _most_copies(frames)
     if copies == 1:
         return [frames]
@@ -153,7 +153,7 @@ def _single_positions(frames: list[Frame], faults: list[Fault]) -> list[list[Fra
 
 
 def _passes(frames: list[Frame], copies: int) -> list[list[Frame]]:
-    """Part frames by time: the first at every position, then the second, ...; none where times do not part them."""
+    """Split frames by time: the first at every position, then the second, ...; empty if their times don't allow it."""
     if not all(frame.acquired for frame in frames):
         return []
     passes: list[list[Frame]] = [[] for _ in range(copies)]
@@ -165,7 +165,7 @@ def _passes(frames: list[Frame], copies: int) -> list[list[Frame]]:
 
 
 def _regular_runs(frames: list[Frame], tolerance: float, faults: list[Fault], *, untilt: bool) -> list[Stack]:
-    """Part frames of one plane at distinct positions into evenly spaced stacks."""
+    """Split frames with one orientation and distinct positions into evenly spaced stacks."""
     along, sideways = _coordinates(frames)
     order = np.argsort(along, kind="stable")
     frames = [frames[at] for at in order]
@@ -187,7 +187,7 @@ def _regular_runs(frames: list[Frame], tolerance: float, faults: list[Fault], *,
 
 
 def _is_sheared(gaps: NDArray[Any], steps: NDArray[Any], allowed: float) -> bool:
-    """Whether every slice is shifted against the last by the same part of their distance."""
+    """Return whether every slice is shifted from the previous one by the same fraction of their distance."""
     if not len(gaps) or np.linalg.norm(steps.sum(0)) <= allowed:
         return False
     shear = steps.sum(0) / gaps.sum()
@@ -195,7 +195,7 @@ def _is_sheared(gaps: NDArray[Any], steps: NDArray[Any], allowed: float) -> bool
 
 
 def _runs(along: NDArray[Any], broken: NDArray[Any], tolerance: float) -> list[tuple[int, int]]:
-    """Return start and stop of evenly spaced runs, the longest taken first."""
+    """Return start and stop of evenly spaced runs; the longest run is chosen first."""
     count = len(along)
     if count == 0:
         return []
@@ -215,7 +215,7 @@ def _runs(along: NDArray[Any], broken: NDArray[Any], tolerance: float) -> list[t
 
 
 def _run_end(along: NDArray[Any], broken: NDArray[Any], start: int, tolerance: float) -> int:
-    """Return where the run from ``start`` ends: the whole rest where it is even, else as far as slices are even."""
+    """Return where the evenly spaced run that begins at ``start`` ends."""
     if not broken[start:].any() and _is_even(along[start:], tolerance):
         return len(along)
     stop = start + 1
@@ -225,13 +225,13 @@ def _run_end(along: NDArray[Any], broken: NDArray[Any], start: int, tolerance: f
 
 
 def _is_even(along: NDArray[Any], tolerance: float) -> bool:
-    """Whether every slice lies within a part of the step of an even grid."""
+    """Return whether every slice deviates by at most a fraction of the step from an even grid."""
     step = (along[-1] - along[0]) / max(len(along) - 1, 1)
     return bool(_deviation(along) <= tolerance * step + _ROUNDING_MM)
 
 
 def _deviation(along: NDArray[Any]) -> float:
-    """Return the greatest distance of a slice from the even grid between the first and the last, mm."""
+    """Return the greatest deviation of a slice from the even grid between the first and the last, mm."""
     return float(np.abs(along - np.linspace(along[0], along[-1], len(along))).max())
 
 
@@ -243,7 +243,7 @@ def _gap_faults(
     runs: list[tuple[int, int]],
     tolerance: float,
 ) -> list[Fault]:
-    """Say why slices are in several runs: shifted sideways, of several distances, missing, or uneven."""
+    """Return why slices form several runs: shifted sideways, several distances, missing, or uneven."""
     faults = []
     if broken.any():
         shifts = np.linalg.norm(steps, axis=1)
@@ -272,7 +272,7 @@ def _uneven(gaps: NDArray[Any], usual: float) -> str:
 
 
 def _stack(frames: list[Frame], along: NDArray[Any], sideways: NDArray[Any] | None) -> Stack:
-    """Put frames on their grid; ``sideways`` holds the places of tilted ones along rows and columns, mm."""
+    """Return the stack of frames; ``sideways`` holds the positions of tilted frames along rows and columns, mm."""
     first, last = frames[0], frames[-1]
     axes = slice_axes(first)
     spacing_z = first.thickness_mm or 0.0
@@ -301,7 +301,7 @@ def _stack(frames: list[Frame], along: NDArray[Any], sideways: NDArray[Any] | No
 
 
 def _coordinates(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions along the slice normal (n) and in the plane (n, 2), mm."""
+    """Return the positions of frames along the slice normal (n) and in the plane (n, 2), mm."""
     axes = slice_axes(frames[0])
     positions = np.array([frame.position_xyz for frame in frames], float)
     return positions @ axes[2], positions @ axes[:2].T
@@ -328,7 +328,7 @@ def _grouped(frames: Iterable[Frame], key: Callable[[Frame], Hashable]) -> list[
 def _classes(
     frames: Sequence[Frame], value: Callable[[Frame], Any], same: Callable[[Any, Any], bool]
 ) -> Callable[[Frame], Hashable]:
-    """Return a key under which nearly equal values are one: the first of them that was met."""
+    """Return a key function that maps nearly equal values to the first of them."""
     found: list[Any] = []
     known: dict[Any, Any] = {}
     for frame in frames:

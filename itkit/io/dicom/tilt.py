@@ -1,7 +1,7 @@
-"""A tilted gantry: slices that are displaced in their planes, brought onto a rectangular grid.
+"""Resample the slices of a tilted gantry, which are displaced in their planes, onto a rectangular grid.
 
-The scanner's table moves along one line while its slices stand at an angle to it, so that every slice is displaced
-against the one before. Each slice is interpolated in its own plane alone, by the displacement of its own position.
+The scanner's table moves along a line that is not perpendicular to the slices, so that every slice is displaced from
+the previous one. Each slice is interpolated only in its own plane, by its own displacement.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from itkit.core.geometry import Geometry
 
 
 def rectangular_grid(grid: Geometry, shift_yx: NDArray[np.float64]) -> Geometry:
-    """Return the grid with the slices' axes that holds every displaced slice.
+    """Return the grid that has the axes of the slices and contains every displaced slice.
 
     Parameters
     ----------
     grid
-        As if all slices stood above the first one.
+        The grid as it would be if no slice were displaced.
     shift_yx
-        Displacement of each slice against the first, ``(Z, 2)``, pixels.
+        Displacement of each slice from the first, ``(Z, 2)``, pixels.
 
     Examples
     --------
@@ -44,14 +44,14 @@ def untilted(array_zyx: NDArray[Any], shift_yx: Sequence[tuple[float, float]]) -
     Parameters
     ----------
     array_zyx
-        Slices as they were scanned ``(Z, Y, X)``.
+        Slices as they were scanned, ``(Z, Y, X)``.
     shift_yx
-        Displacement of each slice against the first, pixels.
+        Displacement of each slice from the first, pixels.
 
     Returns
     -------
     NDArray
-        Voxels of the same type; where no slice reaches, the array's lowest value.
+        Voxels of the same type; voxels outside the slices get the array's lowest value.
     """
     shifts = np.asarray(shift_yx, float)
     before, after = _margins(shifts)
@@ -63,7 +63,7 @@ def untilted(array_zyx: NDArray[Any], shift_yx: Sequence[tuple[float, float]]) -
         rows, inside_y = _samples(np.arange(size_y) - before[0] - down, y)
         columns, inside_x = _samples(np.arange(size_x) - before[1] - right, x)
         values = _interpolated(_interpolated(array_zyx[at].astype(np.float64), rows, 0), columns, 1)
-        values = np.rint(values) if is_integer else values  # between two values of the type: it holds them
+        values = np.rint(values) if is_integer else values  # interpolated values stay within the type's range
         inside = np.ix_(inside_y, inside_x)
         result[at][inside] = values[inside].astype(array_zyx.dtype)
     return result
@@ -76,7 +76,7 @@ def _margins(shift_yx: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 
 
 def _samples(index: NDArray[np.float64], size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return continuous indices drawn to the nearest pixel centre, and which of them a pixel's area reaches."""
+    """Return continuous indices clamped to the pixel centres, and which of them lie within the area of a pixel."""
     return np.clip(index, 0, size - 1), (index >= -0.5) & (index <= size - 0.5)
 
 

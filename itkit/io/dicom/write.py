@@ -1,4 +1,4 @@
-"""Volumes written back as DICOM series: one file a slice, all of the folder or none."""
+"""Write volumes as DICOM series: one file per slice; the folder is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from itkit.io.dicom.header import parse_errors, pydicom_module, read_dataset, sh
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _CLASSES = {"CT": _CT, "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-#: What the new series has in common with its template: the patient, the study, the frame of reference.
+#: Elements that the new series copies from its template: patient, study and frame of reference.
 _FROM_TEMPLATE = (
     "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
     "PatientWeight", "PatientPosition", "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription",
@@ -37,7 +37,7 @@ _LEVELS = 65535
 
 @dataclass(frozen=True)
 class _Stored:
-    """16-bit values and the rescale that gives the volume's back; numbers as the file can hold them."""
+    """16-bit values, and the rescale that restores the volume's values, in numbers that the file can hold."""
 
     values_zyx: NDArray[Any]
     slope: str
@@ -53,22 +53,23 @@ def write_series(
     series_number: int = 1,
     modality: str = "",
 ) -> list[Path]:
-    """Write a volume as a DICOM series, one uncompressed file a slice.
+    """Write a volume as a DICOM series, one uncompressed file per slice.
 
     Parameters
     ----------
     volume
-        One channel; its direction must be orthonormal. A left-handed one keeps every voxel at its physical point.
+        A volume with one channel; its direction must be orthonormal. If it is left-handed, every voxel still keeps its
+        physical point.
     folder
-        Folder to make; it must not exist, or be empty.
+        Folder to create; it must not exist, or be empty.
     template
-        A series, a file, or ``None``: where patient, study, frame of reference and modality come from. Series and
-        instance UIDs are new.
+        A series or a file from which patient, study, frame of reference and modality are copied, or ``None``. Series
+        and instance UIDs are new.
     description, series_number
         SeriesDescription and SeriesNumber.
     modality
-        Given: instead of the template's or the volume's. ``CT``, ``MR`` and ``PT`` get their own SOP class, others
-        become secondary captures.
+        Modality to write instead of the template's or the volume's. ``CT``, ``MR`` and ``PT`` get their own SOP class,
+        others become secondary captures.
 
     Returns
     -------
@@ -78,13 +79,13 @@ def write_series(
     Raises
     ------
     WriteError
-        When the folder has files, the values aren't finite, a label map needs more than 16 bits, the direction is not
-        orthonormal, or the disk says no; nothing is left behind.
+        When the folder is not empty, values aren't finite, a label map needs more than 16 bits, the direction is not
+        orthonormal, or the disk can't be written; no file is left behind.
 
     Notes
     -----
-    Integers that span at most 16 bits are kept exactly; other values are quantised to 65536 levels over their range, so
-    they come back within half a level.
+    Integers whose range fits 16 bits are kept exactly; other values are quantised to 65536 levels over their range, so
+    reading them back returns values within half a level.
     """
     pydicom = pydicom_module()
     _check(volume, folder)
@@ -149,7 +150,7 @@ def _decimal(value: float) -> str:
 
 
 def _common(volume: Volume, template: Series | Path | None, modality: str) -> Any:
-    """Return what all slices have in common."""
+    """Return the elements that all slices have in common."""
     pydicom = pydicom_module()
     uid = pydicom.uid
     common = pydicom.Dataset()
