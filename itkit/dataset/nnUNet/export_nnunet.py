@@ -6,19 +6,21 @@ The format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from itkit.core.errors import LayoutError
+from itkit.core.errors import LabelError, LayoutError
 from itkit.core.fields import Group, PathRole, Positional
 from itkit.core.files import DATASET_META
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import VolumeExtension
+from itkit.core.text import counted, some
 from itkit.core.volume import Case
 from itkit.dataset.folder import DatasetFolder
+from itkit.io.layouts import IMAGE
 from itkit.io.sitk_toolkit import read_volume
 from itkit.process.common import OutputParams, converted
 from itkit.process.itk_extract import remap_labels
@@ -59,10 +61,12 @@ def plan(params: ToNnunetParams) -> Plan:
     source = DatasetFolder(require_folder(params.source))
     require_destination(params.dest, params.source)
     if not source.labels:
-        raise LayoutError(f"{params.source}: its {DATASET_META} names no labels; nnU-Net needs them")
-    ignore = source.meta.get("ignore")
-    values = sorted(value for value in source.labels if value != ignore) + ([ignore] if ignore is not None else [])
-    mapping = {value: number for number, value in enumerate(values)}
+        raise LayoutError(
+            f"{params.source}: its {DATASET_META} names no labels, and nnU-Net needs names; write "
+            f'{{"labels": {{"0": "background", "1": "NAME"}}}} to {params.source / DATASET_META} '
+            f"(itk_check check {params.source} --deep lists the values)"
+        )
+    mapping = numbers_of(source.labels, source.meta.get("ignore"))
     jobs = []
     for case in source.cases:
         where = "Tr" if case.label is not None else "Ts"
@@ -77,12 +81,53 @@ def plan(params: ToNnunetParams) -> Plan:
             inputs["label"] = InputFile(case.label, "file")
         details = _Details(case.images, case.label, mapping)
         jobs.append(Job(case.case_id, inputs, targets, (case.case_id.replace("/", "_"),), details, str(mapping)))
-    notes = (
-        []
-        if _FOLDER.fullmatch(params.dest.name)
-        else [f"nnU-Net finds folders called DatasetNNN_Name, not {params.dest.name}"]
-    )
+    notes = [*_notes_of_values(source.labels, mapping), *_notes_of_channel(source)]
+    if not _FOLDER.fullmatch(params.dest.name):
+        notes.append(f"nnU-Net finds folders called DatasetNNN_Name, not {params.dest.name}")
     return Plan(tuple(jobs), (), params.dest, tuple(notes), (source, mapping))
+
+
+def numbers_of(labels: Mapping[int, str], ignore: int | None) -> dict[int, int]:
+    """Return nnU-Net's number of each value: 0 stays 0, others follow without gaps, what is to be ignored is last.
+
+    Examples
+    --------
+    >>> numbers_of({3: "liver", -1: "unsure", 255: "ignore"}, 255)
+    {0: 0, 3: 1, -1: 2, 255: 3}
+    """
+    foreground = sorted((value for value in labels if value not in (0, ignore)), key=lambda value: (value < 0, value))
+    last = [] if ignore is None else [ignore]
+    return {value: number for number, value in enumerate([0, *foreground, *last])}
+
+
+def _notes_of_values(labels: Mapping[int, str], mapping: Mapping[int, int]) -> list[str]:
+    notes = []
+    if 0 not in labels:
+        notes.append(f"{DATASET_META} does not name 0: it is taken for background")
+    moved = [f"{value} ({labels[value]}) is {new}" for value, new in mapping.items() if new != value]
+    if moved:
+        notes.append(f"values are renumbered, as nnU-Net wants 0, 1, 2 … without gaps: {some(moved)}")
+    return notes
+
+
+def _notes_of_channel(source: DatasetFolder) -> list[str]:
+    if channels_of(source) != (IMAGE,) or source.meta.get("modality"):
+        return []
+    return [
+        f"the channel is called {IMAGE}: nnU-Net normalises CT only where it is called CT; "
+        f'if it is one, write {{"modality": ["CT"]}} to {DATASET_META}'
+    ]
+
+
+def channels_of(source: DatasetFolder) -> tuple[str, ...]:
+    """Return the channels' names; the one channel of a CT dataset is called CT, by which nnU-Net normalises it."""
+    modality = source.meta.get("modality")
+    is_ct = isinstance(modality, (str, list, tuple)) and {str(one).upper() for one in _listed(modality)} == {"CT"}
+    return ("CT",) if source.channels == (IMAGE,) and is_ct else source.channels
+
+
+def _listed(value: str | Sequence[Any]) -> Sequence[Any]:
+    return (value,) if isinstance(value, str) else value
 
 
 def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome:
@@ -102,7 +147,16 @@ def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome
         if details.label is not None:
             label = read_volume(details.label, "label", threads=context.threads)
             require_one_grid(Case(case.id, {"image": volume, "label": label}))
-            yield Case(case_id, {"label": remap_labels(label, details.mapping)[0]})
+            renumbered, counts = remap_labels(label, details.mapping)
+            unnamed = [
+                f"{value} ({counted(n, 'voxel')})" for value, n in counts.items() if value not in details.mapping
+            ]
+            if unnamed:
+                raise LabelError(
+                    f"{case.id}: label values without a name would become background: {some(unnamed)}; "
+                    f"name them in {DATASET_META}, or make them 0 on purpose with itk_extract"
+                )
+            yield Case(case_id, {"label": renumbered})
 
     return Outcome(volumes(), {"has_label": details.label is not None})
 
@@ -119,7 +173,7 @@ def collect(params: ToNnunetParams, run: Collected) -> Report:
     order = [mapping[value] for value in source.meta.get("regions_class_order", ())]
     kept = {key: source.meta[key] for key in ("licence", "citation", "homepage") if source.meta.get(key)}
     meta = {
-        "channel_names": {str(number): name for number, name in enumerate(source.channels)},
+        "channel_names": {str(number): name for number, name in enumerate(channels_of(source))},
         "labels": labels,
         **({"regions_class_order": order} if regions else {}),
         "numTraining": sum(bool(record.facts.get("has_label")) for record in run.all_records.values()),
