@@ -18,16 +18,25 @@ from itkit.core.errors import ParamsError
 from itkit.core.fields import Axes, all_flags, base_type, is_flag, is_many, is_positional, marker, value_count
 from itkit.core.operation import Operation
 from itkit.core.params import Params
+from itkit.core.text import close_words
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, read_config
 
 _SEPARATOR = "\x1f"  # values may hold blanks
+_UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (-\S+)")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan|infinity)", re.IGNORECASE)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ParamsError(f"{message}; see {self.prog} --help")
+        unknown = _UNKNOWN_OPTION.match(message)
+        hint = "" if unknown is None else self._like(unknown[1])
+        raise ParamsError(f"{message}{hint}; see {self.prog} --help")
+
+    def _like(self, word: str) -> str:
+        known = {option.lstrip("-"): option for option in self._option_string_actions}
+        close = close_words(word.lstrip("-").split("=")[0], known)
+        return f"; did you mean {known[close[0]]}?" if close else ""
 
 
 def _split(text: str) -> list[str]:
@@ -73,6 +82,9 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
         if token == "--":  # all following words are arguments
             joined += [f"./{word}" if word.startswith("-") and not _NUMBER.match(word) else word for word in tokens]
             break
+        option, is_set, first = token.partition("=")
+        if is_set and option in many:
+            token, tokens = option, [first, *tokens]
         if token not in many:
             joined.append(token)
             continue
@@ -91,9 +103,21 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
             wanted = f"numbers in the order {' '.join(order.order)}" if per_axis else "values"
             got = f"; got {tokens[0]!r}" if tokens else ""
             raise ParamsError(f"{token}: expected {wanted}{got}")
+        if per_axis and len(values) < len(order.order) and tokens and not tokens[0].startswith("-"):
+            _refuse_half(token, order, values, tokens[0])
         text = _SEPARATOR.join(values)
         joined.append(f"{token}={text}" if token.startswith("--") else f"{token}{text}")
     return joined
+
+
+def _refuse_half(option: str, axes: Axes, values: Sequence[str], following: str) -> None:
+    """Refuse a number an axis where some are given and a word follows; one alone may stand for all of them."""
+    if axes.one_for_all and len(values) == 1:
+        return
+    raise ParamsError(
+        f"{option}: expected {len(axes.order)} values in the order {' '.join(axes.order)}; "
+        f"got {' '.join(values)} and then {following!r}"
+    )
 
 
 def parse(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = None) -> tuple[Params, RunOptions]:

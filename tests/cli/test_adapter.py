@@ -187,3 +187,25 @@ def test_a_list_of_whole_numbers_ends_where_words_begin_and_takes_negative_ones(
     params, _ = parse(load("itk_check"), ["check", "--labels", "-1", "0", "2", "raw"])
     assert params.labels == (-1, 0, 2)
     assert str(params.source) == "raw"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("dataset raw out --spacin 1 1 1", "--spacin 1 1 1; did you mean --spacing?"),
+        ("dataset raw out --spacing 1 1 1 --interpolaton=linear", "did you mean --interpolation?"),
+        ("dataset raw out -spacing 1 1 1", "did you mean --spacing?"),
+        ("dataset raw out --spacing 1 1 x", "--spacing: expected 3 values in the order Z Y X; got 1 1 and then 'x'"),
+        ("--size 8 8 dataset raw out", "--size: expected 3 values in the order Z Y X; got 8 8 and then 'dataset'"),
+        ("dataset raw out --spacing 1 1 1 more words", "unrecognized arguments: more words; see"),
+    ],
+)
+def test_a_slip_in_an_option_is_told_by_what_was_meant(argv, says):
+    with pytest.raises(ParamsError) as error:
+        parse(load("itk_resample"), argv.split())
+    assert says in str(error.value)
+
+
+def test_the_first_of_several_values_may_follow_an_equals_sign():
+    params, _ = parse(load("itk_resample"), ["dataset", "raw", "out", "--spacing=1", "2", "3"])
+    assert params.spacing == (1, 2, 3)
