@@ -210,19 +210,54 @@ def test_a_sheared_grid_fails(tbad, tmp_path):
     assert "sheared" in records["1"].message
 
 
-def test_one_case_in_two_folders_is_refused(tbad, tmp_path):
+def test_an_identical_second_copy_is_used_once_and_named(tbad, tmp_path):
     (tbad / "copy").mkdir()
     shutil.copy(tbad / "1_image.nii.gz", tbad / "copy")
-    with pytest.raises(LayoutError, match="case 1 is there twice"):
-        run(tbad, tmp_path)
-    assert not (tmp_path / "out").exists()
+    with gzip.open(tbad / "1_label.nii.gz") as file:
+        (tbad / "copy" / "1_label.nii.gz").write_bytes(gzip.compress(file.read(), 1))
+    _, result, events = run(tbad, tmp_path)
+    assert result.exit_code == 0
+    assert written(tmp_path) == SOUND
+    assert any("used once: 2 files" in note and "copy/1_image.nii.gz of 1" in note for note in events[0]["notes"])
+
+
+def test_two_different_copies_fail_their_case_alone(tbad, tmp_path):
+    for folder, shift in (("a", 0), ("b", 1)):
+        make_fake.write_nifti(tbad / folder / "2_image.nii.gz", ramp() + shift, GRID)
+        make_fake.write_nifti(tbad / folder / "2_label.nii.gz", labels(), GRID)
+    records, result, _ = run(tbad, tmp_path)
+    assert result.exit_code == 1
+    assert records["2"].status == "failed"
+    assert "there twice, and the two differ" in records["2"].message
+    assert "keep one of them" in records["2"].message
+    assert records["1"].status == "done"
+    assert written(tmp_path) == SOUND
+
+
+def test_copies_of_a_browser_are_named_and_left_out(tbad, tmp_path):
+    for name in ("1_image (1).nii.gz", "1_label - Copy.nii.gz"):
+        make_fake.write_nifti(tbad / name, ramp(), GRID)
+    _, result, events = run(tbad, tmp_path)
+    assert result.exit_code == 0
+    assert written(tmp_path) == SOUND
+    (note,) = [note for note in events[0]["notes"] if "browser" in note]
+    assert "2 files" in note
+    assert "1_image (1).nii.gz" in note
+
+
+def test_volumes_that_are_no_part_of_the_release_are_named(tbad, tmp_path):
+    make_fake.write_nifti(tbad / "extra.nii.gz", ramp(), GRID)
+    _, _, events = run(tbad, tmp_path)
+    assert any("1 volume: extra.nii.gz" in note for note in events[0]["notes"])
 
 
 def test_a_folder_without_the_release_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("nothing")
-    with pytest.raises(LayoutError, match="no volume to work on"):
+    with pytest.raises(LayoutError, match=r"no case of ImageTBAD.*looked for image .*_image\.nii\.gz"):
         run(tmp_path / "in", tmp_path)
+    with pytest.raises(LayoutError, match=r"no known release has these files \(looked for"):
+        run(tmp_path / "in", tmp_path, name="brats2024")
     with pytest.raises(LayoutError, match="does not exist"):
         run(tmp_path / "nowhere", tmp_path)
 
@@ -371,3 +406,14 @@ def test_an_incomplete_download_is_said(tmp_path):
     sorted(series.iterdir())[-1].write_bytes(b"")  # at the end: the rest is a regular volume
     records, _, _ = run(tmp_path / "in", tmp_path, "tcga")
     assert any("is the download complete?" in warning for warning in records[case["case"]].warnings)
+
+
+def test_an_image_that_the_index_does_not_list_is_named(tmp_path):
+    shutil.copytree(release("sa_med2d_20m").source, tmp_path / "in")
+    images = next((tmp_path / "in").rglob("images"))
+    some_image = sorted(images.glob("*.png"))[0]
+    shutil.copy(some_image, images / "ct_00--New--0001--x_0000.png")
+    _, _, events = run(tmp_path / "in", tmp_path, "sa_med2d_20m")
+    assert any("does not list 1 image, left out: images/ct_00--New--0001--x_0000.png" in n for n in events[0]["notes"])
+    _, events = convert("sa_med2d_20m", release("sa_med2d_20m").source, tmp_path / "sound")
+    assert not any("does not list" in note for note in events[0]["notes"])

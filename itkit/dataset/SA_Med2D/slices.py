@@ -1,7 +1,8 @@
-"""Slices of SA-Med2D-20M: the index is streamed, a job is a thousand of its members, no folder is ever listed."""
+"""Slices of SA-Med2D-20M: the index is streamed, a job is a thousand of its members, no list is kept in memory."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import Context, Outcome
+from itkit.core.text import counted, some
 from itkit.core.volume import Case, Volume
 from itkit.dataset.convert.engine import on_grid
 from itkit.dataset.convert.labels import Selection, merge_masks, select
@@ -71,6 +74,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
     cases: list[FoundCase] = []
     sources: set[str] = set()
     count = 0
+    listed = Names()
     begin = end = 0
     used: set[str] = set()
 
@@ -85,6 +89,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
             if number % PART == 0 and number and used:
                 cases.append(part())
                 used = set()
+            listed.add(member.key)
             if not _wanted(member, params.only):
                 continue
             begin, end = (begin if used else member.begin), member.end
@@ -100,8 +105,44 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
         name: {str(value): label for value, label in sorted(tables.get(name, {}).items())} for name in sorted(sources)
     }
     about = {"labels_by_source": by_source, "spacing_note": "2-D images without spacing: one-slice volumes, 1 mm"}
+    notes += _not_listed(index, listed)
     notes.insert(0, f"{count} images in {len(cases)} jobs")
     return Finding(tuple(cases), notes=tuple(notes), about={"": about})
+
+
+@dataclass
+class Names:
+    """How many names, and a sum that does not depend on their order: millions are compared without keeping them."""
+
+    count: int = 0
+    total: int = 0
+
+    def add(self, name: str) -> None:
+        """Take a name in."""
+        self.count += 1
+        self.total += crc32(name.encode(errors="surrogateescape"))
+
+
+def _not_listed(index: Path, listed: Names) -> list[str]:
+    """Name the images that the index does not list; names are kept only where the two differ."""
+    folder = index.parent / "images"
+    if not folder.is_dir():
+        return []
+    there = Names()
+    for name in _pngs(folder):
+        there.add(name)
+    if there == listed:
+        return []
+    known = {member.key for member in stream_members(index)}
+    strange = sorted(name for name in _pngs(folder) if name not in known)
+    return [f"{INDEX} does not list {counted(strange, 'image')}, left out: {some(strange)}"] if strange else []
+
+
+def _pngs(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower().endswith(".png") and not entry.name.startswith("."):
+                yield f"{folder.name}/{entry.name}"
 
 
 def find_file_at(source: Path, name: str) -> Path:

@@ -7,16 +7,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from itkit.core.errors import ParamsError
+from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.text import file_part
+from itkit.core.text import file_part, some
 from itkit.core.volume import Case, Volume
-from itkit.dataset.convert.find import choose_variant, find_by_patterns, selected
+from itkit.dataset.convert.find import choose_variant, find_by_patterns, looked_for, selected
 from itkit.dataset.convert.index import index_report
 from itkit.dataset.convert.labels import Selection, select
 from itkit.dataset.convert.load import load_files
@@ -57,7 +58,7 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
     Raises
     ------
     LayoutError
-        When the source holds no such release, a case is there twice, or the destination is unusable.
+        When the source holds no such release, or the destination is unusable.
     ParamsError
         When a class or variant is unknown.
     """
@@ -65,12 +66,23 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
     require_destination(dest, source)
     spec = as_asked(choose_variant(spec, source, params.variant), params)
     finding = (spec.find or find_by_patterns)(spec, source, params)
+    if not finding.cases and spec.patterns:
+        raise LayoutError(_nothing_found(spec, source, finding))
     if spec.enrich is not None:
         finding = spec.enrich(source, finding)
     finding = selected(finding, params) if spec.case is None else finding
     finding = with_selections(spec, finding, params)
     jobs = tuple(sorted((_job(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
     return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding))
+
+
+def _nothing_found(spec: DatasetSpec, source: Path, finding: Finding) -> str:
+    lone = some((f"{item.path.name} (no {item.lacks})" for item in finding.unpaired), 4)
+    return (
+        f"{source}: no case of {spec.title} was found; looked for {looked_for(spec)}"
+        f"{'; without a partner: ' if lone else ''}{lone}; give a folder of the release as unpacked, "
+        "or the dataset that it is (itkit convert-dataset --list)"
+    )
 
 
 def as_asked(spec: DatasetSpec, params: ConvertDatasetParams) -> DatasetSpec:
@@ -161,6 +173,7 @@ def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> J
         details=(spec, found),
         stamp=_stamp(spec, found),
         more_files=(*found.more_files, *(path for _, path in found.parts)),
+        problem=found.problem,
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
 from itkit.core.text import counted, key_of, some
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
@@ -18,6 +21,10 @@ from itkit.process.common import stamp_of
 
 if TYPE_CHECKING:
     from itkit.dataset.convert.params import ConvertDatasetParams
+
+
+_BLOCK = 1 << 20
+_COPY_OF_A_BROWSER = re.compile(r"(.*?)(?: \(\d{1,3}\)| - Copy| copy)((?:\.[A-Za-z0-9]+)+)")
 
 
 @dataclass
@@ -30,6 +37,7 @@ class _Files:
     labels: dict[str, Path] = field(default_factory=dict)
     parts: dict[str, Path] = field(default_factory=dict)
     split: str = ""
+    problem: str = ""
 
 
 def walk_files(folder: Path) -> Iterator[str]:
@@ -65,7 +73,7 @@ def find_by_patterns(spec: DatasetSpec, source: Path, params: ConvertDatasetPara
     Raises
     ------
     LayoutError
-        When a case has two files for one role, or no image matches at all.
+        When a folder can't be listed.
     """
     del params
     return cases_of(spec, source, walk_files(source))
@@ -74,6 +82,9 @@ def find_by_patterns(spec: DatasetSpec, source: Path, params: ConvertDatasetPara
 def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
     """Make cases of relative paths; see `find_by_patterns`."""
     compiled = [(pattern, re.compile(pattern.regex)) for pattern in spec.patterns]
+    paths, copies = _without_copies(list(paths))
+    strange: list[str] = []
+    alike: list[str] = []
     gathered: dict[tuple[str, str], _Files] = {}
     ignored: dict[str, list[str]] = {}
     notes: list[str] = []
@@ -81,6 +92,7 @@ def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
     for path in paths:
         found = next(((p, m) for p, regex in compiled if (m := regex.fullmatch(path)) is not None), None)
         if found is None:
+            strange += [path] if split_extension(path.rsplit("/", 1)[-1]) is not None else []
             continue
         pattern, match = found
         groups = {name: value or "" for name, value in match.groupdict().items()}
@@ -93,15 +105,28 @@ def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
         if pattern.role == "image":
             files.pattern, files.groups = pattern, groups
             files.split = spec.splits.get(groups.get("split", ""), pattern.split)
-            _put(files.images, groups.get("channel", ""), source / path, case_id)
+            table, name = files.images, groups.get("channel", "")
         elif pattern.role == "part":
-            _put(files.parts, groups["part"], source / path, case_id)
-        elif pattern.role == "correction":
-            corrected[key] = pattern.why
-            _put(files.labels, "correction", source / path, case_id)
+            table, name = files.parts, groups["part"]
         else:
-            _put(files.labels, "label", source / path, case_id)
+            if pattern.role == "correction":
+                corrected[key] = pattern.why
+            table, name = files.labels, pattern.role
+        if name not in table:
+            table[name] = source / path
+        elif same_content(table[name], source / path):
+            alike.append(f"{path} of {case_id}")
+        else:
+            files.problem = files.problem or (
+                f"{case_id} is there twice, and the two differ: {table[name]} and {source / path}; keep one of them"
+            )
     cases, unpaired = _assemble(spec, gathered)
+    if copies:
+        notes.append(f"left out: {counted(copies, 'file')} that a browser saved twice: {some(copies)}")
+    if alike:
+        notes.append(f"used once: {counted(alike, 'file')} there twice with the same content: {some(alike)}")
+    if strange and gathered:
+        notes.append(f"no part of the release, left out: {counted(strange, 'volume')}: {some(strange, 4)}")
     if corrected:
         names = [name for _, name in sorted(corrected)]
         notes.append(
@@ -115,10 +140,33 @@ def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
     return Finding(tuple(cases), tuple(unpaired), tuple(skipped), tuple(notes))
 
 
-def _put(table: dict[str, Path], key: str, path: Path, case_id: str) -> None:
-    if key in table:
-        raise LayoutError(f"case {case_id} is there twice: {table[key]} and {path}; keep one of them")
-    table[key] = path
+def _without_copies(paths: list[str]) -> tuple[list[str], list[str]]:
+    """Return the paths without those that a browser or file manager has made a second time, and these."""
+    there = set(paths)
+    copies = [path for path in paths if (match := _COPY_OF_A_BROWSER.fullmatch(path)) and match[1] + match[2] in there]
+    return [path for path in paths if path not in set(copies)], copies
+
+
+def same_content(a: Path, b: Path) -> bool:
+    """Whether two files hold the same bytes, unpacked where they are gzip files."""
+
+    def opened(path: Path) -> IO[bytes]:
+        return cast("IO[bytes]", gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb"))
+
+    try:
+        with opened(a) as left, opened(b) as right:
+            while True:
+                one, other = left.read(_BLOCK), right.read(_BLOCK)
+                if one != other or not one:
+                    return one == other
+    except (OSError, EOFError, zlib.error):  # not readable: they can't be called the same
+        return False
+
+
+def looked_for(spec: DatasetSpec) -> str:
+    """Say which names the files of a release have, an example a role."""
+    examples = {pattern.role: pattern.example for pattern in reversed(spec.patterns) if pattern.role != "ignored"}
+    return ", ".join(f"{role} {example}" for role, example in sorted(examples.items()))
 
 
 def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> tuple[list[FoundCase], list[Unpaired]]:
@@ -151,6 +199,7 @@ def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> 
                 patient=files.groups.get("patient", ""),
                 group=group,
                 warnings=tuple(warnings),
+                problem=files.problem,
                 stamp=stamp_of([path for _, path in parts]) if parts else "",
             )
         )
@@ -183,11 +232,12 @@ def choose_variant(spec: DatasetSpec, source: Path, variant: str) -> DatasetSpec
         return names[variant]
     if len(family) == 1:
         return next(iter(family.values()))
-    paths = list(walk_files(source))
+    paths, _ = _without_copies(list(walk_files(source)))
     fits = {name: share for name, one in family.items() if (share := _share(one, paths)) > 0}
     best = [name for name, share in fits.items() if share == 1] if len(fits) > 1 else list(fits)
     if len(best) != 1:
-        found = f"it could be {', '.join(fits)}" if fits else "no known release has these files"
+        known = "; ".join(f"{name}: {looked_for(one)}" for name, one in family.items())
+        found = f"it could be {', '.join(fits)}" if fits else f"no known release has these files (looked for {known})"
         raise LayoutError(f"{source}: can't tell which release of {spec.title} this is: {found}; give --variant")
     return family[best[0]]
 

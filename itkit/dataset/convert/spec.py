@@ -107,6 +107,8 @@ class FoundCase:
         Digest of files that are neither image nor label.
     more_files
         These files, as far as ``parts`` does not name them.
+    problem
+        Why it can't be converted; it fails by that name, and the others go on.
     """
 
     case_id: str
@@ -124,6 +126,7 @@ class FoundCase:
     payload: Any = None
     stamp: str = ""
     more_files: tuple[Path, ...] = ()
+    problem: str = ""
 
     @property
     def has_label(self) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.core.files import VOLUME_EXTENSIONS
+from itkit.core.files import DATASET_META, VOLUME_EXTENSIONS, split_extension
 from itkit.core.operation import Unpaired
+from itkit.core.text import counted, some
 from itkit.dataset.convert.described import Description, find_described, modality_of, numbered_names
 from itkit.dataset.convert.find import cases_of
 from itkit.dataset.convert.params import ConvertDatasetParams
@@ -77,7 +78,10 @@ def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, 
             unpaired.append(Unpaired(case_id, missing[0], "file of this name, though dataset.json lists it"))
         else:
             cases.append(FoundCase(case_id, images, label, split="train"))
-    return Finding(tuple(cases), tuple(unpaired))
+    named = {image for case in cases for image in (*case.images, case.label)}
+    strange = [path for path in paths if root / path not in named and split_extension(path.rsplit("/", 1)[-1])]
+    note = f"{DATASET_META} does not list {counted(strange, 'volume')}, left out: {some(strange)}"
+    return Finding(tuple(cases), tuple(unpaired), notes=(note,) if strange else ())
 
 
 def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Finding:
