@@ -1,4 +1,4 @@
-"""The comparisons: what runs on each side, what must agree first, and what is aimed at."""
+"""The comparisons of whole commands: both command lines, the check of their outputs, and the target ratios."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from workplace import LOTS, SCRIPTS, TIMES, Workplace
 from itkit.io.formats.inspect import read_geometry
 
 Command = Callable[[Path], list[object]]
-"""From a destination that does not exist yet to a command line."""
+"""Function that returns the command line for a destination, which does not exist yet."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Two ways to do one job."""
+    """One job, with our command and the peer's command."""
 
     name: str
     peer_name: str
@@ -27,7 +27,7 @@ class Contest:
     wall_target: float | None = None
     cpu_target: float | None = None
     forget: tuple[Path, ...] = field(default_factory=tuple)
-    """Files that a run leaves in its source and that would spare the next one work."""
+    """Files to delete before each run: an earlier run left them in its source, and they would save the next one work."""
 
 
 def contests(place: Workplace) -> list[Contest]:

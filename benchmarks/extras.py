@@ -1,4 +1,4 @@
-"""Measurements that are no race of two commands: kernels, sizes, scaling, linearity, random patches."""
+"""Measurements that do not compare two commands: kernels, sizes, scaling, linearity, random patches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def kernels(place: Workplace, rounds: int) -> Section:
     """Run the kernels' own comparison."""
     lines = _output(place.ours.python, HERE / "kernels.py", "--rounds", rounds, "--only", "SimpleITK")
     text = [
-        "CPU time of all threads, ours (in memory used again, as in commands) / SimpleITK's (aims for linear: 0.12 and 0.07).",
+        "CPU time of all threads, ours / SimpleITK's (aims for linear: 0.12 and 0.07). As in commands, our kernels reuse memory.",
         "",
         "```",
         *lines,
@@ -121,7 +121,7 @@ def linearity(place: Workplace, rounds: int) -> Section:
 
 
 def random_patches(place: Workplace, rounds: int) -> Section:
-    """Count random patches a second, by way of storage."""
+    """Count random patches per second for each kind of storage."""
     del rounds
     lines = ["| random 96³ pairs from | a second | bytes / raw bytes |", "|---|---|---|"]
     lines += _output(place.ours.python, SCRIPTS / "random_patches.py", place.pairs, place.fresh("stores"))

@@ -28,7 +28,7 @@ from itkit.kernels.statistics import finite_summary, min_max
 
 
 def phantom(size_zyx):
-    """A CT-like volume: a body with organs and noise, and a label of the organs."""
+    """Return a CT-like image (a body with organs and noise) and a label map of the organs."""
     rng = np.random.default_rng(7)
     z, y, x = (
         np.linspace(-1, 1, n, dtype=np.float32).reshape([-1 if a == i else 1 for a in range(3)])

@@ -1,4 +1,4 @@
-"""What a command costs: wall time, CPU time and peak memory of its whole process tree (Linux)."""
+"""Measure a command: wall time, CPU time and peak memory of its whole process tree (Linux)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STAT_SESSION = 3  # fields of /proc/<pid>/stat after the command's name: state,
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one run; ``peak_bytes`` counts memory that processes share once, and no page cache."""
+    """Cost of one run; ``peak_bytes`` counts shared memory once and leaves out the page cache."""
 
     wall_s: float
     cpu_s: float
@@ -27,14 +27,14 @@ class Cost:
 
 
 def run(argv: list[str], *, cores: set[int] | None = None, sample_memory: bool = False) -> Cost:
-    """Run a command in a session of its own until all of its processes are gone.
+    """Run a command in its own session until all of its processes have ended.
 
-    Orphans (servers that fork workers, say) become children of this process, so that ``wait4`` counts them all.
+    Orphans (for example of servers that fork workers) become children of this process, so ``wait4`` counts them too.
 
     Raises
     ------
     RuntimeError
-        When it fails, with the end of its output.
+        When the command fails; the message holds the end of its output.
     """
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryFile() as output:
@@ -69,7 +69,7 @@ def run(argv: list[str], *, cores: set[int] | None = None, sample_memory: bool =
 
 
 class _Sampler(threading.Thread):
-    """Watches the proportional set size of a session's processes, file-backed pages left out."""
+    """Samples the proportional set size of a session's processes, without file-backed pages."""
 
     def __init__(self, session: int) -> None:
         super().__init__(daemon=True)

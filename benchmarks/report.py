@@ -1,4 +1,4 @@
-"""Results as text: medians of ratios, tables, and a plot drawn by hand."""
+"""Write results as text: medians of ratios, tables and simple plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Pairs:
-    """Costs of both sides, measured in turns."""
+    """Costs of both sides of a contest, measured in turns."""
 
     contest: Contest
     costs: tuple[tuple[Cost, Cost], ...]
@@ -50,7 +50,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the results page."""
+    """A section of the results page."""
 
     title: str
     lines: tuple[str, ...]
@@ -86,10 +86,10 @@ def render(results: list[Pairs], sections: list[Section], place: Workplace, roun
         f"Written by `make bench` on {day}. {machine()}.",
         "",
         f"Dataset `{place.data.name}`, made with a fixed seed by `benchmarks/scripts/make_data.py`. Both sides of a row ran "
-        f"in turns, {rounds} rounds; numbers are medians, ratios are medians of ratios of one round (ours / peer). "
-        "CPU time is that of the whole process tree; memory is what its processes hold together, shared pages once, "
-        "page cache not counted, seen in runs apart from the timed ones. Our runs flush every file to disk before they "
-        "name it, the peers' don't. nnU-Net's resampling, by default cubic, is compared at order 1.",
+        f"in turns, {rounds} rounds. Numbers are medians; ratios are medians of the ratios ours / peer of each round. "
+        "CPU time is that of the whole process tree. Memory is that of all processes together: shared pages count once, "
+        "and the page cache does not count. It was measured in separate runs. Our runs flush every file to disk before "
+        "they rename it; the peers' runs don't. nnU-Net's resampling, by default cubic, is compared at order 1.",
         "",
         "| job | peer | wall | cpu | ours: wall / cpu | peer: wall / cpu | peak MiB, ours / peer (ratio) |",
         "|---|---|---|---|---|---|---|",

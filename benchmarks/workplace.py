@@ -1,4 +1,4 @@
-"""What the comparisons need before they start: environments of their own, and one CT-like dataset."""
+"""Prepare the comparisons: make their virtual environments and a CT-like dataset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Environments, dataset and scratch folder of a session."""
+    """Environments, dataset and scratch folder of a benchmark run."""
 
     ours: Environment
     itkit4: Environment
@@ -53,7 +53,7 @@ class Workplace:
 
     @property
     def many(self) -> Path:
-        """Return the same pairs four times over, as ``nii.gz`` and ``mha`` again: names of one file, so one cache."""
+        """Return the pairs four times over, as ``nii.gz`` and ``mha``; copies are hard links and share one cache."""
         return self.data / "many"
 
     @property
@@ -74,7 +74,7 @@ class Workplace:
 
 
 def prepare(*, quick: bool, ours: Path | None) -> Workplace:
-    """Build what is missing; with ``ours`` an environment that has the package already is measured."""
+    """Build what is missing; ``ours`` is an environment in which the package is already installed."""
     environments = HERE / ".envs"
     workplace = Workplace(
         Environment(ours) if ours else _environment(environments / "itkit", [[f"{REPOSITORY}[fast]"]], renew=True),

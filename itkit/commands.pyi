@@ -13,12 +13,13 @@ from itkit.engine.runner import RunResult
 FUNCTIONS: dict[str, str]
 
 class RunValues(TypedDict, total=False):
-    """How a run goes: the options of every command."""
+    """Run options, the same for every command."""
 
     mp: bool
     workers: int | None
     dry_run: bool
     existing: Literal["skip", "redo", "error"]
+    fingerprint: Literal["stat", "content"]
     on_error: Literal["continue", "stop"]
     strict: bool
     seed: int
@@ -43,6 +44,8 @@ def check_dataset(
     same_size: Sequence[Literal["X", "Y", "Z"]] | None = None,
     yes: bool = False,
     deep: bool = False,
+    labels: Sequence[int] = (),
+    allow_empty: bool = False,
     delete_unreadable: bool = False,
     report: str | os.PathLike[str] | None = None,
     **options: Unpack[RunValues],

@@ -57,7 +57,7 @@ def test_a_function_does_what_the_command_does(tmp_path):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: itkit.orient_dataset("a", "b", "LPI", ".mha"), "got 4 values without a name; at most 3 may come so"),
+        (lambda: itkit.orient_dataset("a", "b", "LPI", ".mha"), "got 4 values without a name; at most 3 are allowed"),
         (lambda: itkit.orient_dataset("a", "b", source="c"), "orient_dataset: source is given twice"),
         (lambda: itkit.orient_dataset("a", "b"), "missing orient: "),
         (lambda: itkit.orient_dataset("a", "b", "LPI", spacin=1), "unknown parameter 'spacin'"),

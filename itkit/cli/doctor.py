@@ -1,4 +1,4 @@
-"""Tell what this machine gives a run: the text of ``itkit doctor``."""
+"""The text of ``itkit doctor``: versions, resources and plug-ins of this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from itkit.models.registry import list_models
 
 
 def report() -> str:
-    """Return versions, optional packages, cores, memory, codecs and kernels, a line each."""
+    """Return a line for each version, optional package and plug-in, and for cores, memory, codecs and kernels."""
     rows = [
         ("itkit", VERSION),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
@@ -42,7 +42,7 @@ def report() -> str:
 
 
 def plugged_in() -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Return what other packages register and can be used (kind, name, package), and what is wrong with the rest."""
+    """Return the usable plug-ins of other packages (kind, name, package), and a message for each unusable one."""
     operations, wrong = describe_registered()
     readers = reader_plugins()
     rows = [("operation", name, entry.package) for name, entry in operations.items()]
@@ -72,7 +72,7 @@ def _codecs() -> str:
 
 
 def optional_packages() -> list[tuple[str, str, str]]:
-    """Return (extra, package, version or 'not installed') from our own metadata."""
+    """Return (extra, package, version or 'not installed') for each requirement in ITKIT's metadata."""
     rows = []
     for requirement in requires("itkit") or []:
         name = requirement.split(";")[0]

@@ -27,7 +27,7 @@ from itkit.engine.runner import RunResult
 FUNCTIONS: dict[str, str]
 
 class RunValues(TypedDict, total=False):
-    """How a run goes: the options of every command."""
+    """Run options, the same for every command."""
 
 '''
 
@@ -61,7 +61,7 @@ def _value_text(value: Any) -> str:
 
 
 def type_text(annotation: Any) -> str:
-    """Return a type as it is written in code.
+    """Return the source code of a type.
 
     Examples
     --------

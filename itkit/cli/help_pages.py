@@ -1,7 +1,8 @@
-"""Texts made from the models, for who has no time or no sources to read: ``python -m itkit.cli.help_pages``.
+"""Write texts that are made from the models: ``python -m itkit.cli.help_pages``.
 
-Commands print their help without importing their models; parameters keep their descriptions where sources are missing;
-type checkers know the functions of `itkit.commands`. Tests keep all of it true.
+With the help pages, commands print their help without importing their models. With the descriptions, parameters keep
+theirs in installations without sources. With the stubs, type checkers know the functions of `itkit.commands`. Tests
+check that all of them are up to date.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The entry point of every command: its name says which one runs."""
+"""The entry point of every command; the name of the program decides which command runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itkit.cli.operation import main as main
 
 
 def command() -> int:
-    """Run the command that this program is called by: ``itk_check``, ``itkit`` or ``python -m itkit``."""
+    """Run the command with the name of this program: ``itk_check``, ``itkit`` or ``python -m itkit``."""
     name = program_name(sys.argv[0])
     if name.startswith("itk_"):
         code = main(name)
@@ -22,7 +22,7 @@ def command() -> int:
 
 
 def program_name(path: str) -> str:
-    """Return a program's name without folder and Windows' additions.
+    """Return a program's name without its folder and the suffixes that Windows adds.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""One operation of the catalogue as a command.
+"""Run one operation of the catalogue as a command.
 
-Nothing heavy is imported before it is needed: ``--help`` and ``--version`` read a text that is made from the models
-when the package is built, and a test keeps it true.
+Heavy modules are imported only when they are needed. ``--help`` prints a page that was made from the models beforehand;
+a test checks that it is up to date.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -
 
 
 def _main(name: str, argv: list[str], prog: str) -> int:
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # the name of a file need not be text
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # file names may hold bytes that are not valid text
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     if "--version" in argv:
         from itkit.core.version import VERSION
@@ -44,15 +44,15 @@ def _asks_help(argv: list[str]) -> bool:
 
 
 def _show_help(text: str, argv: list[str]) -> int:
-    """Print a help text: on stderr, and as a misuse, where nobody asked for it."""
+    """Print a help text; if nobody asked for it, print it to stderr and return 2."""
     print(text, end="", file=sys.stdout if argv else sys.stderr)
     return 0 if argv else 2
 
 
 def _run(name: str, argv: list[str], prog: str) -> int:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads cost a third of the start
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads about every installed package
-    gc.disable()  # what imports make stays
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # commands do no algebra; its threads take a third of the start
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # avoids reading metadata of all installed packages
+    gc.disable()  # objects that imports make are never garbage
     from itkit.catalogue import load
     from itkit.cli.terminal import run_command
     from itkit.core.errors import ItkitError
@@ -62,7 +62,7 @@ def _run(name: str, argv: list[str], prog: str) -> int:
     except ItkitError as error:  # there is no such operation, or the package that brings it is broken
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
-    gc.freeze()  # no collection looks at it, no worker copies it for its counts
+    gc.freeze()  # collections skip these objects, and forked workers share their memory
     gc.enable()
     if _asks_help(argv):
         from itkit.cli.help import help_text

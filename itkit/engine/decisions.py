@@ -1,4 +1,4 @@
-"""What is to happen to each case: run it, skip it, or leave somebody's file alone."""
+"""Decide what to do with each case: run it, skip it, or leave a file alone that ITKIT did not write."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from itkit.engine.places import place, relative_folder
 from itkit.io.formats.headers import UnsupportedHeader, unit_files
 
 _READERS = 8
-"""Threads that read inputs for their digests."""
+"""Number of threads that read inputs to compute their digests."""
 _MORE = "more_files"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to happen to a job, and the record that already stands for it."""
+    """What to do with a job, and the manifest's record of it."""
 
     job: Job
     action: Literal["run", "skipped", "left"]
@@ -38,7 +38,7 @@ class Decision:
 def decide(
     operation: Operation[Any], plan: Plan, manifest: Manifest, key: str, options: RunOptions
 ) -> Iterator[Decision]:
-    """Decide every job of a plan by what the manifest says and what stands in the destination.
+    """Decide what to do with every job of a plan, by the manifest and the files in the destination.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def decide(
 
 
 def _names_by_case(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Volume files of a folder by the case that they are of."""
+    """Return the volume files of a folder, by case id."""
     found: dict[str, list[str]] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         parts = split_extension(path.name)
@@ -80,7 +80,7 @@ def _names_by_case(folder: Path) -> Mapping[str, Sequence[str]]:
 def _namesakes(
     job: Job, record: Record | None, dest: Path, names_of: Callable[[Path], Mapping[str, Sequence[str]]]
 ) -> Iterator[str]:
-    """Say which files make two of one case with what a job writes, and are not ours to remove."""
+    """Warn about files by somebody else that have the same case id as an output, but another extension."""
     ours = {place(dest / output["path"]) for output in record.outputs} if record else set()
     for path in job.outputs():
         parts = split_extension(path.name)
@@ -90,7 +90,7 @@ def _namesakes(
 
 
 def _fingerprints(jobs: Sequence[Job], dest: Path, how: Fingerprint) -> Iterator[dict[str, Any]]:
-    """Yield the fingerprint of each job; contents are read by several threads."""
+    """Yield the fingerprint of each job; several threads read the contents of files."""
     if how == "stat":
         yield from (_fingerprint(job, dest, how) for job in jobs)
         return
@@ -101,7 +101,7 @@ def _fingerprints(jobs: Sequence[Job], dest: Path, how: Fingerprint) -> Iterator
 
 
 def _fingerprint(job: Job, dest: Path, how: Fingerprint) -> dict[str, Any]:
-    """Return what a result depends on beside parameters: the input files, and where its outputs go."""
+    """Return what a result depends on beside the parameters: its input files, and the folders of its outputs."""
     stamps: dict[str, Any] = {}
     for name, file in job.inputs.items():
         try:
@@ -156,7 +156,7 @@ def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
 def _judge(
     job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any], how: Fingerprint
 ) -> tuple[Literal["run", "skipped", "left"], str, Sequence[Path]]:
-    """Return what is to happen, what to say, and files that are replaced though they were not as we wrote them."""
+    """Return what to do, the message, and the files that are replaced although they are not as ITKIT wrote them."""
     ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
     present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
     foreign = foreign_files(present, ours, how)

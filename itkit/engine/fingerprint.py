@@ -1,4 +1,4 @@
-"""What a file looked like when it was seen, and whether it is still the same one."""
+"""Fingerprints of files, which tell whether a file has changed since an earlier run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 Fingerprint = Literal["stat", "content"]
-"""What tells that a file is the same: size, times and inode, or its bytes."""
+"""How to tell whether a file is the same: by size, times and inode (stat), or by its bytes (content)."""
 
 _STATUS = ("bytes", "mtime_ns", "ctime_ns", "inode")
 _CHUNK = 1 << 20
 
 
 def file_print(path: Path, how: Fingerprint = "stat") -> dict[str, Any]:
-    """Return size, times and inode of a file, and the digest of its bytes where these are asked for.
+    """Return size, times and inode of a file and, with ``content``, the digest of its bytes.
 
     Raises
     ------
     OSError
-        When it can't be read.
+        When the file can't be read.
     """
     status = path.stat()
     found: dict[str, Any] = {
@@ -47,7 +47,7 @@ def digest_of(path: Path) -> str:
 
 
 def is_same(known: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two fingerprints are of one file: by its bytes where both know them, else by all that both know.
+    """Whether two fingerprints belong to the same file: compare digests if both have one, else all common entries.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def is_unchanged(path: Path, output: Mapping[str, Any], how: Fingerprint = "stat
 
 
 def is_copy(path: Path, output: Mapping[str, Any]) -> bool:
-    """Whether a changed file has the size and time of the one described: copied, moved in, or given other rights."""
+    """Whether a file has the size and modification time of a manifest's output; a copy or a moved file has them."""
     try:
         status = path.stat()
     except OSError:
@@ -81,7 +81,7 @@ def is_copy(path: Path, output: Mapping[str, Any]) -> bool:
 
 
 def with_place_in_disk(outputs: Iterable[Mapping[str, Any]], dest: Path) -> tuple[dict[str, Any], ...]:
-    """Return outputs with what is known only when they have their final names: inode, and the time of that change."""
+    """Return outputs with inode and change time, which are only known after the files have their final names."""
     found = []
     for output in outputs:
         status = (dest / output["path"]).stat()
@@ -90,13 +90,13 @@ def with_place_in_disk(outputs: Iterable[Mapping[str, Any]], dest: Path) -> tupl
 
 
 def print_of_files(paths: Iterable[Path], how: Fingerprint) -> dict[str, str]:
-    """Return digests of what many files are: of names, change times and inodes, and of their bytes where asked for."""
+    """Return digests over many files: of names, change times and inodes and, with ``content``, of their bytes."""
     places, contents = hashlib.sha256(), hashlib.sha256()
     for path in paths:
         name = os.fsencode(path.name)
         try:
             seen = file_print(path, how)
-        except OSError:  # a link to nowhere: reading it will say so
+        except OSError:  # a broken link: reading it will raise the error
             seen = {}
         places.update(b"%s\0%d\0%d\n" % (name, seen.get("ctime_ns", -1), seen.get("inode", -1)))
         contents.update(b"%s\0%s\n" % (name, seen.get("sha256", "").encode()))

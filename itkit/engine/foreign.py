@@ -1,4 +1,4 @@
-"""Files in the way that a run must not replace: somebody's work, which we did not write or which was edited since."""
+"""Find files that a run must not replace, because ITKIT did not write them or somebody has edited them since."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from itkit.io.formats.inspect import read_any_header
 
 
 def foreign_files(present: Iterable[Path], ours: Mapping[Path, Any], how: Fingerprint) -> list[Path]:
-    """Return the files that are not as we have written them; ``ours`` says what the manifest has of each place."""
+    """Return the files that are not as ITKIT wrote them; ``ours`` holds the manifest's entry for each path."""
     return [path for path in present if path not in ours or not is_unchanged(path, ours[path], how)]
 
 
 def reads_whole(path: Path) -> bool:
-    """Whether a file is somebody's work: it reads whole, or can't be judged; truncated and damaged ones are not."""
+    """Whether a file must be kept: it can be read completely, or can't be judged. Damaged files may be replaced."""
     from itkit.io.formats.store import opens_whole, store_kind
-    from itkit.io.sitk_toolkit import read_volume  # numpy with it: a run that finds no such file starts without
+    from itkit.io.sitk_toolkit import read_volume  # imports numpy, which a run without such files does not need
 
     if store_kind(path) is not None:
         return opens_whole(path)
-    if split_extension(path.name) is None:  # a data file: its header tells
+    if split_extension(path.name) is None:  # a data file: judge it with its header
         return any(reads_whole(header) for header in headers_of(path))
     if not os.access(path, os.R_OK):
         return True

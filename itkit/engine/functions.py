@@ -1,4 +1,4 @@
-"""Operations as Python functions: signature, types, defaults and help come from the parameter model."""
+"""Make Python functions of operations; signature, types, defaults and help come from the parameter model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from itkit.core.params import Params
 
 ON_TERMINALS = {"config", "progress"}
-"""Run options that mean nothing to a caller from Python."""
+"""Run options that have no use in Python."""
 _WIDTH = 100
 
 
@@ -40,8 +40,8 @@ def make_function(operation: Operation[Any], title: str) -> Callable[..., RunRes
     def function(*values: Any, **named: Any) -> RunResult:
         if len(values) > len(in_order):
             raise ParamsError(
-                f"{title}: got {len(values)} values without a name; at most {len(in_order)} may come so "
-                f"({', '.join(in_order)}), the others as NAME=value"
+                f"{title}: got {len(values)} values without a name; at most {len(in_order)} are allowed "
+                f"({', '.join(in_order)}); give the others as NAME=value"
             )
         given = dict(zip(in_order, values, strict=False))
         twice = sorted(given.keys() & named.keys())
@@ -57,14 +57,14 @@ def make_function(operation: Operation[Any], title: str) -> Callable[..., RunRes
 
 
 def signature_of(operation: Operation[Any]) -> Signature:
-    """Return the signature of an operation's function: folders first, then other positional values, then options."""
+    """Return the signature of an operation's function: folders, then other positional parameters, then options."""
     parameters = [*own_parameters(operation.params), *option_parameters()]
     parameters.append(Parameter("on_event", Parameter.KEYWORD_ONLY, default=None, annotation=EventSink | None))
     return Signature(parameters, return_annotation=RunResult)
 
 
 def own_parameters(model: type[Params]) -> list[Parameter]:
-    """Return the parameters of a model's fields."""
+    """Return the function parameters for the fields of a model."""
     fields = model.model_fields
     first = [name for name, field in fields.items() if is_positional(field)]
     first.sort(key=lambda name: (not fields[name].is_required(), Path not in _parts(fields[name].annotation)))
@@ -76,7 +76,7 @@ def own_parameters(model: type[Params]) -> list[Parameter]:
 
 
 def option_parameters() -> list[Parameter]:
-    """Return the parameters of the run options that matter in Python."""
+    """Return the function parameters for the run options that are useful in Python."""
     fields = RunOptions.model_fields
     return [_parameter(name, fields[name], Parameter.KEYWORD_ONLY) for name in fields if name not in ON_TERMINALS]
 
@@ -87,7 +87,7 @@ def _parameter(name: str, field: FieldInfo, kind: Any) -> Parameter:
 
 
 def _parts(annotation: Any) -> list[Any]:
-    """Return the types of a union, without what is annotated to them."""
+    """Return the types of a union without their annotations."""
     if get_origin(annotation) is Annotated:
         return _parts(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -96,7 +96,7 @@ def _parts(annotation: Any) -> list[Any]:
 
 
 def accepted_type(annotation: Any, metadata: Sequence[Any] = ()) -> Any:
-    """Return the type of what a caller may give for a field: any path for a `Path`, any sequence for a tuple.
+    """Return the type that a caller may pass for a field: any path for a `Path`, any sequence for a tuple.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def accepted_type(annotation: Any, metadata: Sequence[Any] = ()) -> Any:
 
 
 def docstring(operation: Operation[Any]) -> str:
-    """Return the help of an operation's function."""
+    """Return the docstring of an operation's function."""
     lines = [*textwrap.wrap(" ".join((operation.params.__doc__ or "").split()), _WIDTH), "", "Parameters", "----------"]
     lines += _described(operation.params, [parameter.name for parameter in own_parameters(operation.params)])
     lines += _described(RunOptions, [parameter.name for parameter in option_parameters()])

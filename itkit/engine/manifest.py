@@ -1,4 +1,4 @@
-"""The manifest of a destination: one JSON line a finished or failed case, appended, never rewritten."""
+"""The manifest of a destination: one JSON line for each finished or failed case; lines are appended, never changed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from itkit.io.meta import json_line
 
 @dataclass(frozen=True)
 class Manifest:
-    """The manifest files of one destination; a shard appends to a file of its own, all are read."""
+    """The manifest files of one destination; each shard appends to its own file, and reads all files."""
 
     dest: Path
     shard: str | None = None
 
     @property
     def path(self) -> Path:
-        """File that this run appends to."""
+        """The file to which this run appends."""
         name = "manifest.jsonl" if self.shard is None else f"manifest-{self.shard.replace('/', 'of')}.jsonl"
         return self.dest / STATE_FOLDER / name
 
     def latest_done(self, operation: str) -> dict[str, Record]:
-        """Newest finished record of each case of one operation; a torn or foreign line is passed over.
+        """Return the newest finished record of each case of one operation; torn and foreign lines are ignored.
 
         Raises
         ------
@@ -40,7 +40,7 @@ class Manifest:
         newest: dict[str, Record] = {}
         for line in self._lines():
             if line.get("operation") == operation and line.get("status") == "skipped":
-                newest.pop(str(line.get("case")), None)  # what it was made into before is gone
+                newest.pop(str(line.get("case")), None)  # the outputs of the earlier record were removed
             if line.get("operation") == operation and line.get("status") == "done":
                 try:
                     newest[line["case"]] = record_of(line)
@@ -80,18 +80,18 @@ def _text(path: Path) -> str:
 
 
 def line_of(record: Record) -> dict[str, Any]:
-    """Return a record as the JSON values of a line."""
+    """Return a record as the JSON values of a manifest line."""
     values = dict(vars(record))  # dataclasses.asdict would copy every patch of every list
     return {"case": values.pop("case_id"), **values}
 
 
 def record_of(line: Mapping[str, Any]) -> Record:
-    """Return the record that a line holds.
+    """Return the record in a manifest line.
 
     Raises
     ------
     KeyError, TypeError
-        When it holds none.
+        When the line does not hold a record.
     """
     return Record(
         case_id=line["case"],
@@ -110,12 +110,12 @@ def record_of(line: Mapping[str, Any]) -> Record:
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON line in one write, on a line of its own even where the last one is torn.
+    """Append one JSON line in one write; if the last line is torn, start a new line first.
 
     Raises
     ------
     LayoutError
-        When the file can't be written; a part of a line is taken back.
+        When the file can't be written; a line that was written in part is removed.
     """
     data = (json_line(value) + "\n").encode()
     try:

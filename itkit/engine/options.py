@@ -1,4 +1,4 @@
-"""Options that every command has: how a run goes, not what it makes."""
+"""Run options, which every command has: they control how a run works, not what it computes."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def _shard(value: str) -> str:
 
 
 class RunOptions(Params):
-    """How a run goes."""
+    """Options of a run, the same for every command."""
 
     mp: Annotated[bool, Group("Resources")] = False
-    """Work on several cases at once, as many as the cores this process may use."""
+    """Process several cases at once, as many as there are cores for this process."""
     workers: Annotated[Annotated[int, Field(ge=1)] | None, Group("Resources")] = None
-    """Number of cases worked on at once; without --mp and --workers one at a time."""
+    """Number of cases to process at once (default without --mp: one)."""
     dry_run: bool = False
     """Print what would happen to which file; touch nothing."""
     existing: Annotated[Literal["skip", "redo", "error"], Group("Outputs")] = "skip"
-    """Outputs that exist: skip finished ones, redo all, or refuse to start."""
+    """What to do with existing outputs: skip finished ones, redo all, or refuse to start (error)."""
     fingerprint: Annotated[Fingerprint, Group("Outputs"), Advanced()] = "stat"
-    """What tells that a file is the same: size, times and inode (stat), or a digest of its bytes (content)."""
+    """How to tell whether a file has changed: by size, times and inode (stat), or by a digest of its bytes."""
     on_error: Annotated[Literal["continue", "stop"], Advanced()] = "continue"
-    """After a failed case: go on with the others, or stop."""
+    """What to do after a failed case: continue with the others, or stop."""
     strict: Annotated[bool, Advanced()] = False
     """Refuse to start when a file has no partner."""
     seed: Annotated[int, Field(ge=0), Advanced()] = 0
-    """Seed of every random draw; results depend on seed, case and copy alone."""
+    """Seed of all random draws; results depend only on seed, case and copy."""
     progress: Annotated[Literal["auto", "bar", "json", "none"], Advanced()] = "auto"
     """Progress bar on a terminal, JSON lines on stdout, or none."""
     compression: Annotated[Compression, Group("Outputs")] = "fast"
-    """How output volumes are compressed."""
+    """How to compress output volumes."""
     max_memory: Annotated[
         Annotated[int, Field(gt=0), BeforeValidator(_size), Unit("bytes, or with K, M, G, T")] | None,
         Group("Resources"),
@@ -61,13 +61,13 @@ class RunOptions(Params):
     ] = None
     """Memory that the run may use on this machine (default: 80 % of what is free)."""
     executor: Annotated[Literal["serial", "process", "dask"] | None, Group("Resources"), Advanced()] = None
-    """Where cases run (default: process with several workers, else serial); without --dask, dask is local."""
+    """Where to run cases (default: process if there are several workers, else serial); dask without --dask is local."""
     dask: Annotated[str | None, FreeText("tcp://10.0.0.7:8786"), Group("Resources"), Advanced()] = None
     """Address of a running Dask scheduler; its workers must see source and destination under the same paths."""
     shard: Annotated[Annotated[str, Pattern(r"^[0-9]+/[0-9]+$"), AfterValidator(_shard)] | None, Advanced()] = None
     """I/N: only every N-th case of the sorted list, from the I-th on (array jobs)."""
     config: Annotated[Path | None, PathRole("in_file"), Advanced()] = None
-    """TOML or JSON file with parameters; options given on the command line win."""
+    """TOML or JSON file with parameters; options on the command line override it."""
 
     @model_validator(mode="after")
     def _one_executor(self) -> Self:

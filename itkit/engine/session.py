@@ -1,4 +1,4 @@
-"""One run: what it was told, and where its cases run."""
+"""One run: its parameters and options, and the executor of its cases."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Session:
     Parameters
     ----------
     operation, params, options, plan
-        What to do, and how.
+        The operation, its parameters, the run options and the plan.
     key
-        Digest of the parameters and options that decide the results.
+        Digest of the parameters and options on which the results depend.
     manifest
-        What the destination says is done; ``None`` for a run that writes no volume.
+        Manifest of the destination; ``None`` for a run that writes no volumes.
     cores
-        How many cores the run may use.
+        Number of cores that the run may use.
     emit
         Called with each progress event.
     confirm
-        Asked before anything is deleted; without it the answer is no.
+        Function that asks the user before anything is deleted; without it nothing is deleted.
     """
 
     operation: Operation[Any]
@@ -53,7 +53,7 @@ class Session:
     confirm: Callable[[str], bool] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Return everything that repeats this run."""
+        """Return everything that is needed to repeat this run."""
         return {
             "itkit": VERSION,
             "operation": self.operation.name,
@@ -63,7 +63,7 @@ class Session:
 
     @property
     def reads_headers_alone(self) -> bool:
-        """Whether no voxels are read."""
+        """Whether the run reads only headers and no voxels."""
         return self.operation.reads_for(self.params) == "headers"
 
     @property
@@ -71,7 +71,7 @@ class Session:
         """Whether cases run in this process, one after the other."""
         wanted = self.options.executor
         if self.reads_headers_alone:
-            return True  # a header costs less than a message to a worker
+            return True  # reading a header costs less than a message to a worker
         return wanted == "serial" or (wanted is None and self.options.dask is None and self._workers() == 1)
 
     def _workers(self) -> int:
@@ -80,18 +80,18 @@ class Session:
         return self.cores if self.options.mp or self.options.executor in ("process", "dask") else 1
 
     def executor(self) -> Executor:
-        """Return what runs the cases."""
+        """Return the executor that runs the cases."""
         budget = self.options.max_memory or int(0.8 * available_memory())
         if self.is_serial:
             return SerialExecutor(budget)
         if self.options.executor == "dask" or self.options.dask is not None:
-            from itkit.engine.dask_executor import DaskExecutor  # and what it is made of: other runs start without
+            from itkit.engine.dask_executor import DaskExecutor  # other runs don't need its imports
 
             return DaskExecutor(self.options.dask, self._workers(), budget)
         return ProcessExecutor(self._workers(), budget)
 
     def task(self, decision: Decision, number: int, stage: Stage | None) -> Task:
-        """Return a job with all that a worker needs to do it."""
+        """Return the task of a job, with everything that a worker needs to do it."""
         return Task(
             self.operation,
             self.params,
@@ -107,6 +107,6 @@ class Session:
     def _needed_bytes(self, decision: Decision) -> int:
         inputs = describe_inputs(decision.job)
         measure = self.operation.memory
-        with contextlib.suppress(CaseError):  # the case itself will say it
+        with contextlib.suppress(CaseError):  # the case will fail with this error
             return measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
         return 0

@@ -1,4 +1,4 @@
-"""A worker's result becomes a record, and its files move into place."""
+"""Turn a worker's result into a record, and move its files to their final names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from itkit.engine.worker import TaskResult
 
 
 def settle(session: Session, decision: Decision, result: TaskResult, stage: Stage | None) -> Record:
-    """Turn a result into a record; move its files into place, and remove what the case had become before."""
+    """Turn a result into a record; rename its files to their final names, and remove the case's earlier outputs."""
     record = Record(
         decision.job.case_id,
         result.status,  # type: ignore[arg-type]  # the worker's statuses are a part of ours
@@ -32,19 +32,19 @@ def settle(session: Session, decision: Decision, result: TaskResult, stage: Stag
     how = session.options.fingerprint
     if stage is None:
         return record
-    if record.status == "skipped":  # what an earlier run made of it with other parameters no longer holds
+    if record.status == "skipped":  # outputs of an earlier run with other parameters are no longer valid
         with contextlib.suppress(WriteError):
             stage.commit(record, [], _stale_files(decision, stage.manifest.dest, how))
         return record
     if record.status != "done":
-        with contextlib.suppress(LayoutError):  # on a full disk the summary alone can say it
+        with contextlib.suppress(LayoutError):  # on a full disk, only the summary can report it
             stage.manifest.append(stage.operation, record)
         return record
     return _commit(session, decision, result, record, stage)
 
 
 def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]:
-    """Return the files that the case had become, unless they were edited since or lie where this run does not write."""
+    """Return the earlier outputs of a case, except those that were edited or lie where this run does not write."""
     folders = {place(target.folder) for target in decision.job.targets.values()}
     if decision.job.output_ids is not None:
         folders.add(place(dest))
@@ -80,7 +80,7 @@ def _commit(session: Session, decision: Decision, result: TaskResult, record: Re
 
 
 def _was_made_meanwhile(record: Record, stage: Stage, how: Fingerprint) -> bool:
-    """Whether another run of the same command has finished a case since this one was planned."""
+    """Whether another run of the same command has finished the case since this run was planned."""
     manifest = stage.manifest
     other = manifest.latest_done(stage.operation).get(record.case_id)
     return (

@@ -97,11 +97,11 @@ class CheckParams(Params):
     yes: Annotated[bool, Unkeyed()] = False
     """Delete without asking."""
     deep: bool = False
-    """Read all voxels too: truncation, nan, constant and swapped images and labels, classes of the dataset."""
+    """Read all voxels too: find truncated files, nan, constant or swapped images and labels; count classes."""
     labels: Annotated[tuple[int, ...], Group("Rules"), Unbounded("classes have any number")] = ()
-    """Values that labels may hold, e.g. 0 1 2; others are named (reads all voxels)."""
+    """Allowed label values, e.g. 0 1 2; other values are reported (reads all voxels)."""
     allow_empty: Annotated[bool, Group("Rules")] = False
-    """Labels that hold 0 alone are right, e.g. of healthy patients."""
+    """Accept labels that hold only 0, e.g. of healthy patients."""
     delete_unreadable: Annotated[bool, Advanced()] = False
     """delete: unreadable and unpaired samples too."""
     report: Annotated[Path | None, PathRole("out_file")] = None
@@ -123,7 +123,7 @@ class CheckParams(Params):
 
     @property
     def reads_voxels(self) -> bool:
-        """Whether voxels are looked at."""
+        """Whether voxels are read."""
         return self.deep or bool(self.labels)
 
     @property
@@ -165,20 +165,20 @@ def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
 
 
 def voxel_findings(volume: Volume, name: str, params: CheckParams | None = None) -> tuple[list[str], dict[str, Any]]:
-    """Return what is wrong with a volume's voxels, and facts about them.
+    """Return the faults of a volume's voxels, and facts about them.
 
     Parameters
     ----------
     volume
-        Image or label map, as its folder says.
+        Image or label map, according to its folder.
     name
-        What messages call it; a volume of a flat folder may be either.
+        Name in messages; a volume in a flat folder may be an image or a label map.
     params
         Rules for labels.
     """
     if volume.kind == "label":
         return _label_findings(volume, name, params)
-    from itkit.kernels.kinds import looks_like_labels  # numpy with it; headers alone start without
+    from itkit.kernels.kinds import looks_like_labels  # imports numpy, which headers alone don't need
     from itkit.kernels.statistics import finite_summary
 
     low, high, n_nan, n_inf = finite_summary(volume.array_zyx)
@@ -323,7 +323,7 @@ def collect(params: CheckParams, run: Collected) -> Report:
 
 
 def classes_of(records: Iterable[Record]) -> dict[int, tuple[int, int]]:
-    """Return in how many cases each class is, and its voxels in all of them; images among the labels don't count."""
+    """Return for each class the number of cases that hold it, and of its voxels, without images among the labels."""
     inventory: dict[int, tuple[int, int]] = {}
     for record in records:
         for facts in record.facts.values():

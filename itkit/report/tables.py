@@ -30,11 +30,11 @@ def check_report(
     Parameters
     ----------
     records
-        What the check found of each sample.
+        The record of each checked sample.
     suffix
-        Which kind of file.
+        Suffix of the file.
     classes
-        Cases and voxels of each class of the labels; a page shows them, the other files hold those of each sample.
+        Number of cases and voxels of each class; shown on a page. The other files hold the counts of each sample.
     """
     rows = [_row(record) for record in records]
     kind = suffix.lower()

@@ -94,7 +94,7 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     }
     family = spec.variants or (spec,)
     if spec.variants:
-        yield "The release is told from its files; `--variant` says it outright:"
+        yield "The converter recognises the release by its files; `--variant` chooses it explicitly:"
         yield ""
         for one in family:
             short = one.name.removeprefix(f"{name}_")
@@ -106,7 +106,7 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     for path, role in dict.fromkeys((p.example, p.role) for one in family for p in one.patterns):
         yield f"- {role}: `{path}`"
     yield ""
-    yield "Folders above don't matter, nor does the letter case of extensions; names that start with a dot are ignored."
+    yield "Folders above these and the letter case of extensions do not matter. Names starting with a dot are ignored."
     yield ""
     yield "## Labels"
     yield ""
@@ -116,18 +116,18 @@ def _lines(name: str, spec: DatasetSpec) -> Iterator[str]:
     for one in family:
         yield from _label_lines(one, is_family=bool(spec.variants))
     if any(pattern.role == "part" for pattern in spec.patterns):
-        yield f"Overlapping masks: `--overlap {spec.overlap}` unless another rule is chosen. In `dataset.json`,"
-        yield "`overlap_voxels` is the number of voxels that several classes claim, each counted once."
+        yield f"By default, overlapping masks follow the rule `--overlap {spec.overlap}`. In `dataset.json`,"
+        yield "`overlap_voxels` is the number of voxels that belong to several classes; each voxel counts once."
         yield ""
     quirks = tuple(dict.fromkeys(quirk for one in family for quirk in one.quirks))
     if quirks:
-        yield "## Oddities, and what is done about them"
+        yield "## Peculiarities of the release"
         yield ""
-        yield "| in the release | here |"
+        yield "| in the release | what the converter does |"
         yield "|---|---|"
         yield from (f"| {quirk.fact} | {quirk.action} |" for quirk in quirks)
         yield ""
-    yield "## Where these facts are from"
+    yield "## Sources of these facts"
     yield ""
     yield from (f"- {source}" for source in spec.sources)
     if spec.unverified:
