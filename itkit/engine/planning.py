@@ -62,9 +62,9 @@ def _refuse_no_work(params: Params, plan: Plan, options: RunOptions) -> None:
 
 
 def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
-    """Say what the folders of a plan that reads volumes hold besides: other formats, pairs of other names."""
+    """Return notes on files that a plan does not read: other formats, and pairs with different names."""
     files = [file for job in plan.jobs for file in job.inputs.values()]
-    if files and all(file.kind == "file" for file in files):  # the operation knows its files better
+    if files and all(file.kind == "file" for file in files):  # the operation itself finds and names its files
         return ()
     recursive = bool(getattr(params, "recursive", "recursive" not in type(params).model_fields))
     images = {item.case_id: item.path for item in plan.unpaired if item.lacks == LABEL}
@@ -85,7 +85,7 @@ def _lone(unpaired: Iterable[Unpaired]) -> str:
 
 
 def _sources(params: Params) -> list[Path]:
-    """Return the folders that the parameters name as read."""
+    """Return the input folders among the parameters."""
     roles = {name: marker(field, PathRole) for name, field in type(params).model_fields.items()}
     given = [getattr(params, name) for name, role in roles.items() if role is not None and role.role == "in_folder"]
     return [folder for folder in dict.fromkeys(given) if folder is not None and folder.is_dir()]

@@ -47,8 +47,11 @@ SPEC = DatasetSpec(
     ),
     enrich=ModalityByNumber(500, "CT", "MR"),
     quirks=(
-        Quirk("CT and MR share a folder", "numbers to 500 are CT, larger ones MR: the modality stands in dataset.json"),
-        Quirk("folders look like nnU-Net's, names don't", "read by patterns of its own"),
+        Quirk(
+            "CT and MR share a folder",
+            "numbers up to 500 are CT, larger ones MR; dataset.json holds the modality of each case",
+        ),
+        Quirk("the folders are named as in nnU-Net, the files are not", "the converter has its own patterns"),
     ),
     sources=("nnU-Net's converters Dataset218 and Dataset219", "dataset.json as quoted in public repositories"),
     unverified=("dtype", "orientation", "number of public test images"),

@@ -29,7 +29,7 @@ SPEC = DatasetSpec(
             "about 30 cases have an sform that is not orthonormal; ITK refuses them",
             "read on the nearest rectangular grid, with a warning; image and mask alike",
         ),
-        Quirk("two cases have no spleen", "a missing class is no error"),
+        Quirk("two cases have no spleen", "a missing class is not an error"),
     ),
     sources=("README and issues of JunMa11/AbdomenCT-1K",),
     unverified=("dtype of the masks", "data licence", "exact last image number"),

@@ -40,7 +40,7 @@ SPEC = DatasetSpec(
     citation="Landman B. et al., MICCAI multi-atlas labeling beyond the cranial vault, 2015",
     quirks=(
         Quirk("prefixes of image and label differ, numbers have gaps", "paired by number"),
-        Quirk("some patients have no gallbladder or right kidney", "a missing class is no error"),
+        Quirk("some patients have no gallbladder or right kidney", "a missing class is not an error"),
     ),
     sources=("openmedlab/Awesome-Medical-Dataset", "MONAI's data lists for BTCV"),
     unverified=("dtypes", "archive name"),

@@ -47,7 +47,7 @@ GLI = DatasetSpec(
     quirks=(
         Quirk("the files have no channel order", "t1n, t1c, t2w, t2f, written in dataset.json"),
         Quirk("validation cases have no -seg file", "images only"),
-        Quirk("-100, -101 are time points of one patient", "the patient stands in dataset.json: split by it"),
+        Quirk("-100, -101 are time points of one patient", "dataset.json holds the patient; split by patient"),
         Quirk("downloads differ in folder names", "found by file name; one case in two folders is refused"),
         Quirk("value 4 was ET until 2021 and is RC now", "never mix the releases' label values"),
     ),
@@ -87,7 +87,7 @@ MENRT = replace(
     label_note="",
     channels=("t1c",),
     quirks=(
-        Quirk("one channel in native space, separator _ instead of -", "patterns of its own"),
+        Quirk("one channel in native space, separator _ instead of -", "the converter has its own patterns"),
         Quirk("validation cases have no gtv file", "image only"),
     ),
 )

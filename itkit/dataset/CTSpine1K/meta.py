@@ -44,10 +44,10 @@ SPEC = DatasetSpec(
     ),
     quirks=(
         Quirk("label folders are called conlon and Liver, data folders colon and liver", "paired by file name"),
-        Quirk("case names hold dots", "only the literal endings are cut"),
+        Quirk("case names hold dots", "only known endings are removed"),
         Quirk("VerSe labels without images", "left out, counted"),
-        Quirk("label_new may hold corrections", "preferred where it exists, each replacement named"),
-        Quirk("some labels have another spacing than their image", "a difference above 1e-3 mm fails the case"),
+        Quirk("label_new may hold corrections", "used if it exists; each replacement is named"),
+        Quirk("some labels have another spacing than their image", "a case with a difference above 1e-3 mm fails"),
     ),
     sources=("README, data_split.txt, Path.csv and issues of MIRACLE-Center/CTSpine1K",),
     unverified=("dtypes", "orientation", "content of label_new"),

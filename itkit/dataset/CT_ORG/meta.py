@@ -28,11 +28,12 @@ SPEC = DatasetSpec(
     ),
     enrich=SplitByNumber(((0, 20, "test"), (21, 139, "train"))),
     quirks=(
-        Quirk("images and labels share a folder", "told apart by the file's name alone"),
-        Quirk("labels are float32", "stored as the smallest integer type; a value that is not whole fails the case"),
+        Quirk("images and labels share a folder", "told apart by file name alone"),
+        Quirk("labels are float32", "stored in the smallest integer type; a case with a value that is not whole fails"),
         Quirk("131 cases are LiTS patients", "never mix train and test of the two"),
         Quirk(
-            "some affines of image and label differ", "a difference above 1e-3 mm fails the case; nothing is resampled"
+            "some affines of image and label differ",
+            "a case with a difference above 1e-3 mm fails; nothing is resampled",
         ),
     ),
     sources=(

@@ -49,10 +49,12 @@ SPEC = DatasetSpec(
         "arXiv:2408.12534"
     ),
     quirks=(
-        Quirk("20230507-fix holds corrected labels", "the corrected file is taken, each replacement named"),
-        Quirk("pseudo labels of others are passed on under the same names", "only the official folders are read"),
+        Quirk("20230507-fix holds corrected labels", "the corrected file is used; each replacement is named"),
+        Quirk("pseudo labels by others circulate under the same names", "only the official folders are read"),
         Quirk("only odd validation numbers have labels", "a missing label is normal"),
-        Quirk("labels are partial", "classes found in a case stand in dataset.json; cases with few classes are kept"),
+        Quirk(
+            "labels are partial", "dataset.json lists the classes found in each case; cases with few classes are kept"
+        ),
     ),
     sources=("JunMa11/FLARE", "openmedlab/Awesome-Medical-Dataset and solution repositories"),
     unverified=("licence", "list of corrected files", "folder name of the validation images", "dtypes"),

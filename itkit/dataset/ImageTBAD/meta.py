@@ -18,8 +18,8 @@ SPEC = DatasetSpec(
         "segmentation of type-B aortic dissection, Front Physiol 2021"
     ),
     quirks=(
-        Quirk("the word image stands in folder and file name", "roles are told by the end of the file name alone"),
-        Quirk("numbers have gaps", "the case is called by its number"),
+        Quirk("the word image is in the names of folders and files", "only the end of the file name decides the role"),
+        Quirk("numbers have gaps", "the number is the case name"),
     ),
     sources=("README of XiaoweiXu/Dataset_Type-B-Aortic-Dissection", "neuro-ml/amid"),
     unverified=("folder name in the archive", "dtypes", "spacing", "orientation"),

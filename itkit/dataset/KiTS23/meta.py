@@ -20,8 +20,8 @@ SPEC = DatasetSpec(
     is_integral=True,
     quirks=(
         Quirk("array axes are slice, row, column", "orientation comes from the direction cosines and is kept"),
-        Quirk("images are float64 though values are whole", "stored as int16 where all values are whole and fit"),
-        Quirk("a clone holds no images", "cases without image are named and counted"),
+        Quirk("images are float64 though values are whole", "stored as int16 if all values are whole and fit"),
+        Quirk("a clone of the repository holds no images", "cases without an image are named and counted"),
         Quirk("files of single annotators, kits23.json, hidden files", "not read"),
     ),
     sources=("code, tests and label files of neheller/kits23",),

@@ -33,14 +33,14 @@ SPEC = DatasetSpec(
         "annotations.csv", case="seriesuid", point=("coordX", "coordY", "coordZ"), more=("diameter_mm",)
     ),
     quirks=(
-        Quirk("14 scans are stored with x and y flipped", "the direction says so and is kept"),
+        Quirk("14 scans are stored with x and y flipped", "the direction matrix says so, and is kept"),
         Quirk("label data files are .zraw", "header and data file are read as one"),
-        Quirk("the subset is the official fold", "it is the case's split"),
+        Quirk("the subset is the official fold", "stored as the split of the case"),
         Quirk(
             "nodules are points",
-            "written to dataset.json in physical coordinates (x y z, LPS, mm); no mask is invented",
+            "written to dataset.json in physical coordinates (x y z, LPS, mm); no masks are made of them",
         ),
-        Quirk("some unpackers nest seg-lungs-LUNA16 twice", "searched through all folders"),
+        Quirk("some unpackers nest seg-lungs-LUNA16 twice", "all folders are searched"),
     ),
     sources=("copies of the official data page", "public readers checked against the data"),
     unverified=("which of 3 and 4 is left", "the 14 flipped scans"),

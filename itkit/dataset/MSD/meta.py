@@ -58,8 +58,8 @@ SPEC = DatasetSpec(
     find=find,
     quirks=(
         Quirk("every tar holds ._* files beside the real ones", "names that start with a dot are ignored"),
-        Quirk("tasks 1 and 5 are 4-D: the last dimension is the channel", "a file a channel, or one vector file"),
-        Quirk("case numbers are unique within a task only", "several tasks become sub-folders, each a dataset"),
+        Quirk("tasks 1 and 5 are 4-D: the last dimension is the channel", "one file per channel, or one vector file"),
+        Quirk("case numbers are only unique within a task", "each task becomes a dataset in its own sub-folder"),
         Quirk("task 10 has float32 images and labels", "labels become integers, images keep their type"),
         Quirk("the key is release in some tasks, relase in others", "both are read"),
     ),

@@ -31,13 +31,16 @@ SPEC = DatasetSpec(
     quirks=(
         Quirk(
             "millions of small files",
-            "the index is streamed, a job is 1000 images; --only 'ct_*--ACDC--*' converts a part: do so for all of it",
+            "the index is streamed, a job is 1000 images; convert the release in parts with --only 'ct_*--ACDC--*'",
         ),
-        Quirk("2-D images without spacing or place", "volumes of one slice, spacing 1; slices are never stacked"),
-        Quirk("often three equal channels", "collapsed to one; other colour images become vectors"),
+        Quirk(
+            "2-D images without spacing or position",
+            "become volumes of one slice with spacing 1; slices are never stacked",
+        ),
+        Quirk("many images have three equal channels", "reduced to one channel; other colour images become vectors"),
         Quirk("class 0000 is a real class", "value = class id + 1"),
         Quirk("union_ classes overlap their parts", "the higher class id wins; --overlap changes that"),
-        Quirk("several masks of one class", "merged; class, instance and pixels of each mask stand in dataset.json"),
+        Quirk("several masks of one class", "merged; dataset.json holds class, instance and pixel count of each mask"),
         Quirk("some masks have another shape than their image", "the image is left out and named; nothing is resized"),
         Quirk("masks of ichallenge_adam_task2 are said to be inverted", "converted as they are, with a note"),
     ),

@@ -23,19 +23,30 @@ SPEC = DatasetSpec(
     find=find,
     load=load,
     quirks=(
-        Quirk("folder names carry five digits of the UID, a series number may be missing", "series are told by header"),
-        Quirk("localizers are CT series too", "fewer than --least-slices: left out and named"),
+        Quirk(
+            "folder names carry five digits of the UID, a series number may be missing",
+            "series are recognised by their headers",
+        ),
+        Quirk("localizers are CT series too", "series with fewer slices than --least-slices are left out and named"),
         Quirk("slices in any order", "ordered by position along the normal"),
-        Quirk("SEG stores non-empty frames only, in any order", "placed by their own positions"),
+        Quirk("SEG stores only non-empty frames, in any order", "each frame is placed at its own position"),
         Quirk("segments and regions overlap", "the later number wins; overlaps are counted"),
-        Quirk("names of regions differ between patients", "each case keeps its table; --labels and --merge go by name"),
         Quirk(
-            "an annotation belongs to the series that it refers to", "same study or frame of reference is not enough"
+            "names of regions differ between patients",
+            "each case has its own table of names; --labels and --merge select by name",
         ),
         Quirk(
-            "gaps, duplicates, several acquisitions in a series", "refused by name, or --on-irregular largest, split"
+            "an annotation belongs to the series that it refers to",
+            "the same study or frame of reference is not enough",
         ),
-        Quirk("metadata.csv can have shifted columns", "optional: used for the collection and to find missing files"),
+        Quirk(
+            "gaps, duplicates, several acquisitions in a series",
+            "the series fails and is named; --on-irregular largest or split converts it",
+        ),
+        Quirk(
+            "metadata.csv can have shifted columns",
+            "the file is optional: it tells the collection and helps to find missing files",
+        ),
     ),
     sources=("NBIA Data Retriever user's guide", "metadata.csv rows and listings in public repositories"),
     unverified=("which collections have annotations",),

@@ -30,17 +30,24 @@ _CT_V2 = DatasetSpec(
     version="zenodo 10047292",
     enrich=SplitFromTable("meta.csv", "image_id", "split", delimiter=";"),
     quirks=(
-        Quirk("one binary file a class; most are empty", "read and merged one after the other: one mask in memory"),
-        Quirk("masks overlap", "painted in the order of the class map, later ones on top; overlaps are counted"),
-        Quirk("the same value means other classes in v1 and v2", "the release is told from the set of class files"),
-        Quirk("a class file can be missing", "the following values don't shift; the class is named"),
+        Quirk(
+            "one mask file per class; most are empty",
+            "read and merged one after the other, so that only one mask is in memory",
+        ),
+        Quirk(
+            "masks overlap", "painted in the order of the class map, later ones on top; overlapping voxels are counted"
+        ),
+        Quirk("one value means different classes in v1 and v2", "the release is recognised by its set of class files"),
+        Quirk(
+            "a class file can be missing", "the values of the following classes don't shift; the missing class is named"
+        ),
         Quirk("some sforms are not orthonormal", "read on the nearest rectangular grid, with a warning"),
         Quirk(
             "affines of image and masks differ in the last digits",
-            "the image's grid is taken; above 1e-3 mm the case fails",
+            "the image's grid is used; a case with a difference above 1e-3 mm fails",
         ),
         Quirk("some cases have only empty masks", "an all-background label is written, with a warning"),
-        Quirk("v1 s0864 is damaged in the archive", "it fails by name; 2.0.1 has a sound one"),
+        Quirk("v1 s0864 is damaged in the archive", "the case fails and is named; release 2.0.1 has an intact one"),
     ),
     sources=("code, issues and Zenodo records of wasserth/TotalSegmentator",),
     unverified=("folder name of the MR v1 archive", "licence of MR v1"),

@@ -46,8 +46,8 @@ SPEC = DatasetSpec(
     ),
     version="0.1.0",
     quirks=(
-        Quirk("validation folders are called imagesVal and labelsVal", "patterns of its own"),
-        Quirk("test labels come in an archive of their own", "a test case without label is normal"),
+        Quirk("validation folders are called imagesVal and labelsVal", "the converter has its own patterns"),
+        Quirk("test labels come in a separate archive", "a test case without a label is normal"),
     ),
     sources=("README of HiLab-git/WORD", "label order in Project-MONAI/VISTA"),
     unverified=("dtypes", "orientation"),
