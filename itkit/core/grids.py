@@ -190,7 +190,8 @@ def require_one_grid(case: Case) -> None:
         When sizes differ, or voxels of equal index lie more than 1e-3 mm apart.
     """
     for name, reason in grid_differences(case):
-        raise GeometryMismatchError(f"{case.id}: {reason}; resample the {name} with itk_resample --target-folder")
+        help_ = "" if reason.endswith(_TURNED) else f"; resample the {name} with itk_resample --target-folder"
+        raise GeometryMismatchError(f"{case.id}: {reason}{help_}")
 
 
 def grid_differences(case: Case) -> Iterator[tuple[str, str]]:
@@ -199,7 +200,22 @@ def grid_differences(case: Case) -> Iterator[tuple[str, str]]:
     for name in others:
         reason = grid_difference(case.grid(first), case.grid(name), first, name)
         if reason:
-            yield name, reason
+            yield name, reason + (_TURNED if is_turned(case.grid(first), case.grid(name)) else "")
+
+
+_TURNED = "; they are one box with axes turned or reversed: bring both to one orientation with itk_orient"
+
+
+def is_turned(a: Geometry, b: Geometry) -> bool:
+    """Whether two grids have the same voxels, in another order or direction of the axes.
+
+    Examples
+    --------
+    >>> grid = Geometry((2, 3, 4), (3.0, 1.0, 1.0))
+    >>> is_turned(grid, oriented_grid(grid, "RAS")), is_turned(grid, grid)
+    (True, False)
+    """
+    return a.orientation != b.orientation and not grid_difference(a, oriented_grid(b, a.orientation))
 
 
 def grid_difference(a: Geometry, b: Geometry, first: str = "image", second: str = "label") -> str:

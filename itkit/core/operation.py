@@ -175,7 +175,8 @@ class Outcome:
 
     cases: Iterable[Case] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: Sequence[str] = ()
+    """Read when the new cases have been made, so that a list may grow until then."""
     reasons: tuple[str, ...] = ()
     batches: Iterable[Batch] = ()
 

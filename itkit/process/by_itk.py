@@ -44,7 +44,8 @@ def resample_by_itk(
     grid
         Grid of the result.
     interpolation
-        ``linear`` and ``bspline`` compute in double precision.
+        ``linear`` and ``bspline`` compute in double precision. With ``bspline``, a voxel that is not finite makes the
+        result nan within a voxel of it, and changes nothing else.
     fill
         Value outside the source; by default `default_fill`.
     threads
@@ -53,7 +54,12 @@ def resample_by_itk(
         ``SimpleITK.Transform`` from points of the result to points of the source; by default the identity.
     """
     value = default_fill(volume) if fill is None else fill
-    array = _resampled(volume, grid, interpolation, value, threads, transform)
+    holes = _holes(volume) if interpolation == "bspline" else None
+    source = volume if holes is None else volume.with_array(_without_holes(volume.array_zyx, holes))
+    array = _resampled(source, grid, interpolation, value, threads, transform)
+    if holes is not None:  # a spline's coefficients depend on every voxel of a line
+        reach = _resampled(volume.with_array(holes.astype(np.float32)), grid, "linear", 0.0, threads, transform)
+        array[reach > 0] = np.nan
     return volume.with_array(to_dtype(array, volume.dtype), grid)
 
 
@@ -74,3 +80,20 @@ def _resampled(
             fill,
         )
         return np.asarray(sitk.GetArrayFromImage(image))
+
+
+def _holes(volume: Volume) -> NDArray[np.bool_] | None:
+    """Return where an image is not finite; ``None`` where it is finite everywhere."""
+    if volume.dtype.kind != "f":
+        return None
+    holes = ~np.isfinite(volume.array_zyx)
+    return holes if holes.any() else None
+
+
+def _without_holes(array_zyx: NDArray[Any], holes: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return an array whose holes hold the value before them, so that a spline does not swing there."""
+    found = holes.ravel()
+    last = np.where(found, 0, np.arange(found.size))
+    np.maximum.accumulate(last, out=last)
+    filled = array_zyx.ravel()[last]
+    return np.where(np.isfinite(filled), filled, 0).astype(array_zyx.dtype).reshape(array_zyx.shape)

@@ -19,7 +19,7 @@ from itkit.core.params import OrientationCode, Params, SizeZyx, SpacingZyx
 from itkit.core.version import VERSION
 from itkit.core.volume import Volume
 from itkit.io.meta import file_stamp
-from itkit.kernels.arrays import to_dtype
+from itkit.kernels.arrays import fill_value, to_dtype
 
 Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 
@@ -64,6 +64,27 @@ def converted(volume: Volume, params: OutputParams) -> Volume:
     if params.dtype is None or volume.kind == "label":
         return volume
     return volume.with_array(to_dtype(volume.array_zyx, params.dtype))
+
+
+def clamped_fill(fill: float | None, volume: Volume) -> tuple[str, ...]:
+    """Say what becomes of a ``--fill`` that an image's type can't hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = Volume(np.zeros((1, 1, 1), np.uint8), Geometry((1, 1, 1), (1.0, 1.0, 1.0)))
+    >>> clamped_fill(-1000, volume), clamped_fill(7, volume)
+    (('--fill -1000 is no value of uint8: 0 is taken; --dtype does not help, a source of a wider type does',), ())
+    """
+    if fill is None or volume.kind == "label" or volume.dtype.kind not in "iu":
+        return ()
+    taken = fill_value(fill, volume.dtype)
+    if taken == fill:
+        return ()
+    return (
+        f"--fill {fill:g} is no value of {volume.dtype}: {taken} is taken; "
+        "--dtype does not help, a source of a wider type does",
+    )
 
 
 def sidecar(name: str, operation: str, params: Params, run: Collected, **more: Any) -> dict[Path, Any]:

@@ -38,7 +38,7 @@ from itkit.io.meta import json_text
 from itkit.kernels.affine import affine_linear, affine_nearest
 from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
-from itkit.process.common import OutputParams, converted
+from itkit.process.common import OutputParams, clamped_fill, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
 from itkit.process.plans import carry, inputs_of, targets_of
 
@@ -189,7 +189,10 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
     grid = case.grid(case.names[0])
     transforms = [sample_augmentation(grid, params, context.rng(copy)) for copy in range(params.number)]
 
+    warnings: list[str] = []
+
     def changed(volume: Volume, transform: Augmentation) -> Volume:
+        warnings.extend(text for text in clamped_fill(params.fill, volume) if text not in warnings)
         return converted(augment(volume, transform, fill=params.fill, threads=context.threads), params)
 
     def copies() -> Iterator[Case]:
@@ -200,7 +203,7 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
         f"{case.id}_{copy}": {"source": case.id, "copy": copy, **transform.facts()}
         for copy, transform in enumerate(transforms)
     }
-    return Outcome(copies(), facts)
+    return Outcome(copies(), facts, warnings)
 
 
 def _folders(params: AugParams) -> dict[str, Path]:

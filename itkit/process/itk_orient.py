@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 
 from itkit.core.fields import Formerly, Group, PathRole, Positional
 from itkit.core.files import volume_suffix
-from itkit.core.grids import require_one_grid
+from itkit.core.grids import oriented_grid, require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, VolumeExtension
 from itkit.core.volume import Case
@@ -50,7 +50,8 @@ class OrientParams(OutputParams):
 
 def orient_case(case: Case, params: OrientParams, context: Context) -> Outcome:
     """Turn every volume of a case."""
-    require_one_grid(case)
+    turned_grids = {name: oriented_grid(case.grid(name), params.orient) for name in case.names}
+    require_one_grid(replace(case, volumes={}, grids=turned_grids))  # an image and a label may be turned differently
     before = case.grid(next(iter(case.volumes))).orientation
     turned = case.map(lambda volume: converted(orient(volume, params.orient, threads=context.threads), params))
     return Outcome((turned,), {"from": before, "to": params.orient})

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from itkit.core.arguments import expect, expect_choice, expect_number
 from itkit.core.axes import to_xyz
+from itkit.core.errors import LabelError
 from itkit.core.fields import Advanced, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unbounded, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, require_one_grid
@@ -22,6 +23,7 @@ from itkit.core.operation import (
     Collected,
     Context,
     InputFile,
+    Job,
     Operation,
     Outcome,
     Plan,
@@ -30,6 +32,7 @@ from itkit.core.operation import (
     Unpaired,
 )
 from itkit.core.params import VolumeExtension
+from itkit.core.text import counted
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
@@ -41,12 +44,15 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
+from itkit.io.overlooked import pairs_in_one_folder
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
+from itkit.kernels.kinds import looks_like_image, looks_like_labels
 from itkit.kernels.sampling import axis_aligned_indices, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
+from itkit.kernels.statistics import finite_summary
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
-from itkit.process.common import GridParams, converted, sidecar
+from itkit.process.common import GridParams, clamped_fill, converted, sidecar
 from itkit.process.geometry import orient
 from itkit.process.plans import carry, image_jobs, inputs_of, pair_jobs, single_jobs
 
@@ -185,7 +191,12 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
     has_target = "target" in case.grids
     grid = case.grids["target"] if has_target else params.target(source)
 
+    warnings: list[str] = []
+
     def one(volume: Volume) -> Volume:
+        if volume.geometry != grid:
+            told = (*_doubts(case, volume, params), *(clamped_fill(params.fill, volume) if has_target else ()))
+            warnings.extend(text for text in told if text not in warnings)
         fill = None
         if has_target:
             fill = 0.0 if volume.kind == "label" else params.fill
@@ -202,7 +213,56 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
         return converted(new, params)
 
     facts = {"size": list(grid.size_zyx), "spacing": list(grid.spacing_zyx)}
-    return Outcome((case.map(one),), facts)
+    return Outcome((case.map(one),), facts, warnings)
+
+
+def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ...]:
+    """Say what in a volume does not go with how it is resampled: nan, labels among images, images among labels.
+
+    Raises
+    ------
+    LabelError
+        When both name and voxels say that an image lies among the labels.
+    """
+    array = volume.array_zyx
+    if volume.kind == "label":
+        if not looks_like_image(array):
+            return ()
+        if case.details == IMAGE:
+            raise LabelError(f"{case.id}: looks like an image, by its name and its voxels; use itk_resample image")
+        return ("the label looks like an image (hundreds of values, no regions); images are for itk_resample image",)
+    found = []
+    if params.interpolation != "nearest" and array.dtype.kind == "f" and (count := finite_summary(array).n_nan):
+        found.append(f"{counted(count, 'nan voxel')}: the neighbours become nan too; itk_check --deep finds them")
+    is_soft = params.dtype is not None and params.dtype.startswith("float")
+    if params.interpolation != "nearest" and not is_soft and looks_like_labels(array):
+        found.append(
+            "the image looks like a label map, and interpolation makes up classes; use itk_resample label "
+            "(or --interpolation nearest, or --dtype float32 if soft values are wanted)"
+        )
+    return tuple(found)
+
+
+def _with_twins(jobs: list[Job], params: ResampleParams) -> list[Job]:
+    """Return jobs on a folder of one kind; what its name and its neighbour's show to be the other kind is marked."""
+    pairs = pairs_in_one_folder([job.case_id for job in jobs])
+    if params.mode == "label":
+        images = {image for image, _ in pairs}
+        return [replace(job, details=IMAGE) if job.case_id in images else job for job in jobs]
+    if params.interpolation == "nearest":
+        return jobs
+    labels = {label: image for image, label in pairs}
+
+    def marked(job: Job) -> Job:
+        if job.case_id not in labels or job.problem:
+            return job
+        problem = (
+            f"{job.case_id}: looks like the label of {labels[job.case_id]}, and interpolation would make up classes; "
+            "move labels to a folder of their own for itk_resample label, or use --interpolation nearest"
+        )
+        return replace(job, problem=problem)
+
+    return list(map(marked, jobs))
 
 
 def plan(params: ResampleParams) -> Plan:
@@ -216,9 +276,10 @@ def plan(params: ResampleParams) -> Plan:
         jobs, unpaired, images = pair_jobs(pairs, dest, params.ext), pairs.unpaired, pairs.images
     elif params.mode == "image":
         images = find_images(source, recursive=params.recursive)
-        jobs, unpaired = image_jobs(images, dest, params.ext), images.extras
+        jobs, unpaired = _with_twins(image_jobs(images, dest, params.ext), params), images.extras
     else:
-        jobs = single_jobs(find_volumes(source, recursive=params.recursive), dest, params.ext, "label")
+        found = find_volumes(source, recursive=params.recursive)
+        jobs = _with_twins(single_jobs(found, dest, params.ext, "label"), params)
         images = Images({}, described=find_description(source))
     if params.target_folder is not None:
         references = _references(params.target_folder, recursive=params.recursive)

@@ -83,3 +83,23 @@ def test_ext_keep_keeps_each_format(tmp_path):
     itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS", ext="keep")
     names = sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
     assert names == ["a.nii", "b.mhd", "b.zraw", "c.nrrd", "orient_configs.json", "series_meta.json"]
+
+
+def test_a_pair_whose_label_is_flipped_is_brought_together(tmp_path):
+    grid = phantoms.GRIDS["anisotropic"] if "anisotropic" in phantoms.GRIDS else next(iter(phantoms.GRIDS.values()))
+    image, label = phantoms.noise(grid), phantoms.l_shape(grid)
+    flipped = "RPI" if grid.orientation != "RPI" else "LAS"
+    write_volume(image, tmp_path / "raw/image/a.mha")
+    write_volume(orient(label, flipped), tmp_path / "raw/label/a.mha")
+    check = itkit.run("itk_check", mode="check", source=tmp_path / "raw")
+    assert "itk_orient" in check.records[0].message
+    refused = itkit.run(
+        "itk_resample", mode="dataset", source=tmp_path / "raw", dest=tmp_path / "no", spacing=(2, 2, 2)
+    )
+    assert refused.exit_code == 1
+    assert "bring both to one orientation with itk_orient" in refused.records[0].message
+    assert "--target-folder" not in refused.records[0].message
+    assert itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS").exit_code == 0
+    new = read_volume(tmp_path / "out/label/a.mha", "label")
+    np.testing.assert_array_equal(new.array_zyx, orient(label, "RAS").array_zyx)
+    assert itkit.run("itk_check", mode="check", source=tmp_path / "out").exit_code == 0

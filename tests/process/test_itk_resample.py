@@ -199,3 +199,86 @@ def test_target_folder_matches_by_case_whatever_the_extension(tmp_path):
 def test_contradictions_are_refused(tmp_path, values, message):
     with pytest.raises(ParamsError, match=message.replace("(", r"\(")):
         itkit.run("itk_resample", mode="image", source=tmp_path, dest=tmp_path / "o", **values)
+
+
+BOX = Geometry((6, 20, 20), (2.0, 1.0, 1.0))
+
+
+def label_map(*values):
+    array = np.zeros(BOX.size_zyx, np.uint8)
+    for number, value in enumerate(values):
+        array[1:5, 3:17, 2 + 5 * number : 6 + 5 * number] = value
+    return array
+
+
+def noisy(dtype=np.int16):
+    return np.random.default_rng(5).integers(0, 2000, BOX.size_zyx).astype(dtype)
+
+
+def resampled(root, files, mode, **more):
+    for name, array in files.items():
+        (root / "in").mkdir(exist_ok=True)
+        write_volume(Volume(array, BOX), root / f"in/{name}.mha")
+    result = itkit.run(
+        "itk_resample", mode=mode, source=root / "in", dest=root / "out", **{"spacing": (1, 1.5, 1.5), **more}
+    )
+    return result, {record.case_id: " ".join((record.message, *record.warnings)) for record in result.records}
+
+
+def test_a_label_map_among_images_is_told_before_it_gets_new_classes(tmp_path):
+    files = {"ct": noisy(), "other": label_map(1, 57)}
+    result, told = resampled(tmp_path, files, "image")
+    assert result.exit_code == 0
+    assert told["ct"].strip() == ""
+    assert "use itk_resample label" in told["other"]
+    for more in ({"interpolation": "nearest"}, {"dtype": "float32"}):
+        assert resampled(tmp_path, files, "image", existing="redo", **more)[1]["other"].strip() == ""
+
+
+def test_the_label_beside_its_image_is_refused_by_name(tmp_path):
+    files = {"a": noisy(), "a_seg": label_map(1, 57), "b": noisy()}
+    result, told = resampled(tmp_path, files, "image")
+    assert result.exit_code == 1
+    assert "looks like the label of a" in told["a_seg"]
+    assert "itk_resample label" in told["a_seg"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.mha")) == ["a.mha", "b.mha"]
+    assert resampled(tmp_path, files, "image", interpolation="nearest")[0].exit_code == 0
+
+
+def test_an_image_among_labels_is_told_and_refused_where_its_label_lies_beside_it(tmp_path):
+    result, told = resampled(tmp_path, {"a": noisy(), "a_seg": label_map(1, 2), "c": noisy()}, "label")
+    assert result.exit_code == 1
+    assert "use itk_resample image" in told["a"]
+    assert "itk_resample image" in told["c"]
+    assert told["a_seg"].strip() == ""
+
+
+def test_a_fill_that_the_type_cannot_hold_is_told(tmp_path):
+    (tmp_path / "grids").mkdir()
+    write_volume(Volume(noisy(), BOX), tmp_path / "grids/a.mha")
+    bytes_ = noisy().astype(np.uint8)
+    grids = {"spacing": (-1, -1, -1), "target_folder": tmp_path / "grids"}
+    write_volume(Volume(noisy(), Geometry((6, 20, 20), (2.0, 1.0, 1.0), (5.0, 0.0, 0.0))), tmp_path / "grids/a.mha")
+    assert (
+        "--fill -1000 is no value of uint8: 0 is taken"
+        in resampled(tmp_path, {"a": bytes_}, "image", fill=-1000, **grids)[1]["a"]
+    )
+    assert resampled(tmp_path, {"a": bytes_}, "image", fill=7, existing="redo", **grids)[1]["a"].strip() == ""
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "bspline"])
+def test_a_nan_voxel_spoils_its_neighbours_alone_and_is_told(tmp_path, interpolation):
+    array = np.random.default_rng(3).normal(0, 1, BOX.size_zyx).astype(np.float32)
+    whole = resample(Volume(array, BOX), resampled_grid(BOX, (1, 1.5, 1.5)), interpolation=interpolation).array_zyx
+    array[3, 10, 10] = np.nan
+    _, told = resampled(tmp_path, {"a": array}, "image", interpolation=interpolation)
+    assert "1 nan voxel:" in told["a"]
+    new = read_volume(tmp_path / "out/a.mha").array_zyx
+    holes = np.argwhere(np.isnan(new))
+    assert 0 < len(holes) <= 36
+    points = holes * [1, 1.5, 1.5] + [-0.5, 0.25, 0.25]  # mm from the first source voxel's centre
+    assert np.abs(points - [6, 10, 10]).max() <= 2.0
+    far = np.ones(new.shape, bool)
+    z, y, x = (int(value) for value in holes.mean(axis=0))
+    far[max(0, z - 6) : z + 7, y - 4 : y + 5, x - 4 : x + 5] = False
+    assert np.abs(new[far] - whole[far]).max() < 0.01
