@@ -15,7 +15,7 @@ from itkit.core.params import Params
 from itkit.core.text import counted, some
 from itkit.engine.options import RunOptions
 from itkit.io.layouts import IMAGE, LABEL, require_destination
-from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs, pairs_in_one_folder
+from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs, other_layout, pairs_in_one_folder
 
 
 def make_plan(operation: Operation[Any], params: Params, options: RunOptions) -> Plan:
@@ -73,7 +73,9 @@ def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
         {"image", "label"} <= {file.kind for file in job.inputs.values()} for job in plan.jobs
     )
     alone = () if has_pairs else pairs_in_one_folder([job.case_id for job in plan.jobs])
+    layouts = [other_layout(folder) for folder in _sources(params)] if recursive and not has_pairs else []
     return (
+        *filter(None, layouts),
         *(note for folder in _folders(params, recursive=recursive) for note in not_read(folder, recursive=recursive)),
         *note_of_pairs(look_like_pairs(images, labels), one_folder=False),
         *note_of_pairs(alone, one_folder=True),

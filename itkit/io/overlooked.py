@@ -56,19 +56,9 @@ def advice(folder: Path) -> str:
     """Return advice on a folder without the expected volumes, to append to a message: what it holds, what to do."""
     below = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
     holds = {name: count for name in below if (count := _volumes(folder / name))}
-    lower = {name.lower(): name for name in below}
-    images = next((lower[name] for name in _IMAGES if name in lower), None)
-    labels = next((lower[name] for name in _LABELS if name in lower), None)
-    parts = []
-    if "imagestr" in lower or any(map(_NNUNET.fullmatch, below)):
-        parts.append(
-            f"it looks like nnU-Net raw data: make a dataset of it with itkit convert-dataset nnunet {folder} DEST"
-        )
-    elif images is not None or labels is not None:
-        here = [f"{name}/" for name in (images, labels) if name is not None]
-        wanted = [new for new, name in (("image/", images), ("label/", labels)) if name is not None]
-        parts.append(f"it holds {' and '.join(here)}: rename to {' and '.join(wanted)}")
-    elif holds:
+    layout = other_layout(folder)
+    parts = [] if not layout else [layout]
+    if not layout and holds:
         where = some((f"{name}/ ({counted(count, 'volume')})" for name, count in holds.items()), 4)
         parts.append(f"volumes lie one level down, in {where}: give that folder, or add -r where the command has it")
     own = _volumes(folder)
@@ -76,6 +66,24 @@ def advice(folder: Path) -> str:
         parts.append(f"{counted(own, 'volume')} lie in {folder} itself: move them to image/ and label/")
     parts += not_read(folder)
     return "".join(f"; {part}" for part in parts)
+
+
+def other_layout(folder: Path) -> str:
+    """Return what a folder of nnU-Net's or another layout is called, and what makes image/ and label/ of it."""
+    lower = {entry.name.lower(): entry.name for entry in _entries(folder) if entry.is_dir()}
+    images = next((lower[name] for name in _IMAGES if name in lower), None)
+    labels = next((lower[name] for name in _LABELS if name in lower), None)
+    if "imagestr" in lower or any(map(_NNUNET.fullmatch, lower.values())):
+        return (
+            f"{folder} looks like nnU-Net raw data: make a dataset of it with "
+            f"itkit convert-dataset nnunet {folder} DEST"
+        )
+    if images is None and labels is None:
+        return ""
+    here = [f"{name}/" for name in (images, labels) if name is not None]
+    wanted = [new for new, name in (("image/", images), ("label/", labels)) if name is not None]
+    rule = f"pairs are looked for in image/ and label/; rename to {' and '.join(wanted)}"
+    return f"{folder} holds {' and '.join(here)}: {rule}"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

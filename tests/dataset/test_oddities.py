@@ -210,6 +210,16 @@ def test_a_sheared_grid_fails(tbad, tmp_path):
     assert "sheared" in records["1"].message
 
 
+def test_a_label_of_nearly_the_image_s_name_is_named(tbad, tmp_path):
+    raw = tmp_path / "Dataset001_X"
+    shutil.copytree(release("nnunet").source, raw)
+    label = sorted((raw / "labelsTr").glob("*.nii.gz"))[0]
+    case = label.name.removesuffix(".nii.gz")
+    label.rename(label.with_name(f"{case}_seg.nii.gz"))
+    _, _, events = run(raw, tmp_path, "nnunet")
+    assert any(f"({case} and {case}_seg); an image and its label are a pair" in note for note in events[0]["notes"])
+
+
 def test_an_identical_second_copy_is_used_once_and_named(tbad, tmp_path):
     (tbad / "copy").mkdir()
     shutil.copy(tbad / "1_image.nii.gz", tbad / "copy")

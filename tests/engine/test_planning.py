@@ -85,3 +85,18 @@ def test_images_and_labels_in_one_folder_are_named(tmp_path):
         volume(tmp_path / f"raw/{name}.mha")
     text = "\n".join(notes("itk_orient", tmp_path))
     assert "1 pair of files looks like image and label (a and a_seg); to pair them, move images to image/" in text
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [(("images", "labels"), "rename to image/"), (("imagesTr", "labelsTr"), "convert-dataset nnunet")],
+)
+def test_a_tree_of_another_layout_is_read_as_single_files_and_said_so(tmp_path, folders, says):
+    for folder in folders:
+        volume(tmp_path / "raw" / folder / "a.mha")
+    text = "\n".join(notes("itk_orient", tmp_path))
+    assert says in text
+    with pytest.raises(LayoutError, match=says):
+        notes("itk_resample", tmp_path)
+    with pytest.raises(LayoutError, match=says):
+        notes("itk_resample", tmp_path, mode="dataset")

@@ -55,7 +55,10 @@ def test_many_files_are_counted_and_some_named(tmp_path):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("images/a.mha", "labels/a.mha"), "it holds images/ and labels/: rename to image/ and label/"),
+        (
+            ("images/a.mha", "labels/a.mha"),
+            "holds images/ and labels/: pairs are looked for in image/ and label/; rename to image/ and label/",
+        ),
         (("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"), "itkit convert-dataset nnunet"),
         (("Dataset001_X/imagesTr/a_0000.nii.gz",), "itkit convert-dataset nnunet"),
         (("p1/a.mha", "p1/b.mha", "p2/a.mha"), "volumes lie one level down, in p1/ (2 volumes), p2/ (1 volume)"),

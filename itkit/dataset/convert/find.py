@@ -17,6 +17,7 @@ from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
 from itkit.core.text import counted, key_of, some
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
+from itkit.io.overlooked import look_like_pairs, note_of_pairs
 from itkit.process.common import stamp_of
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
     unlabelled = [case.case_id for case in cases if not case.has_label]
     if unlabelled and len(unlabelled) < len(cases):
         notes.append(f"{counted(unlabelled, 'case')} without label, image only: {some(unlabelled)}")
+    orphans = {item.case_id: item.path for item in unpaired if item.lacks == "image"}
+    notes += note_of_pairs(look_like_pairs(dict.fromkeys(unlabelled, source), orphans), one_folder=False)
     skipped = [Skipped(names[0], why, len(names)) for why, names in ignored.items()]
     notes += [f"left out ({item.why}): {counted(item.count, 'file')}, the first is {item.path}" for item in skipped]
     return Finding(tuple(cases), tuple(unpaired), tuple(skipped), tuple(notes))
