@@ -66,7 +66,7 @@ def test_a_case_with_values_without_a_name_fails_by_their_names(tmp_path, names)
 
 def test_a_dataset_without_names_is_told_what_to_write(tmp_path):
     dataset(tmp_path / "raw", [0, 1])
-    with pytest.raises(LayoutError, match=r'"labels": \{"0": "background".*itk_check check'):
+    with pytest.raises(LayoutError, match=r"itk_describe .* --labels 1=NAME"):
         export(tmp_path / "raw")
 
 

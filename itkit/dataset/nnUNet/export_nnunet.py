@@ -62,9 +62,8 @@ def plan(params: ToNnunetParams) -> Plan:
     require_destination(params.dest, params.source)
     if not source.labels:
         raise LayoutError(
-            f"{params.source}: its {DATASET_META} names no labels, and nnU-Net needs names; write "
-            f'{{"labels": {{"0": "background", "1": "NAME"}}}} to {params.source / DATASET_META} '
-            f"(itk_check check {params.source} --deep lists the values)"
+            f"{params.source}: its {DATASET_META} names no labels, and nnU-Net needs names; "
+            f"give them with itk_describe {params.source} --labels 1=NAME 2=NAME"
         )
     mapping = numbers_of(source.labels, source.meta.get("ignore"))
     jobs = []
@@ -115,7 +114,7 @@ def _notes_of_channel(source: DatasetFolder) -> list[str]:
         return []
     return [
         f"the channel is called {IMAGE}: nnU-Net normalises CT only where it is called CT; "
-        f'if it is one, write {{"modality": ["CT"]}} to {DATASET_META}'
+        "if it is one, say so with itk_describe --modality CT"
     ]
 
 
