@@ -1,7 +1,7 @@
-"""A converted dataset as Python objects: volumes, slices and patches, as numpy arrays, for any framework.
+"""Access a converted dataset from Python: volumes, slices and patches as numpy arrays, for any training framework.
 
-Nothing here imports a training framework: each class has ``__len__`` and ``__getitem__``, which is all that a data
-loader asks for.
+This module imports no training framework: each class has ``__len__`` and ``__getitem__``, which is all that a data
+loader needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from itkit.kernels.labels import remap
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Files of one case: a file a channel, or one for all; its label where it has one."""
+    """Files of one case: one image file per channel, or one for all channels, and its label, if it has one."""
 
     case_id: str
     images: tuple[Path, ...]
@@ -53,9 +53,9 @@ class DatasetFolder:
     fold
         Which fold of a list to take.
     classes
-        Only these classes, by name; they become 1, 2, … in this order, all else 0.
+        Only these classes, by name; they become 1, 2, … in this order, all others become 0.
     labelled_only
-        Leave out cases without label.
+        Leave out cases without a label.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class DatasetFolder:
 
     @cached_property
     def described(self) -> DatasetMeta:
-        """What ``dataset.json`` says; nothing without a usable one."""
+        """The content of ``dataset.json``; empty without a usable one."""
         return self._images.described.meta or DatasetMeta({})
 
     @property
@@ -98,7 +98,7 @@ class DatasetFolder:
 
     @property
     def _numbers(self) -> tuple[str, ...]:
-        """Numbers of the channels where files alone tell them."""
+        """Numbers of the channels, if only the file names state them."""
         first = next(iter(self._images.cases.values()), {})
         return tuple(name.removeprefix(f"{IMAGE}_") for name in first if name != IMAGE)
 
@@ -113,12 +113,12 @@ class DatasetFolder:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes 1, 2, … of the samples; without ``classes``, of the values in the files."""
+        """Names of the classes 1, 2, … in the samples; without ``classes``, the names of the values in the files."""
         return tuple(self.classes) or tuple(name for value, name in sorted(self.labels.items()) if value)
 
     @cached_property
     def mapping(self) -> dict[int, int] | None:
-        """New value of each value in the files; ``None`` when all classes are kept.
+        """New value of each value in the files; ``None`` if all classes are kept.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class DatasetFolder:
         Raises
         ------
         LayoutError
-            When a split names a case that is not there, or no case is left.
+            When a split names a missing case, or no case is left.
         """
         found = self._all_cases()
         wanted = self._split_members()
@@ -156,7 +156,7 @@ class DatasetFolder:
         return cases
 
     def _all_cases(self) -> dict[str, CaseFiles]:
-        """Return the cases that have all their channels.
+        """Return all cases.
 
         Raises
         ------
@@ -185,7 +185,7 @@ class DatasetFolder:
         return list(splits[self.split])
 
     def load(self, case: CaseFiles) -> Sample:
-        """Read a case whole.
+        """Read a case completely.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class DatasetFolder:
         return Sample(case.case_id, np.stack(channels), label, geometry)
 
     def arrays(self, case: CaseFiles) -> tuple[list[NDArray[Any]], NDArray[Any] | None, Geometry]:
-        """Return a case's channels, label map and grid; of uncompressed files, only what is touched is read.
+        """Return a case's channels, label map and grid; uncompressed files are read only where they are accessed.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class DatasetFolder:
         return channels, label, geometry
 
     def channel_arrays(self, case: CaseFiles) -> tuple[list[NDArray[Any]], Geometry]:
-        """Return a case's channels, one array each, and their grid."""
+        """Return a case's channels, one array for each, and their grid."""
         channels: list[NDArray[Any]] = []
         volumes = [read_volume(path, channels=True) for path in case.images]
         for volume in volumes:
@@ -222,7 +222,7 @@ class DatasetFolder:
         return read_volume(path, "label", channels=True).array_zyx
 
     def mapped(self, label: NDArray[Any]) -> NDArray[Any]:
-        """Give a label map the classes that were asked for."""
+        """Return a label map with the values of the requested classes."""
         if self.mapping is None:
             return label
         return remap(label, self.mapping, dtype=smallest_integer(0, len(self.classes)))[0]
@@ -232,19 +232,19 @@ class DatasetFolder:
         return Volumes(self)
 
     def slices(self, *, axis: int = 0, foreground_only: bool = False) -> Slices:
-        """Return every slice across an array axis (0: Z, 1: Y, 2: X), of all cases or where there is foreground."""
+        """Return every slice across an array axis (0: Z, 1: Y, 2: X), or only the slices with foreground."""
         return Slices(self, axis, foreground_only=foreground_only)
 
     def patches(
         self, size_zyx: tuple[int, int, int], *, per_case: int = 1, foreground: float = 0.5, seed: int = 0
     ) -> Patches:
-        """Return random patches; a part of them is centred on foreground."""
+        """Return random patches; a fraction of them is centred on foreground."""
         return Patches([_FileCase(self, case) for case in self.cases], size_zyx, per_case, foreground, seed)
 
 
 @dataclass(frozen=True, eq=False)
 class Volumes(Sequence[Sample]):
-    """One sample a case."""
+    """One sample per case."""
 
     folder: DatasetFolder
 
@@ -259,7 +259,7 @@ class Volumes(Sequence[Sample]):
 
 @dataclass(frozen=True, eq=False)
 class Slices(Sequence[Sample]):
-    """One sample a slice; the last case stays in memory, so that going through in order reads each once."""
+    """One sample per slice; the last case stays in memory, so that iterating in order reads each case once."""
 
     folder: DatasetFolder
     axis: int = 0
@@ -289,7 +289,7 @@ class Slices(Sequence[Sample]):
         return lru_cache(maxsize=1)(lambda number: self.folder.load(self.folder.cases[number]))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_load"}  # its cache can't be sent
+        return {name: value for name, value in self.__dict__.items() if name != "_load"}  # its cache can't be pickled
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -305,7 +305,7 @@ class Slices(Sequence[Sample]):
 
 @dataclass(frozen=True, eq=False)
 class _FileCase:
-    """A case in volume files; of uncompressed ones, only what is cut is read."""
+    """A case in volume files; of uncompressed files, only the patches are read."""
 
     folder: DatasetFolder
     files: CaseFiles

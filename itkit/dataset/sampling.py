@@ -1,7 +1,7 @@
-"""Random patches of cases: from volume files and from chunked stores by one rule.
+"""Draw random patches of cases, from volume files and from chunked stores by the same rule.
 
-A draw is a function of seed, case id, number and epoch alone: it is the same in every run and worker, from files and
-from stores, and another case in the dataset changes none of it.
+A draw depends only on seed, case id, number and epoch: it is the same in every run and worker, from files and from
+stores, and adding a case to the dataset does not change it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from itkit.kernels.padding import SLAB, in_frame, least_outside
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What an index gives.
+    """One item of a dataset: a volume, a slice or a patch.
 
     Parameters
     ----------
     case_id
         The case.
     image
-        ``(C, Z, Y, X)``; of a slice ``(C, Y, X)``.
+        Image ``(C, Z, Y, X)``; of a slice ``(C, Y, X)``.
     label
-        ``(Z, Y, X)``; of a slice ``(Y, X)``; ``None`` for a case without label.
+        Label map ``(Z, Y, X)``; of a slice ``(Y, X)``; ``None`` for a case without a label.
     geometry
-        Grid of the volume or patch; of a slice, of its volume.
+        Grid of the volume or the patch; for a slice, the grid of its volume.
     start_zyx
-        Index of the first voxel in the volume.
+        Index of the sample's first voxel in the volume.
     """
 
     case_id: str
@@ -53,18 +53,18 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class OpenCase:
-    """A case of which boxes can be read.
+    """An opened case from which boxes can be read.
 
     Parameters
     ----------
     geometry
-        Its grid.
+        Grid of the case.
     channels
-        What gives voxels ``(Z, Y, X)`` of a channel when it is asked for three slices.
+        For each channel, an object that returns voxels ``(Z, Y, X)`` when it is indexed with three slices.
     label
-        The same for the label map; ``None`` without one.
+        Such an object for the label map; ``None`` without a label.
     mapped
-        Gives a part of the label map the classes that were asked for.
+        Converts a part of the label map to the values of the requested classes.
     """
 
     geometry: Geometry
@@ -78,26 +78,26 @@ class CaseSource(Protocol):
 
     @property
     def case_id(self) -> str:
-        """The case's name, which its draws depend on."""
+        """The name of the case; its draws depend on it."""
 
     def open(self) -> OpenCase:
-        """Open it; nothing need be read yet."""
+        """Open the case; voxels need not be read yet."""
 
 
 @dataclass(frozen=True)
 class StoreCase:
-    """A case in a chunked store: of a box, only the chunks that it touches are read."""
+    """A case in a chunked store; reading a box reads only the chunks that it touches."""
 
     case_id: str
     store: PatchStore
 
     def open(self) -> OpenCase:
-        """Open it; nothing is read yet.
+        """Open the store without reading voxels.
 
         Raises
         ------
         ReadError
-            When the file is damaged or none of ours.
+            When the file is damaged, or was not written by ITKIT.
         """
         kinds, arrays = self.store.kinds, self.store.arrays
         channels = [channel for name, array in arrays.items() if kinds[name] == "image" for channel in _channels(array)]
@@ -123,7 +123,7 @@ def _channels(array: Any) -> Sequence[Any]:
 
 @dataclass(frozen=True)
 class StoreFolder:
-    """A folder of chunked stores, one a case, as ``itk_patch --store`` writes it.
+    """A folder of chunked stores, one per case, as ``itk_patch --store`` writes it.
 
     Examples
     --------
@@ -145,7 +145,7 @@ class StoreFolder:
         Raises
         ------
         LayoutError
-            When there is no store, or two of one case.
+            When there is no store, or a case has two.
         """
         found: dict[str, Path] = {}
         for path in sorted(self.root.rglob("*")):
@@ -160,13 +160,13 @@ class StoreFolder:
         return tuple(StoreCase(case, PatchStore(path)) for case, path in sorted(found.items()))
 
     def patches(self, size_zyx: Index, *, per_case: int = 1, foreground: float = 0.5, seed: int = 0) -> Patches:
-        """Return random patches; a part of them is centred on foreground."""
+        """Return random patches; a fraction of them is centred on foreground."""
         return Patches(self.cases, size_zyx, per_case, foreground, seed)
 
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What was found out about a case's label map: voxels of each class in each slab of slices."""
+    """What is known about a case's label map: the number of voxels of each class in each slab of slices."""
 
     classes: tuple[int, ...]
     counts: NDArray[np.int64]
@@ -174,24 +174,24 @@ class _Known:
 
 @dataclass(frozen=True, eq=False)
 class Patches(Sequence[Sample]):
-    """Random patches; a sample is the same in every run and worker with the same seed and epoch.
+    """Random patches; with the same seed and epoch, a sample is the same in every run and worker.
 
-    A volume smaller than the patch is padded at its end, each channel with the minimum of the whole volume, the label
+    A volume smaller than the patch is padded at its end: each channel with the minimum of the whole volume, the label
     with 0.
 
     Parameters
     ----------
     cases
-        What the patches are cut from: `StoreCase` or the cases of a dataset folder.
+        The cases from which patches are cut: stores (`StoreCase`) or the cases of a dataset folder.
     size_zyx
         Size of a patch, voxels.
     per_case
-        Patches of each case, one after the other.
+        Number of patches of each case; they follow one another.
     foreground
-        Part of the patches that have a foreground voxel at their centre, as far as the volume's ends allow: each class
-        is as likely as the others, and each voxel of a class.
+        Fraction of the patches that have a foreground voxel at their centre, as far as the volume's ends allow. All
+        classes are equally likely, and so are all voxels of a class.
     seed, epoch
-        Another number gives other patches; see `at_epoch`.
+        Other numbers select other patches; see `at_epoch`.
     """
 
     cases: Sequence[CaseSource]
@@ -201,7 +201,7 @@ class Patches(Sequence[Sample]):
     seed: int = 0
     epoch: int = 0
     known: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What was found out about cases, a few numbers each: found once, and again in a worker."""
+    """What is known about cases, a few numbers for each; found once per process."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_zyx", expect_sizes(self.size_zyx, "patches: size_zyx"))
@@ -213,7 +213,7 @@ class Patches(Sequence[Sample]):
             raise ArgumentError(f"patches: foreground: expected 0 to 1; got {self.foreground}")
 
     def at_epoch(self, epoch: int) -> Patches:
-        """Return the patches of another epoch: other places in the same cases."""
+        """Return the patches of another epoch: other positions in the same cases."""
         return replace(self, epoch=epoch)
 
     def __len__(self) -> int:
@@ -256,7 +256,7 @@ class Patches(Sequence[Sample]):
 
 
 def generator(seed: int, case_id: str, number: int, epoch: int = 0) -> np.random.Generator:
-    """Return the random numbers of one draw: another one for each seed, case, number and epoch."""
+    """Return the random generator of one draw, different for each seed, case, number and epoch."""
     return np.random.default_rng([seed, zlib.crc32(case_id.encode(errors="surrogateescape")), number, epoch])
 
 
@@ -279,7 +279,7 @@ def _foreground(case: OpenCase, whole: Index) -> _Known:
 
 
 def _voxel(rng: np.random.Generator, case: OpenCase, known: _Known, whole: Index) -> Index:
-    """Draw a foreground voxel: first the class, then one of its voxels; a single slab of slices is read."""
+    """Draw a foreground voxel: first its class, then one of the class's voxels; only one slab of slices is read."""
     column = int(rng.integers(len(known.classes)))
     ends = np.cumsum(known.counts[:, column])
     drawn = int(rng.integers(ends[-1]))

@@ -1,4 +1,4 @@
-"""Slices of SA-Med2D-20M: the index is streamed, a job is a thousand of its members, no list is kept in memory."""
+"""Convert SA-Med2D-20M: the index is streamed, a job is a thousand of its members, no list is kept in memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from itkit.process.common import converted
 INDEX = "SAMed2D_v1.json"
 CLASSES = "SAMed2D_v1_class_mapping_id.json"
 PART = 1000
-"""Members of the index in one job."""
+"""Number of index members in one job."""
 _MASK = re.compile(r".*--(?P<class_id>\d{4})_(?P<instance>\d{3})\.png", re.IGNORECASE)
 _DOUBTFUL = {
     "ichallenge_adam_task2": "its masks are said to be inverted",
@@ -43,7 +43,7 @@ _DOUBTFUL = {
 
 @dataclass(frozen=True)
 class Part:
-    """Some members of the index: where they stand in it, and what becomes of their sources' classes."""
+    """Some members of the index: their position in it, and the output values of their sources' classes."""
 
     index: Path
     begin: int
@@ -151,7 +151,7 @@ def find_file_at(source: Path, name: str) -> Path:
     Raises
     ------
     LayoutError
-        When it is not there.
+        When the file is missing.
     """
     places = [source / name, *sorted(source.glob(f"*/{name}"))]
     found = next((path for path in places if path.is_file()), None)
@@ -161,7 +161,7 @@ def find_file_at(source: Path, name: str) -> Path:
 
 
 def case_of(key: str) -> str:
-    """Return the case of an image.
+    """Return the case id of an image.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def case_of(key: str) -> str:
 
 
 def source_of(key: str) -> str:
-    """Return the source dataset of an image; empty where the name says none."""
+    """Return the source dataset of an image; empty if its name does not state one."""
     parts = case_of(key).split("--")
     return parts[1] if len(parts) > 2 else ""
 
@@ -182,7 +182,7 @@ def _wanted(member: Member, only: tuple[str, ...]) -> bool:
 
 
 def convert_part(spec: DatasetSpec, case: Case, params: ConvertDatasetParams, context: Context) -> Outcome:
-    """Convert the images of a part one by one; one that fails is left out and named, the others go on."""
+    """Convert the images of a part one by one; an image that fails is left out and named."""
     part: Part = case.details[1].payload
     members: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -242,12 +242,12 @@ def _convert(
 
 
 def _masks(member: Member, root: Path) -> list[tuple[int, int, Path]]:
-    """Value (class id + 1), instance and file of each mask, in the order of painting.
+    """Return value (class id + 1), instance and file of each mask, in the order of painting.
 
     Raises
     ------
     LabelError
-        When a name does not say its class.
+        When the name of a mask does not state its class.
     """
     found = []
     for name in member.value:
@@ -264,7 +264,7 @@ def read_png(path: Path, context: Context) -> NDArray[Any]:
     Raises
     ------
     ReadError
-        When it can't be read.
+        When the file can't be read.
     """
     with itk_threads(context.threads) as sitk:
         try:

@@ -1,6 +1,6 @@
 """Download series of TCIA: ``python -m itkit.dataset.TCGA.download DEST --collection TCGA-KIRC --modality CT``.
 
-A series is there whole or not at all; an interrupted run goes on with the same command.
+A series is written completely or not at all; the same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ class DownloadParams(Params):
         return self
 
     def connection(self) -> Server:
-        """Return the server to ask."""
+        """Return the server that the parameters describe."""
         return Server(self.server.rstrip("/"), self.retries, self.pause)
 
 
 def plan(params: DownloadParams) -> Plan:
-    """Ask which series there are.
+    """Ask the archive which of the series exist, and list them as jobs.
 
     Raises
     ------
     LayoutError
-        When the manifest can't be read, the archive does not answer, or knows none of the series.
+        When the manifest can't be read, or the archive does not answer or knows none of the series.
     """
     server = params.connection()
     wanted = [*params.series, *(read_manifest(params.manifest) if params.manifest else ())]
@@ -94,12 +94,12 @@ def plan(params: DownloadParams) -> Plan:
 
 
 def folder_of(row: Mapping[str, Any]) -> str:
-    """Return where a series goes, below the destination.
+    """Return the folder of a series, relative to the destination.
 
     Raises
     ------
     DownloadError
-        When the archive gives no UID for it.
+        When the archive states no UID for the series.
     """
     parts = [str(row.get(name) or "unknown") for name in ("Collection", "PatientID", "StudyInstanceUID")]
     uid = str(row.get("SeriesInstanceUID") or "")
@@ -109,14 +109,14 @@ def folder_of(row: Mapping[str, Any]) -> str:
 
 
 def download_series(case: Case, params: DownloadParams, context: Context) -> Outcome:
-    """Download one series, check it, and move it into place.
+    """Download one series, verify it, and move it to its folder.
 
     Raises
     ------
     CaseSkipped
-        When it is there.
+        When the series exists already.
     CaseError
-        When it can't be downloaded, or differs from its checksums after another attempt.
+        When the series can't be downloaded, or differs from its checksums even after a second attempt.
     """
     del context
     row = case.details
@@ -152,7 +152,7 @@ def _is_complete(folder: Path, record: Any) -> bool:
 
 
 def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str, dict[str, Any]]:
-    """Download and unpack; an archive of pieces that came in several runs is fetched anew, once, when it is damaged."""
+    """Download and unpack a series; an archive that was resumed and is damaged is downloaded once more."""
     was_there = archive.exists() or part_of(archive).exists()
     for attempt in range(2):
         if not archive.exists():
@@ -167,7 +167,7 @@ def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str,
 
 
 def collect(params: DownloadParams, run: Collected) -> Report:
-    """Ask for ``metadata.csv`` of what is there, as the converter reads it."""
+    """Return the report with a ``metadata.csv`` of the downloaded series, as the converter reads it."""
     files: dict[Path, Any] = {}
     rows = []
     for path in sorted((params.dest / STATE_FOLDER / "series").glob("*.json")):

@@ -1,4 +1,4 @@
-"""The public interface of the NBIA (TCIA's archive): which series there are, and their files as checked archives.
+"""Client of the NBIA (TCIA's archive): list series, and download and verify their files.
 
 Endpoints: ``getSeries`` (JSON) and ``getImageWithMD5Hash`` (a zip with the images and a table of MD5 sums), as the
 guides of the NBIA Search REST API describe them.
@@ -30,18 +30,18 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Server:
-    """Where to ask, and how patiently.
+    """The address of the archive, and how often and how long to try.
 
     Parameters
     ----------
     url
-        Base of the endpoints.
+        Base address of the endpoints.
     retries
-        Further attempts after a failed one.
+        Number of further attempts after a failed one.
     pause_s
-        Pause before the first of them; it doubles each time.
+        Pause before the first further attempt; it doubles each time.
     timeout_s
-        Seconds without a byte after which an attempt counts as failed.
+        An attempt fails after this many seconds without a byte.
     """
 
     url: str = PUBLIC
@@ -50,16 +50,16 @@ class Server:
     timeout_s: float = 60.0
 
     def get_json(self, endpoint: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Ask for rows.
+        """Return the rows that an endpoint answers.
 
         Raises
         ------
         DownloadError
-            When the server does not answer, or with something else.
+            When the server does not answer, or its answer is not a list of rows.
         """
         data = read_url(self._address(endpoint, query), patience=self._patience)
         if not data.strip():
-            return []  # the archive's way to say: none
+            return []  # the archive answers so if there are no rows
         try:
             rows = json.loads(data)
         except ValueError as error:
@@ -67,14 +67,14 @@ class Server:
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
     def download(self, endpoint: str, query: Mapping[str, str], path: Path) -> None:
-        """Download to a file; what came of it in an earlier run is continued where the server can.
+        """Download to a file; continue the download of an earlier run if the server supports it.
 
-        The archive packs its answers anew each time and names no version of them, so the caller checks the content.
+        The archive packs its answers anew each time and states no version, so the caller must verify the content.
 
         Raises
         ------
         DownloadError
-            When it fails after all attempts; what came so far is kept for the next run.
+            When all attempts fail; the received bytes are kept for the next run.
         """
         download(self._address(endpoint, query), path, patience=self._patience, resume_unnamed=True)
 
@@ -92,7 +92,7 @@ def read_manifest(path: Path) -> tuple[str, ...]:
     Raises
     ------
     LayoutError
-        When it can't be read or lists none.
+        When the manifest can't be read, or lists no series.
     """
     try:
         lines = path.read_text(encoding="utf-8").split()
@@ -106,12 +106,12 @@ def read_manifest(path: Path) -> tuple[str, ...]:
 
 
 def unpack(archive: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """Unpack a series' archive into a new folder and check every file; return size and MD5 by name.
+    """Unpack the archive of a series into a new folder and verify every file; return size and MD5 by name.
 
     Raises
     ------
     ReadError
-        When the archive is damaged, holds no image, or a sum differs.
+        When the archive is damaged, holds no image, or a checksum differs.
     """
     folder.mkdir(parents=True)
     files: dict[str, dict[str, Any]] = {}
@@ -119,7 +119,7 @@ def unpack(archive: Path, folder: Path) -> dict[str, dict[str, Any]]:
     try:
         with zipfile.ZipFile(archive) as source:
             for entry in source.infolist():
-                name = Path(entry.filename.replace("\\", "/")).name  # never outside the folder
+                name = Path(entry.filename.replace("\\", "/")).name  # only the name: never outside the folder
                 if entry.is_dir() or not name or name.startswith("."):
                     continue
                 if name.lower().endswith(".csv"):
@@ -145,7 +145,7 @@ def unpack(archive: Path, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_sums(text: str) -> dict[str, str]:
-    """Return MD5 sums by file name from a table that has both, in any order of columns.
+    """Return MD5 sums by file name from a table of both, with columns in any order.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Cases of a TCIA download: series by header, labels by reference; ``metadata.csv`` where it is there."""
+"""Find and read the cases of a TCIA download: series by header, labels by reference; ``metadata.csv`` is optional."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TciaParams(ConvertDatasetParams):
 
 @dataclass(frozen=True)
 class _Row:
-    """What ``metadata.csv`` says of a series."""
+    """The row of a series in ``metadata.csv``."""
 
     collection: str
     files: int | None
@@ -74,11 +74,11 @@ def _below(path: Path, source: Path) -> str:
 
 
 def read_metadata(source: Path) -> dict[str, _Row]:
-    """Read ``metadata.csv``, as far as it can be read; it is a help, not a need.
+    """Read ``metadata.csv`` as far as possible; it is optional.
 
     Notes
     -----
-    File sizes with a decimal comma add a column to a row; the columns that are read here stand before it.
+    File sizes with a decimal comma add a column to a row; the columns that are read here come before it.
     """
     path = find_file(source, METADATA)
     rows: dict[str, _Row] = {}
@@ -124,7 +124,7 @@ def load(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams, cont
     Raises
     ------
     CaseError
-        When a file can't be read, the series is irregular, or regions overlap and that is an error.
+        When a file can't be read, the series is irregular, or regions overlap and the rule is ``error``.
     """
     del context
     case: DicomCase = found.payload

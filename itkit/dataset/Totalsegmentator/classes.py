@@ -1,4 +1,4 @@
-"""Label values of TotalSegmentator's releases: the class's place in the official class map of that release, from 1.
+"""Label values of TotalSegmentator's releases: a class's position, from 1, in the official class map of the release.
 
 Compared with ``map_to_binary`` of versions 1.5.7, 2.3.0 and 2.18.0 of wasserth/TotalSegmentator.
 """

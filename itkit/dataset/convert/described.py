@@ -1,4 +1,4 @@
-"""Releases that a ``dataset.json`` describes: the Decathlon's tasks, nnU-Net's raw data; one or several in a folder."""
+"""Find the cases of releases with a ``dataset.json`` (the Decathlon's tasks, nnU-Net's raw data), one or several."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from itkit.io.meta import read_json
 
 @dataclass(frozen=True)
 class Description:
-    """What a ``dataset.json`` says.
+    """The parts of a release's ``dataset.json`` that the converter uses.
 
     Parameters
     ----------
     labels
-        Name of each value.
+        Name of each label value.
     channels
-        Names in order.
+        Names of the channels, in order.
     about
-        Fields for the converted dataset's own ``dataset.json``.
+        Fields to copy to the converted dataset's ``dataset.json``.
     listed
         Files that it lists, relative to its folder.
     """
@@ -42,12 +42,12 @@ Assembler = Callable[[DatasetSpec, Path, list[str], Mapping[str, Any]], Finding]
 
 
 def described_roots(source: Path) -> dict[str, list[str]]:
-    """Map each folder that holds a ``dataset.json`` (``""``: the source itself) to the files below it.
+    """Return each folder that contains a ``dataset.json`` (``""`` for the source itself), with the files below it.
 
     Raises
     ------
     LayoutError
-        When there is none.
+        When there is no such folder.
     """
     paths = list(walk_files(source))
     roots = sorted(path[: -len(DATASET_META)] for path in paths if f"/{path}".endswith(f"/{DATASET_META}"))
@@ -59,12 +59,12 @@ def described_roots(source: Path) -> dict[str, list[str]]:
 
 
 def find_described(spec: DatasetSpec, source: Path, read: Reader, assemble: Assembler | None = None) -> Finding:
-    """Make cases of all described folders; several become sub-datasets named like their folders.
+    """Find the cases of all folders with a ``dataset.json``; several become sub-datasets named after their folders.
 
     Raises
     ------
     LayoutError
-        When a description is broken or missing.
+        When a ``dataset.json`` is broken or missing.
     """
     roots = described_roots(source)
     findings = []
@@ -90,7 +90,7 @@ def _find_one(
 ) -> Finding:
     raw = read_json(root / DATASET_META)
     if not isinstance(raw, dict):
-        raise LayoutError(f"{root / DATASET_META}: holds no JSON object")
+        raise LayoutError(f"{root / DATASET_META}: expected a JSON object")
     try:
         found = read(raw, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -112,7 +112,7 @@ def _find_one(
 
 
 def modality_of(channels: tuple[str, ...]) -> list[str]:
-    """Say CT or MR after the names of channels.
+    """Return the modality, CT or MR, that the names of the channels indicate.
 
     Examples
     --------
@@ -123,12 +123,12 @@ def modality_of(channels: tuple[str, ...]) -> list[str]:
 
 
 def numbered_names(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of ``{"0": name, "1": name}`` in order.
+    """Return the names in ``{"0": name, "1": name}``, in order of the numbers.
 
     Raises
     ------
     ValueError
-        When a key is no number.
+        When a key is not a number.
     """
     return tuple(str(name) for _, name in sorted((int(number), name) for number, name in table.items()))
 

@@ -1,4 +1,4 @@
-"""Documentation pages of datasets, made from their specs: ``python -m itkit.dataset.convert.docs docs/datasets``."""
+"""Make the documentation pages of datasets from their specs: ``python -m itkit.dataset.convert.docs docs/datasets``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CLASSES_IN_A_TABLE = 40
 
 
 def pages() -> dict[str, str]:
-    """Return every page by file name, the list of all among them."""
+    """Return all pages by file name, including the list of datasets."""
     specs = {name.removeprefix("convert_"): load_spec(name) for name in named("convert")}
     return {"index.md": _index(specs), **{f"{name}.md": page(name, spec) for name, spec in specs.items()}}
 
 
 def load_spec(operation: str) -> DatasetSpec:
-    """Import the facts about a dataset: they stand in ``meta.py`` beside its converter.
+    """Import the facts about a dataset from the ``meta.py`` beside its converter.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def _classes(spec: DatasetSpec) -> str:
 
 
 def page(name: str, spec: DatasetSpec) -> str:
-    """Return the page of one dataset."""
+    """Return the text of one dataset's page."""
     return "\n".join([*_lines(name, spec), ""])
 
 

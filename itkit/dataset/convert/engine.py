@@ -1,4 +1,4 @@
-"""Any dataset's converter as an operation: plan, one case, what describes the result."""
+"""Build the converter of a dataset as an operation: list the cases, convert one case, describe the result."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from itkit.process.geometry import orient
 from itkit.process.itk_resample import resample
 
 _LEAST = 32 << 20
-"""Bytes that a case takes whose files tell nothing of their size."""
+"""Estimated bytes of a case whose files do not show how large it is."""
 
 
 def dataset_operation(spec: DatasetSpec, params: type[ConvertDatasetParams] = ConvertDatasetParams) -> Operation[Any]:
-    """Return the converter of a dataset; ``params`` may add parameters of its own.
+    """Return the converter of a dataset; ``params`` may be a model with additional parameters.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
     Raises
     ------
     LayoutError
-        When the source holds no such release, or the destination is unusable.
+        When the source does not hold such a release, or the destination is unusable.
     ParamsError
         When a class or variant is unknown.
     """
@@ -86,17 +86,17 @@ def _nothing_found(spec: DatasetSpec, source: Path, finding: Finding) -> str:
 
 
 def as_asked(spec: DatasetSpec, params: ConvertDatasetParams) -> DatasetSpec:
-    """Return the facts about a release with the rules that the user chose instead of its own."""
+    """Return the facts about a release with the rules that the user chose in place of the default ones."""
     return replace(spec, overlap=params.overlap or spec.overlap, channel_layout=params.channels or spec.channel_layout)
 
 
 def with_selections(spec: DatasetSpec, finding: Finding, params: ConvertDatasetParams) -> Finding:
-    """Decide what becomes of every label value, for each case and each group.
+    """Decide, for each case and each group, which value and name every label value gets.
 
     Raises
     ------
     ParamsError
-        When a class is in no label table; the message names those that there are.
+        When a class is in no label table; the message lists the known classes.
     """
     choose = partial(select, labels=params.labels, merge=params.merge, renumber=params.renumber)
     _require_known(spec, finding, choose)
@@ -116,7 +116,7 @@ def with_selections(spec: DatasetSpec, finding: Finding, params: ConvertDatasetP
 
 
 def _require_known(spec: DatasetSpec, finding: Finding, choose: Callable[[Mapping[int, str]], Selection]) -> None:
-    """Refuse class names that are in no label table."""
+    """Raise an error if a chosen class name is in no label table."""
     tables = [spec.labels, *(case.labels for case in finding.cases if case.labels is not None)]
     error: ParamsError | None = None
     for table in {tuple(table.items()): table for table in tables if len(table) > 1}.values():
@@ -138,7 +138,7 @@ def channel_names(spec: DatasetSpec, found: FoundCase) -> tuple[str, ...]:
 def targets(
     params: ConvertDatasetParams, channels: tuple[str, ...], layout: str, *, has_label: bool, group: str = ""
 ) -> dict[str, Target]:
-    """Return where the volumes of a case go.
+    """Return where the volumes of a case are written, by name.
 
     Examples
     --------
@@ -178,15 +178,15 @@ def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> J
 
 
 def _stamp(spec: DatasetSpec, found: FoundCase) -> str:
-    """Digest of all that the release says of a case besides its image and label file."""
+    """Return a digest of everything the release states about a case besides its image and label files."""
     labels = spec.labels if found.labels is None else found.labels
     said = [found.stamp, found.split, found.patient, dict(labels), channel_names(spec, found), dict(found.facts)]
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def convert_case(spec: DatasetSpec, case: Case, params: ConvertDatasetParams, context: Context) -> Outcome:
-    """Convert one case; channels are read one after the other, when they are written."""
-    spec, found = case.details  # the release that was found, not the family
+    """Convert one case; each channel is read only when it is written."""
+    spec, found = case.details  # the spec of the release that was found, not of the family
     if spec.case is not None:
         return spec.case(spec, case, params, context)
     loaded = (spec.load or load_files)(spec, found, params, context)
@@ -196,7 +196,7 @@ def convert_case(spec: DatasetSpec, case: Case, params: ConvertDatasetParams, co
 def outcome_of(
     spec: DatasetSpec, found: FoundCase, loaded: Loaded, params: ConvertDatasetParams, context: Context
 ) -> Outcome:
-    """Turn a loaded case into what is written: on the grid, in the type and channel layout that were asked for."""
+    """Return the outcome of a loaded case: its volumes on the requested grid, in the requested type and layout."""
     grid = params.target(loaded.grid)
     facts: dict[str, Any] = {"group": found.group, "split": found.split, "patient": found.patient, **found.facts}
     facts |= {**loaded.facts, "has_label": loaded.label is not None, "id": found.case_id}
@@ -231,7 +231,7 @@ def _finished(
 
 
 def on_grid(volume: Volume, grid: Geometry, params: ConvertDatasetParams, context: Context) -> Volume:
-    """Turn and resample a volume, channel by channel where it has several."""
+    """Reorient and resample a volume onto a grid, each channel separately."""
     if volume.geometry == grid:
         return volume
     if volume.array_zyx.ndim == 4:
@@ -244,12 +244,12 @@ def on_grid(volume: Volume, grid: Geometry, params: ConvertDatasetParams, contex
 
 
 def collect_dataset(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
-    """Ask for ``dataset.json`` and the indices of sub-datasets."""
+    """Return the report with ``dataset.json`` and the indices of sub-datasets."""
     return index_report(spec, params, run)
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ConvertDatasetParams) -> int:
-    """Estimate the bytes of a case: the largest channel read and written, its label and a mask."""
+    """Estimate the bytes that a case needs: its largest channel, read and written, its label and one mask."""
     largest = max((item.nbytes for item in inputs.values()), default=0)
     total = sum(item.nbytes for item in inputs.values())
     voxels = max((int(np.prod(item.geometry.size_zyx, dtype=np.int64)) for item in inputs.values()), default=0)

@@ -1,4 +1,4 @@
-"""What further files of a release, or its numbering, say of cases: splits, modalities, points."""
+"""Add facts about cases (splits, modalities, points) from a release's further files or from its numbering."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from itkit.dataset.convert.spec import Finding, FoundCase
 
 
 def find_file(source: Path, name: str) -> Path | None:
-    """Return a file of the release by name, wherever it lies; ``None`` when it is not there."""
+    """Return the file of this name from anywhere in the release; ``None`` if there is none."""
     if (source / name).is_file():
         return source / name
     return next((source / path for path in walk_files(source) if path.rsplit("/", 1)[-1] == name), None)
 
 
 def read_table(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file as text by column; a byte order mark is passed over.
+    """Yield the rows of a CSV file as text by column; a byte order mark is ignored.
 
     Raises
     ------
     LayoutError
-        When it can't be read.
+        When the file can't be read.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -42,7 +42,7 @@ def read_table(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
 
 
 def split_by_label(source: Path, finding: Finding) -> Finding:
-    """Call cases with label ``train`` and those without ``unlabeled``."""
+    """Put cases with a label into the split ``train``, and those without into ``unlabeled``."""
     del source
     return finding.with_cases(lambda case: replace(case, split="train" if case.has_label else "unlabeled"))
 
@@ -54,7 +54,7 @@ def _number(case: FoundCase) -> int:
 
 @dataclass(frozen=True)
 class SplitByNumber:
-    """Splits by the number in the case id: ``(first, last, name)`` each."""
+    """Splits given by ranges of the number in the case id, each ``(first, last, name)``."""
 
     ranges: tuple[tuple[int, int, str], ...]
 
@@ -69,14 +69,14 @@ class SplitByNumber:
 
 @dataclass(frozen=True)
 class ModalityByNumber:
-    """Modality by the number in the case id: up to ``last`` the first one."""
+    """Modality given by the number in the case id: the first modality up to ``last``, then the second."""
 
     last: int
     first_modality: str
     second_modality: str
 
     def __call__(self, source: Path, finding: Finding) -> Finding:
-        """Note every case's modality."""
+        """Add the modality to every case."""
         del source
 
         def one(case: FoundCase) -> FoundCase:
@@ -88,7 +88,7 @@ class ModalityByNumber:
 
 @dataclass(frozen=True)
 class SplitBlocks:
-    """Splits from a text file: a line with a block's name, then a line for each case."""
+    """Splits from a text file with blocks: a line with the block's name, then one line per case."""
 
     file: str
     blocks: Mapping[str, str]
@@ -111,7 +111,7 @@ class SplitBlocks:
 
 @dataclass(frozen=True)
 class SplitFromTable:
-    """Splits, and other facts of a case, from a column of a table."""
+    """Splits, and other facts about cases, from columns of a table."""
 
     file: str
     case: str
@@ -136,7 +136,7 @@ class SplitFromTable:
 
 @dataclass(frozen=True)
 class PointsFromCsv:
-    """Points of each case from a table; physical coordinates (LPS, mm)."""
+    """Points of each case from a table, in physical coordinates (LPS, mm)."""
 
     file: str
     case: str
@@ -144,7 +144,7 @@ class PointsFromCsv:
     more: Sequence[str] = ()
 
     def __call__(self, source: Path, finding: Finding) -> Finding:
-        """Note every case's points."""
+        """Add the points to every case."""
         path = find_file(source, self.file)
         if path is None:
             return replace(finding, notes=(*finding.notes, f"{self.file} is not there: no points"))

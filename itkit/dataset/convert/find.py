@@ -1,4 +1,4 @@
-"""Files of a release, by name: which cases they make, what lacks a partner, what is left out."""
+"""Group the files of a release into cases by their names; list files without a partner and files left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COPY_OF_A_BROWSER = re.compile(r"(.*?)(?: \(\d{1,3}\)| - Copy| copy)((?:\.[A-Za
 
 @dataclass
 class _Files:
-    """Files of one case, gathered."""
+    """The files of one case."""
 
     pattern: Pattern
     groups: Mapping[str, str]
@@ -69,7 +69,7 @@ def walk_files(folder: Path) -> Iterator[str]:
 
 
 def find_by_patterns(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Finding:
-    """Make cases of the files that a spec's patterns match.
+    """Group the files that a spec's patterns match into cases.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def find_by_patterns(spec: DatasetSpec, source: Path, params: ConvertDatasetPara
 
 
 def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
-    """Make cases of relative paths; see `find_by_patterns`."""
+    """Group files, given as relative paths, into cases; see `find_by_patterns`."""
     compiled = [(pattern, re.compile(pattern.regex)) for pattern in spec.patterns]
     paths, copies = _without_copies(list(paths))
     strange: list[str] = []
@@ -210,20 +210,20 @@ def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> 
 
 
 def _why(spec: DatasetSpec) -> str:
-    """Return what the spec says of its corrections."""
+    """Return the reason that the spec states for its corrections."""
     return next((pattern.why for pattern in spec.patterns if pattern.role == "correction"), "")
 
 
 def choose_variant(spec: DatasetSpec, source: Path, variant: str) -> DatasetSpec:
-    """Return the release of a family that the files fit.
+    """Return the release of a family that the files belong to.
 
-    A release fits when it has images, and knows every class that the files name; among several, the one whose classes
-    are all there.
+    A release fits if it has images and knows every class that the files name. If several fit, the one whose classes all
+    occur is chosen.
 
     Raises
     ------
     ParamsError
-        When ``variant`` names none of the family.
+        When ``variant`` is not the name of a release in the family.
     LayoutError
         When no release fits, or several do.
     """
@@ -246,7 +246,7 @@ def choose_variant(spec: DatasetSpec, source: Path, variant: str) -> DatasetSpec
 
 
 def _share(spec: DatasetSpec, paths: Iterable[str]) -> float:
-    """Part of a release's classes that the files name; 0 where it does not fit, 1 where files name no classes."""
+    """Return the fraction of a release's classes that occur; 0 if it does not fit, 1 if files name no classes."""
     images = [re.compile(pattern.regex) for pattern in spec.patterns if pattern.role == "image"]
     parts = [re.compile(pattern.regex) for pattern in spec.patterns if pattern.role == "part"]
     has_image = False
@@ -261,7 +261,7 @@ def _share(spec: DatasetSpec, paths: Iterable[str]) -> float:
 
 
 def selected(finding: Finding, params: ConvertDatasetParams) -> Finding:
-    """Keep the cases that ``--only`` and ``--require-label`` ask for, and name what the latter leaves out."""
+    """Keep the cases that ``--only`` and ``--require-label`` select, and name those that the latter leaves out."""
     cases = list(finding.cases)
     if params.only:
         cases = [case for case in cases if any(fnmatchcase(case.case_id, pattern) for pattern in params.only)]

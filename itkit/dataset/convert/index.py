@@ -1,4 +1,4 @@
-"""``dataset.json``: names, labels, licence, splits, and what became of every case."""
+"""Write the ``dataset.json`` of a converted dataset: names, labels, licence, splits, and the facts of every case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIELDS = ("title", "version", "homepage", "licence", "citation", "label_note")
 
 
 def index_report(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected) -> Report:
-    """Ask for ``dataset.json`` of the destination, or of each sub-dataset with its index; say what overlapped."""
+    """Return the report: ``dataset.json`` of the destination, or of each sub-dataset with its index; overlaps."""
     if run.dest is None:
         return Report()
     spec, finding = run.plan.details  # the release that was found, not the family
@@ -44,12 +44,12 @@ def index_report(spec: DatasetSpec, params: ConvertDatasetParams, run: Collected
 
 
 def _valid(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a description that every command can read.
+    """Return a description after checking that every command can read it.
 
     Raises
     ------
     WriteError
-        When it has a part of another shape.
+        When a part of it is malformed.
     """
     try:
         return DatasetMeta(values).values
@@ -73,7 +73,7 @@ def _lines(standing: Mapping[str, Record]) -> Iterator[str]:
 
 
 def _failed(standing: Mapping[str, Record]) -> dict[str, str]:
-    """Cases that failed in jobs of many cases, and why."""
+    """Return the cases that failed in jobs of many cases, each with the reason."""
     return {name: why for record in standing.values() for name, why in record.facts.get("failed", {}).items()}
 
 
@@ -85,7 +85,7 @@ def describe(
     finding: Finding,
     group: str,
 ) -> dict[str, Any]:
-    """Return what ``dataset.json`` says; the same for the same files, however they were converted."""
+    """Return the content of ``dataset.json``; it depends only on the files, not on how they were converted."""
     about = dict(finding.about.get(group, {}))
     about.pop("labels", None)
     channels = about.pop("channels", spec.channels)
@@ -135,7 +135,7 @@ def describe(
 
 
 def _cases(records: Mapping[str, Record]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Facts of every case; a job of many cases has them under ``members``."""
+    """Yield the facts of every case; a job of many cases holds them under ``members``."""
     for name, record in records.items():
         facts = {key: value for key, value in record.facts.items() if key not in ("group", "id", "members", "failed")}
         members = record.facts.get("members")

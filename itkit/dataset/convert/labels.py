@@ -1,4 +1,4 @@
-"""Which classes an output holds, under which values and names."""
+"""Select, join and renumber classes, and merge masks into label maps."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """What becomes of label values.
+    """The label values of the output.
 
     Parameters
     ----------
     names
-        Name of each value in the output, background left out.
+        Name of each value in the output, without background.
     mapping
-        New value of each official one; ``None`` when nothing changes.
+        Official value to new value; ``None`` if nothing changes.
     """
 
     names: Mapping[int, str]
     mapping: Mapping[int, int] | None = None
 
     def apply(self, label: Volume) -> Volume:
-        """Give a label map its output values; values outside the table stay unless classes were selected."""
+        """Return a label map with its output values; values outside the table stay unless classes were selected."""
         if self.mapping is None:
             return label
         dtype = smallest_integer(0, max(self.mapping.values(), default=0))
@@ -51,16 +51,16 @@ def select(
     renumber: bool = False,
     is_complete: bool = True,
 ) -> Selection:
-    """Work out output values and names from a label table.
+    """Return the output values and names that the options select from a label table.
 
     Parameters
     ----------
     table
         Name of each official value.
     labels, merge, renumber
-        The classes to keep, those to join (``NAME=a,b``), and whether they are numbered anew.
+        The classes to keep, the classes to join (``NAME=a,b``), and whether to renumber classes.
     is_complete
-        Whether a name that the table lacks is an error; not where each case has a table of its own.
+        Whether a name that is not in the table is an error; false if each case has its own table.
 
     Raises
     ------
@@ -100,22 +100,22 @@ def _values(name: str, names: Mapping[int, str], *, is_complete: bool) -> list[i
 
 
 def unknown_values(label: Volume, table: Mapping[int, str]) -> dict[int, int]:
-    """Return voxel counts of values that a table does not name."""
+    """Return the voxel counts of values that are not in a table."""
     return {value: count for value, count in label_counts(label.array_zyx).items() if value and value not in table}
 
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """A label map merged from one mask a class.
+    """A label map merged from one mask per class.
 
     Parameters
     ----------
     label
-        The map ``(Z, Y, X)``; with the rule ``multi`` a channel a class ``(Z, Y, X, C)``.
+        The map ``(Z, Y, X)``; with the rule ``multi``, one channel per class ``(Z, Y, X, C)``.
     overlap_voxels
         Number of voxels that several classes claim, each counted once.
     pairs
-        By two values: how often a voxel of one was claimed by the other.
+        Number of voxels that each pair of values claims.
     empty
         Values without a voxel.
     """
@@ -134,14 +134,14 @@ def merge_masks(
     Parameters
     ----------
     masks
-        Value and voxels ``(Z, Y, X)`` (inside is > 0) of each class, in the order of painting.
+        Value and mask ``(Z, Y, X)`` (inside is > 0) of each class, in the order of painting.
     grid
         Grid of the result.
     values
         The values that may occur.
     rule
-        ``last``: later masks overwrite; ``first``: they don't; ``error``: an overlap is refused; ``multi``: every value
-        gets a channel, in the order of ``values``.
+        ``last``: later masks overwrite earlier ones; ``first``: they do not; ``error``: overlaps are refused;
+        ``multi``: every value gets its own channel, in the order of ``values``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The voxels of a found case: channels one after the other, the label merged, grids compared."""
+"""Read the voxels of a case: channels one after the other, the label merged from its parts; compare their grids."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _UNIT = (1.0, 1.0, 1.0)
 
 
 def read_volumes(path: Path, kind: Kind, *, threads: int = 1) -> list[Volume]:
-    """Read the 3-D volumes of a file, one or, where it is 4-D, several.
+    """Read the 3-D volumes of a file: one or, if the file is 4-D, several.
 
     Raises
     ------
     ReadError
-        When the file can't be read, or has several values a voxel.
+        When the file can't be read, or has several values per voxel.
     LabelError
         When a label map holds values that are not integers.
     """
@@ -69,7 +69,7 @@ def read_single(path: Path, kind: Kind, *, threads: int = 1) -> Volume:
     Raises
     ------
     ReadError
-        When it can't be read, or holds several.
+        When the file can't be read, or holds several volumes.
     """
     volumes = read_volumes(path, kind, threads=threads)
     if len(volumes) != 1:
@@ -83,7 +83,7 @@ def load_files(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams
     Raises
     ------
     CaseError
-        When a file can't be read, grids differ by more than 1e-3 mm, or labels are no labels.
+        When a file can't be read, grids differ by more than 1e-3 mm, or a label map holds invalid values.
     """
     del params
     names = found.channels or spec.channels
@@ -151,7 +151,7 @@ class _Once:
 
 
 def _integral(volume: Volume) -> Volume:
-    """Store floating-point voxels that are all whole and fit as int16."""
+    """Convert floating-point voxels to int16 if all of them are whole numbers that fit."""
     array = volume.array_zyx
     if array.dtype.kind != "f":
         return volume

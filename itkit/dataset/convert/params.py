@@ -1,4 +1,4 @@
-"""The parameters that every converter has."""
+"""The parameters that all converters share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ConvertDatasetParams(GridParams):
     renumber: Annotated[bool, Group("Classes")] = False
     """Number the classes 1..n: in the order of --labels, else of their values."""
     merge: Annotated[tuple[Annotated[str, Pattern(r"^[^=]*[^=\s][^=]*=.+$")], ...], Group("Classes")] = ()
-    """Join classes: NAME=a,b gives both the lowest value of the two, called NAME."""
+    """Join classes: NAME=a,b gives a and b the lowest of their values and the name NAME."""
     overlap: Annotated[OverlapRule | None, Group("Classes")] = None
     """Voxels in several classes: refuse, first or last class wins, or one channel a class (default: the dataset's)."""
     channels: Annotated[ChannelLayout | None, Group("Output")] = None

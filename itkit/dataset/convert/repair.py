@@ -1,6 +1,6 @@
-"""NIfTI files whose sform is not quite orthonormal: read on the nearest rectangular grid, and said so.
+"""Read NIfTI files whose sform is not quite orthonormal on the nearest rectangular grid, and report it.
 
-AbdomenCT-1K and TotalSegmentator hold such files; ITK refuses them.
+AbdomenCT-1K and TotalSegmentator contain such files; ITK refuses them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from itkit.io.formats.inspect import read_any_header
 from itkit.io.formats.nifti import HEADER_BYTES, parse_nifti
 
 LARGEST_COSINE = 0.02
-"""Axes further from right angles than this (about one degree) are a sheared grid, not rounding."""
+"""A greater deviation from right angles than this (about one degree) is a sheared grid, not rounding."""
 _LAYOUTS = {348: (254, 280, "h", "12f"), 540: (348, 400, "i", "12d")}
 
 
@@ -36,7 +36,7 @@ def open_header(path: Path) -> tuple[Header, tuple[str, ...]]:
     Raises
     ------
     ReadError
-        When the file can't be read as a volume, or its grid is truly sheared.
+        When the file can't be read as a volume, or its grid is sheared by more than rounding.
     """
     try:
         header = read_any_header(path)
@@ -52,7 +52,7 @@ def open_header(path: Path) -> tuple[Header, tuple[str, ...]]:
 
 
 def _rectified(path: Path) -> tuple[Header, float] | None:
-    """Header with the nearest orthonormal axes, and how far that moves a voxel; ``None`` where that is no remedy."""
+    """Return a header with the nearest orthonormal axes and how far it moves voxels; ``None`` if that does not help."""
     if volume_suffix(path) not in (".nii", ".nii.gz"):
         return None
     try:

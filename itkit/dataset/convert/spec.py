@@ -1,4 +1,4 @@
-"""What a public dataset is: one frozen value that converters, ``--list`` and documentation pages are made from."""
+"""`DatasetSpec`: the facts about a public dataset, from which converters, ``--list`` and documentation are made."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 Role = Literal["image", "label", "correction", "part", "ignored"]
 
 VOLUME = volume_pattern()
-"""Regular expression of a volume file's extension, in any letter case."""
+"""Regular expression that matches a volume file's extension in any letter case."""
 ANYWHERE = r"(?:.+/)?"
-"""Regular expression of any folders above."""
+"""Regular expression that matches any parent folders."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How the files of one role are called.
+    """How the files of one role are named.
 
     Parameters
     ----------
@@ -35,16 +35,16 @@ class Pattern:
         ``image``; ``label`` (an integer volume); ``correction`` (a label that replaces the one of its case); ``part``
         (binary file of the class in group ``part``); ``ignored``.
     regex
-        For the whole path below the source, POSIX separators. Groups: ``case``, ``channel``, ``part``, ``split``,
-        ``patient``, ``group`` (sub-dataset).
+        Regular expression for the whole path below the source, with POSIX separators. Groups: ``case``, ``channel``,
+        ``part``, ``split``, ``patient``, ``group`` (sub-dataset).
     example
-        A path that it matches.
+        A path that matches.
     case
-        Template of the case id, with the regex' groups.
+        Template of the case id, with the groups of the regular expression.
     split
-        Split of these cases, where the path decides it.
+        Split of these cases, if the path decides it.
     why
-        What to say of ignored files and corrections.
+        Reason why files are ignored or corrected, for messages.
     """
 
     role: Role
@@ -65,7 +65,7 @@ class Quirk:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Files of the release that no case is made of, and why."""
+    """Files of the release that belong to no case, and why."""
 
     path: str
     why: str
@@ -74,35 +74,35 @@ class Skipped:
 
 @dataclass(frozen=True)
 class FoundCase:
-    """A case of a release, before any of its voxels is read.
+    """A case of a release, before its voxels are read.
 
     Parameters
     ----------
     case_id
         Name of its output files.
     images
-        File of each channel, in the order of the channels; a single file may hold them all.
+        File of each channel, in the order of the channels; one file may hold all channels.
     label
         Integer label volume.
     parts
-        Class value and binary file, in the order in which they are painted.
+        Class value and binary file of each part, in the order of painting.
     split, patient
-        Where the release says them.
+        Split and patient, if the release states them.
     labels
-        Name of each label value where the case has a table of its own.
+        Name of each label value, if the case has its own table.
     channels
-        Channel names where the case has its own.
+        Channel names, if the case has its own.
     selection
-        What becomes of its label values, decided in the plan; ``None`` keeps them all. A loader that finds names in
+        The label values of the output, decided in the plan; ``None`` keeps all values. A loader that finds names in
         the files decides itself.
     group
-        Sub-dataset: a folder below the destination with an index of its own.
+        Sub-dataset: a folder below the destination with its own index.
     facts
-        What ``dataset.json`` is to say of the case.
+        Facts about the case for ``dataset.json``.
     warnings
-        What the user is to be told when it is converted.
+        Warnings to show when the case is converted.
     payload
-        What the loader of this dataset needs besides.
+        Further data that the loader of this dataset needs.
     stamp
         Digest of files that are neither image nor label.
     more_files
@@ -130,25 +130,25 @@ class FoundCase:
 
     @property
     def has_label(self) -> bool:
-        """Whether the release holds a label of this case."""
+        """Whether the release has a label for this case."""
         return self.label is not None or bool(self.parts) or bool(self.facts.get("has_label"))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a release holds: cases, files without a partner, files left out, notes; and what its own index says."""
+    """Content of a release: cases, files without a partner, files left out, notes, and facts from its own index."""
 
     cases: tuple[FoundCase, ...]
     unpaired: tuple[Unpaired, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By group: what replaces fields of ``dataset.json``, e.g. the labels of a task."""
+    """For each group, values that replace fields of ``dataset.json``, e.g. the labels of a task."""
     selections: Mapping[str, Selection] = field(default_factory=dict)
-    """By group: what becomes of label values, decided in the plan; ``""``: where a group has no labels of its own."""
+    """For each group, the label values of its output, decided in the plan; ``""`` is for groups without own labels."""
 
     def with_cases(self, function: Callable[[FoundCase], FoundCase]) -> Finding:
-        """Return the finding with every case mapped."""
+        """Return the finding with a function applied to every case."""
         return replace(self, cases=tuple(map(function, self.cases)))
 
 
@@ -161,13 +161,13 @@ class Loaded:
     grid
         Grid of all its volumes.
     channels
-        What reads each channel, by name, in order; called once, when the channel is written.
+        Function that reads each channel, by name, in order; called once, when the channel is written.
     label
-        Its label map, on the same grid, with output values.
+        The label map, on the same grid, with output values.
     names
         Name of each label value in the output.
     facts, warnings
-        For ``dataset.json`` and for the user.
+        Facts for ``dataset.json``, and warnings for the user.
     """
 
     grid: Geometry
@@ -191,35 +191,35 @@ class DatasetSpec:
     Parameters
     ----------
     name
-        As on the command line.
+        Name on the command line.
     title, modality, homepage, licence, citation
-        What ``dataset.json`` and the documentation say.
+        Facts for ``dataset.json`` and the documentation.
     patterns
-        How its files are called.
+        How its files are named.
     labels
         Name of each label value; 0 is background.
     channels
-        Names in order; one channel needs none.
+        Names of the channels, in order; not needed for a single channel.
     channel_layout
-        How several channels are written unless asked otherwise.
+        How several channels are written by default.
     splits
-        Name of each value of the patterns' group ``split``.
+        Name of the split for each value of the patterns' group ``split``.
     overlap
-        Which class keeps a voxel that two parts claim: with ``last`` the one of the higher value.
+        Which class keeps a voxel that two parts claim; with ``last``, the class with the higher value.
     version
-        Release that the facts are about.
+        Release that the facts describe.
     variants
-        Other releases of the same family; the first that fits the files is taken.
+        Other releases of the same family; the first that fits the files is used.
     quirks, sources, unverified
-        Oddities and what is done about them; where the facts are from; what could not be checked.
+        Oddities and how they are handled; sources of the facts; facts that could not be checked.
     is_integral
         Store floating-point images of whole numbers as int16.
     warns_unit_spacing
         Whether a spacing of 1, 1, 1 means that the spacing was lost.
     enrich
-        Adds what further files of the release say (splits, points).
+        Adds facts from further files of the release (splits, points).
     find, load, case
-        Replace how files become cases, how a case is read, how it is converted.
+        Functions that replace the default way to find cases, to read a case, and to convert it.
     """
 
     name: str

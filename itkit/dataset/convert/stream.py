@@ -1,4 +1,7 @@
-"""A JSON object too large for memory, member by member; each knows its bytes, so that reading can start there."""
+"""Read a JSON object that is too large for memory member by member.
+
+Each member knows its position in the file, so that reading can start there.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _BLANK = " \t\r\n,"
 
 @dataclass(frozen=True)
 class Member:
-    """One member of a JSON object: its key, its value, and its first and last byte + 1 in the file."""
+    """One member of a JSON object: its key, its value, and its first and one-past-last byte in the file."""
 
     key: str
     value: Any
@@ -33,19 +36,19 @@ def stream_members(path: Path, *, start: int = 0, stop: int | None = None) -> It
     path
         The file, UTF-8.
     start
-        ``begin`` of a member to start from; 0: from the first.
+        ``begin`` of the member to start from; 0 starts from the first member.
     stop
-        Byte at which to end; ``None``: at the end of the object.
+        Byte at which to stop; ``None`` reads to the end of the object.
 
     Raises
     ------
     ReadError
-        When the file can't be read, is no object, or ends too early.
+        When the file can't be read, does not hold an object, or ends too early.
 
     Notes
     -----
-    Bytes are looked at as Latin-1 text, in which every byte is a character: places in the text are places in the file.
-    The grammar needs ASCII alone; a member with other characters is decoded anew, as UTF-8.
+    Bytes are scanned as Latin-1 text, in which every byte is a character, so that positions in the text are positions
+    in the file. The grammar of JSON needs only ASCII; a member with other characters is decoded again, as UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -56,7 +59,7 @@ def stream_members(path: Path, *, start: int = 0, stop: int | None = None) -> It
 
 
 class _Scanner:
-    """Text that grows as it is needed, and forgets what has been read."""
+    """A window of the file's text that is extended when needed and drops what has been read."""
 
     def __init__(self, path: Path, file: IO[bytes], start: int) -> None:
         self.path, self.file = path, file
@@ -64,7 +67,7 @@ class _Scanner:
         self.is_at_start = start == 0
 
     def members(self, stop: int | None) -> Iterator[Member]:
-        """Yield members until a byte, or the end of the object."""
+        """Yield members until the byte ``stop``, or until the end of the object."""
         if self.is_at_start:
             if self.text == "" and not self._grow():
                 raise ReadError(f"{self.path}: the file is empty")
@@ -111,7 +114,7 @@ class _Scanner:
                     raise ReadError(f"{self.path}: broken at byte {self.base + self.at}: {error}") from error
                 continue
             if end == len(self.text) and self._grow():
-                continue  # a number may go on
+                continue  # a number may continue in the next piece
             raw = self.text[self.at : end]
             self.at = end
             return value if raw.isascii() else json.loads(raw.encode("latin-1").decode("utf-8"))

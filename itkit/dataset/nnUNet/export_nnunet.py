@@ -49,12 +49,12 @@ class _Details:
 
 
 def plan(params: ToNnunetParams) -> Plan:
-    """List the cases of the dataset: with label to ``imagesTr``, without to ``imagesTs``.
+    """List the cases of the dataset: those with a label go to ``imagesTr``, those without to ``imagesTs``.
 
     Raises
     ------
     LayoutError
-        When the source is no converted dataset, or classes are regions.
+        When the source is not a converted dataset, or its classes are regions.
     """
     from itkit.io.layouts import require_destination, require_folder
 
@@ -161,7 +161,7 @@ def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome
 
 
 def collect(params: ToNnunetParams, run: Collected) -> Report:
-    """Ask for nnU-Net's ``dataset.json``, with what the source's own says of licence and labels."""
+    """Return the report with nnU-Net's ``dataset.json``, including licence and labels from the source's own."""
     if run.dest is None or run.plan.details is None:
         return Report()
     source, mapping = run.plan.details

@@ -23,9 +23,9 @@ def read_description(raw: Mapping[str, Any], root: Path) -> Description:
     Raises
     ------
     LayoutError
-        When its files are no volumes.
+        When its files are not volumes.
     KeyError, TypeError, ValueError
-        When it lacks labels or channels.
+        When labels or channels are missing or malformed.
     """
     ending = str(raw.get("file_ending", ".nii.gz"))
     if ending.lower() not in VOLUME_EXTENSIONS:
@@ -48,7 +48,7 @@ def read_description(raw: Mapping[str, Any], root: Path) -> Description:
 
 
 def label_table(raw: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, list[int]]]:
-    """Return names by value, and the regions; a value that only regions hold is named after the smallest of them.
+    """Return names by value, and the regions; a value that occurs only in regions is named after the smallest one.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def label_table(raw: Mapping[str, Any]) -> tuple[dict[int, str], dict[str, list[
 
 
 def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, Any]) -> Finding:
-    """Make cases of the folders, whose files carry the channel's number, or of files that an explicit list names."""
+    """Find the cases in the standard folders, whose file names contain channel numbers, or in an explicit list."""
     listed = raw.get("dataset")
     if not isinstance(listed, dict):
         numbers = tuple(f"{number:04d}" for number in range(len(spec.channels)))
