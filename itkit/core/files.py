@@ -16,7 +16,7 @@ VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 """Extensions of the volume files that ITKIT reads and writes, in any letter case."""
 
 READERS = "itkit.readers"
-"""Group of the entry points by which packages register readers: an extension, and a function of a path."""
+"""Group of entry points under which packages register readers: the name is an extension, the value a function."""
 
 SERIES_META = "series_meta.json"
 """Index of a folder of volumes: the grid of each."""
@@ -30,7 +30,7 @@ STATE_FOLDER = ".itkit"
 def split_extension(name: str) -> tuple[str, str] | None:
     """Split a file name into case and volume extension; ``None`` if the file is not a volume or is hidden.
 
-    Extensions that other packages' readers register count like our own.
+    Extensions for which other packages register readers count as volume extensions.
 
     Examples
     --------

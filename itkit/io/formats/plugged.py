@@ -1,7 +1,7 @@
-"""Volume files that a reader of another package reads: an entry point of the group ``itkit.readers``.
+"""Read volume files with readers that other packages register under the entry point group ``itkit.readers``.
 
-The reader is a function from a `pathlib.Path` to a `Volume`. It has no say in headers: to know a file's grid, it is
-read as a whole.
+A reader is a function from a `pathlib.Path` to a `Volume`. It can't read a header alone: to find out a file's grid, the
+whole file is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def read_plugged(path: Path) -> Volume:
     Raises
     ------
     ReadError
-        When there is no such reader, it fails, or it returns something else than a `Volume`.
+        When there is no such reader, the reader fails, or it does not return a `Volume`.
     """
     plugin = reader_of(path.name)
     if plugin is None:
@@ -37,7 +37,7 @@ def read_plugged(path: Path) -> Volume:
 
 
 def read_plugged_header(path: Path) -> Header:
-    """Return what a header would say about a file that a reader of another package reads.
+    """Return the header of a file that only a reader of another package can read; the whole file is read.
 
     Raises
     ------
