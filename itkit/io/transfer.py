@@ -43,7 +43,7 @@ def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False)
             continue
         if not is_link and _is_beginning(final, file):
             continue
-        what = f"is no link to {file}" if is_link else "differs"
+        what = f"is not a link to {file}" if is_link else "differs"
         return [f"{final} exists and {what}; left alone (--existing redo replaces it)"]
     return []
 

@@ -207,7 +207,7 @@ def test_a_pipe_is_a_named_failure(tmp_path, command):
         os.mkfifo(tmp_path / "raw" / "image" / name)
     code, _, stderr = command("itk_orient", tmp_path / "raw" / "image", tmp_path / "out", "RAS")
     assert code == 1
-    assert stderr.count("no regular file") == 2
+    assert stderr.count("not a regular file") == 2
     assert (tmp_path / "out" / "case_00.mha").exists()
     assert command("itk_check", "symlink", tmp_path / "raw" / "image", "-o", tmp_path / "links")[0] == 0
 

@@ -91,7 +91,7 @@ def test_find_series_takes_any_file_name_and_names_every_refusal(tmp_path):
     assert {refusal.path.name: refusal.reason.split(str(tmp_path))[0] for refusal in refusals} == {
         "notes.txt": "not a DICOM file",
         "empty.dcm": "the file is empty",
-        "DICOMDIR": "an index of files (DICOMDIR), no image",
+        "DICOMDIR": "an index of files (DICOMDIR), not an image",
         "copy": "a copy of ",
     }
     assert seen == [(done, 9) for done in range(1, 10)]

@@ -69,7 +69,7 @@ def test_slopes_that_stand_for_none_scale_nothing(tmp_path: Path, slope: float, 
     ("slope", "inter"), [(2.0, float("nan")), (float("nan"), 7.0), (float("inf"), 0.0), (1.0, float("-inf"))]
 )
 def test_half_a_scaling_is_refused_by_name(tmp_path: Path, slope: float, inter: float) -> None:
-    with pytest.raises(ReadError, match=r"a\.nii: NIfTI scaling is half a number: scl_slope"):
+    with pytest.raises(ReadError, match=r"a\.nii: NIfTI scaling is incomplete: scl_slope"):
         scaled_file(tmp_path / "a.nii", voxels((3, 4, 5), "int16"), slope, inter)
 
 

@@ -142,7 +142,7 @@ def test_the_note_of_rounded_labels_reaches_whoever_reads(tmp_path):
 def test_channels_only_when_asked_for(tmp_path):
     volume = Volume(np.arange(48, dtype=np.uint8).reshape(2, 3, 4, 2), Geometry((2, 3, 4), (1.0, 2.0, 3.0)))
     write_volume(volume, tmp_path / "v.mha")
-    with pytest.raises(ReadError, match="one value a voxel"):
+    with pytest.raises(ReadError, match="one value per voxel"):
         read_volume(tmp_path / "v.mha")
     np.testing.assert_array_equal(read_volume(tmp_path / "v.mha", channels=True).array_zyx, volume.array_zyx)
     assert sitk.ReadImage(str(tmp_path / "v.mha")).GetNumberOfComponentsPerPixel() == 2

@@ -154,7 +154,7 @@ def test_a_vector_file_of_another_number_of_channels_fails_by_name(tmp_path):
     write_volume(volume.with_array(volume.array_zyx[..., :2]), path)
     result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="LPI")
     assert [record.status for record in result.records] == ["failed", "done"]
-    assert "expected 3 values a voxel" in result.records[0].message
+    assert "expected 3 values per voxel" in result.records[0].message
 
 
 def test_vectors_that_no_dataset_json_lists_are_refused(tmp_path):

@@ -35,7 +35,7 @@ class TciaParams(ConvertDatasetParams):
     least_slices: Annotated[int, Field(ge=1)] = 4
     """Series of fewer slices (localizers) are left out and named."""
     on_irregular: OnIrregularSeries = "error"
-    """A series that is no regular volume: refuse it, take its largest regular stack, or one case a stack."""
+    """A series that is not a regular volume: refuse it, use its largest regular stack, or make one case per stack."""
 
 
 @dataclass(frozen=True)

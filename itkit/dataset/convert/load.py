@@ -46,7 +46,7 @@ def read_volumes(path: Path, kind: Kind, *, threads: int = 1) -> list[Volume]:
     """
     header, _ = open_header(path)
     if header.components != 1:
-        raise ReadError(f"{path.name}: expected one value a voxel; the file has {header.components} (RGB or vector)")
+        raise ReadError(f"{path.name}: expected one value per voxel; the file has {header.components} (RGB or vector)")
     if header.ndim < 3:
         raise ReadError(
             f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; stack slices into a volume first"

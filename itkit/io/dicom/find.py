@@ -253,7 +253,7 @@ def _read_file(path: Path) -> _File:
 def _describe(dataset: Any, path: Path) -> _File:
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _DICOMDIR:
-        raise ReadError(f"{path}: an index of files (DICOMDIR), no image")
+        raise ReadError(f"{path}: an index of files (DICOMDIR), not an image")
     has_pixels = bool(dataset.get("Rows") and dataset.get("Columns") and dataset.get("BitsAllocated"))
     if not has_pixels and pydicom_module().uid.UID(sop_class).name.endswith("Image Storage"):
         raise ReadError(f"{path}: an image without Rows, Columns or BitsAllocated; its header may be truncated")

@@ -143,7 +143,7 @@ def label_map(
         pairs = ", ".join(f"{names[a]} and {names[b]}" for a, b in met)
         raise LabelError(
             f"{where}: {overlaps} voxels are in more than one region ({pairs}); "
-            "choose which one keeps them (first, last) or read one channel a region (multi)"
+            "choose which one keeps them (first, last) or read one channel per region (multi)"
         )
     empty = [names[number] for number in canvas.empty]
     return LabelMap(

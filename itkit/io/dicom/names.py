@@ -67,7 +67,7 @@ def case_name(
         raise ParamsError(f"case name template {template!r}: unknown {sorted(unknown)}; known are {', '.join(fields)}")
     safe = _UNSAFE.sub("-", name).strip(".-_")
     if not safe:
-        raise ParamsError(f"case name template {template!r} gives an empty name")
+        raise ParamsError(f"case name template {template!r} results in an empty name")
     return safe
 
 

@@ -103,7 +103,7 @@ def read_rtstruct(
 
 def _read_rois(dataset: Any, path: Path, frame_of_reference_uid: str, skipped: Counter[str]) -> list[_Roi]:
     if "StructureSetROISequence" not in dataset:
-        raise ReadError(f"{path}: no structure set (it lists no regions)")
+        raise ReadError(f"{path}: not a structure set (it lists no regions)")
     drawn = {int(item.ReferencedROINumber): item for item in dataset.get("ROIContourSequence") or []}
     found: list[tuple[Region, tuple[Contour, ...]]] = []
     for item in dataset.StructureSetROISequence:
@@ -129,7 +129,7 @@ def _closed_contours(item: Any, path: Path, region: Region, skipped: Counter[str
             raise ReadError(f"{path}: a contour of region {region.name!r} has {len(values)} coordinates, "
                             f"{'a multiple of 3' if stated is None else int(stated) * 3} expected")  # fmt: skip
         if not np.isfinite(values).all():
-            raise ReadError(f"{path}: a contour of region {region.name!r} has coordinates that are no numbers")
+            raise ReadError(f"{path}: a contour of region {region.name!r} has coordinates that are not numbers")
         if kind not in _CLOSED:
             skipped[f"{kind or 'untyped'} contours"] += 1
         elif len(values) < 9:

@@ -103,7 +103,7 @@ def _read(
 ) -> LabelMap:
     kind = text(dataset, "SegmentationType")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
-        raise ReadError(f"{path}: no segmentation (SegmentationType {kind or 'missing'})")
+        raise ReadError(f"{path}: not a segmentation (SegmentationType {kind or 'missing'})")
     frames = _placed_frames(dataset, path)
     geometry = reference or _own_grid(frames, dataset, path)
     items = [(int(item.SegmentNumber), _region(item)) for item in dataset.SegmentSequence]
@@ -237,7 +237,7 @@ def _own_grid(frames: list[Frame], dataset: Any, path: Path) -> Geometry:
     y, x = first.spacing_yx or (1.0, 1.0)
     sideways = (positions - np.array(low.position_xyz)) @ axes[:2].T
     if spacing_z is None or np.abs(sideways).max() > _ON_GRID * min(y, x):
-        raise ReadError(f"{path}: its frames are on no regular grid; give the grid of its image")
+        raise ReadError(f"{path}: its frames do not lie on a regular grid; give the grid of its image")
     px, py, pz = low.position_xyz or (0.0, 0.0, 0.0)
     return Geometry(
         size_zyx=(round(float(along.max() - along.min()) / spacing_z) + 1, *first.size_yx),

@@ -61,7 +61,7 @@ def read_header(path: str | os.PathLike[str], *, assume_spacing: tuple[float, fl
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ReadError(f"{path}: no regular file (a folder, pipe or device); move it away")
+            raise ReadError(f"{path}: not a regular file (a folder, pipe or device); move it away")
         size = status.st_size
         head = os.read(descriptor, _FIRST_BYTES)
         if not head:

@@ -137,7 +137,7 @@ def _read_itk_header(path: Path) -> Header:
         dtype = np.dtype(sitk.extra._get_numpy_dtype(one))
     except (RuntimeError, KeyError, TypeError) as error:
         kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-        raise ReadError(f"{path}: voxels are of type {kind}; expected numbers, one or several a voxel") from error
+        raise ReadError(f"{path}: voxels are of type {kind}; expected numbers, one or several per voxel") from error
     components = reader.GetNumberOfComponents()
     x, y, z = origin
     return Header(
@@ -182,7 +182,7 @@ def require_single_volume(header: Header, path: Path, *, channels: bool = False)
         raise ReadError(f"{path.name}: a segmentation of several layers, whose segments overlap: {_layers(header)}; "
                         "export each layer to a label map of its own (3D Slicer: Export to labelmap)")  # fmt: skip
     if header.components != 1 and not channels:
-        raise ReadError(f"{path.name}: expected one value a voxel; the file has {header.components} (RGB or vector)")
+        raise ReadError(f"{path.name}: expected one value per voxel; the file has {header.components} (RGB or vector)")
 
 
 def require_components(header: Header, path: Path, components: Collection[int]) -> None:
@@ -196,7 +196,7 @@ def require_components(header: Header, path: Path, components: Collection[int]) 
     if header.components not in components:
         expected = " or ".join(map(str, sorted(components)))
         raise ReadError(
-            f"{path.name}: expected {expected} values a voxel, a channel each as dataset.json lists them; "
+            f"{path.name}: expected {expected} values per voxel, one for each channel in dataset.json; "
             f"the file has {header.components}"
         )
 

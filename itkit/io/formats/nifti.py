@@ -197,8 +197,8 @@ def _scaling(fields: _Fields, path: Path) -> tuple[float, float]:
         return 1.0, 0.0
     if not math.isfinite(slope + intercept):
         raise ReadError(
-            f"{path.name}: NIfTI scaling is half a number: scl_slope {slope:g}, scl_inter {intercept:g}; "
-            "what the stored values stand for is unknown: export the file again"
+            f"{path.name}: NIfTI scaling is incomplete: scl_slope {slope:g}, scl_inter {intercept:g}; "
+            "the meaning of the stored values is unknown: export the file again"
         )
     return slope, intercept
 
@@ -219,7 +219,7 @@ def _geometry(
                 if len(sizes) < 3:
                     raise UnsupportedHeader(f"{path}: {len(sizes)}-D, {error}") from error
                 raise ReadError(
-                    f"{path.name}: NIfTI sform: {error}, and there is no sound qform to take in its place; "
+                    f"{path.name}: NIfTI sform: {error}, and there is no valid qform to use instead; "
                     "resample the image to a rectangular grid first, e.g. with 3D Slicer or nilearn.image.resample_img"
                 ) from error
             warning = f"the sform is not a grid ({error}): the qform was taken"

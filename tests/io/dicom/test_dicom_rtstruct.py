@@ -206,7 +206,7 @@ def test_real_structure_set_is_read():
     assert series_of(SAMPLE).kind == "RTSTRUCT"
     tags = pydicom.dcmread(SAMPLE, force=True)
     assert len(read_rtstruct(SAMPLE, AXIAL_GRID).names) == len(tags.StructureSetROISequence)
-    with pytest.raises(ReadError, match="no structure set"):
+    with pytest.raises(ReadError, match="not a structure set"):
         read_rtstruct(SAMPLE.with_name("CT_small.dcm"), AXIAL_GRID)
 
 

@@ -169,7 +169,7 @@ def test_real_segmentation_has_the_bits_of_the_file():
 
 def test_what_is_no_segmentation_is_named(tmp_path):
     path = save(image(np.zeros((2, 3), np.int16), (0, 0, 0)), tmp_path / "x")
-    with pytest.raises(ReadError, match="x: no segmentation"):
+    with pytest.raises(ReadError, match="x: not a segmentation"):
         read_seg(path)
     short = tmp_path / "short.dcm"
     short.write_bytes(LIVER.read_bytes()[:20000])
