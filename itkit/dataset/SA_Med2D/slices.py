@@ -112,19 +112,19 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
 
 @dataclass
 class Names:
-    """How many names, and a sum that does not depend on their order: millions are compared without keeping them."""
+    """Count and order-independent sum of names, so that millions of names can be compared without keeping them."""
 
     count: int = 0
     total: int = 0
 
     def add(self, name: str) -> None:
-        """Take a name in."""
+        """Add a name to the count and the sum."""
         self.count += 1
         self.total += crc32(name.encode(errors="surrogateescape"))
 
 
 def _not_listed(index: Path, listed: Names) -> list[str]:
-    """Name the images that the index does not list; names are kept only where the two differ."""
+    """Return a note about images that the index does not list; names are kept only if folder and index differ."""
     folder = index.parent / "images"
     if not folder.is_dir():
         return []

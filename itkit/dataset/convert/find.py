@@ -144,14 +144,14 @@ def cases_of(spec: DatasetSpec, source: Path, paths: Iterable[str]) -> Finding:
 
 
 def _without_copies(paths: list[str]) -> tuple[list[str], list[str]]:
-    """Return the paths without those that a browser or file manager has made a second time, and these."""
+    """Return the paths without copies made by a browser or file manager, and the copies."""
     there = set(paths)
     copies = [path for path in paths if (match := _COPY_OF_A_BROWSER.fullmatch(path)) and match[1] + match[2] in there]
     return [path for path in paths if path not in set(copies)], copies
 
 
 def same_content(a: Path, b: Path) -> bool:
-    """Whether two files hold the same bytes, unpacked where they are gzip files."""
+    """Return whether two files have the same content; gzip files are compared unpacked."""
 
     def opened(path: Path) -> IO[bytes]:
         return cast("IO[bytes]", gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb"))
@@ -162,12 +162,12 @@ def same_content(a: Path, b: Path) -> bool:
                 one, other = left.read(_BLOCK), right.read(_BLOCK)
                 if one != other or not one:
                     return one == other
-    except (OSError, EOFError, zlib.error):  # not readable: they can't be called the same
+    except (OSError, EOFError, zlib.error):  # unreadable files do not count as the same
         return False
 
 
 def looked_for(spec: DatasetSpec) -> str:
-    """Say which names the files of a release have, an example a role."""
+    """Return an example of a release's file names for each role, for messages."""
     examples = {pattern.role: pattern.example for pattern in reversed(spec.patterns) if pattern.role != "ignored"}
     return ", ".join(f"{role} {example}" for role, example in sorted(examples.items()))
 

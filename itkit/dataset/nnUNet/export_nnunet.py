@@ -87,7 +87,7 @@ def plan(params: ToNnunetParams) -> Plan:
 
 
 def numbers_of(labels: Mapping[int, str], ignore: int | None) -> dict[int, int]:
-    """Return nnU-Net's number of each value: 0 stays 0, others follow without gaps, what is to be ignored is last.
+    """Return nnU-Net's number for each value: 0 stays 0, the others follow without gaps, the ignore value is last.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def _notes_of_channel(source: DatasetFolder) -> list[str]:
 
 
 def channels_of(source: DatasetFolder) -> tuple[str, ...]:
-    """Return the channels' names; the one channel of a CT dataset is called CT, by which nnU-Net normalises it."""
+    """Return the channel names; the single channel of a CT dataset is named CT, so that nnU-Net normalises it as CT."""
     modality = source.meta.get("modality")
     is_ct = isinstance(modality, (str, list, tuple)) and {str(one).upper() for one in _listed(modality)} == {"CT"}
     return ("CT",) if source.channels == (IMAGE,) and is_ct else source.channels
