@@ -26,6 +26,22 @@ STATE_FOLDER = ".itkit"
 """Folder inside a destination that holds the manifest and unfinished work."""
 
 
+def is_inner_name(name: str) -> bool:
+    """Whether a name that an index, a tag or a folder gives leads to a file below the folder that it is joined to.
+
+    Examples
+    --------
+    >>> is_inner_name("case_1.mha"), is_inner_name("site/case_1.mha")
+    (True, True)
+    >>> is_inner_name("../case_1.mha"), is_inner_name("/etc/passwd"), is_inner_name("a/.itkit/run.json")
+    (False, False, False)
+    """
+    if os.sep == "\\":
+        name = name.replace("\\", "/").replace(":", "/../")  # a drive is no name of a folder
+    parts = name.split("/")
+    return "\0" not in name and not any(part in ("", ".", "..", STATE_FOLDER) for part in parts)
+
+
 @lru_cache(1 << 16)
 def split_extension(name: str) -> tuple[str, str] | None:
     """Split a file name into case and volume extension; ``None`` if the file is not a volume or is hidden.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
 
 def some(names: Iterable[str], most: int = 10) -> str:
     """Join the first few names and add how many more there are.
@@ -31,6 +33,67 @@ def counted(items: int | Sized, noun: str) -> str:
     """
     count = items if isinstance(items, int) else len(items)
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    r"""Return a text as a terminal may show it: control characters, and those that turn the direction, escaped.
+
+    Parameters
+    ----------
+    text
+        The text; names of files may be a part of it.
+    lines
+        Keep its line ends, for a text of several lines.
+
+    Examples
+    --------
+    >>> print(shown("\x1b[31mred"), shown("a\nb"), shown("\u202egnp.exe"))
+    \x1b[31mred a\nb \u202egnp.exe
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or _is_blank(letter) or (lines and letter in "\n\t") else _escaped(letter)
+        for letter in text
+    )
+
+
+def _is_blank(letter: str) -> bool:
+    """Whether a character is a blank of another script: those that end a line, and controls, are not."""
+    return letter.isspace() and letter > "\x9f" and letter not in "\u2028\u2029"
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    r"""Return rows as the text of a CSV file; a cell that a spreadsheet would run gets a quotation mark before it.
+
+    Examples
+    --------
+    >>> csv_text([["=1+1", -2, "-3.5", "-x"]])
+    "'=1+1,-2,-3.5,'-x\n"
+    """
+    import csv
+    import io
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([[_cell(value) for value in row] for row in rows])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str) or value[:1] not in {*"=+-@\t\r"} or _NUMBER.fullmatch(value):
+        return shown(value, lines=True) if isinstance(value, str) else value
+    return shown(f"'{value}", lines=True)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last useful line of a foreign error message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text.split("): ", 1)[-1] if text.startswith("sitk::ERROR") or "itk::ERROR" in text else text
 
 
 def key_of(name: str) -> str:

@@ -16,7 +16,7 @@ from itkit.engine.foreign import foreign_files, reads_whole
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.places import place, relative_folder
-from itkit.io.formats.headers import UnsupportedHeader, unit_files
+from itkit.io.formats.headers import UnsupportedHeader, volume_files
 
 _READERS = 8
 """Number of threads that read inputs to compute their digests."""
@@ -105,7 +105,10 @@ def _fingerprint(job: Job, dest: Path, how: Fingerprint) -> dict[str, Any]:
     stamps: dict[str, Any] = {}
     for name, file in job.inputs.items():
         try:
-            stamps[name] = {"file": file.path.name, "parts": [file_print(part, how) for part in unit_files(file.path)]}
+            stamps[name] = {
+                "file": file.path.name,
+                "parts": [file_print(part, how) for part in volume_files(file.path)],
+            }
         except (OSError, ReadError, UnsupportedHeader):
             stamps[name] = {"file": file.path.name}
     stamps["targets"] = {name: relative_folder(target.folder, dest) for name, target in job.targets.items()}

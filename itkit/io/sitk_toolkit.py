@@ -15,18 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-
 from itkit.core.arguments import expect, expect_choice
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import VOLUME_EXTENSIONS, Compression, reader_of, volume_suffix
+from itkit.core.text import last_line
 from itkit.core.volume import Kind, Volume
 from itkit.io.disk import commit_files, sync_file
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header, unit_files
 from itkit.io.formats.inspect import (
-    last_line,
     read_any_header,
     require_possible_grid,
     require_single_volume,
@@ -129,19 +127,10 @@ def read_assuming(path: Path, spacing_zyx: tuple[float, float, float]) -> Header
 
 def _voxels(header: Header, path: Path, threads: int) -> NDArray[Any]:
     if header.encoding == "itk":
-        return _read_with_itk(path, threads)
+        from itkit.io.formats.itk_reader import read_itk_voxels  # and all that makes a child process
+
+        return read_itk_voxels(header, path, threads)
     return read_plugged(path).array_zyx if header.encoding == "plug-in" else read_voxels(header)
-
-
-def _read_with_itk(path: Path, threads: int) -> NDArray[Any]:
-    with itk_threads(threads) as sitk:
-        try:
-            image = sitk.ReadImage(str(path))
-        except RuntimeError as error:
-            raise ReadError(f"{path}: not readable as a volume ({last_line(error)})") from error
-        if image.GetDimension() == 4:
-            image = image[:, :, :, 0]
-        return np.asarray(sitk.GetArrayFromImage(image))
 
 
 def write_volume(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
+from itkit.core.files import is_inner_name
 from itkit.core.geometry import Geometry
 from itkit.core.operation import Context, Outcome
 from itkit.core.text import counted, some
@@ -25,15 +27,20 @@ from itkit.dataset.convert.labels import Selection, merge_masks, select
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.dataset.convert.stream import Member, stream_members
-from itkit.io.formats.inspect import last_line
+from itkit.io.formats.gate import require_room
+from itkit.io.formats.header_model import MOST_INFLATED, product
+from itkit.io.formats.itk_child import read_array
 from itkit.io.meta import read_json
-from itkit.io.sitk_toolkit import itk_threads
 from itkit.process.common import converted
 
 INDEX = "SAMed2D_v1.json"
 CLASSES = "SAMed2D_v1_class_mapping_id.json"
 PART = 1000
 """Number of index members in one job."""
+_PNG_SIZE = struct.Struct(">16x2I")
+"""Width and height, at the beginning of every PNG."""
+_MOST_PNG_BYTES = 8
+"""Bytes of a pixel: four values of two bytes."""
 _MASK = re.compile(r".*--(?P<class_id>\d{4})_(?P<instance>\d{3})\.png", re.IGNORECASE)
 _DOUBTFUL = {
     "ichallenge_adam_task2": "its masks are said to be inverted",
@@ -208,7 +215,7 @@ def _convert(
     spec: DatasetSpec, member: Member, part: Part, params: ConvertDatasetParams, context: Context
 ) -> tuple[Case, dict[str, Any]]:
     root, name = part.index.parent, case_of(member.key)
-    array = read_png(root / member.key, context)
+    array = read_png(root / _inner(member.key), context)
     size_zyx = (1, array.shape[1], array.shape[2])
     grid = Geometry(size_zyx, (1.0, 1.0, 1.0))
     if array.ndim == 4 and all(np.array_equal(array[..., 0], array[..., c]) for c in range(1, array.shape[3])):
@@ -254,8 +261,15 @@ def _masks(member: Member, root: Path) -> list[tuple[int, int, Path]]:
         match = _MASK.fullmatch(str(name))
         if match is None:
             raise LabelError(f"{name}: expected a mask called <image>--CCCC_III.png")
-        found.append((int(match["class_id"]) + 1, int(match["instance"]), root / str(name)))
+        found.append((int(match["class_id"]) + 1, int(match["instance"]), root / _inner(str(name))))
     return sorted(found)
+
+
+def _inner(name: str) -> str:
+    """Return a name of the index, if it lies in the release."""
+    if not is_inner_name(name):
+        raise ReadError(f"{INDEX}: {name!r} lies outside the release; it is refused")
+    return name
 
 
 def read_png(path: Path, context: Context) -> NDArray[Any]:
@@ -266,12 +280,15 @@ def read_png(path: Path, context: Context) -> NDArray[Any]:
     ReadError
         When the file can't be read.
     """
-    with itk_threads(context.threads) as sitk:
-        try:
-            image = sitk.ReadImage(str(path))
-        except RuntimeError as error:
-            raise ReadError(f"{path.name}: not readable as an image ({last_line(error)})") from error
-        array = np.asarray(sitk.GetArrayFromImage(image))
-    if image.GetDimension() != 2:
-        raise ReadError(f"{path.name}: expected a 2-D image; the file is {image.GetDimension()}-D")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PNG_SIZE.size)
+            length = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise ReadError(f"{path.name}: can't be opened ({error.strerror or error})") from error
+    if len(head) < _PNG_SIZE.size or not head.startswith(b"\x89PNG"):
+        raise ReadError(f"{path.name}: not readable as an image (no PNG)")
+    pixels = product(_PNG_SIZE.unpack(head))
+    require_room(path, pixels // (8 * MOST_INFLATED), length)
+    array = read_array(path, _MOST_PNG_BYTES * pixels, "PNGImageIO", threads=context.threads)
     return array[None]

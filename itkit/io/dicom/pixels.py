@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.errors import UndecodableError
+from itkit.core.errors import ReadError, UndecodableError
 from itkit.io.dicom.header import (
     Frame,
     PixelFormat,
@@ -20,7 +20,6 @@ from itkit.io.dicom.header import (
     short,
     warnings_as_notes,
 )
-from itkit.io.formats.inspect import sitk_module
 
 #: Package that decodes a transfer syntax, by the beginning of its UID; the longest matching entry counts.
 _DECODERS = {
@@ -31,6 +30,8 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.20": "pylibjpeg-openjpeg",  # HTJ2K
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
 }
+_LARGEST_PIXEL = 8
+"""Bytes of a pixel that GDCM has rescaled."""
 
 
 def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iterator[NDArray[Any]]:
@@ -158,12 +159,13 @@ def _check_length(dataset: Any, path: Path, frame: Frame) -> None:
 
 def _decode_with_gdcm(path: Path, dataset: Any) -> NDArray[Any] | None:
     """Decode a one-frame file with GDCM and undo the rescale that GDCM applies; ``None`` if that fails."""
-    sitk = sitk_module()
+    from itkit.io.formats.itk_child import read_array  # and all that makes a child process
+
+    rows, columns = int(number(dataset, "Rows") or 0), int(number(dataset, "Columns") or 0)
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError:
+        array = read_array(path, _LARGEST_PIXEL * rows * columns, "GDCMImageIO")
+    except ReadError:
         return None
-    array: NDArray[Any] = sitk.GetArrayFromImage(image)
     if array.ndim != 3 or len(array) != 1:
         return None
     slope, intercept = number(dataset, "RescaleSlope") or 1.0, number(dataset, "RescaleIntercept") or 0.0

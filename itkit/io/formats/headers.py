@@ -16,21 +16,19 @@ from typing import TYPE_CHECKING
 from itkit.core.errors import ReadError
 from itkit.core.files import VOLUME_EXTENSIONS, volume_suffix
 from itkit.io.formats import metaimage, nifti, nrrd
+from itkit.io.formats.gate import LARGEST_TEXT_HEADER, checked_files, data_file, named_files
 from itkit.io.formats.header_model import MOST_INFLATED, Header, UnsupportedHeader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_files"]
+__all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_files", "volume_files"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not block
-_LARGEST_TEXT_HEADER = 4 << 20
-_DATA_FILE = {
-    ".mhd": re.compile(rb"^\s*ElementDataFile\s*=[ \t]*(.*?)\s*$", re.MULTILINE),
-    ".nhdr": re.compile(rb"^data ?file:[ \t]*(.*?)\s*$", re.MULTILINE | re.IGNORECASE),
-}
+_TEXT = (".mha", ".mhd", ".nrrd", ".nhdr")
+"""Formats with a text header, which may name another file that holds the voxels."""
 
 
 def read_header(path: str | os.PathLike[str], *, assume_spacing: tuple[float, float, float] | None = None) -> Header:
@@ -83,7 +81,7 @@ def _whole_header(
 ) -> bytes:
     """Read until a text header is complete; with ``to_end``, the end of the file also completes it."""
     while (length := length_of(head)) is None:
-        more = os.read(descriptor, max(len(head), _FIRST_BYTES)) if len(head) < _LARGEST_TEXT_HEADER else b""
+        more = os.read(descriptor, max(len(head), _FIRST_BYTES)) if len(head) < LARGEST_TEXT_HEADER else b""
         if not more:
             if to_end and len(head) == size:
                 return head
@@ -137,10 +135,10 @@ def has_data_file(path: Path) -> bool:
 
     Examples
     --------
-    >>> has_data_file(Path("scan.mhd")), has_data_file(Path("scan.mha"))
+    >>> has_data_file(Path("scan.mhd")), has_data_file(Path("scan.nii"))
     (True, False)
     """
-    return volume_suffix(path) in _DATA_FILE
+    return volume_suffix(path) in _TEXT
 
 
 def headers_of(data_file: Path) -> list[Path]:
@@ -151,6 +149,61 @@ def headers_of(data_file: Path) -> list[Path]:
             if has_data_file(path) and data_file in unit_files(path):
                 found.append(path)
     return found
+
+
+def first_bytes(path: Path) -> tuple[int, bytes]:
+    """Return the size of a file and its beginning, of a gzip file uncompressed: enough for a NIfTI header.
+
+    Raises
+    ------
+    ReadError
+        When it is no regular file, or its compressed stream is corrupt.
+    """
+    descriptor = os.open(path, _READ_FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ReadError(f"{path}: no regular file (a folder, pipe or device); move it away")
+        head = os.read(descriptor, _FIRST_BYTES)
+        if head[:2] == _GZIP_MAGIC:
+            try:
+                head = _inflate(descriptor, head, nifti.HEADER_BYTES)
+            except zlib.error as error:
+                raise ReadError(f"{path}: the compressed stream is corrupt ({error}); copy it again") from error
+        return status.st_size, head
+    finally:
+        os.close(descriptor)
+
+
+def text_header(path: Path, *, is_nrrd: bool) -> bytes:
+    """Return the text header of a file, as far as it goes; of one that lists its data files, the whole file."""
+    needed = nrrd.header_bytes_needed if is_nrrd else metaimage.header_bytes_needed
+    with path.open("rb", buffering=0) as file:
+        head = file.read(_FIRST_BYTES)
+        while len(head) < LARGEST_TEXT_HEADER and needed(head) is None and (more := file.read(len(head))):
+            head += more
+        length = needed(head)
+        if length is None or is_nrrd:
+            return head[:length]
+        if re.search(rb"=[ \t]*LIST[^\n]*\n$", head[:length]):
+            return head + file.read(LARGEST_TEXT_HEADER)
+        return head[:length]
+
+
+def volume_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return all files that a volume's voxels depend on, the header (or only) file first.
+
+    Raises
+    ------
+    ReadError
+        When a data file is missing, or one that no header may name.
+    """
+    path = Path(path)
+    suffix = volume_suffix(path)
+    if suffix not in _TEXT or not path.is_file():
+        return (path,)
+    is_nrrd = suffix in (".nrrd", ".nhdr")
+    return (path, *checked_files(path, text_header(path, is_nrrd=is_nrrd), is_nrrd=is_nrrd))
 
 
 def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -168,19 +221,18 @@ def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     ['scan.nii.gz']
     """
     path = Path(path)
-    pattern = _DATA_FILE.get(volume_suffix(path) or "")
-    if pattern is None or not path.is_file():
+    suffix = volume_suffix(path)
+    if suffix not in _TEXT or not path.is_file():
         return (path,)
-    with path.open("rb") as file:
-        match = pattern.search(file.read(_LARGEST_TEXT_HEADER))
-    name = os.fsdecode(match[1]) if match else "LOCAL"
-    if name in ("", "LOCAL", "Local", "local"):
+    is_nrrd = suffix in (".nrrd", ".nhdr")
+    names = named_files(path, text_header(path, is_nrrd=is_nrrd), is_nrrd=is_nrrd)
+    if not names:
         return (path,)
-    if name.startswith("LIST") or "%" in name:
-        raise ReadError(f"{path}: its voxels lie in several files ({name}); convert it to .mha first")
-    if "\0" in name:
+    if len({*names}) > 1 or "%" in names[0]:
+        raise ReadError(f"{path}: its voxels lie in several files ({names[0]}, ...); convert it to .mha first")
+    if "\0" in names[0]:
         raise ReadError(f"{path}: the name of its data file holds a zero byte; the header is damaged")
-    data_path = path.parent / name
+    data_path = path.parent / names[0]
     if data_path.parent.resolve() != path.parent.resolve():
         raise ReadError(f"{path}: its data file {data_path} lies in another folder; move it beside the header")
-    return (path, data_path) if os.path.lexists(data_path) else (path,)
+    return (path, data_file(path, names[0])[0]) if os.path.lexists(data_path) else (path,)

@@ -12,7 +12,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from itkit.core.axes import to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.files import reader_of, split_extension
 from itkit.core.geometry import Geometry
@@ -25,8 +24,6 @@ _HEADERS_KEPT = 8192
 _kept: dict[tuple[str, str, int, int, int], Header] = {}
 _SETTLED_NS = 2 * 10**9
 """A file must be this old for size and modification time to identify it, because file systems have coarse clocks."""
-_DETACHED = (".mhd", ".nhdr")
-"""Extensions of headers whose content depends on a second file."""
 
 
 def sitk_module() -> Any:
@@ -35,13 +32,6 @@ def sitk_module() -> Any:
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     return sitk
-
-
-def last_line(error: BaseException) -> str:
-    """Return the last useful line of a foreign error message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
-    return text.split("): ", 1)[-1] if text.startswith("sitk::ERROR") or "itk::ERROR" in text else text
 
 
 def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None = None) -> Header:
@@ -66,14 +56,16 @@ def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None 
 def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
     """Read a header once and keep it, because the plan, the case and the index all need it."""
     backend, name = codecs_backend(), os.fspath(path)
-    if time.time_ns() - status.st_mtime_ns <= _SETTLED_NS or name.lower().endswith(_DETACHED):
+    if time.time_ns() - status.st_mtime_ns <= _SETTLED_NS:
         return _read(path, backend)
     key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
     header = _kept.get(key)
     if header is None:
         if len(_kept) >= _HEADERS_KEPT:
             _kept.clear()
-        header = _kept[key] = _read(path, backend)
+        header = _read(path, backend)
+        if header.data_path.name == os.path.basename(name):  # noqa: PTH119 - else it depends on a second file
+            _kept[key] = header
     return header
 
 
@@ -83,11 +75,17 @@ def _read(path: str | os.PathLike[str], backend: str) -> Header:
         if reader_of(path.name) is not None:
             header = read_plugged_header(path)
         else:
-            header = _read_itk_header(path) if backend == "itk" else read_header(path)
+            header = _read_by_itk(path) if backend == "itk" else read_header(path)
     except UnsupportedHeader:
-        header = _read_itk_header(path)
+        header = _read_by_itk(path)
     require_possible_grid(header.geometry, path.name, "the header is damaged")
     return header
+
+
+def _read_by_itk(path: Path) -> Header:
+    from itkit.io.formats.itk_reader import read_itk_header  # and all that makes a child process
+
+    return read_itk_header(path)
 
 
 def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
@@ -107,50 +105,6 @@ def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
         or not is_orthonormal(grid.direction_xyz, tolerance=1e-2)
     ):
         raise ReadError(f"{name}: origin or direction is not that of a voxel grid (sheared, zero or nan)")
-
-
-def _read_itk_header(path: Path) -> Header:
-    sitk = sitk_module()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ReadError(f"{path}: not readable as a volume ({last_line(error)})") from error
-    size, ndim = list(reader.GetSize()), reader.GetDimension()
-    if ndim == 4 and size[3] == 1:
-        ndim = 3
-    direction = reader.GetDirection()
-    full = reader.GetDimension()
-    pad = [size[i] if i < full else 1 for i in range(3)]
-    spacing = [reader.GetSpacing()[i] if i < full else 1.0 for i in range(3)]
-    origin = [reader.GetOrigin()[i] if i < full else 0.0 for i in range(3)]
-    cosines = [
-        direction[row * full + column] if row < full and column < full else float(row == column)
-        for row in range(3)
-        for column in range(3)
-    ]
-    import numpy as np
-
-    try:
-        one = sitk.Image([1] * 2, reader.GetPixelID(), reader.GetNumberOfComponents())
-        dtype = np.dtype(sitk.extra._get_numpy_dtype(one))
-    except (RuntimeError, KeyError, TypeError) as error:
-        kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-        raise ReadError(f"{path}: voxels are of type {kind}; expected numbers, one or several per voxel") from error
-    components = reader.GetNumberOfComponents()
-    x, y, z = origin
-    return Header(
-        geometry=Geometry.as_stated(to_zyx(pad), to_zyx(spacing), (x, y, z), tuple(cosines)),
-        ndim=ndim,
-        dtype=dtype.name,
-        components=components,
-        size_bytes=int(np.prod(size, dtype=np.int64)) * components * dtype.itemsize,
-        data_path=path,
-        data_offset=0,
-        encoding="itk",
-        file_format="read by SimpleITK",
-    )
 
 
 def read_geometry(path: str | os.PathLike[str]) -> Geometry:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.geometry import Geometry
+from itkit.io.formats.gate import LOCAL, data_file, require_axes
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     MOST_INFLATED,
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_DTYPE = {
+VOXEL_TYPES = {
     "MET_CHAR": "int8", "MET_UCHAR": "uint8", "MET_SHORT": "int16", "MET_USHORT": "uint16", "MET_INT": "int32",
     "MET_UINT": "uint32", "MET_LONG": "int32", "MET_ULONG": "uint32", "MET_LONG_LONG": "int64",
     "MET_ULONG_LONG": "uint64", "MET_FLOAT": "float32", "MET_DOUBLE": "float64",
 }  # fmt: skip
-_ELEMENT_TYPE = {dtype: name for name, dtype in _DTYPE.items() if name not in ("MET_LONG", "MET_ULONG")}
+_ELEMENT_TYPE = {dtype: name for name, dtype in VOXEL_TYPES.items() if name not in ("MET_LONG", "MET_ULONG")}
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGIN = ("Offset", "Position", "Origin")
 _BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
@@ -119,6 +120,7 @@ def _require_fields(strange: str, path: Path) -> None:
 def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
     """Return the sizes of all axes."""
     dims = int(fields["NDims"])
+    require_axes(path, dims)
     sizes = [int(word) for word in fields["DimSize"].split()]
     if len(sizes) != dims or min(sizes, default=0) < 1 or max(sizes) > _LONGEST_AXIS:
         raise ReadError(f"{path}: DimSize is {fields['DimSize']!r}, expected {dims} numbers > 0; export the file again")
@@ -147,9 +149,9 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
         raise UnsupportedHeader(f"{path}: intensity function")
     sizes = _require_sizes(fields, path)
     dims = len(sizes)
-    if fields["ElementType"] not in _DTYPE:
+    if fields["ElementType"] not in VOXEL_TYPES:
         raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")
-    dtype = _DTYPE[fields["ElementType"]]
+    dtype = VOXEL_TYPES[fields["ElementType"]]
     components = int(fields.get(_CHANNELS, 1))
     size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
     compressed = _true(fields.get("CompressedData", "False"))
@@ -214,18 +216,10 @@ def _data_place(
     """Return where the voxels start; raise an error if the file ends before they do."""
     name = fields["ElementDataFile"]
     skip = int(fields.get("HeaderSize", 0))
-    local = name in ("LOCAL", "Local", "local")
-    if not name or name.startswith("LIST") or "%" in name or (skip and (local or compressed)):
+    local = name in LOCAL
+    if not name or name.startswith("LIST") or (skip and (local or compressed)):
         raise UnsupportedHeader(f"{path}: ElementDataFile {name!r} with HeaderSize {skip}")
-    data_path = path if local else path.parent / name
-    available = file_bytes
-    if not local:
-        try:
-            available = data_path.stat().st_size
-        except OSError as error:
-            raise ReadError(
-                f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
-            ) from error
+    data_path, available = (path, file_bytes) if local else data_file(path, name)
     offset = length if local else skip
     if skip < 0:
         offset = available - size_bytes

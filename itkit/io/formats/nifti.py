@@ -15,6 +15,7 @@ from itkit.core.affines import Affine, affine_ras, geometry_from_affine
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import GeometryError, ReadError, WriteError
 from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry
+from itkit.io.formats.gate import MOST_AXES
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     ByteOrder,
@@ -42,6 +43,7 @@ _PLANAR_INTENTS = frozenset({1004, 1005, 1006, 1007})
 _VECTOR_INTENT = 1007
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _LARGEST_SIZE = 32767
+_MOST_BITS = 256
 _TEXTS = ("descrip", "aux_file", "intent_name")
 _PIXDIM_TOLERANCE = 1e-5
 _QUATERNION_NOISE = 2e-7
@@ -87,6 +89,33 @@ def _fields2(head: bytes, mark: str) -> _Fields:
         units, qform, sform, unpack(mark + "6d", head, 352), unpack(mark + "12d", head, 400),
         (head[240:320], head[320:344], head[508:524]), head[4:7],
     )  # fmt: skip
+
+
+def claimed_bytes(head: bytes, path: Path) -> int:
+    """Return the bytes of the voxels and of what lies before them in a file whose type of voxels we don't know.
+
+    Raises
+    ------
+    ReadError
+        When the header is no NIfTI, or claims what no file holds.
+    """
+    if len(head) < VOXEL_OFFSET - 4:
+        raise ReadError(f"{path}: truncated: expected a NIfTI header of 348 bytes, found {len(head)}; copy it again")
+    order, version = _kind(head, path)
+    mark = "<" if order == "little" else ">"
+    try:
+        fields = (_fields1 if version == 1 else _fields2)(head, mark)
+        bits = int(struct.unpack_from(mark + "h", head, 72 if version == 1 else 14)[0])
+    except (ValueError, OverflowError, struct.error) as error:
+        raise ReadError(f"{path}: NIfTI header is broken ({error}); export the file again") from error
+    if fields.magic != (b"n+1" if version == 1 else b"n+2"):
+        raise ReadError(f"{path}: ANALYZE, or one of a header/image pair; convert it to .nii.gz first")
+    count = fields.dims[0]
+    if not 1 <= count <= MOST_AXES or min(fields.dims[1 : count + 1]) < 0 or not 0 < bits <= _MOST_BITS:
+        raise ReadError(f"{path}: NIfTI dim is {fields.dims} of {bits} bits; the header is damaged")
+    if fields.voxel_offset < 0:
+        raise ReadError(f"{path}: NIfTI vox_offset is {fields.voxel_offset}; the header is damaged")
+    return fields.voxel_offset + product([max(size, 1) for size in fields.dims[1 : count + 1]]) * bits // 8
 
 
 def parse_nifti(
@@ -138,7 +167,7 @@ def parse_nifti(
     if fields.magic != (b"n+1" if version == 1 else b"n+2"):
         raise UnsupportedHeader(f"{path}: ANALYZE or a header/image pair")
     count = fields.dims[0]
-    if not 1 <= count <= 7 or min(fields.dims[1 : min(count, 2) + 1]) < 1:
+    if not 1 <= count <= MOST_AXES or min(fields.dims[1 : min(count, 2) + 1]) < 1:
         raise ReadError(f"{path}: NIfTI dim is {fields.dims}, expected 1 to 7 sizes > 0; the header is damaged")
     sizes = [max(size, 1) for size in fields.dims[1 : count + 1]]
     dtype = "uint8" if fields.datatype in _RGB else _DATATYPE.get(fields.datatype)

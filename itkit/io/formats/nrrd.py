@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.geometry import Geometry
+from itkit.io.formats.gate import data_file, require_axes
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     MOST_INFLATED,
@@ -40,7 +41,7 @@ _SPELLINGS = {
     "float32": "float",
     "float64": "double",
 }
-_DTYPE = {spelling: dtype for dtype, spellings in _SPELLINGS.items() for spelling in spellings.split("|")}
+VOXEL_TYPES = {spelling: dtype for dtype, spellings in _SPELLINGS.items() for spelling in spellings.split("|")}
 _TYPE = {dtype: spellings.split("|")[0] for dtype, spellings in _SPELLINGS.items()} | {
     "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int",
     "int64": "long long int", "uint64": "unsigned long long int",
@@ -65,7 +66,7 @@ _MM_PER_UNIT = {
 _ENCODING: dict[str, Encoding] = {
     "raw": "raw", "gzip": "gzip", "gz": "gzip", "ascii": "text", "text": "text", "txt": "text",
 }  # fmt: skip
-_MOST_DIMS, _LONGEST_AXIS = 16, 2**31 - 1
+_LONGEST_AXIS = 2**31 - 1
 _DOMAIN_KINDS = frozenset({"domain", "space", "time", "???", "none"})
 _INERT = frozenset({
     "content", "number", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
@@ -150,8 +151,9 @@ def _require_fields(strange: str, path: Path) -> None:
 def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
     """Return the sizes of all axes."""
     dims = int(fields["dimension"])
+    require_axes(path, dims)
     sizes = [int(word) for word in fields["sizes"].split()]
-    if len(sizes) != dims or not 1 <= dims <= _MOST_DIMS or min(sizes) < 1 or max(sizes) > _LONGEST_AXIS:
+    if len(sizes) != dims or min(sizes) < 1 or max(sizes) > _LONGEST_AXIS:
         raise ReadError(f"{path}: sizes are {fields['sizes']!r}, expected {dims} numbers > 0; export the file again")
     return sizes
 
@@ -160,7 +162,7 @@ def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length
     sizes = _require_sizes(fields, path)
     dims = len(sizes)
     strange = fields.keys() - _UNDERSTOOD
-    dtype = _DTYPE.get(fields["type"].lower())
+    dtype = VOXEL_TYPES.get(fields["type"].lower())
     encoding = _ENCODING.get(fields["encoding"].lower())
     if strange or dtype is None or encoding is None or int(fields.get("lineskip", 0)):
         raise UnsupportedHeader(f"{path}: {sorted(strange)} {fields['type']} {fields['encoding']}")
@@ -283,15 +285,7 @@ def _data_place(
         raise UnsupportedHeader(f"{path}: data file {name!r}")
     if skip < -1 or (skip and encoding != "raw"):
         raise UnsupportedHeader(f"{path}: byte skip {skip} in {encoding} data")
-    data_path = path if name is None else path.parent / name
-    available = file_bytes
-    if name is not None:
-        try:
-            available = data_path.stat().st_size
-        except OSError as error:
-            raise ReadError(
-                f"{path}: its data file {name} can't be found ({error.strerror}); put it beside the header"
-            ) from error
+    data_path, available = (path, file_bytes) if name is None else data_file(path, name)
     start = length if name is None else 0
     offset = available - least if skip < 0 else start + skip
     if offset < start or offset + least > available:

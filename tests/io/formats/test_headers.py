@@ -487,7 +487,7 @@ def test_unit_files_are_found_of_damaged_volumes_too(tmp_path: Path) -> None:
 
 def test_unit_files_refuse_several_data_files(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="several files"):
-        unit_files(nrrd(tmp_path / "a.nhdr", "data file: LIST\na.raw\n"))
+        unit_files(nrrd(tmp_path / "a.nhdr", "data file: LIST\na.raw\nb.raw\n"))
 
 
 def test_unit_files_refuse_data_outside_the_folder(tmp_path: Path) -> None:
@@ -531,9 +531,9 @@ def test_a_data_file_belongs_to_the_headers_that_name_it(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "old", "new", "reason"),
     [
-        (".mha", b"NDims = 3", b"NDims = 2147483648\nodd line", "DimSize"),
+        (".mha", b"NDims = 3", b"NDims = 2147483648\nodd line", "axes"),
         (".mha", b"NDims = 3", b"NDims = 3\n\0\0\0", "zero bytes"),
-        (".nrrd", b"dimension: 3", b"dimension: 2147483648\nodd line", "sizes"),
+        (".nrrd", b"dimension: 3", b"dimension: 2147483648\nodd line", "axes"),
         (".nrrd", b"dimension: 3", b"dimension: 3\n\0\0\0", "zero bytes"),
     ],
 )
