@@ -14,6 +14,7 @@ from itkit.cli.adapter import parse
 from itkit.core.errors import ItkitError
 from itkit.core.operation import Operation
 from itkit.core.params import Params
+from itkit.core.text import shown
 from itkit.engine.options import RunOptions
 from itkit.engine.progress import Event, EventSink
 from itkit.engine.runner import execute
@@ -25,7 +26,7 @@ def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | N
     try:
         params, options = parse(operation, argv, prog=prog)
     except ItkitError as error:
-        print(f"{prog or operation.name}: error: {error}", file=sys.stderr)
+        print(f"{prog or operation.name}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         return 2
     return run_operation(operation, params, options)
 
@@ -38,7 +39,7 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
         result = execute(operation, params, options, on_event=show, confirm=_confirm())
     except ItkitError as error:
         show.close()
-        print(f"{operation.name}: error: {error}", file=sys.stderr)
+        print(f"{operation.name}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         show.close()
@@ -90,7 +91,7 @@ def _confirm() -> Callable[[str], bool] | None:
         return None
 
     def ask(question: str) -> bool:
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{shown(question, lines=True)} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     return ask
@@ -103,7 +104,7 @@ class JsonLines:
         """Print an event."""
         _tell(json_line(event), sys.stdout)
         if event["event"] == "summary":
-            _tell(event["text"], sys.stderr)
+            _tell(shown(event["text"]), sys.stderr)
 
     def close(self) -> None:
         """Do nothing; there is no bar to remove."""
@@ -131,10 +132,10 @@ class Terminal:
             self.bar.close()
             self.bar = None
 
-    def _say(self, text: str, *, error: bool = True) -> None:
+    def _say(self, text: str, *, error: bool = True, lines: bool = False) -> None:
         if self.bar is not None:
             self.bar.clear()
-        _tell(text, sys.stderr if error else sys.stdout)
+        _tell(shown(text, lines=lines), sys.stderr if error else sys.stdout)
 
     def _start(self, event: Event) -> None:
         self.dry_run = bool(event["dry_run"])
@@ -157,7 +158,7 @@ class Terminal:
         for warning in event["warnings"]:
             self._say(f"warning: {event['case']}: {warning}")
         if event["status"] in ("failed", "crashed", "left") or (event["status"] == "skipped" and event["message"]):
-            self._say(f"{event['status']}: {event['message']}")
+            self._say(f"{event['status']}: {event['message']}", lines=event["status"] == "crashed")
         if self.bar is not None:
             self.bar.update()
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from itkit.core.actions import Action
 from itkit.core.dataset_meta import DatasetMeta
-from itkit.core.files import Compression
+from itkit.core.errors import LayoutError
+from itkit.core.files import Compression, is_inner_name
 from itkit.core.geometry import Geometry
 from itkit.core.params import Params
 from itkit.core.volume import Case, Kind
@@ -45,8 +46,17 @@ class Target:
     kind: Kind
 
     def path(self, case_id: str) -> Path:
-        """Return the final path of a case's volume."""
-        return self.folder / f"{case_id}{self.suffix}"
+        """Return the final path of the volume of a case.
+
+        Raises
+        ------
+        LayoutError
+            When the id, or a channel's name in the suffix, leads out of the folder.
+        """
+        name = f"{case_id}{self.suffix}"
+        if not is_inner_name(name):
+            raise LayoutError(f"the case {name!r} would lie outside {self.folder}; its name is refused: rename it")
+        return self.folder / name
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itkit.core.errors import WriteError
 from itkit.core.files import SERIES_META
 from itkit.core.operation import Report
 from itkit.engine.options import RunOptions
-from itkit.engine.places import is_inside
+from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.meta import refresh_index, write_json, write_text
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
@@ -92,7 +92,7 @@ class Hands:
         if self.dest is None:
             return path
         path = self.dest / path
-        if not any(is_inside(path, folder) for folder in self.folders):
+        if not leads_inside(path, self.folders):
             raise WriteError(f"{path}: lies outside the destination; not written")
         return path
 

@@ -48,7 +48,8 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
 
     if plan.carries is not None:
         folders += plan.carries.folders
-    hands = Hands(plan.dest, folders, session.options, session.emit, session.confirm, entries_of)
+    own = folders if plan.dest is None else (*folders, *own_folders(plan.dest, plan))
+    hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, entries_of)
     report = hands.do(report)
     more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
     return replace(
@@ -84,6 +85,11 @@ def written_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
     targets = (target.folder for job in plan.jobs for target in job.targets.values())
     others = [folder for folder in targets if dest.absolute() not in (folder.absolute(), *folder.absolute().parents)]
     return tuple(dict.fromkeys([dest, *others]))
+
+
+def own_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
+    """Return the folders that a run writes in: the destination and those of all targets, which may be links."""
+    return tuple(dict.fromkeys([dest, *(target.folder for job in plan.jobs for target in job.targets.values())]))
 
 
 def _known_entries(records: Iterable[Record], dest: Path, folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +13,19 @@ def place(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path lies below a folder, by name: links are not followed."""
-    return place(folder) in place(path).parents
+def real_path(path: Path) -> Path:
+    """Return a path with all links followed; of a link that leads to itself, the link."""
+    return Path(os.path.realpath(path))  # Path.resolve fails there
+
+
+def leads_inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether a file lies in one of the folders or below, by name and, links followed, on the disk."""
+    above, real = place(path).parents, os.path.realpath(path.parent)
+    for folder in map(place, folders):
+        root = os.path.realpath(folder)
+        if folder in above and (real == root or real.startswith(root.rstrip(os.sep) + os.sep)):
+            return True
+    return False
 
 
 def relative_path(path: Path, dest: Path) -> str:

@@ -14,6 +14,7 @@ from itkit.core.operation import Operation, Plan, Unpaired
 from itkit.core.params import Params
 from itkit.core.text import counted, some
 from itkit.engine.options import RunOptions
+from itkit.engine.places import real_path
 from itkit.io.layouts import IMAGE, LABEL, require_destination
 from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs, other_layout, pairs_in_one_folder
 
@@ -110,9 +111,10 @@ def _refuse_overwriting(plan: Plan) -> None:
     if not outputs:
         return
     folders: dict[Path, Path] = {}
-    taken = {file.path.resolve(): "is an input and" for job in plan.jobs for file in job.inputs.values()}
+    inputs = [file.path for job in plan.jobs for file in job.inputs.values()]
+    taken = {real_path(path): "is an input and" for path in inputs}
     for path in outputs:
-        real = folders.setdefault(path.parent, path.parent.resolve()) / path.name
+        real = folders.setdefault(path.parent, real_path(path.parent)) / path.name
         if real in taken:
             raise LayoutError(f"{path} {taken[real]} would be overwritten; choose another destination")
         taken[real] = "is the output of two volumes and"

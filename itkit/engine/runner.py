@@ -10,7 +10,7 @@ from typing import Any
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Operation, Record, Report
 from itkit.core.params import Params
-from itkit.engine.collect import collect
+from itkit.engine.collect import collect, own_folders
 from itkit.engine.decisions import Decision, decide
 from itkit.engine.executors import Executor
 from itkit.engine.manifest import Manifest
@@ -89,7 +89,7 @@ def execute(
     else:
         manifest = Manifest(plan.dest, options.shard)
         if not options.dry_run:
-            recover(manifest)
+            recover(manifest, own_folders(plan.dest, plan))
         decisions = list(decide(operation, plan, manifest, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
     session = Session(operation, params, options, plan, key, manifest, available_cores(), emit, confirm)
@@ -114,7 +114,8 @@ def _run(session: Session, decisions: Sequence[Decision]) -> RunResult:
     stage = None
     executor = session.executor()
     if session.manifest is not None and any(decision.action == "run" for decision in decisions):
-        stage = Stage.open(session.manifest, session.operation.name)
+        folders = own_folders(session.manifest.dest, session.plan)
+        stage = Stage.open(session.manifest, session.operation.name, folders)
     with contextlib.closing(stage) if stage is not None else contextlib.nullcontext():
         notes = _Notes(session, len(decisions))
         if stage is not None:

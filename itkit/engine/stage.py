@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,7 @@ from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
-from itkit.engine.places import place
+from itkit.engine.places import leads_inside, place
 from itkit.io.disk import commit_files
 from itkit.io.locks import locked, try_lock
 from itkit.io.meta import json_line
@@ -47,16 +48,18 @@ class Stage:
     manifest: Manifest
     operation: str
     lock: IO[bytes]
+    folders: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, manifest: Manifest, operation: str) -> Stage:
-        """Make a folder for this run.
+    def open(cls, manifest: Manifest, operation: str, folders: Iterable[Path] = ()) -> Stage:
+        """Make a folder for this run, which writes into the destination and the other folders given.
 
         Raises
         ------
         LayoutError
-            When the destination can't be written.
+            When the destination can't be written, or its state folder leads elsewhere.
         """
+        require_own_state(manifest.dest)
         root = manifest.dest / STATE_FOLDER / "tmp"
         try:
             while True:
@@ -66,7 +69,7 @@ class Stage:
                     lock = (folder / "lock").open("wb", buffering=0)
                     lock.write(_node().encode())
                     if try_lock(lock) != "taken" and _is_in_place(lock):
-                        return cls(folder, manifest, operation, lock)
+                        return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
                     lock.close()
         except OSError as error:
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
@@ -84,8 +87,11 @@ class Stage:
         Raises
         ------
         WriteError
-            When the disk refuses; then none of the case's new files is left.
+            When the disk refuses, or a place lies outside the run's folders; none of the case's files is left then.
         """
+        outside = _outside([*(move.final for move in moves), *stale], self.folders)
+        if outside is not None:
+            raise WriteError(f"{record.case_id}: {outside} lies outside the destination; not written")
         line = {
             "operation": self.operation,
             "record": line_of(record),
@@ -135,35 +141,92 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def recover(manifest: Manifest) -> None:
-    """Finish the journals of dead runs and remove their files; must run before a new run decides on its cases."""
+def _outside(paths: Iterable[Path], folders: Iterable[Path]) -> Path | None:
+    """Return a path that lies outside all of the folders, if there is one."""
+    by_folder = {path.parent: path for path in paths}
+    return next((path for path in by_folder.values() if not leads_inside(path, folders)), None)
+
+
+def require_own_state(dest: Path) -> None:
+    """Refuse a state folder that holds anything but files and folders: through a link, a run would write elsewhere.
+
+    Raises
+    ------
+    LayoutError
+        Naming the link, pipe or device.
+    """
+    state = dest / STATE_FOLDER
+    try:
+        strange = [state] if state.is_symlink() else [Path(entry) for entry in os.scandir(state) if not _is_own(entry)]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LayoutError(f"{state}: can't be read ({error.strerror or error}); move it away") from error
+    if strange:
+        raise LayoutError(f"{strange[0]} is a link, pipe or device, through which a run would write; remove it")
+
+
+def _is_own(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a path is a regular file, or nothing: no link, pipe or device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
+    """Finish the journals of dead runs and remove their files: done before anything is planned upon them.
+
+    Parameters
+    ----------
+    manifest
+        That of the destination.
+    folders
+        Where else the run writes. A journal that names any other place stays as it is, for the run that knows it.
+
+    Raises
+    ------
+    LayoutError
+        When the state folder leads elsewhere.
+    """
+    require_own_state(manifest.dest)
     root = manifest.dest / STATE_FOLDER / "tmp"
     if not root.is_dir():
         return
+    allowed = (manifest.dest, *folders)
     for folder in sorted(root.iterdir()):
-        if not folder.is_dir():
+        if folder.is_symlink() or not folder.is_dir():
             if not _is_alive(folder.name.lstrip(".").split("-")[0]):
                 folder.unlink(missing_ok=True)
             continue
+        if not (_is_plain(folder / "lock") and _is_plain(folder / _JOURNAL)):
+            continue  # not ours
         try:
             lock = (folder / "lock").open("ab")
         except OSError:
             continue  # another run has just removed it
         with lock:
-            if not _is_dead(folder, lock):
-                continue
-            _finish_journal(folder, manifest)
-            _remove_tree(folder)
+            if _is_dead(folder, lock) and _finish_journal(folder, manifest, allowed):
+                _remove_tree(folder)
 
 
-def _finish_journal(folder: Path, manifest: Manifest) -> None:
+def _finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
+    """Do what a journal says; return whether the folder is of no more use."""
     try:
         line = json.loads((folder / _JOURNAL).read_text(encoding="utf-8"))
         record, operation = record_of(line["record"]), line["operation"]
         moves = [(folder / staged, Path(final)) for staged, final in line["moves"]]
         stale = [Path(path) for path in line["stale"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # no complete journal: no file has been renamed yet
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True  # none, or torn: nothing had moved yet
+    if _outside([*(final for _, final in moves), *stale], allowed) is not None:
+        return False
+    if _outside([staged for staged, _ in moves], [folder]) is not None or not all(_is_plain(file) for file, _ in moves):
+        return False
     moved = {str(final) for staged, final in moves if not staged.exists()}
     outputs = {str(place(manifest.dest / output["path"])): output for output in record.outputs}
     if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
@@ -172,6 +235,7 @@ def _finish_journal(folder: Path, manifest: Manifest) -> None:
         with contextlib.suppress(OSError):  # a file that is not there is made again
             record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
         manifest.append(operation, record)
+    return True
 
 
 def alone(manifest: Manifest) -> contextlib.AbstractContextManager[None]:

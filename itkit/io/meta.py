@@ -55,7 +55,7 @@ def write_text(path: Path, text: str) -> None:
     """
     state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
     stage = state / "tmp"  # the next run removes what a killed run leaves here
-    folder = stage if state.is_dir() else path.parent
+    folder = stage if state.is_dir() and not (state.is_symlink() or stage.is_symlink()) else path.parent
     hidden = folder / f".{os.getpid()}-{path.name}.{os.urandom(6).hex()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

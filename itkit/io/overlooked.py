@@ -10,7 +10,7 @@ from pathlib import Path
 
 from itkit.core.files import IMAGE_LIKE, image_like, split_extension
 from itkit.core.text import counted, some
-from itkit.io.walk import walk
+from itkit.io.walk import is_folder, walk
 
 _DETACHED = (".mhd", ".nhdr")
 _MARKS = re.compile(r"(?i)(?:[_.-](?:0000|seg|segmentation|label|labels|mask|gt|msk|lbl|annotation|image|img|ct|mr))+$")
@@ -54,7 +54,7 @@ def _folder_of(name: str) -> str:
 
 def advice(folder: Path) -> str:
     """Return advice on a folder without the expected volumes, to append to a message: what it holds, what to do."""
-    below = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
+    below = sorted(entry.name for entry in _entries(folder) if is_folder(entry) and not entry.name.startswith("."))
     holds = {name: count for name in below if (count := _volumes(folder / name))}
     layout = other_layout(folder)
     parts = [] if not layout else [layout]
@@ -94,7 +94,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _volumes(folder: Path) -> int:
-    return sum(split_extension(entry.name) is not None for entry in _entries(folder) if not entry.is_dir())
+    return sum(split_extension(entry.name) is not None for entry in _entries(folder) if not is_folder(entry))
 
 
 def plain_name(case_id: str) -> str:

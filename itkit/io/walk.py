@@ -27,9 +27,17 @@ def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if is_folder(entry):
                 real = os.path.realpath(entry.path)
                 if recursive and real not in above:
                     pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
             else:
                 yield prefix, entry.name
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder, or a link to one; a link that leads to itself is neither."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +19,7 @@ from itkit.core.fields import Formerly, FreeText, Group, Later, OnlyWith, PathRo
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, OverlapRule, SpacingZyx, VolumeExtension
-from itkit.core.text import some
+from itkit.core.text import csv_text, some
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
@@ -304,9 +302,7 @@ def _id_map(params: ConvertParams, run: Collected) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
+    return csv_text([columns, *rows])
 
 
 def _private(cases: Mapping[str, DicomCase], refused: Sequence[RefusedSeries]) -> frozenset[str]:

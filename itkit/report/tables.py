@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from itkit.core.operation import Record
+from itkit.core.text import csv_text, shown
 from itkit.io.meta import json_text
 from itkit.report.pages import page, table
 
@@ -45,12 +44,11 @@ def check_report(
         }
         return json_text(samples, compact_depth=1)
     if kind == ".csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-        return text.getvalue()
+        return csv_text([_COLUMNS, *rows])
     bad = sum(record.status != "done" for record in records)
     intro = f"{len(records)} samples, {bad} of them nonconforming."
-    parts = [table(_COLUMNS, rows, marked=[record.status != "done" for record in records])]
+    cells = [tuple(shown(cell, lines=True) for cell in row) for row in rows]
+    parts = [table(_COLUMNS, cells, marked=[record.status != "done" for record in records])]
     if classes:
         counts = [(str(value), str(cases), str(voxels)) for value, (cases, voxels) in classes.items()]
         parts.append(table(("class", "cases", "voxels"), counts))

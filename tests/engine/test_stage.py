@@ -1,9 +1,11 @@
 """A dead run's journal is finished only while what it has moved is as it left it, wherever the folder lies."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest
 from itkit.engine.places import relative_path
@@ -15,7 +17,7 @@ from itkit.io.meta import file_stamp
 def test_a_journal_is_not_finished_over_a_file_beside_the_destination_that_was_edited(tmp_path, monkeypatch, is_edited):
     dest, beside = tmp_path / "image", tmp_path / "label"
     manifest = Manifest(dest)
-    stage = Stage.open(manifest, "itk_aug")
+    stage = Stage.open(manifest, "itk_aug", [beside])
     moves = [Move(stage.folder / name, folder / name) for name, folder in (("a.mha", beside), ("b.mha", dest))]
     for move in moves:
         move.staged.write_bytes(b"voxels")
@@ -34,7 +36,84 @@ def test_a_journal_is_not_finished_over_a_file_beside_the_destination_that_was_e
     stage.lock.close()
     if is_edited:
         (beside / "a.mha").write_bytes(b"somebody's own")
-    recover(manifest)
+    recover(manifest, [beside])
     assert (dest / "b.mha").exists() == (not is_edited)
     assert ("a" in manifest.latest_done("itk_aug")) == (not is_edited)
     assert Path(beside / "a.mha").read_bytes() == (b"somebody's own" if is_edited else b"voxels")
+
+
+def dead_run(dest: Path, moves: object, stale: object = ()) -> Path:
+    """Make the folder of a run that has died with a journal."""
+    folder = dest / ".itkit" / "tmp" / "999999999-x"
+    folder.mkdir(parents=True)
+    (folder / "lock").write_text("x")
+    (folder / "f").write_text("evil")
+    record = {"case": "q", "status": "done", "outputs": []}
+    (folder / "journal.json").write_text(
+        json.dumps({"operation": "itk_orient", "record": record, "moves": moves, "stale": stale})
+    )
+    return folder
+
+
+@pytest.mark.parametrize("how", ["absolute", "dotdot", "through a link", "stale", "staged outside", "staged link"])
+def test_a_journal_that_somebody_packed_reaches_nothing_outside(tmp_path: Path, how: str) -> None:
+    dest, outside = tmp_path / "dest", tmp_path / "outside"
+    for folder in (dest, outside):
+        folder.mkdir()
+    (outside / "mine").write_text("mine")
+    (dest / "link").symlink_to(outside)
+    moves, stale = {
+        "absolute": ([["f", str(outside / "new")]], []),
+        "dotdot": ([["f", f"{dest}/../outside/mine"]], []),
+        "through a link": ([["f", str(dest / "link" / "new")]], []),
+        "stale": ([["f", str(dest / "new")]], [str(outside / "mine")]),
+        "staged outside": ([[str(outside / "mine"), str(dest / "new")]], []),
+        "staged link": ([["to mine", str(dest / "new")]], []),
+    }[how]
+    folder = dead_run(dest, moves, stale)
+    (folder / "to mine").symlink_to(outside / "mine")
+    recover(Manifest(dest))
+    assert [path.name for path in outside.iterdir()] == ["mine"]
+    assert (outside / "mine").read_text() == "mine"
+    assert not (dest / "new").exists()
+
+
+def test_a_journal_inside_the_destination_is_finished(tmp_path: Path) -> None:
+    dead_run(tmp_path, [["f", str(tmp_path / "new")]])
+    recover(Manifest(tmp_path))
+    assert (tmp_path / "new").read_text() == "evil"
+    assert not (tmp_path / ".itkit" / "tmp" / "999999999-x").exists()
+
+
+@pytest.mark.parametrize("name", [".itkit", ".itkit/tmp", ".itkit/manifest.jsonl", ".itkit/collect.lock"])
+def test_a_state_folder_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    dest, outside = tmp_path / "dest", tmp_path / "outside"
+    (outside / "1-x").mkdir(parents=True)
+    (dest / name).parent.mkdir(parents=True)
+    (dest / name).symlink_to(outside)
+    for do in (lambda: recover(Manifest(dest)), lambda: Stage.open(Manifest(dest), "itk_orient")):
+        with pytest.raises(LayoutError, match="link"):
+            do()
+    assert [path.name for path in outside.rglob("*")] == ["1-x"]
+
+
+def test_links_among_the_staged_folders_are_removed_not_followed(tmp_path: Path) -> None:
+    dest, outside = tmp_path / "dest", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").touch()
+    (dest / ".itkit" / "tmp").mkdir(parents=True)
+    (dest / ".itkit" / "tmp" / "x-1").symlink_to(outside)
+    recover(Manifest(dest))
+    assert [path.name for path in outside.iterdir()] == ["mine"]
+
+
+def test_a_case_is_not_written_through_a_link_in_the_destination(tmp_path: Path) -> None:
+    dest, outside = tmp_path / "dest", tmp_path / "outside"
+    outside.mkdir()
+    stage = Stage.open(Manifest(dest), "itk_orient")
+    (dest / "site").symlink_to(outside)
+    (stage.folder / "a").touch()
+    with pytest.raises(WriteError, match="outside the destination"):
+        stage.commit(Record("a", "done"), [Move(stage.folder / "a", dest / "site" / "a")])
+    stage.close()
+    assert list(outside.iterdir()) == []

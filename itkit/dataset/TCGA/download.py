@@ -5,8 +5,6 @@ A series is written completely or not at all; the same command continues an inte
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shutil
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from itkit.core.fields import Advanced, FreeText, PathRole, Pattern, Positional,
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Collected, Context, Job, Operation, Outcome, Plan, Report
 from itkit.core.params import Params
+from itkit.core.text import csv_text
 from itkit.core.volume import Case
 from itkit.dataset.TCGA.nbia import PUBLIC, Server, read_manifest, unpack
 from itkit.dataset.TCGA.series import METADATA
@@ -103,7 +102,7 @@ def folder_of(row: Mapping[str, Any]) -> str:
     """
     parts = [str(row.get(name) or "unknown") for name in ("Collection", "PatientID", "StudyInstanceUID")]
     uid = str(row.get("SeriesInstanceUID") or "")
-    if not re.fullmatch(r"[0-9.]+", uid):
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid):
         raise DownloadError(f"{uid!r}: no SeriesInstanceUID")
     return "/".join([*(_UNSAFE.sub("-", part).strip(". ") or "unknown" for part in parts), uid])
 
@@ -178,10 +177,8 @@ def collect(params: DownloadParams, run: Collected) -> Report:
             files[path] = record
         if isinstance(record, dict) and _is_complete(params.dest / record.get("folder", ""), record):
             rows.append(_row(path.stem, record))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
     if rows:
-        files[params.dest / METADATA] = text.getvalue()
+        files[params.dest / METADATA] = csv_text([_COLUMNS, *rows])
     return Report((f"{len(rows)} series are in {params.dest}",), files=files)
 
 

@@ -18,6 +18,7 @@ from itkit.core.operation import Unpaired
 from itkit.core.text import counted, key_of, some
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
 from itkit.io.overlooked import look_like_pairs, note_of_pairs
+from itkit.io.walk import is_folder
 from itkit.process.common import stamp_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def walk_files(folder: Path) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not is_folder(entry):
                 yield f"{prefix}{entry.name}"
             elif (real := os.path.realpath(entry.path)) not in seen:
                 seen.add(real)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
-from itkit.core.files import DATASET_META, VOLUME_EXTENSIONS, split_extension
+from itkit.core.files import DATASET_META, VOLUME_EXTENSIONS, is_inner_name, split_extension
 from itkit.core.operation import Unpaired
 from itkit.core.text import counted, some
 from itkit.dataset.convert.described import Description, find_described, modality_of, numbered_names
@@ -71,8 +71,18 @@ def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, 
         return cases_of(replace(spec, channels=numbers), root, paths)
     cases, unpaired = [], []
     for case_id, entry in sorted(listed.items()):
-        images = tuple(root / path for path in entry["images"])
-        label = root / entry["label"] if entry.get("label") else None
+        try:
+            names = [*map(str, entry["images"]), *([str(entry["label"])] if entry.get("label") else [])]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise LayoutError(f"{root / DATASET_META}: the files of case {case_id!r} are not understood") from error
+        outside = [name for name in names if not is_inner_name(name)]
+        if outside:
+            raise LayoutError(
+                f"{root / DATASET_META}: case {case_id!r} lists {outside[0]!r}, which lies outside the release; "
+                "copy or link it into the release"
+            )
+        images = tuple(root / name for name in names[: len(entry["images"])])
+        label = root / names[-1] if entry.get("label") else None
         missing = [path for path in (*images, *([label] if label else [])) if not path.is_file()]
         if missing:
             unpaired.append(Unpaired(case_id, missing[0], "file of this name, though dataset.json lists it"))
@@ -114,7 +124,7 @@ SPEC = DatasetSpec(
     find=find,
     quirks=(
         Quirk("a case name may end in _01", "exactly four digits are cut"),
-        Quirk("dataset.json may list files elsewhere", "followed; missing ones are named"),
+        Quirk("dataset.json may list files", "followed within the release; missing ones are named, others refused"),
         Quirk("labels may be regions (lists of values)", "kept as regions in dataset.json; voxels keep their values"),
         Quirk("ignore is not background", "its value is kept and named"),
     ),

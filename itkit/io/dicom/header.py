@@ -36,6 +36,8 @@ COSINE_TOLERANCE = 1e-3
 _PREAMBLE = 132
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _MISSING = "-"
+_MOST_FRAMES, _FRAME_BYTES = 1 << 18, 8
+"""Frames that a file may claim, and the bytes that one has at least, compressed."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,8 @@ def read_frames(dataset: Any, path: Path) -> tuple[Frame, ...]:
     In enhanced multi-frame files, the functional groups hold what changes from frame to frame (PS3.3 C.7.6.16).
     """
     count = int(number(dataset, "NumberOfFrames") or 1)
+    if not 1 <= count <= max(1, min(_MOST_FRAMES, path.stat().st_size // _FRAME_BYTES)):
+        raise ReadError(f"{path}: NumberOfFrames is {count}, which a file of its size can't hold; it is damaged")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if not groups:
