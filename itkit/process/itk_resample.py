@@ -44,7 +44,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.overlooked import pairs_in_one_folder
+from itkit.io.overlooked import look_like_pairs, note_of_pairs, pairs_in_one_folder
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
 from itkit.kernels.kinds import looks_like_image, looks_like_labels
@@ -270,6 +270,7 @@ def plan(params: ResampleParams) -> Plan:
     source, dest = require_folder(params.source), params.dest
     require_destination(dest, source)
     images = Images({})
+    notes: tuple[str, ...] = ()
     unpaired: tuple[Unpaired, ...] = ()
     if params.mode == "dataset":
         pairs = find_dataset(source, recursive=params.recursive)
@@ -285,13 +286,15 @@ def plan(params: ResampleParams) -> Plan:
         references = _references(params.target_folder, recursive=params.recursive)
         lone = [job for job in jobs if job.case_id not in references]
         unpaired += tuple(Unpaired(job.case_id, next(iter(job.inputs.values())).path, "reference") for job in lone)
+        free = {case: file.path for case, file in references.items() if case not in {job.case_id for job in jobs}}
+        notes = note_of_pairs(look_like_pairs(free, {item.case_id: item.path for item in unpaired}), one_folder=False)
         jobs = [
             replace(job, inputs={**job.inputs, "target": references[job.case_id]})
             for job in jobs
             if job.case_id in references
         ]
     described = images.described
-    return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
+    return Plan(tuple(jobs), unpaired, dest, (*described.notes, *notes), carries=carry(described, dest))
 
 
 def _references(folder: Path, *, recursive: bool) -> dict[str, InputFile]:

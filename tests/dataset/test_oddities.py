@@ -220,6 +220,19 @@ def test_a_label_of_nearly_the_image_s_name_is_named(tbad, tmp_path):
     assert any(f"({case} and {case}_seg); an image and its label are a pair" in note for note in events[0]["notes"])
 
 
+def test_a_description_that_names_no_class_or_counts_other_cases_is_told(tmp_path):
+    raw = tmp_path / "Dataset001_X"
+    shutil.copytree(release("nnunet").source, raw)
+    values = json.loads((raw / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps({**values, "labels": {}, "numTraining": values["numTraining"] + 3}))
+    _, _, events = run(raw, tmp_path, "nnunet")
+    told = "\n".join(events[0]["notes"])
+    assert "names no class" in told
+    assert f"counts {values['numTraining'] + 3} training cases; {values['numTraining']} with" in told
+    _, events = convert("nnunet", release("nnunet").source, tmp_path / "sound")
+    assert not any("counts" in note or "names no class" in note for note in events[0]["notes"])
+
+
 def test_an_identical_second_copy_is_used_once_and_named(tbad, tmp_path):
     (tbad / "copy").mkdir()
     shutil.copy(tbad / "1_image.nii.gz", tbad / "copy")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import itkit
 from itkit.core.axes import to_xyz
-from itkit.core.errors import ParamsError
+from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, resampled_grid
 from itkit.core.volume import Volume
@@ -282,3 +282,12 @@ def test_a_nan_voxel_spoils_its_neighbours_alone_and_is_told(tmp_path, interpola
     z, y, x = (int(value) for value in holes.mean(axis=0))
     far[max(0, z - 6) : z + 7, y - 4 : y + 5, x - 4 : x + 5] = False
     assert np.abs(new[far] - whole[far]).max() < 0.01
+
+
+def test_a_label_of_nearly_its_reference_s_name_is_named(tmp_path):
+    (tmp_path / "grids").mkdir()
+    write_volume(Volume(noisy(), BOX), tmp_path / "grids/a.mha")
+    (tmp_path / "in").mkdir()
+    write_volume(Volume(label_map(1), BOX), tmp_path / "in/a.seg.nrrd")
+    with pytest.raises(LayoutError, match=r"\(a and a\.seg\); .* rename one of each"):
+        resampled(tmp_path, {}, "label", spacing=(-1, -1, -1), target_folder=tmp_path / "grids")

@@ -103,6 +103,10 @@ def _find_one(
     notes = [f"{where}{note}" for note in finding.notes]
     if missing:
         notes.append(f"{where}{DATASET_META} lists {counted(missing, 'file')} that are not there: {some(missing)}")
+    if not any(found.labels):
+        notes.append(
+            f"{where}{DATASET_META} names no class: label values are kept without a name; itk_describe gives names"
+        )
     about = {"labels": found.labels, "channels": list(found.channels), **found.about}
 
     def one(case: FoundCase) -> FoundCase:

@@ -68,7 +68,8 @@ def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, 
     listed = raw.get("dataset")
     if not isinstance(listed, dict):
         numbers = tuple(f"{number:04d}" for number in range(len(spec.channels)))
-        return cases_of(replace(spec, channels=numbers), root, paths)
+        finding = cases_of(replace(spec, channels=numbers), root, paths)
+        return replace(finding, notes=(*finding.notes, *_wrong_count(finding, raw)))
     cases, unpaired = [], []
     for case_id, entry in sorted(listed.items()):
         try:
@@ -92,6 +93,14 @@ def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, 
     strange = [path for path in paths if root / path not in named and split_extension(path.rsplit("/", 1)[-1])]
     note = f"{DATASET_META} does not list {counted(strange, 'volume')}, left out: {some(strange)}"
     return Finding(tuple(cases), tuple(unpaired), notes=(note,) if strange else ())
+
+
+def _wrong_count(finding: Finding, raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say when ``dataset.json`` counts other training cases than there are."""
+    said, there = raw.get("numTraining"), sum(case.has_label for case in finding.cases if case.split == "train")
+    if not isinstance(said, int) or said == there:
+        return ()
+    return (f"{DATASET_META} counts {counted(said, 'training case')}; {there} with image and label are there",)
 
 
 def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Finding:
