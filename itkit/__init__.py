@@ -13,7 +13,7 @@ Examples
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing has it, which takes longer to import than the rest
+TYPE_CHECKING = False  # like typing.TYPE_CHECKING; importing typing takes longer than all the rest
 if TYPE_CHECKING:
     from typing import Any
 
@@ -57,7 +57,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # which then finds names that are none
+if not TYPE_CHECKING:  # hidden from type checkers, so that they report names that do not exist
 
     def __getattr__(name: str) -> Any:
         if name == "__all__":

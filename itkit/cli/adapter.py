@@ -111,7 +111,7 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
 
 
 def _refuse_half(option: str, axes: Axes, values: Sequence[str], following: str) -> None:
-    """Refuse a number an axis where some are given and a word follows; one alone may stand for all of them."""
+    """Refuse an option with one value per axis if a word follows too few numbers; one number may stand for all axes."""
     if axes.one_for_all and len(values) == 1:
         return
     raise ParamsError(

@@ -34,7 +34,7 @@ def listing() -> str:
     """Return the list of all operations, by the names for ``itkit`` and `itkit.run`, and of unusable plug-ins."""
     more, wrong = describe_registered()
     groups = {
-        "commands (itkit NAME --help tells more; without itk_, too)": _entries("process"),
+        "commands (also without itk_; itkit NAME --help tells more)": _entries("process"),
         "converters of datasets (also: itkit convert-dataset NAME)": _entries("convert"),
         "exports": _entries("export"),
         "downloads": _entries("download"),

@@ -91,7 +91,7 @@ class PatchParams(OutputParams):
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
         if self.store is not None and (self.layout != "case" or self.ext != ".mha"):
-            raise ValueError("--store writes one file a case; drop --layout and --ext")
+            raise ValueError("--store writes one file per case; drop --layout and --ext")
         return self
 
 

@@ -38,7 +38,7 @@ def tiny_size(name: str, dims: int) -> tuple[int, ...]:
 
 
 def awkward_size(name: str, dims: int) -> tuple[int, ...]:
-    """Return a size that is no multiple of anything, with different sides, not above the tiny size."""
+    """Return an input size that needs padding, with a different length on each axis, below the tiny size."""
     return tuple(side - 3 - axis for axis, side in enumerate(tiny_size(name, dims)))
 
 
