@@ -6,17 +6,20 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from itkit.core.files import IMAGE_LIKE, image_like, split_extension
 from itkit.core.text import counted, some
 from itkit.io.walk import is_folder, walk
 
+_MOST_LOOKED_AT = 100_000
 _DETACHED = (".mhd", ".nhdr")
 _MARKS = re.compile(r"(?i)(?:[_.-](?:0000|seg|segmentation|label|labels|mask|gt|msk|lbl|annotation|image|img|ct|mr))+$")
 _LABEL_MARKS = re.compile(r"(?i)[_.-](?:seg|segmentation|label|labels|mask|gt|msk|lbl|annotation)$")
+LABEL_FOLDERS = ("label", "labels", "masks", "mask", "seg", "segs", "segmentations", "annotations", "labelstr")
 _IMAGES = ("images", "img", "imgs", "volumes", "scans", "imagestr")
-_LABELS = ("labels", "masks", "mask", "seg", "segs", "segmentations", "annotations", "labelstr")
+_LABELS = LABEL_FOLDERS[1:]
 _NNUNET = re.compile(r"Dataset\d{3}_.+")
 
 
@@ -58,7 +61,11 @@ def advice(folder: Path) -> str:
     holds = {name: count for name in below if (count := _volumes(folder / name))}
     layout = other_layout(folder)
     parts = [] if not layout else [layout]
-    if not layout and holds:
+    if {"image", "label"} <= holds.keys():
+        parts.append(f"it is a dataset: give {folder / 'image'} or {folder / 'label'}, or choose the mode dataset")
+    elif not layout and not holds and (deeper := _first_below(folder)):
+        parts.append(f"volumes lie deeper, e.g. {deeper}: give the folder that holds them")
+    elif not layout and holds:
         where = some((f"{name}/ ({counted(count, 'volume')})" for name, count in holds.items()), 4)
         parts.append(f"volumes lie one level down, in {where}: give that folder, or add -r where the command has it")
     own = _volumes(folder)
@@ -84,6 +91,12 @@ def other_layout(folder: Path) -> str:
     wanted = [new for new, name in (("image/", images), ("label/", labels)) if name is not None]
     rule = f"pairs are looked for in image/ and label/; rename to {' and '.join(wanted)}"
     return f"{folder} holds {' and '.join(here)}: {rule}"
+
+
+def _first_below(folder: Path) -> str:
+    """Return the first volume file that lies anywhere below a folder."""
+    names = islice(walk(folder, recursive=True), _MOST_LOOKED_AT)
+    return next((prefix + name for prefix, name in names if split_extension(name) is not None), "")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr
 
 from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
 from itkit.core.fields import Formerly, FreeText, Group, Later, OnlyWith, PathRole, Positional, Secret, Unkeyed
+from itkit.core.files import split_extension
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import OrientationCode, OverlapRule, SpacingZyx, VolumeExtension
@@ -31,6 +32,7 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.meta import json_text
+from itkit.io.walk import walk
 from itkit.process.common import OutputParams, converted, sidecar, stamp_of
 from itkit.process.geometry import orient
 from itkit.process.plans import carry, image_jobs, pair_jobs
@@ -174,7 +176,9 @@ def _plan_dicom(params: ConvertParams) -> Plan:
     if not jobs:
         counts = Counter(_said(item.reason, params) for item in refused)
         reasons = "; ".join(f"{number} x {reason}" for reason, number in counts.most_common())
-        raise LayoutError(f"{params.source}: no series to convert: {reasons or 'there is no file'}")
+        volumes = next((name for _, name in walk(params.source, recursive=True) if split_extension(name)), "")
+        format_ = f"; {volumes} is a volume file: itk_convert format converts those" if volumes else ""
+        raise LayoutError(f"{params.source}: no series to convert: {reasons or 'there is no file'}{format_}")
     return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest, tuple(notes), refused)
 
 

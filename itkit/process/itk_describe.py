@@ -22,6 +22,7 @@ from itkit.core.volume import Case
 from itkit.io.dataset_meta import FoundMeta, find_dataset_meta
 from itkit.io.layouts import IMAGE, LABEL, Images, find_images, find_volumes, require_folder
 from itkit.io.meta import current_classes, json_text
+from itkit.io.overlooked import advice
 from itkit.process.plans import inputs_of
 
 _NAME = "itk_describe"
@@ -96,7 +97,9 @@ def plan(params: DescribeParams) -> Plan:
     """
     source = require_folder(params.source, "dataset")
     if not ((source / IMAGE).is_dir() or (source / LABEL).is_dir()):
-        raise LayoutError(f"{source} has no folder image and no folder label; describe the dataset, not its parts")
+        raise LayoutError(
+            f"{source} has no folder image and no folder label; describe the dataset, not its parts{advice(source)}"
+        )
     labels = find_volumes(source / LABEL, recursive=params.recursive) if (source / LABEL).is_dir() else {}
     old = find_dataset_meta(source)
     kept = {} if old.meta is None else dict(old.meta.values)

@@ -21,6 +21,7 @@ from itkit.core.params import Params, VolumeExtension
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_description, find_volumes, is_dataset, require_destination, require_folder
 from itkit.kernels.arrays import smallest_integer
+from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts, remap
 from itkit.process.common import sidecar
 from itkit.process.plans import carry, single_jobs
@@ -131,6 +132,9 @@ def remap_labels(
 def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome:
     """Renumber one label map."""
     del context
+    warnings: tuple[str, ...] = ()
+    if looks_like_image(case.volumes["label"].array_zyx):
+        warnings = ("the label looks like an image (hundreds of values, no regions); give the folder of the labels",)
     new, original = remap_labels(case.volumes["label"], params.mapping, keep_rest=params.keep_rest)
     extracted: dict[int, int] = {}
     for value, count in original.items():
@@ -146,7 +150,7 @@ def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome
         "output_dtype": new.dtype.name,
         "voxels": {str(value): count for value, count in extracted.items()},
     }
-    return Outcome((Case(case.id, {"label": new}),), facts)
+    return Outcome((Case(case.id, {"label": new}),), facts, warnings)
 
 
 def plan(params: ExtractParams) -> Plan:

@@ -36,6 +36,7 @@ from itkit.core.text import counted
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import (
     IMAGE,
+    LABEL,
     Images,
     find_dataset,
     find_description,
@@ -44,7 +45,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.io.overlooked import look_like_pairs, note_of_pairs, pairs_in_one_folder
+from itkit.io.overlooked import LABEL_FOLDERS, look_like_pairs, note_of_pairs, pairs_in_one_folder
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
 from itkit.kernels.kinds import looks_like_image, looks_like_labels
@@ -60,6 +61,7 @@ _SAME_PLACE = 1e-6
 """Fraction of a voxel by which two grids may differ through rounding alone."""
 _BYTES_PER_INDEX = 64
 """Memory of the separable passes' tables for each index along each axis of the result."""
+_ON_PURPOSE = " (or --interpolation nearest, or --dtype float32 if soft values are wanted)"
 _INSIDE = "without it the output lies inside the source"
 
 
@@ -236,9 +238,10 @@ def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ..
         found.append(f"{counted(count, 'nan voxel')}: the neighbours become nan too; itk_check --deep finds them")
     is_soft = params.dtype is not None and params.dtype.startswith("float")
     if params.interpolation != "nearest" and not is_soft and looks_like_labels(array):
+        if case.details == LABEL:
+            raise LabelError(f"{case.id}: a label map in a folder of labels; use itk_resample label{_ON_PURPOSE}")
         found.append(
-            "the image looks like a label map, and interpolation makes up classes; use itk_resample label "
-            "(or --interpolation nearest, or --dtype float32 if soft values are wanted)"
+            f"the image looks like a label map, and interpolation makes up classes; use itk_resample label{_ON_PURPOSE}"
         )
     return tuple(found)
 
@@ -252,8 +255,10 @@ def _with_twins(jobs: list[Job], params: ResampleParams) -> list[Job]:
     if params.interpolation == "nearest":
         return jobs
     labels = {label: image for image, label in pairs}
+    is_of_labels = params.source.absolute().name.lower() in LABEL_FOLDERS
 
     def marked(job: Job) -> Job:
+        job = replace(job, details=LABEL) if is_of_labels else job
         if job.case_id not in labels or job.problem:
             return job
         problem = (

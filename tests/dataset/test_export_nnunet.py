@@ -87,3 +87,10 @@ def test_the_channel_of_a_ct_dataset_is_called_ct(tmp_path, about, name):
     assert json.loads((out / "dataset.json").read_text())["channel_names"] == {"0": name}
     assert ("nnU-Net normalises CT" in notes) == (about == {})
     assert DatasetFolder(tmp_path / "raw").labels == {0: "background", 1: "liver"}
+
+
+def test_a_folder_of_another_layout_is_told_what_helps(tmp_path):
+    dataset(tmp_path / "raw", [0, 1])
+    (tmp_path / "raw/image").rename(tmp_path / "raw/imagesTr")
+    with pytest.raises(LayoutError, match="itkit convert-dataset nnunet"):
+        export(tmp_path / "raw")

@@ -62,6 +62,7 @@ def test_many_files_are_counted_and_some_named(tmp_path):
         (("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"), "itkit convert-dataset nnunet"),
         (("Dataset001_X/imagesTr/a_0000.nii.gz",), "itkit convert-dataset nnunet"),
         (("p1/a.mha", "p1/b.mha", "p2/a.mha"), "volumes lie one level down, in p1/ (2 volumes), p2/ (1 volume)"),
+        (("a/b/c.mha", "a/b/d.mha"), "volumes lie deeper, e.g. a/b/"),
         (("a.mha",), "move them to image/ and label/"),
         (("a.img", "a.hdr"), "2 files not read (Analyze or NIfTI pairs)"),
     ],
@@ -81,3 +82,7 @@ def test_pairs_that_lie_in_one_folder_are_seen():
     ]
     assert unicodedata.normalize("NFD", "ü") != "ü"
     assert pairs_in_one_folder([unicodedata.normalize("NFD", "ü"), "ü_label"]) == [("u\u0308", "ü_label")]
+
+
+def test_a_dataset_that_a_command_for_one_folder_gets_is_called_one(tmp_path):
+    assert "it is a dataset" in advice(touch(tmp_path, "image/a.mha", "label/a.mha"))

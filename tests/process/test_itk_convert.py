@@ -291,3 +291,9 @@ def test_a_spacing_that_no_file_states_is_assumed_on_purpose_alone(tmp_path):
     volume = read_volume(tmp_path / "out" / "a.mha")
     assert volume.geometry.spacing_zyx == (2.5, 0.75, 0.5)
     np.testing.assert_array_equal(volume.array_zyx, values())
+
+
+def test_volume_files_given_to_the_dicom_mode_are_sent_to_format(tmp_path):
+    write_volume(Volume(np.zeros((2, 3, 4), np.int16), Geometry((2, 3, 4), (1.0, 1.0, 1.0))), tmp_path / "in/a.mha")
+    with pytest.raises(LayoutError, match=r"a\.mha is a volume file: itk_convert format"):
+        run("itk_convert", mode="dicom", source=tmp_path / "in", dest=tmp_path / "out")

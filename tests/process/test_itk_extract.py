@@ -88,3 +88,11 @@ def test_non_integral_labels_fail_by_name(tmp_path):
     assert {r.case_id: r.status for r in result.records} == {"soft": "failed", "good": "done"}
     assert "soft.nii: a label map must hold integers" in result.records[1].message
     assert not (tmp_path / "out" / "soft.mha").exists()
+
+
+def test_an_image_that_is_taken_for_a_label_is_told(tmp_path):
+    grid = Geometry((6, 20, 20), (1.0, 1.0, 1.0))
+    ct = np.random.default_rng(0).integers(-1000, 1000, grid.size_zyx).astype(np.int16)
+    write_volume(Volume(ct, grid), tmp_path / "image/a.mha")
+    result = itkit.run("itk_extract", source=tmp_path / "image", dest=tmp_path / "out", mappings=("1:1",))
+    assert "looks like an image" in result.records[0].warnings[0]

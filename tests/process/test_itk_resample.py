@@ -235,6 +235,18 @@ def test_a_label_map_among_images_is_told_before_it_gets_new_classes(tmp_path):
         assert resampled(tmp_path, files, "image", existing="redo", **more)[1]["other"].strip() == ""
 
 
+def test_a_label_map_in_a_folder_of_labels_is_not_resampled_as_an_image(tmp_path):
+    for name, array in (("a", label_map(1, 57)), ("soft", noisy())):
+        (tmp_path / "label").mkdir(exist_ok=True)
+        write_volume(Volume(array, BOX), tmp_path / f"label/{name}.mha")
+    values = {"mode": "image", "source": tmp_path / "label", "dest": tmp_path / "out", "spacing": (1, 1.5, 1.5)}
+    result = itkit.run("itk_resample", **values)
+    assert result.exit_code == 1
+    assert {record.case_id: record.status for record in result.records} == {"a": "failed", "soft": "done"}
+    assert "use itk_resample label" in result.records[0].message
+    assert itkit.run("itk_resample", **values, dtype="float32", existing="redo").exit_code == 0
+
+
 def test_the_label_beside_its_image_is_refused_by_name(tmp_path):
     files = {"a": noisy(), "a_seg": label_map(1, 57), "b": noisy()}
     result, told = resampled(tmp_path, files, "image")

@@ -20,7 +20,8 @@ from itkit.core.params import VolumeExtension
 from itkit.core.text import counted, some
 from itkit.core.volume import Case
 from itkit.dataset.folder import DatasetFolder
-from itkit.io.layouts import IMAGE
+from itkit.io.layouts import IMAGE, LABEL
+from itkit.io.overlooked import advice
 from itkit.io.sitk_toolkit import read_volume
 from itkit.process.common import OutputParams, converted
 from itkit.process.itk_extract import remap_labels
@@ -58,7 +59,11 @@ def plan(params: ToNnunetParams) -> Plan:
     """
     from itkit.io.layouts import require_destination, require_folder
 
-    source = DatasetFolder(require_folder(params.source))
+    if not (require_folder(params.source) / IMAGE).is_dir():
+        raise LayoutError(
+            f"{params.source} has no folder {IMAGE}; expected {IMAGE}/ and {LABEL}/{advice(params.source)}"
+        )
+    source = DatasetFolder(params.source)
     require_destination(params.dest, params.source)
     if not source.labels:
         raise LayoutError(
