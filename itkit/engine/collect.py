@@ -88,7 +88,7 @@ def written_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
 
 
 def own_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
-    """Return the folders that a run writes in: the destination and those of all targets, which may be links."""
+    """Return the folders in which a run writes: the destination and all target folders, which may be links."""
     return tuple(dict.fromkeys([dest, *(target.folder for job in plan.jobs for target in job.targets.values())]))
 
 

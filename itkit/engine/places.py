@@ -14,12 +14,12 @@ def place(path: Path) -> Path:
 
 
 def real_path(path: Path) -> Path:
-    """Return a path with all links followed; of a link that leads to itself, the link."""
-    return Path(os.path.realpath(path))  # Path.resolve fails there
+    """Return a path with all links followed; a link that leads to itself is returned as it is."""
+    return Path(os.path.realpath(path))  # Path.resolve raises for a link that leads to itself
 
 
 def leads_inside(path: Path, folders: Iterable[Path]) -> bool:
-    """Whether a file lies in one of the folders or below, by name and, links followed, on the disk."""
+    """Whether a file lies in one of the folders or below, both by its path and after following links."""
     above, real = place(path).parents, os.path.realpath(path.parent)
     for folder in map(place, folders):
         root = os.path.realpath(folder)

@@ -52,7 +52,7 @@ class Stage:
 
     @classmethod
     def open(cls, manifest: Manifest, operation: str, folders: Iterable[Path] = ()) -> Stage:
-        """Make a folder for this run, which writes into the destination and the other folders given.
+        """Make the staging folder of a run that writes into the destination and the given folders.
 
         Raises
         ------
@@ -142,18 +142,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _outside(paths: Iterable[Path], folders: Iterable[Path]) -> Path | None:
-    """Return a path that lies outside all of the folders, if there is one."""
+    """Return the first path that lies outside all folders; ``None`` if there is none."""
     by_folder = {path.parent: path for path in paths}
     return next((path for path in by_folder.values() if not leads_inside(path, folders)), None)
 
 
 def require_own_state(dest: Path) -> None:
-    """Refuse a state folder that holds anything but files and folders: through a link, a run would write elsewhere.
+    """Check that a state folder holds only files and folders; through a link, a run would write elsewhere.
 
     Raises
     ------
     LayoutError
-        Naming the link, pipe or device.
+        When it holds a link, pipe or device; the message names it.
     """
     state = dest / STATE_FOLDER
     try:
@@ -171,7 +171,7 @@ def _is_own(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether a path is a regular file, or nothing: no link, pipe or device."""
+    """Whether a path does not exist or is a regular file, and not a link, pipe or device."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
@@ -179,19 +179,19 @@ def _is_plain(path: Path) -> bool:
 
 
 def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
-    """Finish the journals of dead runs and remove their files: done before anything is planned upon them.
+    """Finish the journals of dead runs and remove their files; must run before a new run decides on its cases.
 
     Parameters
     ----------
     manifest
-        That of the destination.
+        Manifest of the destination.
     folders
-        Where else the run writes. A journal that names any other place stays as it is, for the run that knows it.
+        Other folders in which the run writes. A journal that names any other folder stays for a run that writes there.
 
     Raises
     ------
     LayoutError
-        When the state folder leads elsewhere.
+        When the state folder holds a link, pipe or device.
     """
     require_own_state(manifest.dest)
     root = manifest.dest / STATE_FOLDER / "tmp"
@@ -204,7 +204,7 @@ def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
                 folder.unlink(missing_ok=True)
             continue
         if not (_is_plain(folder / "lock") and _is_plain(folder / _JOURNAL)):
-            continue  # not ours
+            continue  # ITKIT did not make this folder
         try:
             lock = (folder / "lock").open("ab")
         except OSError:
@@ -215,14 +215,14 @@ def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
 
 
 def _finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
-    """Do what a journal says; return whether the folder is of no more use."""
+    """Finish the renames of a journal; return whether the staging folder can be removed."""
     try:
         line = json.loads((folder / _JOURNAL).read_text(encoding="utf-8"))
         record, operation = record_of(line["record"]), line["operation"]
         moves = [(folder / staged, Path(final)) for staged, final in line["moves"]]
         stale = [Path(path) for path in line["stale"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return True  # none, or torn: nothing had moved yet
+        return True  # no complete journal: no file has been renamed yet
     if _outside([*(final for _, final in moves), *stale], allowed) is not None:
         return False
     if _outside([staged for staged, _ in moves], [folder]) is not None or not all(_is_plain(file) for file, _ in moves):

@@ -83,7 +83,7 @@ def _resampled(
 
 
 def _holes(volume: Volume) -> NDArray[np.bool_] | None:
-    """Return where an image is not finite; ``None`` where it is finite everywhere."""
+    """Return a mask of the voxels that are not finite; ``None`` if all are finite."""
     if volume.dtype.kind != "f":
         return None
     holes = ~np.isfinite(volume.array_zyx)
@@ -91,7 +91,7 @@ def _holes(volume: Volume) -> NDArray[np.bool_] | None:
 
 
 def _without_holes(array_zyx: NDArray[Any], holes: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return an array whose holes hold the value before them, so that a spline does not swing there."""
+    """Fill holes with the value before them, so that a spline does not oscillate there."""
     found = holes.ravel()
     last = np.where(found, 0, np.arange(found.size))
     np.maximum.accumulate(last, out=last)

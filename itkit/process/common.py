@@ -67,7 +67,7 @@ def converted(volume: Volume, params: OutputParams) -> Volume:
 
 
 def clamped_fill(fill: float | None, volume: Volume) -> tuple[str, ...]:
-    """Say what becomes of a ``--fill`` that an image's type can't hold.
+    """Return a warning if the voxel type of an image can't hold ``--fill``.
 
     Examples
     --------

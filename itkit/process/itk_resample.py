@@ -219,12 +219,12 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
 
 
 def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ...]:
-    """Say what in a volume does not go with how it is resampled: nan, labels among images, images among labels.
+    """Return warnings about a volume: nan voxels, a label map among images, or an image among label maps.
 
     Raises
     ------
     LabelError
-        When both name and voxels say that an image lies among the labels.
+        When both name and voxels show that an image lies among the labels.
     """
     array = volume.array_zyx
     if volume.kind == "label":
@@ -247,7 +247,7 @@ def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ..
 
 
 def _with_twins(jobs: list[Job], params: ResampleParams) -> list[Job]:
-    """Return jobs on a folder of one kind; what its name and its neighbour's show to be the other kind is marked."""
+    """Mark jobs whose name, beside another name in the folder, shows that the file is of the other kind."""
     pairs = pairs_in_one_folder([job.case_id for job in jobs])
     if params.mode == "label":
         images = {image for image, _ in pairs}
