@@ -133,6 +133,10 @@ class Plan:
         Data that the plan hands to `collect`.
     carries
         The dataset description to carry over, if the operation makes one dataset from another.
+    elsewhere
+        Ids of the cases that other shards make.
+    is_partial
+        Whether options leave cases of the source out, so that a case without a job may still be in the source.
     """
 
     jobs: tuple[Job, ...]
@@ -141,6 +145,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     details: Any = None
     carries: Carry | None = None
+    elsewhere: frozenset[str] = frozenset()
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)

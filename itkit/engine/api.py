@@ -53,7 +53,7 @@ def run(
         The parameters, as an instance of the operation's model; or give them as keywords.
     options
         The run options, as a model; or give these as keywords too: ``mp``, ``workers``, ``dry_run``, ``existing``,
-        ``fingerprint``, ``on_error``, ``strict``, ``seed``, ``progress``, ``compression``, ``max_memory``,
+        ``fingerprint``, ``prune``, ``on_error``, ``strict``, ``seed``, ``progress``, ``compression``, ``max_memory``,
         ``executor``, ``dask``, ``shard``, ``config``. ``itk_check --help`` explains them.
     on_event
         Called with each progress event.

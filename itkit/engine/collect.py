@@ -14,6 +14,7 @@ from itkit.core.files import SERIES_META, STATE_FOLDER
 from itkit.core.operation import Collected, Plan, Record, Report
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, there_by_files, there_by_records
+from itkit.engine.gone import there
 from itkit.engine.places import relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
@@ -33,6 +34,9 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
     folders = () if plan.dest is None else written_folders(plan.dest, plan)
     try:
         standing = manifest.latest_done(operation.name) if manifest is not None else {}
+        if manifest is not None:
+            ended = {record.case_id: record.status for record in records}
+            standing = there(standing, ended, plan, manifest.dest)
         if manifest is not None and (standing or (manifest.dest / SERIES_META).exists()):
             for folder in folders:
                 refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))

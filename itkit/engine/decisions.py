@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from itkit.core.errors import LayoutError, ReadError
 from itkit.core.files import split_extension
-from itkit.core.operation import Job, Operation, Plan, Record
+from itkit.core.operation import Job, Plan, Record
 from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, print_of_files
 from itkit.engine.foreign import foreign_files, reads_whole
 from itkit.engine.manifest import Manifest
@@ -36,16 +36,17 @@ class Decision:
 
 
 def decide(
-    operation: Operation[Any], plan: Plan, manifest: Manifest, key: str, options: RunOptions
+    plan: Plan, manifest: Manifest, before: Mapping[str, Record], key: str, options: RunOptions
 ) -> Iterator[Decision]:
     """Decide what to do with every job of a plan, by the manifest and the files in the destination.
+
+    ``before`` has the newest finished record of each case.
 
     Raises
     ------
     LayoutError
         With ``--existing error``, when an output exists.
     """
-    before = manifest.latest_done(operation.name)
     if options.existing == "error":
         standing = [
             path

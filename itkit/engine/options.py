@@ -42,6 +42,8 @@ class RunOptions(Params):
     """Print what would happen to which file; touch nothing."""
     existing: Annotated[Literal["skip", "redo", "error"], Group("Outputs")] = "skip"
     """What to do with existing outputs: skip finished ones, redo all, or refuse to start (error)."""
+    prune: Annotated[bool, Group("Outputs"), Advanced()] = False
+    """Remove outputs of cases that are no longer made from the source, as far as they are as they were written."""
     fingerprint: Annotated[Fingerprint, Group("Outputs"), Advanced()] = "stat"
     """How to tell whether a file has changed: by size, times and inode (stat), or by a digest of its bytes."""
     on_error: Annotated[Literal["continue", "stop"], Advanced()] = "continue"

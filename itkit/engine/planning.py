@@ -29,6 +29,8 @@ def make_plan(operation: Operation[Any], params: Params, options: RunOptions) ->
     """
     plan = _sharded(operation.plan(params), options)
     plan = replace(plan, notes=(*plan.notes, *notes_of_source(plan, params)))
+    if options.prune and plan.is_partial:
+        raise LayoutError("--prune needs all cases of the source; drop the option that leaves some out (--only)")
     _refuse_lone_files(plan, options)
     _refuse_no_work(params, plan, options)
     _refuse_overwriting(plan)
@@ -41,7 +43,9 @@ def _sharded(plan: Plan, options: RunOptions) -> Plan:
     if options.shard is None:
         return plan
     index, count = (int(part) for part in options.shard.split("/"))
-    return replace(plan, jobs=plan.jobs[index - 1 :: count])
+    jobs = plan.jobs[index - 1 :: count]
+    own = {job.case_id for job in jobs}
+    return replace(plan, jobs=jobs, elsewhere=frozenset(job.case_id for job in plan.jobs if job.case_id not in own))
 
 
 def _refuse_lone_files(plan: Plan, options: RunOptions) -> None:

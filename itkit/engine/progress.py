@@ -71,6 +71,8 @@ class Summary:
     interrupted: bool = False
     exit_code: int = 0
     done_word: str = "done"
+    gone: tuple[str, ...] = ()
+    """Cases that stand in the destination and are no longer made from the source."""
 
     def text(self) -> str:
         """Return the last line that a run prints."""
@@ -78,6 +80,8 @@ class Summary:
         parts = [f"{count} {words[status]}{self._named(status)}" for status, count in self.counts.items()]
         if self.unpaired:
             parts.append(f"{len(self.unpaired)} unpaired ({some(self.unpaired)})")
+        if self.gone:
+            parts.append(f"{len(self.gone)} no longer made from the source ({some(self.gone)})")
         line = ", ".join(parts) or "nothing to do"
         if self.interrupted:
             line = f"interrupted: {line}; the same command goes on from here"
@@ -94,6 +98,7 @@ class Summary:
             "counts": dict(self.counts),
             "names": {status: list(names) for status, names in self.names.items()},
             "unpaired": list(self.unpaired),
+            "gone": list(self.gone),
             "lines": list(self.lines),
             "manifest": self.manifest,
             "interrupted": self.interrupted,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Operation, Record, Report
 from itkit.core.params import Params
-from itkit.engine.collect import collect, own_folders
+from itkit.engine.collect import collect, own_folders, written_folders
 from itkit.engine.decisions import Decision, decide
 from itkit.engine.executors import Executor
+from itkit.engine.gone import Gone, Pruned, describe, find_gone, prune
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.planning import make_plan
@@ -20,7 +21,7 @@ from itkit.engine.progress import EventSink, Summary, case_event, start_event, s
 from itkit.engine.resources import available_cores
 from itkit.engine.session import Session
 from itkit.engine.settle import settle
-from itkit.engine.stage import Stage, recover
+from itkit.engine.stage import Stage, alone, recover
 from itkit.io.meta import write_json
 
 RUN_FILE = "run.json"
@@ -84,15 +85,18 @@ def execute(
         compression=options.compression if plan.dest is not None else None,
         seed=options.seed if operation.is_random else None,
     )
+    gone: tuple[Gone, ...] = ()
     if plan.dest is None or operation.reads_for(params) == "headers":
         manifest, decisions = None, [Decision(job, "run") for job in plan.jobs]
     else:
         manifest = Manifest(plan.dest, options.shard)
         if not options.dry_run:
             recover(manifest, own_folders(plan.dest, plan))
-        decisions = list(decide(operation, plan, manifest, key, options))
+        before = manifest.latest_done(operation.name)
+        gone = find_gone(before, plan, plan.dest)
+        decisions = list(decide(plan, manifest, before, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
-    session = Session(operation, params, options, plan, key, manifest, available_cores(), emit, confirm)
+    session = Session(operation, params, options, plan, key, manifest, available_cores(), emit, confirm, gone)
     if options.dry_run and not operation.is_inspection:
         return _dry_run(session, decisions)
     return _run(session, decisions)
@@ -107,7 +111,8 @@ def _dry_run(session: Session, decisions: Sequence[Decision]) -> RunResult:
         status = "planned" if decision.action == "run" else decision.action
         message = decision.message or f"{sources} -> {outputs or 'read only'}"
         notes.add(Record(decision.job.case_id, status, message))
-    return _end(session, notes.records, Report(), is_dry_run=True)
+    gone = _settle_gone(session, is_dry_run=True)
+    return _end(session, notes.records, Report(gone.lines), gone.staying, is_dry_run=True)
 
 
 def _run(session: Session, decisions: Sequence[Decision]) -> RunResult:
@@ -125,7 +130,28 @@ def _run(session: Session, decisions: Sequence[Decision]) -> RunResult:
             _do_cases(session, decisions, stage, executor, notes)
         except KeyboardInterrupt:
             interrupted = True
-        return _end(session, notes.records, collect(session, notes.records), interrupted=interrupted)
+        gone = _settle_gone(session, interrupted=interrupted)
+        report = collect(session, notes.records)
+        report = replace(report, lines=(*gone.lines, *report.lines))
+        return _end(session, notes.records, report, gone.staying, interrupted=interrupted)
+
+
+def _settle_gone(session: Session, *, interrupted: bool = False, is_dry_run: bool = False) -> Pruned:
+    """Name the cases that are not made any more, or remove their files where that was asked for."""
+    manifest, options = session.manifest, session.options
+    if manifest is None or not options.prune or interrupted:
+        return Pruned(describe(session.gone), tuple(item.record.case_id for item in session.gone))
+    folders = written_folders(manifest.dest, session.plan)
+    with contextlib.nullcontext() if is_dry_run else alone(manifest):
+        return prune(
+            session.gone,
+            manifest,
+            session.operation.name,
+            folders,
+            how=options.fingerprint,
+            emit=session.emit,
+            dry_run=is_dry_run,
+        )
 
 
 def _do_cases(
@@ -162,6 +188,7 @@ def _end(
     session: Session,
     records: Sequence[Record],
     report: Report,
+    gone: Sequence[str] = (),
     *,
     interrupted: bool = False,
     is_dry_run: bool = False,
@@ -172,5 +199,6 @@ def _end(
     summary = summary_of(
         session.operation, session.plan, ordered, report, details, interrupted=interrupted, is_dry_run=is_dry_run
     )
+    summary = replace(summary, gone=tuple(gone))
     session.emit(summary.event())
     return RunResult(ordered, summary)

@@ -14,6 +14,7 @@ from itkit.core.params import Params
 from itkit.core.version import VERSION
 from itkit.engine.decisions import Decision
 from itkit.engine.executors import Executor, ProcessExecutor, SerialExecutor
+from itkit.engine.gone import Gone
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.progress import EventSink
@@ -40,6 +41,8 @@ class Session:
         Called with each progress event.
     confirm
         Function that asks the user before anything is deleted; without it nothing is deleted.
+    gone
+        Cases that stand in the destination and are not made any more.
     """
 
     operation: Operation[Any]
@@ -51,6 +54,7 @@ class Session:
     cores: int
     emit: EventSink
     confirm: Callable[[str], bool] | None = None
+    gone: tuple[Gone, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return everything that is needed to repeat this run."""

@@ -44,14 +44,20 @@ def settle(session: Session, decision: Decision, result: TaskResult, stage: Stag
 
 
 def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]:
-    """Return the earlier outputs of a case, except those that were edited or lie where this run does not write."""
-    folders = {place(target.folder) for target in decision.job.targets.values()}
+    """Return the earlier outputs of a case, except those that were edited or lie where this run does not write.
+
+    A volume that the case no longer has, such as a label that was withdrawn, may lie anywhere in the destination.
+    """
+    targets = decision.job.targets
+    folders = {place(target.folder) for target in targets.values()}
     if decision.job.output_ids is not None:
         folders.add(place(dest))
     return [
-        place(dest / item["path"])
+        path
         for item in (decision.before.outputs if decision.before else ())
-        if is_unchanged(dest / item["path"], item, how) and folders & {*place(dest / item["path"]).parents}
+        for path in [place(dest / item["path"])]
+        if is_unchanged(path, item, how)
+        and (folders | ({place(dest)} if item.get("name", "") not in {"", *targets} else set())) & {*path.parents}
     ]
 
 

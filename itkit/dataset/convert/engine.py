@@ -73,7 +73,8 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
     finding = selected(finding, params) if spec.case is None else finding
     finding = with_selections(spec, finding, params)
     jobs = tuple(sorted((_job(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
-    return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding))
+    is_partial = bool(params.only)
+    return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding), is_partial=is_partial)
 
 
 def _nothing_found(spec: DatasetSpec, source: Path, finding: Finding) -> str:

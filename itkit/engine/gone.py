@@ -1,0 +1,165 @@
+"""Cases that stand in a destination though a run does not make them any more: deleted, renamed, label withdrawn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from itkit.core.operation import Plan, Record
+from itkit.core.text import counted, some
+from itkit.engine.fingerprint import Fingerprint, is_unchanged
+from itkit.engine.manifest import Manifest
+from itkit.engine.places import is_inside, place
+from itkit.engine.progress import EventSink, action_event
+from itkit.io.transfer import delete_file
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A case of the destination that no job makes any more, and its files that are still there."""
+
+    record: Record
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What became of the cases that are gone: what to tell, and the cases that still have files."""
+
+    lines: tuple[str, ...]
+    staying: tuple[str, ...]
+
+
+def find_gone(before: Mapping[str, Record], plan: Plan, dest: Path) -> tuple[Gone, ...]:
+    """Return the finished cases that a plan does not make, as far as files of theirs are there.
+
+    Parameters
+    ----------
+    before
+        The newest finished record of each case.
+    plan
+        What is made; another shard's cases count.
+    dest
+        The destination.
+    """
+    if plan.is_partial:
+        return ()
+    made = {job.case_id for job in plan.jobs} | plan.elsewhere
+    gone = [record for case, record in sorted(before.items()) if case not in made]
+    if not gone:
+        return ()
+    standing = {place(dest / output["path"]) for case in before.keys() & made for output in before[case].outputs}
+    standing.update(place(path) for job in plan.jobs for path in job.outputs())
+    found = []
+    for record in gone:
+        paths = (place(dest / output["path"]) for output in record.outputs)
+        files = tuple(path for path in paths if path not in standing and os.path.lexists(path))
+        if files:
+            found.append(Gone(record, files))
+    return tuple(found)
+
+
+def describe(gone: Sequence[Gone]) -> tuple[str, ...]:
+    """Return the line that names the cases, and what removes their files; none where there is no such case."""
+    if not gone:
+        return ()
+    names = some(f"{item.record.case_id} ({counted(item.files, 'file')})" for item in gone)
+    return (
+        f"warning: {counted(gone, 'case')} of the destination {'is' if len(gone) == 1 else 'are'} no longer made from "
+        f"the source: {names}; --prune removes what is still as it was written",
+    )
+
+
+def prune(
+    gone: Sequence[Gone],
+    manifest: Manifest,
+    operation: str,
+    folders: Sequence[Path],
+    *,
+    how: Fingerprint,
+    emit: EventSink,
+    dry_run: bool,
+) -> Pruned:
+    """Remove the files of cases that are gone; those that were edited since, or lie elsewhere, are left and named.
+
+    Parameters
+    ----------
+    gone
+        The cases.
+    manifest, operation
+        Where it is noted that they are gone.
+    folders
+        Folders in which the run may write.
+    how
+        What tells that a file is the one that was written.
+    emit
+        Called with an event for each file.
+    dry_run
+        Whether to say what would be removed, and to touch nothing.
+    """
+    lines: list[str] = []
+    staying: list[str] = []
+    removed = 0
+    for item in gone:
+        record = item.record
+        known = {place(manifest.dest / output["path"]): output for output in record.outputs}
+        left = []
+        for path in item.files:
+            inside = any(is_inside(path, folder) for folder in folders)
+            if not inside or not is_unchanged(path, known[path], how):
+                why = "was edited since it was written" if inside else "lies outside the destination"
+                lines.append(f"left: {path} {why}")
+                left.append(path)
+            elif dry_run:
+                lines.append(f"would delete {path}")
+            elif failed := delete_file(path):
+                lines += failed
+                left.append(path)
+            else:
+                removed += 1
+                emit(action_event("delete", path))
+        if left or dry_run:
+            staying.append(record.case_id)
+        else:
+            note = Record(record.case_id, "skipped", "no longer made from the source; removed", key=record.key)
+            manifest.append(operation, note)
+        if not dry_run:
+            _remove_empty({path.parent for path in item.files}, folders)
+    names = some(item.record.case_id for item in gone if item.record.case_id not in staying)
+    if removed:
+        lines.append(f"deleted {counted(removed, 'file')} of cases that are no longer made from the source: {names}")
+    return Pruned(tuple(lines), tuple(staying))
+
+
+def _remove_empty(parents: set[Path], roots: Sequence[Path]) -> None:
+    """Remove folders that hold nothing any more, up to the folders in which the run writes."""
+    for folder in parents:
+        with contextlib.suppress(OSError):
+            while any(is_inside(folder, root) for root in roots):
+                folder.rmdir()
+                folder = folder.parent
+
+
+def there(records: Mapping[str, Record], made: Mapping[str, str], plan: Plan, dest: Path) -> dict[str, Record]:
+    """Return the records whose files are there: a run has just seen those that it made or skipped.
+
+    Parameters
+    ----------
+    records
+        The newest finished record of each case.
+    made
+        What became of each of this run's cases.
+    plan, dest
+        What was planned, and for where.
+    """
+    sure = {case for case, status in made.items() if status in ("done", "skipped")} | plan.elsewhere
+
+    def stands(case: str, record: Record) -> bool:
+        if case in sure or (plan.is_partial and case not in made):
+            return True
+        return bool(record.outputs) and all(os.path.lexists(dest / output["path"]) for output in record.outputs)
+
+    return {case: record for case, record in records.items() if stands(case, record)}
