@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from itkit.engine.gone import there
 from itkit.engine.places import relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
-from itkit.io.meta import refresh_index
+from itkit.io.meta import read_json, refresh_index, write_json
 
+_DESCRIPTIONS = "descriptions.json"
+"""File of the state folder that names the files that describe runs, as far as we have written them."""
 _INDEXED = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes")
 
 
@@ -54,13 +57,38 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         folders += plan.carries.folders
     own = folders if plan.dest is None else (*folders, *own_folders(plan.dest, plan))
     hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, entries_of)
-    report = hands.do(report)
+    report = hands.do(_sparing(session, report))
     more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
     return replace(
         report,
         lines=(*report.lines, *more.lines),
         exit_code=report.exit_code if more.exit_code is None else max(more.exit_code, report.exit_code or 0),
     )
+
+
+def _sparing(session: Session, report: Report) -> Report:
+    """Leave out files that stood in the destination before this command first worked there, and name them."""
+    manifest = session.manifest
+    if manifest is None or not report.files:
+        return report
+    state = manifest.dest / STATE_FOLDER
+    noted = read_json(state / _DESCRIPTIONS)
+    is_noted = isinstance(noted, list) and all(isinstance(name, str) for name in noted)
+    known = set(noted) if is_noted else set()
+    names = {path: relative_path(manifest.dest / path, manifest.dest) for path in report.files}
+    kept = [
+        path
+        for path, name in names.items()
+        if not (session.options.existing == "redo" or name in known or (session.was_here and not is_noted))
+        and os.path.lexists(manifest.dest / path)
+    ]
+    files = {path: content for path, content in report.files.items() if path not in kept}
+    write_json(state / _DESCRIPTIONS, sorted(known | {names[path] for path in files}))
+    notes = (
+        f"{manifest.dest / path} was not written by this command; left alone (--existing redo replaces it)"
+        for path in kept
+    )
+    return replace(report, lines=(*report.lines, *notes), files=files)
 
 
 def _carried(session: Session, records: Sequence[Record], alike: Mapping[str, Record]) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,7 +13,7 @@ from itkit.core.errors import LayoutError, ReadError
 from itkit.core.files import split_extension
 from itkit.core.operation import Job, Plan, Record
 from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, print_of_files
-from itkit.engine.foreign import foreign_files, reads_whole
+from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.places import place, relative_folder
@@ -52,7 +53,7 @@ def decide(
             path
             for job in plan.jobs
             for path in _expected(job, before.get(job.case_id), manifest.dest)
-            if path.exists()
+            if os.path.lexists(path)
         ]
         if standing:
             raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
@@ -162,11 +163,11 @@ def _judge(
 ) -> tuple[Literal["run", "skipped", "left"], str, Sequence[Path]]:
     """Return what to do, the message, and the files that are replaced although they are not as ITKIT wrote them."""
     ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
-    present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if path.exists()]
+    present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if os.path.lexists(path)]
     foreign = foreign_files(present, ours, how)
-    whole = [path for path in foreign if reads_whole(path)]
-    if whole:
-        return "left", f"{job.case_id}: {_why_left(whole[0], ours)}; left alone", ()
+    kept = not_to_replace(foreign, ours)
+    if kept:
+        return "left", f"{job.case_id}: {_why_left(kept[0], ours)}; left alone", ()
     if record is None or foreign or not ours.keys() <= set(present):
         return "run", "", foreign
     if record.key != key or not is_same_input(record.inputs, inputs):

@@ -19,8 +19,13 @@ def foreign_files(present: Iterable[Path], ours: Mapping[Path, Any], how: Finger
     return [path for path in present if path not in ours or not is_unchanged(path, ours[path], how)]
 
 
+def not_to_replace(foreign: Iterable[Path], ours: Mapping[Path, Any]) -> list[Path]:
+    """Return the files that are somebody's work: all that we did not write, and ours that were edited to whole ones."""
+    return [path for path in foreign if path not in ours or reads_whole(path)]
+
+
 def reads_whole(path: Path) -> bool:
-    """Whether a file must be kept: it can be read completely, or can't be judged. Damaged files may be replaced."""
+    """Whether a file of ours was edited: it reads whole, or can't be judged; truncated and damaged ones were not."""
     from itkit.io.formats.store import opens_whole, store_kind
     from itkit.io.sitk_toolkit import read_volume  # imports numpy, which a run without such files does not need
 

@@ -82,7 +82,8 @@ def _text(path: Path) -> str:
 def line_of(record: Record) -> dict[str, Any]:
     """Return a record as the JSON values of a manifest line."""
     values = dict(vars(record))  # dataclasses.asdict would copy every patch of every list
-    return {"case": values.pop("case_id"), **values}
+    case, seconds = values.pop("case_id"), values.pop("took_s")
+    return {"case": case, **values, "seconds": seconds}
 
 
 def record_of(line: Mapping[str, Any]) -> Record:
@@ -105,7 +106,7 @@ def record_of(line: Mapping[str, Any]) -> Record:
         ),
         facts=line.get("facts", {}),
         warnings=tuple(line.get("warnings", ())),
-        took_s=line.get("took_s", 0.0),
+        took_s=line.get("seconds", line.get("took_s", 0.0)),
     )
 
 

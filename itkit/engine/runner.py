@@ -86,6 +86,7 @@ def execute(
         seed=options.seed if operation.is_random else None,
     )
     gone: tuple[Gone, ...] = ()
+    before: dict[str, Record] = {}
     if plan.dest is None or operation.reads_for(params) == "headers":
         manifest, decisions = None, [Decision(job, "run") for job in plan.jobs]
     else:
@@ -96,7 +97,9 @@ def execute(
         gone = find_gone(before, plan, plan.dest)
         decisions = list(decide(plan, manifest, before, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
-    session = Session(operation, params, options, plan, key, manifest, available_cores(), emit, confirm, gone)
+    session = Session(
+        operation, params, options, plan, key, manifest, available_cores(), emit, confirm, bool(before), gone
+    )
     if options.dry_run and not operation.is_inspection:
         return _dry_run(session, decisions)
     return _run(session, decisions)

@@ -41,6 +41,8 @@ class Session:
         Called with each progress event.
     confirm
         Function that asks the user before anything is deleted; without it nothing is deleted.
+    was_here
+        Whether the command has finished cases in the destination before this run.
     gone
         Cases that stand in the destination and are not made any more.
     """
@@ -54,6 +56,7 @@ class Session:
     cores: int
     emit: EventSink
     confirm: Callable[[str], bool] | None = None
+    was_here: bool = False
     gone: tuple[Gone, ...] = ()
 
     def describe(self) -> dict[str, Any]:

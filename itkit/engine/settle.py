@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
 from itkit.engine.decisions import Decision, is_same_input
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
-from itkit.engine.foreign import foreign_files, reads_whole
+from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.places import place, relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import Move, Stage
@@ -69,8 +70,8 @@ def _commit(session: Session, decision: Decision, result: TaskResult, record: Re
     )
     if session.options.existing != "redo":
         ours = {place(dest / item["path"]): item for item in (decision.before.outputs if decision.before else ())}
-        present = [place(file.final) for file in result.files if file.final.exists()]
-        foreign = [path for path in foreign_files(present, ours, how) if reads_whole(path)]
+        present = [place(file.final) for file in result.files if os.path.lexists(file.final)]
+        foreign = not_to_replace(foreign_files(present, ours, how), ours)
         if foreign and _was_made_meanwhile(record, stage, how):
             message = f"{record.case_id}: another run has made it"
             return replace(record, status="skipped", message=message, outputs=())

@@ -426,10 +426,68 @@ def test_an_index_is_made_anew_where_every_case_is_left_alone(tmp_path):
     assert json.loads(index.read_text()).keys() == json.loads(whole).keys()
 
 
-def test_a_file_that_is_no_volume_is_named_before_it_is_replaced(tmp_path):
+@pytest.mark.parametrize("content", [b"notes", b"", b"ObjectType = Image\nNDims = 3\n"])
+def test_a_file_that_we_did_not_write_is_kept_readable_or_not(tmp_path, content):
     phantoms.write_dataset(tmp_path / "raw", 1)
     path = tmp_path / "out" / "image" / "case_00.mha"
     path.parent.mkdir(parents=True)
-    path.write_text("notes")
-    result = itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS")
+    path.write_bytes(content)
+    common = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+    result = itkit.run("itk_orient", **common)
+    assert statuses(result) == ["left"]
+    assert "case_00.mha was not written by this command" in result.records[0].message
+    assert path.read_bytes() == content
+    assert not (tmp_path / "out" / "label" / "case_00.mha").exists()
+    assert statuses(itkit.run("itk_orient", **common, existing="redo")) == ["done"]
+
+
+def test_a_link_to_nowhere_is_a_file_that_we_did_not_write(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    path = tmp_path / "out" / "image" / "case_00.mha"
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/not/mounted/case_00.mha")
+    assert statuses(itkit.run("itk_orient", source=tmp_path / "raw", dest=tmp_path / "out", orient="RAS")) == ["left"]
+    assert path.is_symlink()
+
+
+def test_a_file_that_comes_while_a_run_works_is_kept(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    path = tmp_path / "out" / "image" / "case_00.mha"
+
+    def somebody(event):
+        if event["event"] == "start":
+            path.parent.mkdir(parents=True)
+            path.write_text("notes")
+
+    common = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+    assert statuses(itkit.run("itk_orient", **common, on_event=somebody)) == ["left"]
+    assert path.read_text() == "notes"
+
+
+def test_half_a_file_of_ours_is_named_before_it_is_replaced(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    common = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+    itkit.run("itk_orient", **common)
+    path = tmp_path / "out" / "image" / "case_00.mha"
+    path.write_bytes(path.read_bytes()[:200])
+    result = itkit.run("itk_orient", **common)
     assert result.records[0].warnings == ("case_00.mha was no whole file and is made again",)
+
+
+def test_a_description_that_we_did_not_write_is_kept(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 2)
+    path = tmp_path / "out" / "crop_meta.json"
+    path.parent.mkdir()
+    path.write_text("mine")
+    common = {"source": tmp_path / "raw", "dest": tmp_path / "out", "patch_size": 4, "patch_stride": 4, "pad": True}
+    result = itkit.run("itk_patch", **common)
+    assert statuses(result) == ["done", "done"]
+    assert f"{path} was not written by this command; left alone (--existing redo replaces it)" in result.summary.lines
+    assert path.read_text() == "mine"
+    assert "left alone" in " ".join(itkit.run("itk_patch", **common).summary.lines)
+    itkit.run("itk_patch", **common, existing="redo")
+    whole = path.read_text()
+    assert "patch_meta" in whole
+    path.write_text("broken")
+    itkit.run("itk_patch", **common)
+    assert path.read_text() == whole
