@@ -19,6 +19,7 @@ class RunValues(TypedDict, total=False):
     workers: int | None
     dry_run: bool
     existing: Literal["skip", "redo", "error"]
+    prune: bool
     fingerprint: Literal["stat", "content"]
     on_error: Literal["continue", "stop"]
     strict: bool
