@@ -65,6 +65,7 @@ def resample_dataset(
     interpolation: Literal["linear", "nearest", "bspline"] = "linear",
     fill: float | None = None,
     antialias: bool = False,
+    on_lost_class: Literal["warn", "fail", "keep"] = "warn",
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...

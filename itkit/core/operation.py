@@ -195,6 +195,8 @@ class Outcome:
     """Read when the new cases have been made, so that a list may grow until then."""
     reasons: tuple[str, ...] = ()
     batches: Iterable[Batch] = ()
+    late_warnings: Callable[[], Iterable[str]] | None = None
+    """Returns more warnings when everything has been written: those of volumes that are made as they are written."""
 
 
 @dataclass(frozen=True)

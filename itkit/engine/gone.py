@@ -12,7 +12,7 @@ from itkit.core.operation import Plan, Record
 from itkit.core.text import counted, some
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.manifest import Manifest
-from itkit.engine.places import is_inside, place
+from itkit.engine.places import leads_inside, place
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.transfer import delete_file
 
@@ -108,7 +108,7 @@ def prune(
         known = {place(manifest.dest / output["path"]): output for output in record.outputs}
         left = []
         for path in item.files:
-            inside = any(is_inside(path, folder) for folder in folders)
+            inside = leads_inside(path, folders)
             if not inside or not is_unchanged(path, known[path], how):
                 why = "was edited since it was written" if inside else "lies outside the destination"
                 lines.append(f"left: {path} {why}")
@@ -138,7 +138,7 @@ def _remove_empty(parents: set[Path], roots: Sequence[Path]) -> None:
     """Remove folders that hold nothing any more, up to the folders in which the run writes."""
     for folder in parents:
         with contextlib.suppress(OSError):
-            while any(is_inside(folder, root) for root in roots):
+            while leads_inside(folder, roots):
                 folder.rmdir()
                 folder = folder.parent
 

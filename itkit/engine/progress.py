@@ -73,11 +73,15 @@ class Summary:
     done_word: str = "done"
     gone: tuple[str, ...] = ()
     """Cases that stand in the destination and are no longer made from the source."""
+    warned: tuple[str, ...] = ()
+    """Cases with warnings."""
 
     def text(self) -> str:
         """Return the last line that a run prints."""
         words = {**_WORDS, "done": self.done_word}
         parts = [f"{count} {words[status]}{self._named(status)}" for status, count in self.counts.items()]
+        if self.warned:
+            parts.append(f"{len(self.warned)} with warnings ({some(self.warned)})")
         if self.unpaired:
             parts.append(f"{len(self.unpaired)} unpaired ({some(self.unpaired)})")
         if self.gone:
@@ -99,6 +103,7 @@ class Summary:
             "names": {status: list(names) for status, names in self.names.items()},
             "unpaired": list(self.unpaired),
             "gone": list(self.gone),
+            "warned": list(self.warned),
             "lines": list(self.lines),
             "manifest": self.manifest,
             "interrupted": self.interrupted,
@@ -148,4 +153,5 @@ def summary_of(
         interrupted,
         130 if interrupted else code,
         "conforming" if operation.is_inspection else "done",
+        warned=tuple(record.case_id for record in records if record.warnings),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Operation, Record, Report
 from itkit.core.params import Params
-from itkit.engine.collect import collect, own_folders, written_folders
+from itkit.engine.collect import collect, own_folders
 from itkit.engine.decisions import Decision, decide
 from itkit.engine.executors import Executor
 from itkit.engine.gone import Gone, Pruned, describe, find_gone, prune
@@ -144,7 +144,7 @@ def _settle_gone(session: Session, *, interrupted: bool = False, is_dry_run: boo
     manifest, options = session.manifest, session.options
     if manifest is None or not options.prune or interrupted:
         return Pruned(describe(session.gone), tuple(item.record.case_id for item in session.gone))
-    folders = written_folders(manifest.dest, session.plan)
+    folders = own_folders(manifest.dest, session.plan)
     with contextlib.nullcontext() if is_dry_run else alone(manifest):
         return prune(
             session.gone,

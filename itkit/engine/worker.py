@@ -91,11 +91,12 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
         context = Context(task.threads, task.seed, task.job.case_id)
         outcome = task.operation.case(case, task.params, context)
         files = write_outcome(outcome, task) if task.stage is not None else ()
+        late = outcome.late_warnings() if outcome.late_warnings is not None else ()
         return TaskResult(
             "nonconforming" if outcome.reasons else "done",
             files=files,
             facts=dict(outcome.facts),
-            warnings=(*warnings, *outcome.warnings),
+            warnings=(*warnings, *outcome.warnings, *late),
             reasons=outcome.reasons,
             took_s=time.perf_counter() - start,
         )

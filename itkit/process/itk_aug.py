@@ -40,6 +40,7 @@ from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, clamped_fill, converted
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
+from itkit.process.lost import Notes, describe_classes, lost_classes, with_classes
 from itkit.process.plans import carry, inputs_of, targets_of
 
 _ELASTIC_SPACING_MM = 50.0
@@ -189,21 +190,26 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
     grid = case.grid(case.names[0])
     transforms = [sample_augmentation(grid, params, context.rng(copy)) for copy in range(params.number)]
 
-    warnings: list[str] = []
+    notes, warnings = Notes(), list[str]()
 
-    def changed(volume: Volume, transform: Augmentation) -> Volume:
+    def changed(volume: Volume, transform: Augmentation, copy: int) -> Volume:
         warnings.extend(text for text in clamped_fill(params.fill, volume) if text not in warnings)
-        return converted(augment(volume, transform, fill=params.fill, threads=context.threads), params)
+        new = augment(volume, transform, fill=params.fill, threads=context.threads)
+        if volume.kind == "label":
+            new = with_classes(new)
+            lost = lost_classes(volume, new)
+            notes.add(*([f"label: {describe_classes(lost)} lost in {case.id}_{copy}"] if lost else []))
+        return converted(new, params)
 
     def copies() -> Iterator[Case]:
         for copy, transform in enumerate(transforms):
-            yield replace(case.map(partial(changed, transform=transform)), id=f"{case.id}_{copy}")
+            yield replace(case.map(partial(changed, transform=transform, copy=copy)), id=f"{case.id}_{copy}")
 
     facts = {
         f"{case.id}_{copy}": {"source": case.id, "copy": copy, **transform.facts()}
         for copy, transform in enumerate(transforms)
     }
-    return Outcome(copies(), facts, warnings)
+    return Outcome(copies(), facts, warnings, late_warnings=notes)
 
 
 def _folders(params: AugParams) -> dict[str, Path]:

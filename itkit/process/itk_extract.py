@@ -18,6 +18,7 @@ from itkit.core.errors import ArgumentError, LayoutError
 from itkit.core.fields import Formerly, Group, PathRole, Pattern, Positional, Short, Unkeyed
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.params import Params, VolumeExtension
+from itkit.core.text import some
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_description, find_volumes, is_dataset, require_destination, require_folder
 from itkit.kernels.arrays import smallest_integer
@@ -142,6 +143,10 @@ def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome
         extracted[target] = extracted.get(target, 0) + count
     extracted = dict(sorted(extracted.items()))
     new = replace(new, classes=tuple(extracted))
+    had = [value for value in original if value != 0]
+    is_empty = bool(had) and not any(extracted)
+    if is_empty:
+        warnings += (f"label is empty now: it had {some(map(str, had))}, of which no class was picked",)
     facts = {
         "original_labels": list(original),
         "extracted_labels": list(extracted),
@@ -174,8 +179,14 @@ def collect(params: ExtractParams, run: Collected) -> Report:
         files[name] = record.facts
     seen = {value for record in run.all_records.values() for value in record.facts.get("original_labels", ())}
     absent = [str(source) for source in params.mapping if source not in seen]
+    dropped = [str(value) for value in sorted(seen - params.mapping.keys() - {0})] if not params.keep_rest else []
+    lines = []
+    if absent and seen:
+        lines.append(f"warning: source class {', '.join(absent)} was found in no file")
+    if dropped:
+        lines.append(f"note: without a mapping, these classes are background now: {some(dropped, 30)}")
     return Report(
-        (f"warning: source class {', '.join(absent)} was found in no file",) if absent and seen else (),
+        tuple(lines),
         files={Path("extract_meta.json"): files, **sidecar("extract_configs.json", "itk_extract", params, run)},
     )
 

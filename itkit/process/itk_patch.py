@@ -50,9 +50,11 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.meta import volume_entry
+from itkit.kernels.labels import label_counts
 from itkit.kernels.patches import patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
+from itkit.process.lost import describe_classes
 from itkit.process.plans import carry, inputs_of, targets_of
 
 _STORE = "store"
@@ -150,12 +152,25 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     }
     if params.store is not None:
         return Outcome(batches=(partial(_write_store, case),), facts=facts)
+    warnings = _warnings(case, patches)
     if params.ext == ".mha" and codecs_backend() != "itk":
         plain = {name: volume for name, volume in case.volumes.items() if volume.array_zyx.ndim == 3}
         vectors = {name: volume for name, volume in case.volumes.items() if name not in plain}
         cut = (_cut(replace(case, volumes=vectors), patch, params.patch_size) for patch in patches if vectors)
-        return Outcome(cut, facts, batches=_columns(replace(case, volumes=plain), patches, grid))
-    return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts=facts)
+        return Outcome(cut, facts, warnings, batches=_columns(replace(case, volumes=plain), patches, grid))
+    return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts, warnings)
+
+
+def _warnings(case: Case, patches: Sequence[_Patch]) -> tuple[str, ...]:
+    """Name what a case loses: all of it, or classes that are in no patch that is kept."""
+    if not patches:
+        return ("no patch was kept: none has as much foreground as was asked for",)
+    if LABEL not in case.volumes:
+        return ()
+    kept = {value for patch in patches for value in patch.classes or ()}
+    counts = label_counts(case.volumes[LABEL].array_zyx)
+    lost = {value: count for value, count in counts.items() if value != 0 and value not in kept}
+    return (f"label: {describe_classes(lost)} in no patch that was kept",) if lost else ()
 
 
 def _write_store(case: Case, place: Place, compression: Compression) -> list[Written]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,7 +16,18 @@ from typing_extensions import Self
 from itkit.core.arguments import expect, expect_choice, expect_number
 from itkit.core.axes import to_xyz
 from itkit.core.errors import LabelError
-from itkit.core.fields import Advanced, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unbounded, Unkeyed
+from itkit.core.fields import (
+    Advanced,
+    Formerly,
+    Group,
+    Later,
+    OnlyWith,
+    PathRole,
+    Positional,
+    Short,
+    Unbounded,
+    Unkeyed,
+)
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, require_one_grid
 from itkit.core.operation import (
@@ -49,16 +61,20 @@ from itkit.io.overlooked import LABEL_FOLDERS, look_like_pairs, note_of_pairs, p
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
 from itkit.kernels.kinds import looks_like_image, looks_like_labels
-from itkit.kernels.sampling import axis_aligned_indices, near_ties
+from itkit.kernels.sampling import axis_aligned_indices, index_affine, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
+from itkit.kernels.shares import largest_share
 from itkit.kernels.statistics import finite_summary
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
 from itkit.process.common import GridParams, clamped_fill, converted, sidecar
 from itkit.process.geometry import orient
+from itkit.process.lost import Notes, describe_classes, is_emptied, lost_classes, with_classes
 from itkit.process.plans import carry, image_jobs, inputs_of, pair_jobs, single_jobs
 
 _SAME_PLACE = 1e-6
 """Fraction of a voxel by which two grids may differ through rounding alone."""
+_BYTES_PER_SHARE = 9
+"""Mask and shares of a class that fills the volume."""
 _BYTES_PER_INDEX = 64
 """Memory of the separable passes' tables for each index along each axis of the result."""
 _ON_PURPOSE = " (or --interpolation nearest, or --dtype float32 if soft values are wanted)"
@@ -86,6 +102,8 @@ class ResampleParams(GridParams):
     """Image value outside the source (default: the image's minimum; labels 0)."""
     antialias: Annotated[bool, Advanced()] = False
     """Smooth images along axes that become coarser before resampling them."""
+    on_lost_class: Annotated[Literal["warn", "fail", "keep"], Group("Output"), Later()] = "warn"
+    """A class that no voxel's centre meets: name it, fail the case, or keep it by volume shares."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
 
@@ -170,6 +188,81 @@ def resample(
     return volume.with_array(sample(volume.array_zyx, indices, fill=fill, threads=threads), grid)
 
 
+def resample_by_share(volume: Volume, grid: Geometry, *, fill: float | None = None, threads: int = 1) -> Volume | None:
+    """Resample a label map by volume: each voxel gets the class that fills most of it, and small classes survive.
+
+    Parameters
+    ----------
+    volume
+        The label map; 0 is the background.
+    grid
+        The output's grid.
+    fill
+        With ``None``, what lies beyond the source's edge looks like the edge; with any value it is background.
+    threads
+        Threads to turn the volume with.
+
+    Returns
+    -------
+    Volume or None
+        ``None`` where the grids' axes are not parallel.
+
+    Examples
+    --------
+    >>> from itkit.core.grids import resampled_grid
+    >>> grid = Geometry((1, 1, 6), (1.0, 1.0, 1.0))
+    >>> label = Volume(np.array([[[7, 0, 0, 1, 1, 0]]], np.uint8), grid, "label")
+    >>> resample_by_share(label, resampled_grid(grid, spacing_zyx=(-1, -1, 3))).array_zyx.tolist()
+    [[[7, 1]]]
+    """
+    if volume.geometry.orientation != grid.orientation:
+        volume = orient(volume, grid.orientation, threads=threads)
+    indices = axis_aligned_indices(volume.geometry, grid)
+    if indices is None:
+        return None
+    steps = [new / old for new, old in zip(grid.spacing_zyx, volume.geometry.spacing_zyx, strict=True)]
+    return volume.with_array(largest_share(volume.array_zyx, indices, steps, clamp=fill is None), grid)
+
+
+def _with_no_class_lost(
+    before: Volume, after: Volume, params: ResampleParams, fill: float | None, threads: int, notes: Notes
+) -> Volume:
+    """Do what was asked for where a label map has lost classes, and note it."""
+    after = with_classes(after)
+    lost = lost_classes(before, after)
+    if not lost:
+        return after
+    said = f"label: {describe_classes(lost)} lost on the new grid"
+    if is_emptied(before, after) and not _overlap(before.geometry, after.geometry):
+        said = f"label: {describe_classes(lost)} lost: it shares no volume with its reference; is it the right one?"
+    elif params.on_lost_class == "keep":
+        kept = resample_by_share(before, after.geometry, fill=fill, threads=threads)
+        if kept is not None:
+            kept = with_classes(kept)
+            still = lost_classes(before, kept)
+            saved = {value: count for value, count in lost.items() if value not in still}
+            if saved:
+                notes.add(f"label: {describe_classes(saved)} kept by volume shares")
+            if still:
+                notes.add(f"label: {describe_classes(still)} lost on the new grid")
+            return kept
+        said += "; --on-lost-class keep needs grids with parallel axes"
+    elif params.on_lost_class == "warn":
+        said += "; --on-lost-class keep keeps small classes"
+    if params.on_lost_class == "fail":
+        raise LabelError(said)
+    notes.add(said)
+    return after
+
+
+def _overlap(source: Geometry, target: Geometry) -> bool:
+    """Whether the box around a target grid, along the source's axes, meets the source."""
+    matrix, offset = index_affine(source, target)
+    corners = np.array(list(product(*((-0.5, size - 0.5) for size in target.size_zyx)))) @ matrix.T + offset
+    ends = np.array(source.size_zyx) - 0.5
+    return bool(((corners.max(axis=0) > -0.5) & (corners.min(axis=0) < ends)).all())
+
+
 def _is_rotated(grid: Geometry) -> bool:
     """Whether the grid is rotated: then rounding in ITK's inverse direction decides samples half way between voxels."""
     return any(value != 0 for place, value in enumerate(grid.direction_xyz) if place % 4)
@@ -192,6 +285,7 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
     source = case.grid(case.names[0])
     has_target = "target" in case.grids
     grid = case.grids["target"] if has_target else params.target(source)
+    notes = Notes()
 
     warnings: list[str] = []
 
@@ -212,10 +306,14 @@ def resample_case(case: Case, params: ResampleParams, context: Context) -> Outco
             antialias=params.antialias,
             threads=context.threads,
         )
+        if volume.kind == "label" and new is not volume:
+            return _with_no_class_lost(volume, new, params, fill, context.threads, notes)
+        if volume.kind == "image" and has_target and not _overlap(source, grid):
+            notes.add("image: it shares no volume with its reference and is constant now; is it the right one?")
         return converted(new, params)
 
     facts = {"size": list(grid.size_zyx), "spacing": list(grid.spacing_zyx)}
-    return Outcome((case.map(one),), facts, warnings)
+    return Outcome((case.map(one),), facts, warnings, late_warnings=notes)
 
 
 def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ...]:
@@ -332,6 +430,8 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
         channels = max(1, voxels // max(1, math.prod(item.geometry.size_zyx)))
         out_voxels = channels * math.prod(grid.size_zyx)
         total += (voxels + out_voxels) * (itemsize + (16 if slow else itemsize))
+        if params.on_lost_class == "keep":
+            total += voxels * _BYTES_PER_SHARE + out_voxels * 2 * _BYTES_PER_SHARE
         total += _BYTES_PER_INDEX * sum(grid.size_zyx)
     return total
 
@@ -346,4 +446,4 @@ OPERATION: Operation[Any] = Operation(
     memory=memory,
     reads="one by one",
 )
-__all__ = ["OPERATION", "ResampleParams", "Target", "resample"]
+__all__ = ["OPERATION", "ResampleParams", "Target", "resample", "resample_by_share"]
