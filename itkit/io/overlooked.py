@@ -77,7 +77,7 @@ def advice(folder: Path) -> str:
 
 def other_layout(folder: Path) -> str:
     """Return what a folder of nnU-Net's or another layout is called, and what makes image/ and label/ of it."""
-    lower = {entry.name.lower(): entry.name for entry in _entries(folder) if entry.is_dir()}
+    lower = {entry.name.lower(): entry.name for entry in _entries(folder) if is_folder(entry)}
     images = next((lower[name] for name in _IMAGES if name in lower), None)
     labels = next((lower[name] for name in _LABELS if name in lower), None)
     if "imagestr" in lower or any(map(_NNUNET.fullmatch, lower.values())):

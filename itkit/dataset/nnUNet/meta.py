@@ -73,7 +73,8 @@ def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, 
     cases, unpaired = [], []
     for case_id, entry in sorted(listed.items()):
         try:
-            names = [*map(str, entry["images"]), *([str(entry["label"])] if entry.get("label") else [])]
+            names = [*entry["images"], *([entry["label"]] if entry.get("label") else [])]
+            names = [str(name).removeprefix("./") for name in names]
         except (KeyError, TypeError, AttributeError) as error:
             raise LayoutError(f"{root / DATASET_META}: the files of case {case_id!r} are not understood") from error
         outside = [name for name in names if not is_inner_name(name)]

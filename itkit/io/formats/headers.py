@@ -27,7 +27,7 @@ __all__ = ["Header", "UnsupportedHeader", "has_data_file", "read_header", "unit_
 _GZIP_MAGIC = b"\x1f\x8b"
 _FIRST_BYTES = 4096
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not block
-_TEXT = (".mha", ".mhd", ".nrrd", ".nhdr")
+_METAIMAGE, _NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
 """Formats with a text header, which may name another file that holds the voxels."""
 
 
@@ -67,7 +67,7 @@ def read_header(path: str | os.PathLike[str], *, assume_spacing: tuple[float, fl
         if suffix in (".nii", ".nii.gz"):
             compressed = suffix == ".nii.gz" and head[:2] == _GZIP_MAGIC
             return _read_nifti(descriptor, head, path, size, compressed=compressed, assume_spacing=assume_spacing)
-        if suffix in (".mha", ".mhd"):
+        if suffix in _METAIMAGE:
             text = _whole_header(descriptor, head, path, size, metaimage.header_bytes_needed, to_end=False)
             return metaimage.parse_metaimage(text, path, size)
         text = _whole_header(descriptor, head, path, size, nrrd.header_bytes_needed, to_end=suffix == ".nhdr")
@@ -138,7 +138,7 @@ def has_data_file(path: Path) -> bool:
     >>> has_data_file(Path("scan.mhd")), has_data_file(Path("scan.nii"))
     (True, False)
     """
-    return volume_suffix(path) in _TEXT
+    return volume_suffix(path) in _METAIMAGE + _NRRD
 
 
 def headers_of(data_file: Path) -> list[Path]:
@@ -200,9 +200,9 @@ def volume_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """
     path = Path(path)
     suffix = volume_suffix(path)
-    if suffix not in _TEXT or not path.is_file():
+    if suffix not in _METAIMAGE + _NRRD or not path.is_file():
         return (path,)
-    is_nrrd = suffix in (".nrrd", ".nhdr")
+    is_nrrd = suffix in _NRRD
     return (path, *checked_files(path, text_header(path, is_nrrd=is_nrrd), is_nrrd=is_nrrd))
 
 
@@ -222,9 +222,9 @@ def unit_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """
     path = Path(path)
     suffix = volume_suffix(path)
-    if suffix not in _TEXT or not path.is_file():
+    if suffix not in _METAIMAGE + _NRRD or not path.is_file():
         return (path,)
-    is_nrrd = suffix in (".nrrd", ".nhdr")
+    is_nrrd = suffix in _NRRD
     names = named_files(path, text_header(path, is_nrrd=is_nrrd), is_nrrd=is_nrrd)
     if not names:
         return (path,)
