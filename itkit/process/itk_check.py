@@ -14,7 +14,19 @@ from typing_extensions import Self
 
 from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
 from itkit.core.errors import LayoutError
-from itkit.core.fields import Advanced, Axes, Formerly, Group, OnlyWith, PathRole, Positional, Short, Unbounded, Unkeyed
+from itkit.core.fields import (
+    Advanced,
+    Axes,
+    Formerly,
+    Group,
+    Later,
+    OnlyWith,
+    PathRole,
+    Positional,
+    Short,
+    Unbounded,
+    Unkeyed,
+)
 from itkit.core.geometry import Geometry
 from itkit.core.grids import grid_differences
 from itkit.core.operation import (
@@ -98,9 +110,9 @@ class CheckParams(Params):
     """Delete without asking."""
     deep: bool = False
     """Read all voxels too: find truncated files, nan, constant or swapped images and labels; count classes."""
-    labels: Annotated[tuple[int, ...], Group("Rules"), Unbounded("classes have any number")] = ()
+    labels: Annotated[tuple[int, ...], Later(), Group("Rules"), Unbounded("classes have any number")] = ()
     """Allowed label values, e.g. 0 1 2; other values are reported (reads all voxels)."""
-    allow_empty: Annotated[bool, Group("Rules")] = False
+    allow_empty: Annotated[bool, Later(), Group("Rules")] = False
     """Accept labels that hold only 0, e.g. of healthy patients."""
     delete_unreadable: Annotated[bool, Advanced()] = False
     """delete: unreadable and unpaired samples too."""

@@ -132,7 +132,7 @@ def require_single_volume(header: Header, path: Path, *, channels: bool = False)
     if header.ndim != 3:
         advice = "split it into volumes first" if header.ndim > 3 else "stack slices into a volume first"
         raise ReadError(f"{path.name}: expected a 3-D volume; the file is {header.ndim}-D; {advice}")
-    if header.components != 1 and "Segment0_ID" in header.metadata:
+    if header.components != 1 and not channels and "Segment0_ID" in header.metadata:
         raise ReadError(f"{path.name}: a segmentation of several layers, whose segments overlap: {_layers(header)}; "
                         "export each layer to a label map of its own (3D Slicer: Export to labelmap)")  # fmt: skip
     if header.components != 1 and not channels:
