@@ -54,7 +54,7 @@ class Manifest:
             for line in _text(path).splitlines():
                 try:
                     value = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(value, dict):
                     when = value.get("time")

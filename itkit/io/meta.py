@@ -24,8 +24,8 @@ from itkit.io.layouts import IMAGE, LABEL
 def read_json(path: Path) -> Any:
     """Read a JSON file; ``None`` when it is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None  # a pipe would never end
+    except (OSError, ValueError, RecursionError):
         return None
 
 
