@@ -76,10 +76,19 @@ def test_a_file_outside_the_destination_is_refused(tmp_path):
 
 
 def test_a_file_that_can_not_be_written_fails_the_run_and_costs_no_line(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "taken").write_text("a file where a folder is needed")
+    result = run(tmp_path, Report(("found 3",), 0, files={Path("taken/table.csv"): "text"}))
+    assert (result.exit_code, result.summary.lines[0]) == (1, "found 3")
+    assert result.summary.lines[1].startswith(f"error: {tmp_path / 'out' / 'taken' / 'table.csv'}: can't be written")
+
+
+def test_what_stands_in_the_place_of_a_file_is_left_alone_and_named(tmp_path):
     (tmp_path / "out" / "taken").mkdir(parents=True)
     result = run(tmp_path, Report(("found 3",), 0, files={Path("taken"): "text"}))
-    assert (result.exit_code, result.summary.lines[0]) == (1, "found 3")
-    assert result.summary.lines[1].startswith(f"error: {tmp_path / 'out' / 'taken'}: can't be written")
+    assert result.exit_code == 0
+    assert any("taken was not written by this command; left alone" in line for line in result.summary.lines)
+    assert (tmp_path / "out" / "taken").is_dir()
 
 
 def test_an_index_is_made_of_what_the_run_has_written(tmp_path):
