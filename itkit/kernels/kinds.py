@@ -31,8 +31,7 @@ def looks_like_image(array_zyx: NDArray[Any]) -> bool:
     (True, False)
     """
     rows = _rows(array_zyx)
-    values = np.unique(rows)
-    return values.size > MANY_CLASSES and _equal_neighbours(rows) < _NOISY
+    return _equal_neighbours(rows) < _NOISY and np.unique(rows).size > MANY_CLASSES  # cheap for what is a label map
 
 
 def looks_like_labels(array_zyx: NDArray[Any]) -> bool:
@@ -48,7 +47,7 @@ def looks_like_labels(array_zyx: NDArray[Any]) -> bool:
     if array_zyx.dtype.kind not in "iub" or array_zyx.size == 0:
         return False
     rows = _rows(array_zyx)
-    if _is_beyond(rows) or np.unique(rows).size > FEW_VALUES or _equal_neighbours(rows) < _CLOSED:
+    if _is_beyond(rows) or _equal_neighbours(rows) < _CLOSED or np.unique(rows).size > FEW_VALUES:
         return False
     if _is_beyond(array_zyx):
         return False

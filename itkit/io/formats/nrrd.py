@@ -6,7 +6,7 @@ This follows the format's definition (https://teem.sourceforge.net/nrrd/format.h
 from __future__ import annotations
 
 import math
-import shlex
+import re
 from itertools import product as product_of
 from typing import TYPE_CHECKING
 
@@ -268,7 +268,7 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
 
 def _mm_per_unit(fields: dict[str, str], path: Path) -> Vector:
     """Return the length in mm of each coordinate's unit."""
-    words = shlex.split(fields.get("spaceunits", '"" "" ""'))
+    words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', fields.get("spaceunits", '"" "" ""'))]
     if len(words) != 3 or not all(word.lower() in _MM_PER_UNIT for word in words):
         raise ReadError(f"{path}: space units are {words}, expected three lengths such as mm; export the file again")
     x, y, z = (_MM_PER_UNIT[word.lower()] for word in words)
