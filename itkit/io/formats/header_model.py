@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from itkit.core.affines import ORTHOGONAL_TOLERANCE
+from itkit.core.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +96,44 @@ class Header:
         if not self.is_scaled:
             return self.dtype
         return "float32" if ITEM_BYTES[self.dtype] <= 2 or self.dtype == "float32" else "float64"
+
+
+def header_text(head: bytes) -> str:
+    """Return the text of a header: UTF-8, or Latin-1 where it is not."""
+    try:
+        return head.decode("utf-8")
+    except UnicodeDecodeError:
+        return head.decode("latin-1")
+
+
+def require_fields(strange: str, path: Path, *, file_format: str, separator: str) -> None:
+    """Refuse a header with a line that is not a field.
+
+    Raises
+    ------
+    ReadError
+        When the line holds zero bytes.
+    UnsupportedHeader
+        When it is another text.
+    """
+    if "\0" in strange:
+        raise ReadError(f"{path}: {file_format} header holds zero bytes; the file is damaged: export it again")
+    if strange:
+        raise UnsupportedHeader(f"{path}: line without '{separator}': {strange[:40]!r}")
+
+
+def dimensions_of(sizes: Sequence[int]) -> int:
+    """Return the number of axes without trailing ones of size 1 beyond the third.
+
+    Examples
+    --------
+    >>> dimensions_of([4, 5, 6, 1]), dimensions_of([4, 5, 6, 2]), dimensions_of([4, 1])
+    (3, 4, 2)
+    """
+    count = len(sizes)
+    while count > 3 and sizes[count - 1] == 1:
+        count -= 1
+    return count
 
 
 def product(numbers: Sequence[int]) -> int:

@@ -19,9 +19,12 @@ from itkit.io.formats.header_model import (
     MOST_INFLATED,
     Header,
     UnsupportedHeader,
+    dimensions_of,
+    header_text,
     is_orthonormal,
     number_text,
     product,
+    require_fields,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
     fields, strange = _fields(head)
     try:
         _require_sizes(fields, path)  # also of what MetaIO is to read: sizes that can't be crash it
-        _require_fields(strange, path)
+        require_fields(strange, path, file_format="MetaImage", separator="=")
         return _header(fields, path, len(head), file_bytes)
     except KeyError as error:
         raise ReadError(f"{path}: MetaImage header lacks {error.args[0]}; export the file again") from error
@@ -94,27 +97,15 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
 
 def _fields(head: bytes) -> tuple[dict[str, str], str]:
     """Return the fields of a header, and the last line that is not one."""
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError:
-        text = head.decode("latin-1")
     fields: dict[str, str] = {}
     strange = ""
-    for line in text.split("\n"):
+    for line in header_text(head).split("\n"):
         key, equals, value = line.partition("=")
         if equals:
             fields[key.strip()] = value.strip()
         elif line.strip():
             strange = line
     return fields, strange
-
-
-def _require_fields(strange: str, path: Path) -> None:
-    """Refuse a line that is not a field."""
-    if "\0" in strange:
-        raise ReadError(f"{path}: MetaImage header holds zero bytes; the file is damaged: export it again")
-    if strange:
-        raise UnsupportedHeader(f"{path}: line without '=': {strange[:40]!r}")
 
 
 def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
@@ -156,12 +147,9 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
     size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
     compressed = _true(fields.get("CompressedData", "False"))
     data_path, data_offset = _data_place(fields, path, length, file_bytes, size_bytes, compressed=compressed)
-    ndim = dims
-    while ndim > 3 and sizes[ndim - 1] == 1:
-        ndim -= 1
     return Header(
         geometry=_geometry(fields, path, dims, sizes),
-        ndim=ndim,
+        ndim=dimensions_of(sizes),
         dtype=dtype,
         components=components,
         size_bytes=size_bytes,

@@ -20,9 +20,12 @@ from itkit.io.formats.header_model import (
     Encoding,
     Header,
     UnsupportedHeader,
+    dimensions_of,
+    header_text,
     is_orthonormal,
     number_text,
     product,
+    require_fields,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
     fields, metadata, strange = _fields(head, path)
     try:
         _require_sizes(fields, path)  # also of what Teem is to read: sizes that can't be crash it
-        _require_fields(strange, path)
+        require_fields(strange, path, file_format="NRRD", separator=":")
         return _header(fields, metadata, path, len(head), file_bytes)
     except UnsupportedHeader as reason:
         space = fields.get("space", _LPS).lower()
@@ -116,11 +119,7 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
 
 def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str], str]:
     """Return the fields of a header, its key/value pairs, and the last line that is neither."""
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError:
-        text = head.decode("latin-1")
-    lines = text.split("\n")
+    lines = header_text(head).split("\n")
     if not lines[0].startswith("NRRD000"):
         raise ReadError(f"{path}: expected a NRRD header, found {lines[0][:20]!r}; is the extension right?")
     fields: dict[str, str] = {}
@@ -138,14 +137,6 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str], st
         else:
             strange = line
     return fields, metadata, strange
-
-
-def _require_fields(strange: str, path: Path) -> None:
-    """Refuse a line that is not a field."""
-    if "\0" in strange:
-        raise ReadError(f"{path}: NRRD header holds zero bytes; the file is damaged: export it again")
-    if strange:
-        raise UnsupportedHeader(f"{path}: line without ':': {strange[:40]!r}")
 
 
 def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
@@ -172,15 +163,12 @@ def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length
     size_bytes = product(sizes) * ITEM_BYTES[dtype]
     channel_axes = _channel_axes(fields, path, dims)
     domain = sizes[channel_axes:]
-    ndim = len(domain)
-    while ndim > 3 and domain[ndim - 1] == 1:
-        ndim -= 1
     geometry = _geometry(fields, path, channel_axes, domain)
     least = {"raw": size_bytes, "text": 2 * product(sizes) - 1}.get(encoding, -(-size_bytes // MOST_INFLATED))
     data_path, offset = _data_place(fields, path, length, file_bytes, least, encoding)
     return Header(
         geometry=geometry,
-        ndim=ndim,
+        ndim=dimensions_of(domain),
         dtype=dtype,
         components=sizes[0] if channel_axes else 1,
         size_bytes=size_bytes,
