@@ -8,7 +8,7 @@ from itkit.core.errors import IrregularSeriesError, NotDicomError, UndecodableEr
 from itkit.io.dicom.find import Refusal, Series, SeriesKind, find_series, series_of
 from itkit.io.dicom.labels import LabelMap
 from itkit.io.dicom.names import case_name, pseudonym
-from itkit.io.dicom.read import OnIrregular, read_series, series_geometry, series_note, split_series
+from itkit.io.dicom.read import OnIrregular, read_series, series_geometry, series_grid, series_note, split_series
 from itkit.io.dicom.rtstruct import read_rtstruct
 from itkit.io.dicom.seg import read_seg
 from itkit.io.dicom.write import write_series
@@ -29,6 +29,7 @@ __all__ = [
     "read_seg",
     "read_series",
     "series_geometry",
+    "series_grid",
     "series_note",
     "series_of",
     "split_series",

@@ -18,8 +18,7 @@ from itkit.io.dcm_toolkit import (
     find_series,
     read_rtstruct,
     read_seg,
-    series_geometry,
-    series_note,
+    series_grid,
     split_series,
 )
 from itkit.io.dicom.find import GROUPING
@@ -164,8 +163,7 @@ def _volumes(
     notes = tuple(f"{name}: {series.facts[name]}" for name in _NOTED if name in series.facts)
     choice: OnIrregular = "largest" if on_irregular == "largest" else "error"
     try:
-        geometry = series_geometry(series, on_irregular=choice, untilt=untilt)
-        note = series_note(series, on_irregular=choice, untilt=untilt)
+        geometry, note = series_grid(series, on_irregular=choice, untilt=untilt)
         return [DicomCase(series, (), geometry, notes=tuple(filter(None, (*notes, note))))], []
     except IrregularSeriesError as error:
         fault = f"irregular ({', '.join(error.reasons)}): {error}"
@@ -185,8 +183,7 @@ def _volumes(
     reasons = [_refusal(series, f"{lost} slices are in no regular stack of {least_slices}")] if lost else []
     parts = []
     for number, part in enumerate(kept, 1):
-        note = series_note(part, untilt=untilt)
-        grid = series_geometry(part, untilt=untilt)
+        grid, note = series_grid(part, untilt=untilt)
         parts.append(DicomCase(part, (), grid, number, notes=tuple(filter(None, (*notes, note)))))
     return parts, reasons
 
@@ -205,12 +202,13 @@ def _with_annotations(cases: list[DicomCase], found: Sequence[Series]) -> tuple[
     for annotation in found:
         if annotation.kind not in ("SEG", "RTSTRUCT"):
             continue
-        targets = _targets(annotation, images)
+        references = references_of(annotation.files[0])
+        targets = _targets(annotation, references, images)
         at = [place for place, case in enumerate(cases) if any(_is_of(case, target) for target in targets)]
         if at:
             for place in at:
                 owned.setdefault(place, []).append(annotation)
-        elif targets or references_of(annotation.files[0]).series:
+        elif targets or references.series:
             reason = "the series it refers to was left out" if targets else "the series it refers to is not here"
             refused.append(_refusal(annotation, f"{annotation.kind}: {reason}"))
         else:
@@ -232,13 +230,12 @@ def _is_of(case: DicomCase, series: Series) -> bool:
     return case.series.sop_uids <= series.sop_uids and set(case.series.files) <= set(series.files)
 
 
-def _targets(annotation: Series, images: Sequence[Series]) -> list[Series]:
+def _targets(annotation: Series, references: References, images: Sequence[Series]) -> list[Series]:
     """Return the image series that an annotation belongs to: by series, by image, or by frame of reference.
 
     The frame of reference only decides if the annotation names no series and exactly one series has this frame: if
     several have it, they may be different phases.
     """
-    references = references_of(annotation.files[0])
     same = [image for image in images if image.patient_id == annotation.patient_id] or list(images)
     for candidates in (same, images):
         by_series = [image for image in candidates if image.uid in references.series]

@@ -42,9 +42,15 @@ def series_geometry(
     return _stack(series, on_irregular, spacing_tolerance, untilt=untilt)[0].geometry
 
 
+def series_grid(series: Series, *, on_irregular: OnIrregular = "error", untilt: bool = False) -> tuple[Geometry, str]:
+    """Return the grid of a series as `series_geometry` does, and the note of `series_note`; the slices sorted once."""
+    stack, note = _stack(series, on_irregular, SPACING_TOLERANCE, untilt=untilt)
+    return stack.geometry, note
+
+
 def series_note(series: Series, *, on_irregular: OnIrregular = "error", untilt: bool = False) -> str:
     """Return a note about a series' grid (omitted slices, uneven distances, a tilt), or an empty text."""
-    return _stack(series, on_irregular, SPACING_TOLERANCE, untilt=untilt)[1]
+    return series_grid(series, on_irregular=on_irregular, untilt=untilt)[1]
 
 
 def split_series(series: Series, *, spacing_tolerance: float = SPACING_TOLERANCE, untilt: bool = False) -> list[Series]:
