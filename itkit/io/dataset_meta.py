@@ -33,6 +33,11 @@ class FoundMeta:
     problem: str = ""
 
     @property
+    def labels(self) -> dict[int, str]:
+        """Name of each label value; empty if no description lists them."""
+        return {} if self.meta is None else self.meta.labels
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Return the warning that a run prints if the file is unusable."""
         return (f"warning: {self.path} is not usable and was ignored: {self.problem}",) if self.problem else ()
