@@ -31,8 +31,12 @@ _SIGNATURES = {
     "itkit_deflate_bound": "q",
     "itkit_extremes": "ipqp",
     "itkit_summary": "ipqipp",
+    "itkit_runs": "ipqqippp",
+    "itkit_join_runs": "ipqqqi" + "pppp",
+    "itkit_measure_runs": "qqqpppp" + "ppp",
+    "itkit_paint_runs": "iqq" + "pppppp",
 }
-_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound")
+_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_join_runs")
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 
