@@ -62,7 +62,8 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
             elif is_flag(field):
                 parser.add_argument(*all_flags(name, field), dest=name, action="store_true")
             elif is_many(field):
-                parser.add_argument(*all_flags(name, field), dest=name, type=_split)
+                repeated = "extend" if value_count(field) is None else "store"
+                parser.add_argument(*all_flags(name, field), dest=name, type=_split, action=repeated)
             else:
                 parser.add_argument(*all_flags(name, field), dest=name)
     return parser

@@ -115,6 +115,23 @@ def sidecar(name: str, operation: str, params: Params, run: Collected, **more: A
     return {Path(name): value}
 
 
+def case_meta(name: str, operation: str, params: Params, run: Collected, **more: Any) -> dict[Path, Any]:
+    """Return a file ``*_meta.json``: which operation ran, with which parameters, and the facts of every finished case.
+
+    Parameters
+    ----------
+    name
+        Name of the file in the destination.
+    operation, params, run
+        Name of the operation, its parameters and its records.
+    **more
+        Other entries of the file.
+    """
+    cases = {case: record.facts for case, record in sorted(run.all_records.items())}
+    value = {"itkit": VERSION, "operation": operation, "params": params.absolute_values(), **more, "cases": cases}
+    return {Path(name): value}
+
+
 def stamp_of(paths: Iterable[Path]) -> str:
     """Return a digest of the names, sizes and modification times of files; it changes when any of them does."""
     digest = hashlib.sha256()

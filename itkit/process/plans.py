@@ -10,7 +10,17 @@ from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.operation import Carry, InputFile, Job, Target, Unpaired
 from itkit.core.volume import Kind
 from itkit.io.dataset_meta import FoundMeta
-from itkit.io.layouts import IMAGE, LABEL, Images, Pairs, find_volumes, require_folder
+from itkit.io.layouts import (
+    IMAGE,
+    LABEL,
+    Images,
+    Pairs,
+    find_dataset,
+    find_images,
+    find_volumes,
+    is_dataset,
+    require_folder,
+)
 
 
 def inputs_of(files: Mapping[str, Path], images: Images) -> dict[str, InputFile]:
@@ -73,6 +83,46 @@ def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind
     return [
         Job(case, {kind: InputFile(path, kind)}, {kind: Target(dest, suffix, kind)}) for case, path in volumes.items()
     ]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cases of a folder of images or of a dataset, as jobs.
+
+    Parameters
+    ----------
+    jobs
+        One job for each case: it writes what it reads.
+    unpaired
+        Files that belong to no case.
+    described
+        The dataset's description.
+    is_dataset
+        Whether the source has the folder ``image``; then the results go to ``image`` and ``label`` as well.
+    """
+
+    jobs: tuple[Job, ...]
+    unpaired: tuple[Unpaired, ...]
+    described: FoundMeta
+    is_dataset: bool
+
+
+def find_cases(source: Path, dest: Path, suffix: str, *, recursive: bool = False) -> Found:
+    """List the cases of a dataset, of a dataset without labels, or of a flat folder of images.
+
+    Raises
+    ------
+    LayoutError
+        When the source is missing, or two files have the same id.
+    """
+    require_folder(source)
+    if is_dataset(source):
+        pairs = find_dataset(source, recursive=recursive)
+        return Found(tuple(pair_jobs(pairs, dest, suffix)), pairs.unpaired, pairs.images.described, is_dataset=True)
+    has_images = (source / IMAGE).is_dir()
+    folder, into = (source / IMAGE, dest / IMAGE) if has_images else (source, dest)
+    images = find_images(folder, recursive=recursive)
+    return Found(tuple(image_jobs(images, into, suffix)), images.extras, images.described, is_dataset=has_images)
 
 
 def carry(

@@ -174,7 +174,8 @@ class OperationContract:
             name: before[name] for name in ("name", "channels")
         }
         assert [entry["operation"] for entry in after["history"]] == [self.operation.name]
-        assert after["history"][0]["params"]["source"] == str(self.values(tmp_path / "raw", tmp_path / "out")["source"])
+        values, params = self.values(tmp_path / "raw", tmp_path / "out"), after["history"][0]["params"]
+        assert all(params[name] == str(path) for name, path in values.items() if isinstance(path, Path))
         assert not any("case_02" in case for case in after.get("cases", {}))
         assert not any("case_02" in case for cases in after.get("splits", {}).values() for case in cases)
         self.run(tmp_path / "raw", tmp_path / "out")

@@ -209,3 +209,8 @@ def test_a_slip_in_an_option_is_told_by_what_was_meant(argv, says):
 def test_the_first_of_several_values_may_follow_an_equals_sign():
     params, _ = parse(load("itk_resample"), ["dataset", "raw", "out", "--spacing=1", "2", "3"])
     assert params.spacing == (1, 2, 3)
+
+
+def test_a_list_of_any_length_may_be_given_in_parts():
+    params, _ = parse(load("itk_describe"), ["d", "--labels", "1=a", "2=b", "--modality", "CT", "--labels", "3=c"])
+    assert params.labels == ("1=a", "2=b", "3=c")
