@@ -163,10 +163,11 @@ def _rerun(arguments: list[str]) -> int:
     if not isinstance(name, str):
         raise ParamsError(f"{arguments[0]}: does not describe a run of ITKIT")
     operation = load(name)
-    options = {key: item for key, item in dict(value.get("options", {})).items() if item is not None}
-    return run_operation(
-        operation, make_params(operation.params, value.get("params", {})), make_params(RunOptions, options)
-    )
+    given, options = value.get("params", {}), value.get("options", {})
+    if not isinstance(given, dict) or not isinstance(options, dict):
+        raise ParamsError(f"{arguments[0]}: params and options: expected names and values")
+    options = {key: item for key, item in options.items() if item is not None}
+    return run_operation(operation, make_params(operation.params, given), make_params(RunOptions, options))
 
 
 def _demo(arguments: list[str]) -> int:

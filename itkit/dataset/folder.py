@@ -6,7 +6,6 @@ loader needs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.geometry import Geometry
@@ -176,7 +176,7 @@ class DatasetFolder:
         splits: Any = self.meta.get("splits", {})
         if self.split_file is not None:
             try:
-                splits = json.loads(Path(self.split_file).read_text(encoding="utf-8"))
+                splits = parse_json(read_bounded(Path(self.split_file)))
             except (OSError, ValueError) as error:
                 raise LayoutError(f"{self.split_file}: can't be read ({error})") from error
             splits = splits[self.fold] if isinstance(splits, list) else splits

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from itkit.core.bounded import read_bounded
 from itkit.core.files import DATASET_META
 from itkit.core.operation import Carry, Job, Record, Report
 from itkit.core.params import Params
@@ -97,8 +98,8 @@ def _is_ours(path: Path, operation: str, state: Path | None) -> bool:
     if not os.path.lexists(path):
         return True
     if state is not None:
-        with contextlib.suppress(OSError):
-            return _digest(path.read_bytes()) in _remembered(state).get(_key(path, state), ())
+        with contextlib.suppress(OSError, ValueError):
+            return _digest(read_bounded(path)) in _remembered(state).get(_key(path, state), ())
         return False
     with contextlib.suppress(ValueError):
         history = read_dataset_meta(path).history

@@ -1,19 +1,34 @@
-"""The manifest of a destination: one JSON line for each finished or failed case; lines are appended, never changed."""
+"""The manifest of a destination: one JSON line for each finished or failed case; lines are appended, never changed.
+
+The last line of a case counts. In a file, lines are in order. Shards write files of their own; between these, the
+number of the run decides: each run takes one more than the highest number that it finds in any file, as a logical
+clock of Lamport [1]_ does. So a run that has seen another run's lines comes after it, whatever the clocks of the
+machines say. Runs at the same time may have the same number; they work on different cases.
+
+References
+----------
+.. [1] Lamport L., "Time, clocks, and the ordering of events in a distributed system", Communications of the ACM 21(7),
+   1978
+"""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from itkit.core.bounded import parse_json, read_lines
 from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.io.meta import json_line
+
+_NUMBER = re.compile(rb'\{"run": (\d{1,15}),')
 
 
 @dataclass(frozen=True)
@@ -38,28 +53,38 @@ class Manifest:
             When a manifest can't be read.
         """
         newest: dict[str, Record] = {}
-        for line in self._lines():
-            if line.get("operation") == operation and line.get("status") == "skipped":
+        for line in self._lines(operation):
+            if line.get("status") == "skipped":
                 newest.pop(str(line.get("case")), None)  # the outputs of the earlier record were removed
-            if line.get("operation") == operation and line.get("status") == "done":
+            if line.get("status") == "done":
                 try:
                     newest[line["case"]] = record_of(line)
                 except (KeyError, TypeError):
                     continue
         return newest
 
-    def _lines(self) -> Iterator[Mapping[str, Any]]:
-        parsed: list[tuple[float, int, Mapping[str, Any]]] = []
-        for path in sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl")):
-            for line in _text(path).splitlines():
+    def _lines(self, operation: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the lines of one operation, the newest last."""
+        parsed: list[tuple[int, Mapping[str, Any]]] = []
+        for path in self._files():
+            number = 0
+            for line in _lines_of(path):
+                number = max(number, _number_of(line))
                 try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError):
+                    value = parse_json(line)
+                except ValueError:
                     continue
-                if isinstance(value, dict):
-                    when = value.get("time")
-                    parsed.append((when if isinstance(when, (int, float)) else 0.0, len(parsed), value))
-        return (value for _, _, value in sorted(parsed, key=lambda item: item[:2]))
+                if isinstance(value, dict) and value.get("operation") == operation:
+                    parsed.append((number, value))
+        return (value for _, value in sorted(parsed, key=lambda item: item[0]))
+
+    def _files(self) -> list[Path]:
+        return sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl"))
+
+    @cached_property
+    def number(self) -> int:
+        """Number of this run: one more than the highest number in all manifest files."""
+        return 1 + max((_number_of(line) for path in self._files() for line in _lines_of(path)), default=0)
 
     def append(self, operation: str, record: Record) -> None:
         """Append the record of a case.
@@ -69,14 +94,23 @@ class Manifest:
         LayoutError
             When the manifest can't be written.
         """
-        append_line(self.path, {"operation": operation, "time": time.time(), **line_of(record)})
+        line = {"run": self.number, "operation": operation, "time": time.time(), **line_of(record)}
+        append_line(self.path, line)
 
 
-def _text(path: Path) -> str:
+def _lines_of(path: Path) -> Iterator[bytes]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        yield from read_lines(path)
     except OSError as error:
         raise LayoutError(f"{path}: can't be read ({error.strerror or error}); move it away") from error
+    except ValueError as error:
+        raise LayoutError(f"{path}: can't be read ({error}); move it away") from error
+
+
+def _number_of(line: bytes) -> int:
+    """Return the number of the run that wrote a line; 0 for a line that states none."""
+    match = _NUMBER.match(line)
+    return int(match[1]) if match else 0
 
 
 def line_of(record: Record) -> dict[str, Any]:

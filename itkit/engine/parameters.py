@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from itkit.catalogue import load
+from itkit.core.bounded import MOST_CONFIG_BYTES, parse_json, parse_toml, read_bounded
 from itkit.core.errors import ParamsError
 from itkit.core.fields import (
     Axes,
@@ -45,6 +43,8 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         if value == "" and name in model.model_fields and base_type(model.model_fields[name].annotation) is Path:
             raise ParamsError(f"{option_name(name)}: an empty path; is a shell variable unset?")
+        if isinstance(value, str) and "\0" in value:
+            raise ParamsError(f"{option_name(name)}: it holds a zero byte; got {value[:60]!r}")
     try:
         return model(**values)
     except ValidationError as error:
@@ -123,8 +123,8 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
         When the file is missing or malformed, or holds a name that is not a parameter.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix.lower() == ".json" else _toml().loads(text)
+        data = read_bounded(path, MOST_CONFIG_BYTES)
+        values = parse_json(data) if path.suffix.lower() == ".json" else parse_toml(data)
     except OSError as error:
         raise ParamsError(f"--config {path}: can't be read ({error.strerror or error})") from error
     except ValueError as error:
@@ -134,7 +134,10 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
     if isinstance(values.get("params"), dict) and "operation" in values:
         if values["operation"] != operation.name:
             raise ParamsError(f"--config {path}: describes a run of {values['operation']}, not of {operation.name}")
-        values = {**values.get("options", {}), **values["params"]}
+        options = values.get("options", {})
+        if not isinstance(options, dict):
+            raise ParamsError(f"--config {path}: options: expected names and values; got {str(options)[:60]}")
+        values = {**options, **values["params"]}
     fields = {**operation.params.model_fields, **RunOptions.model_fields}
     known = known_names(operation.params, RunOptions)
     given: dict[str, Any] = {}
@@ -151,10 +154,6 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
             )
         given[known[key]] = value
     return given
-
-
-def _toml() -> Any:
-    return import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 
 def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:

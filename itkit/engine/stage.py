@@ -8,7 +8,6 @@ of its journal and removes everything else.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
@@ -217,11 +217,11 @@ def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
 def _finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
     """Finish the renames of a journal; return whether the staging folder can be removed."""
     try:
-        line = json.loads((folder / _JOURNAL).read_text(encoding="utf-8"))
+        line = parse_json(read_bounded(folder / _JOURNAL))
         record, operation = record_of(line["record"]), line["operation"]
         moves = [(folder / staged, Path(final)) for staged, final in line["moves"]]
         stale = [Path(path) for path in line["stale"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return True  # no complete journal: no file has been renamed yet
     if _outside([*(final for _, final in moves), *stale], allowed) is not None:
         return False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.files import DATASET_META
 
@@ -64,20 +64,10 @@ def read_dataset_meta(path: Path) -> DatasetMeta:
         When the file can't be read, is too large, is not JSON, or has malformed parts.
     """
     try:
-        if not path.is_file():
-            raise ValueError("it is not a file")
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise ValueError(f"it has {size >> 20} MiB; at most {_MOST_BYTES >> 20} MiB are read")
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
+        data = read_bounded(path, _MOST_BYTES)
     except OSError as error:
         raise ValueError(f"it can't be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8 text") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON ({error})") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    values = parse_json(data, parse_constant=_refuse, parse_float=_finite)
     if not isinstance(values, dict):
         raise ValueError("expected a JSON object")  # noqa: TRY004 - the file is wrong, not an argument
     return DatasetMeta(values)

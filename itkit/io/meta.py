@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import SERIES_META, STATE_FOLDER, split_extension
 from itkit.core.volume import Volume
@@ -22,10 +23,10 @@ from itkit.io.layouts import IMAGE, LABEL
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; ``None`` when it is missing or broken."""
+    """Read a JSON file; ``None`` when it is missing, broken, or beyond the limits of `itkit.core.bounded`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None  # a pipe would never end
-    except (OSError, ValueError, RecursionError):
+        return parse_json(read_bounded(path))
+    except (OSError, ValueError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -13,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from itkit.core.bounded import open_regular, parse_json
 from itkit.core.errors import WeightsError
 
 WRAPPERS = ("state_dict", "model_state_dict", "network_weights", "model_state", "model", "network", "net", "weights")
 """Entries under which training codes keep the weights, in the order in which they are tried."""
 _PREFIXES = ("module.", "_orig_mod.")
+_MOST_SAFE_HEADER = 100_000_000
+"""Largest header of a safetensors file, by its format."""
 _SAFE_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -120,9 +122,10 @@ def _numpy_scalars() -> list[Any]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read the format that github.com/huggingface/safetensors describes: length, JSON header, raw values."""
     try:
-        raw = bytearray(path.read_bytes())
+        with open_regular(path) as file:
+            raw = bytearray(file.read())
         end = 8 + int.from_bytes(raw[:8], "little")
-        header = json.loads(raw[8:end])
+        header = parse_json(bytes(raw[8:end]) if end <= min(len(raw), _MOST_SAFE_HEADER) else b"")
         tensors = {}
         for key, entry in header.items():
             if key == "__metadata__":
@@ -132,6 +135,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             tensors[key] = values.view(_SAFE_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
-    except (ValueError, KeyError, RuntimeError, OverflowError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         raise WeightsError(f"{path}: not a safetensors file, or damaged: {_last_line(error)}") from error
     return tensors

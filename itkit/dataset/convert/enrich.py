@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from itkit.core.bounded import NotRegular, open_regular, read_bounded
 from itkit.core.errors import LayoutError
 from itkit.core.files import split_extension
 from itkit.core.text import some
@@ -32,12 +34,12 @@ def read_table(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
         When the file can't be read.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter=delimiter):
                 yield {
                     str(name).strip(): (value or "").strip() for name, value in row.items() if isinstance(value, str)
                 }
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, NotRegular, csv.Error) as error:
         raise LayoutError(f"{path}: can't be read ({error})") from error
 
 
@@ -100,13 +102,20 @@ class SplitBlocks:
             return replace(finding, notes=(*finding.notes, f"{self.file} is not there: no splits"))
         members: dict[str, str] = {}
         block = ""
-        for line in path.read_text(encoding="utf-8", errors="replace").split():
+        for line in _text_of(path).split():
             name = line.rstrip(":")
             if name in self.blocks:
                 block = self.blocks[name]
             else:
                 members[(split_extension(name) or (name, ""))[0]] = block
         return finding.with_cases(lambda case: replace(case, split=members.get(case.case_id, case.split)))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return read_bounded(path).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        raise LayoutError(f"{path}: can't be read ({error})") from error
 
 
 @dataclass(frozen=True)

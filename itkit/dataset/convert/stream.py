@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from itkit.core.bounded import NotRegular, open_regular
 from itkit.core.errors import ReadError
 
 _CHUNK = 1 << 20
+_MOST_BYTES = 16 << 20
+"""Largest value of a member."""
 _DECODER = json.JSONDecoder()
 _BLANK = " \t\r\n,"
 
@@ -51,11 +54,13 @@ def stream_members(path: Path, *, start: int = 0, stop: int | None = None) -> It
     in the file. The grammar of JSON needs only ASCII; a member with other characters is decoded again, as UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             yield from _Scanner(path, file, start).members(stop)
     except OSError as error:
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
+    except NotRegular as error:
+        raise ReadError(f"{path}: {error}") from error
 
 
 class _Scanner:
@@ -109,8 +114,10 @@ class _Scanner:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
+            except RecursionError as error:
+                raise ReadError(f"{self.path}: nested too deeply at byte {self.base + self.at}") from error
             except ValueError as error:
-                if not self._grow():
+                if len(self.text) - self.at > _MOST_BYTES or not self._grow():
                     raise ReadError(f"{self.path}: broken at byte {self.base + self.at}: {error}") from error
                 continue
             if end == len(self.text) and self._grow():
