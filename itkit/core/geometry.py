@@ -103,6 +103,18 @@ class Geometry:
         return (z * dz, y * dy, x * dx)
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml.
+
+        Examples
+        --------
+        >>> Geometry((1, 1, 1), (5.0, 2.0, 2.0)).voxel_ml
+        0.02
+        """
+        dz, dy, dx = self.spacing_zyx
+        return dz * dy * dx / 1000
+
+    @property
     def orientation(self) -> str:
         """Directions that the index axes x, y, z point to, as three letters (``LPS`` for the identity matrix)."""
         return _orientation(self.direction_xyz)

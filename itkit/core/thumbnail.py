@@ -11,7 +11,8 @@ import zlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.geometry import Geometry, orientation_steps
+from itkit.core.geometry import Geometry
+from itkit.core.slices import plane_slice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,13 +48,10 @@ def middle_slice(array_zyx: NDArray[Any], grid: Geometry, *, is_label: bool) -> 
     """
     import numpy as np
 
-    (depth, rows, columns), (_, rows_backwards, columns_backwards) = orientation_steps(grid, "LPS")
-    volume = array_zyx if array_zyx.ndim == 3 else array_zyx[..., 0]
-    plane = np.take(volume, volume.shape[depth] // 2, axis=depth)
-    plane = plane if rows < columns else plane.T
-    plane = plane[:: -1 if rows_backwards else 1, :: -1 if columns_backwards else 1]
-    extent_mm = (grid.extent_zyx[rows], grid.extent_zyx[columns])
-    mm_per_pixel = max(min(grid.spacing_zyx[rows], grid.spacing_zyx[columns]), max(extent_mm) / _LONGEST_SIDE)
+    z, y, x = grid.size_zyx
+    plane, extent_mm = plane_slice(array_zyx, grid, "axial", (z // 2, y // 2, x // 2))
+    least_mm = min(extent / size for extent, size in zip(extent_mm, plane.shape, strict=True))
+    mm_per_pixel = max(least_mm, max(extent_mm) / _LONGEST_SIDE)
     height, width = (max(1, round(length / mm_per_pixel)) for length in extent_mm)
     plane = plane[np.arange(height) * plane.shape[0] // height][:, np.arange(width) * plane.shape[1] // width]
     return _coloured(plane) if is_label else _grey(plane)

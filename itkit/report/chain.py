@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itkit.core.geometry import Geometry
-from itkit.core.thumbnail import class_colour
+from itkit.core.slices import PLANES, Plane
 from itkit.core.volume import Volume
 from itkit.io.layouts import find_dataset
 from itkit.io.sitk_toolkit import read_volume
-from itkit.report.pages import Cell, Html, colour_key, element, figure, markup, page, table
-from itkit.report.pictures import PLANES, Plane, class_statistics, slice_picture
+from itkit.report.pages import Cell, Html, cards, class_name, element, figure, page, table
+from itkit.report.pictures import Overlay, centre_point, class_statistics, slice_picture
+from itkit.report.windows import CT_WINDOWS
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def report_page(
         before, after = _pair(data, case), _pair(out / "resampled", case)
         for title, pair in (("before", before), ("after itk_orient and itk_resample", after)):
             figures = [_figure(f"{title}: {plane}", pair, plane) for plane in PLANES]
-            parts.append(Html("\n".join(["<div>", *map(markup, figures), "</div>"])))
+            parts.append(cards(figures))
             grids.append([case, title, *_grid_cells(pair[0].geometry)])
         parts.append(_class_table(before, after, names))
     head = ["case", "", "size ZYX", "spacing ZYX, mm", "extent ZYX, mm", "axes to"]
@@ -67,7 +68,9 @@ def _folder_figures(root: Path, most: int) -> list[Html]:
 
 
 def _figure(title: str, pair: tuple[Volume, Volume], plane: Plane) -> Html:
-    return figure(title, slice_picture(*pair, plane, height_mm_per_pixel=1.4))
+    image, label = pair
+    window, point = CT_WINDOWS["soft tissue"], centre_point(image.geometry)
+    return figure(title, slice_picture(image, [Overlay(label)], plane, point, window, mm_per_pixel=1.4))
 
 
 def _grid_cells(grid: Geometry) -> list[str]:
@@ -81,7 +84,6 @@ def _class_table(before: tuple[Volume, Volume], after: tuple[Volume, Volume], na
     for value, (volume_ml, mean) in old.items():
         new_ml, new_mean = new.get(value, (0.0, math.nan))
         numbers = (volume_ml, new_ml, 100 * (new_ml / volume_ml - 1), mean, new_mean)
-        title = colour_key(class_colour(value)).text + markup(f"{value} {names.get(value, '')}")
-        rows.append([Html(title), *(f"{number:.1f}" for number in numbers)])
+        rows.append([class_name(value, names.get(value, "")), *(f"{number:.1f}" for number in numbers)])
     head = ["class", "volume before, ml", "after, ml", "change, %", "mean value before", "after"]
     return table(head, rows)

@@ -1,12 +1,16 @@
 """Pages: whatever a text holds, it reads on the page as it was written."""
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 
 from itkit.core.operation import Record
+from itkit.report import plots
 from itkit.report.chain import Step, report_page
-from itkit.report.pages import Html, element, figure, page, table
+from itkit.report.pages import MISSING, Html, Ranked, Section, element, figure, number, page, table
+from itkit.report.style import STYLE
 from itkit.report.tables import check_report
 from itkit.testing import phantoms
 
@@ -47,7 +51,30 @@ def test_a_caption_is_also_what_a_screen_reader_says():
 
 def test_numbers_stand_on_the_right_but_names_do_not():
     found = Page(table(["case", "ml", "note"], [["001", "-1.5", "2 x 3"]], marked=[True]).text)
-    assert found.classes == ["bad", "n"]
+    assert found.classes == ["scroll", "n", "bad", "n"]
+
+
+def test_a_page_needs_no_other_file_and_no_network():
+    rows = [["1", Ranked("2 x 3", 6.0)], ["2", Ranked("none", "")]]
+    text = page("t", "i", [Section(name, [table(["a", "b"], rows)]) for name in "abc"])
+    assert not re.findall(r"(?:src|href|url|@import)\s*[=(]\s*[\"'](?!#|data:)", text)
+    assert "http" not in text
+    found = Page(text)
+    assert found.tags.count("nav") == 1
+    assert found.tags.count("section") == 3
+    assert text.count('data-key="6.0"') == 3
+    assert text.startswith("<!doctype html>")
+
+
+def test_both_themes_know_every_colour():
+    names = set(re.findall(r"var\((--[a-z-]+)", STYLE + "".join(Path(plots.__file__).read_text().split())))
+    light, dark = STYLE.split("@media (prefers-color-scheme: dark)", 1)
+    for theme in (light, dark.split("} }")[0]):
+        assert names == set(re.findall(r"(--[a-z-]+):", theme))
+
+
+def test_numbers_are_written_without_a_negative_zero():
+    assert [number(-0.0), number(-0.04), number(1e9, 0), number(None)] == ["0.0", "0.0", "1000000000", MISSING]
 
 
 def test_the_report_of_a_check_marks_what_does_not_conform():

@@ -1,0 +1,78 @@
+"""Scales of plots: round ticks, their texts, and the place of a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps values from ``low`` to ``high`` to places from ``start`` to ``end``; ``start`` may be the greater one."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def place(self, value: float) -> float:
+        """Return the place of a value.
+
+        Examples
+        --------
+        >>> Scale(0, 10, 100, 300).place(5)
+        200.0
+        """
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Return round values on the scale: multiples of 1, 2 or 5 times a power of ten.
+
+        Examples
+        --------
+        >>> Scale(-3, 103, 0, 1).ticks()
+        [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+        """
+        step = _round_step((self.high - self.low) / most)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [step * n for n in range(first, last + 1)]
+
+
+def scale_of(values: Iterable[float], start: float, end: float, *, with_zero: bool = False) -> Scale:
+    """Return a scale with round ends that holds all finite values.
+
+    Examples
+    --------
+    >>> scale_of([3, 97.0], 0, 1)
+    Scale(low=0.0, high=100.0, start=0, end=1)
+    """
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if with_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high <= low:
+        margin = abs(low) * 0.1 or 1.0
+        low, high = low - margin, high + margin
+    step = _round_step((high - low) / 5)
+    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return Scale(low, high, start, end)
+
+
+def tick_text(value: float) -> str:
+    """Return a tick as short as its value allows.
+
+    Examples
+    --------
+    >>> [tick_text(value) for value in (0.0, 0.30000000000000004, 1200.0, 2500000.0, 1e-5)]
+    ['0', '0.3', '1200', '2.5M', '1e-05']
+    """
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.4g}M" if abs(value) < 1e12 else f"{value:.3g}"
+    return f"{0.0 if abs(value) < 1e-12 else value:.6g}"
+
+
+def _round_step(least: float) -> float:
+    """Return the smallest 1, 2 or 5 times a power of ten that is at least a value."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))

@@ -1,0 +1,112 @@
+"""Plots: well-formed, without a network, and every mark at the place that its value has on the scale."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from itkit.report.plots import Dot, Group, Line, bars, bland_altman, box_plot, heat_map, histogram, quantile, scatter
+from itkit.report.scales import Scale, scale_of, tick_text
+
+NASTY = "<script>&\"' {case} %s"
+
+
+def svg(plot):
+    """The SVG of a plot, parsed strictly."""
+    return ET.fromstring(re.search(r"<svg.*</svg>", plot.text)[0])
+
+
+def texts(plot):
+    return [node.text for node in svg(plot).iter("text")]
+
+
+def ticks(plot):
+    """Ticks of the axis across, and their places."""
+    nodes = [node for node in svg(plot).iter("text") if node.get("class") == "muted"]
+    return [
+        (float(node.text), float(node.get("x")))
+        for node in nodes
+        if node.get("text-anchor") == "middle" and re.fullmatch(r"-?[\d.]+", node.text)
+    ]
+
+
+PLOTS = [
+    histogram([0, 1, 2], [3, 4], title=NASTY, x=NASTY, y=NASTY, marks=[Line(NASTY, x=1)]),
+    box_plot([Group(NASTY, [1, 2, 3], (1, 2, 3), [NASTY] * 3), Group("empty", [])], title=NASTY, x=NASTY),
+    scatter([Dot(1, 2, NASTY), Dot(2, float("nan"))], title=NASTY, x=NASTY, y=NASTY, lines=[Line(NASTY, y=1)]),
+    scatter([], title="none", x="x", y="y"),
+    bland_altman([1.0, 2.0], [1.5, float("inf")], title=NASTY, unit=NASTY),
+    bars([NASTY], [1.0], title=NASTY, x=NASTY, colours=[(1, 2, 3)]),
+    bars(["none"], [float("nan")], title="t", x="x"),
+    heat_map([NASTY], [NASTY, "b"], [[0.5, None]], title=NASTY, note=NASTY),
+    heat_map([], [], [], title="none", note="none"),
+]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_plots_are_well_formed_and_say_what_they_are(plot):
+    tree = svg(plot)
+    assert tree.get("role") == "img"
+    assert tree.get("aria-label")
+    assert "<script" not in plot.text
+    assert "nan" not in "".join(value for node in tree.iter() for name, value in node.items() if name != "aria-label")
+
+
+def test_axes_have_their_names():
+    plot = scatter([Dot(1, 2), Dot(3, 4)], title="t", x="age, years", y="volume, ml")
+    assert {"age, years", "volume, ml"} <= set(texts(plot))
+
+
+def test_bars_of_a_histogram_lie_between_their_edges():
+    plot = histogram([0, 10, 20], [1, 3], title="t", x="HU")
+    left, right = svg(plot).findall("rect")
+    scale = dict(ticks(plot))
+    assert float(left.get("x")) + float(left.get("width")) == pytest.approx(scale[10.0], abs=1)
+    assert float(right.get("x")) == pytest.approx(scale[10.0], abs=1)
+    assert float(right.get("height")) == pytest.approx(3 * float(left.get("height")), abs=0.5)
+
+
+def test_a_box_has_the_quartiles_of_numpy():
+    values = np.random.default_rng(0).lognormal(3, 0.5, 41)
+    plot = box_plot([Group("a", values.tolist())], title="t", x="ml")
+    box = svg(plot).find("rect")
+    (low, low_place), *_, (high, high_place) = ticks(plot)
+    scale = Scale(low, high, low_place, high_place)
+    q1, q3 = np.percentile(values, (25, 75))
+    assert float(box.get("x")) == pytest.approx(scale.place(q1), abs=0.2)
+    assert float(box.get("x")) + float(box.get("width")) == pytest.approx(scale.place(q3), abs=0.3)
+    far = values > q3 + 1.5 * (q3 - q1)
+    assert sum(node.get("class") == "far" for node in svg(plot).iter("circle")) == far.sum()
+    assert quantile(sorted(values), 0.3) == pytest.approx(np.quantile(values, 0.3))
+
+
+def test_values_without_a_place_are_counted():
+    assert "liver (+2 ∞)" in texts(box_plot([Group("liver", [1.0, float("inf"), float("nan")])], title="t", x="mm"))
+
+
+def test_bland_altman_has_bias_and_limits():
+    first, second = np.random.default_rng(1).normal(100, 10, (2, 30))
+    plot = bland_altman(first.tolist(), second.tolist(), title="t", unit="ml")
+    difference = second - first
+    bias, reach = difference.mean(), 1.96 * difference.std(ddof=1)
+    expected = {f"bias {bias:.3g}", f"+1.96 sd {bias + reach:.3g}", f"-1.96 sd {bias - reach:.3g}"}
+    assert expected <= set(texts(plot))
+
+
+def test_a_heat_map_shows_rows_down_and_columns_across():
+    plot = heat_map(["r0", "r1"], ["c0", "c1", "c2"], [[0.1, 0.2, None], [0.3, 0.0, 0.4]], title="t", note="n")
+    places = {
+        node.text: (float(node.get("x")), float(node.get("y"))) for node in svg(plot).iter("text") if node.get("x")
+    }
+    assert places["0.10"][0] < places["0.20"][0]
+    assert places["0.10"][1] == places["0.20"][1] == places["r0"][1] < places["0.30"][1]
+    assert len(svg(plot).findall("rect")) == 4
+
+
+def test_scales_hold_all_values_and_have_round_ticks():
+    for values in ([3.0, 97.0], [-0.013, 0.002], [5.0, 5.0], [0.0, 0.0], [1e6, 9e6], [], [float("nan")]):
+        scale = scale_of(values, 0, 100)
+        assert all(0 <= scale.place(value) <= 100 for value in values if value == value)
+        assert 2 <= len(scale.ticks()) <= 8
+    assert tick_text(-0.0) == "0"
