@@ -16,6 +16,7 @@ TYPES: tuple[np.dtype[Any], ...] = tuple(
     np.dtype(name)
     for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 )
+Box = tuple[slice, slice, slice]
 
 
 def plain(array: NDArray[Any], *, ndim: int | None = 3) -> NDArray[Any]:
@@ -54,6 +55,30 @@ def rows_last(array: NDArray[Any]) -> NDArray[Any]:
     if array.shape[2] > 1 and min(steps) < abs(array.strides[2]):
         return np.ascontiguousarray(array)
     return array
+
+
+def as_mask(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 1 where an array is not 0; a bool array is viewed, not copied."""
+    return array.view(np.uint8) if array.dtype == np.bool_ else (array != 0).view(np.uint8)
+
+
+def foreground_box(mask_zyx: NDArray[Any]) -> Box | None:
+    """Return the smallest box that holds every voxel that is not 0; ``None`` if there is none.
+
+    Examples
+    --------
+    >>> foreground_box(np.array([[[0, 0, 1, 0, 4, 0]]]))
+    (slice(0, 1, None), slice(0, 1, None), slice(2, 5, None))
+    """
+    plane, upright = np.any(mask_zyx, axis=0), np.any(mask_zyx, axis=2)
+    found: list[slice] = []
+    for line in (np.any(upright, axis=1), np.any(plane, axis=1), np.any(plane, axis=0)):
+        places = np.flatnonzero(line)
+        if len(places) == 0:
+            return None
+        found.append(slice(int(places[0]), int(places[-1]) + 1))
+    z, y, x = found
+    return (z, y, x)
 
 
 def smallest_integer(lowest: float, highest: float) -> np.dtype[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from itkit.core.errors import ArgumentError
-from itkit.kernels.arrays import plain
+from itkit.kernels.arrays import as_mask, plain
 from itkit.kernels.dispatch import native
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def keep_largest(mask_zyx: NDArray[Any], count: int = 1, *, neighbours: Neighbou
     >>> keep_largest(np.array([[[1, 0, 1, 1, 0, 1]]], bool)).tolist()
     [[[0, 0, 1, 1, 0, 0]]]
     """
-    found = components(_as_mask(mask_zyx), neighbours=neighbours)
+    found = components(as_mask(mask_zyx), neighbours=neighbours)
     return found.painted(found.largest(count).astype(np.uint8))
 
 
@@ -268,7 +268,7 @@ def without_small(mask_zyx: NDArray[Any], least_voxels: float, *, neighbours: Ne
     >>> without_small(np.array([[[1, 0, 1, 1, 0, 1]]], bool), 2).tolist()
     [[[0, 0, 1, 1, 0, 0]]]
     """
-    found = components(_as_mask(mask_zyx), neighbours=neighbours)
+    found = components(as_mask(mask_zyx), neighbours=neighbours)
     return found.painted((found.voxels >= least_voxels).astype(np.uint8))
 
 
@@ -290,7 +290,7 @@ def holes(array_zyx: NDArray[Any], *, neighbours: Neighbours = 6, cut_axis: int 
     >>> holes(np.array([[[1, 1, 1], [1, 0, 1], [1, 1, 1]]]), cut_axis=0)[0].tolist()
     [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     """
-    mask = _as_mask(array_zyx)
+    mask = as_mask(array_zyx)
     if cut_axis is None:
         found = components(mask, neighbours=neighbours, background=True)
         return found.painted((~found.touch_border).astype(np.uint8))
@@ -309,9 +309,5 @@ def fill_holes(mask_zyx: NDArray[Any], *, neighbours: Neighbours = 6, cut_axis: 
     np.True_
     """
     result: NDArray[np.uint8] = holes(mask_zyx, neighbours=neighbours, cut_axis=cut_axis)
-    result |= _as_mask(mask_zyx)
+    result |= as_mask(mask_zyx)
     return result
-
-
-def _as_mask(array: NDArray[Any]) -> NDArray[np.uint8]:
-    return array.view(np.uint8) if array.dtype == np.bool_ else (array != 0).view(np.uint8)

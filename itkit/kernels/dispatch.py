@@ -35,6 +35,9 @@ _SIGNATURES = {
     "itkit_join_runs": "ipqqqi" + "pppp",
     "itkit_measure_runs": "qqqpppp" + "ppp",
     "itkit_paint_runs": "iqq" + "pppppp",
+    "itkit_row_distances": "pqqp",
+    "itkit_ball_dilate": "pqqqqpp",
+    "itkit_ball_counts": "pqqqqqpp",
 }
 _LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_join_runs")
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.kernels.arrays import plain
+from itkit.kernels.arrays import Box, foreground_box, plain
 from itkit.kernels.labels import label_counts
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ def _overlap(index: NDArray[np.float64], step: float, length: int, *, clamp: boo
     return _Overlap(first, weights.astype(np.float32))
 
 
-Box = tuple[slice, slice, slice]
-
-
 @dataclass(frozen=True, eq=False)
 class _Shares:
     """The shares of one class in the output voxels of a box; it has none elsewhere."""
@@ -51,35 +48,28 @@ class _Shares:
     values: NDArray[np.float32]
 
 
-def _bounds(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the first and last place, along each axis, at which a mask that is not empty has a voxel."""
-    found = []
-    for axis in range(3):
-        places = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        found.append((int(places[0]), int(places[-1]) + 1))
-    return found
-
-
 def _shares(source: NDArray[Any], value: int, overlaps: Sequence[_Overlap]) -> _Shares | None:
     """Return how much of each output voxel a class fills; ``None`` where it fills nothing of any."""
     mask = source == value
-    bounds = _bounds(mask)
-    part: NDArray[Any] = mask[tuple(slice(*pair) for pair in bounds)]
+    bounds = foreground_box(mask)
+    if bounds is None:
+        return None
+    part: NDArray[Any] = mask[bounds]
     box = []
-    for axis, (overlap, (start, stop)) in enumerate(zip(overlaps, bounds, strict=True)):
+    for axis, (overlap, side) in enumerate(zip(overlaps, bounds, strict=True)):
         reach = overlap.weights.shape[1]
-        touched = np.flatnonzero((overlap.first < stop) & (overlap.first + reach > start))
+        touched = np.flatnonzero((overlap.first < side.stop) & (overlap.first + reach > side.start))
         if len(touched) == 0:
             return None
         outs = slice(int(touched[0]), int(touched[-1]) + 1)
-        first, weights = overlap.first[outs] - start, overlap.weights[outs]
+        first, weights = overlap.first[outs] - side.start, overlap.weights[outs]
         shape = [1, 1, 1]
         shape[axis] = len(first)
         total: NDArray[Any] | float = 0.0
         for offset in range(reach):
             places = first + offset
-            weight = np.where((places >= 0) & (places < stop - start), weights[:, offset], np.float32(0))
-            total = total + part.take(places.clip(0, stop - start - 1), axis=axis) * weight.reshape(shape)
+            weight = np.where((places >= 0) & (places < side.stop - side.start), weights[:, offset], np.float32(0))
+            total = total + part.take(places.clip(0, side.stop - side.start - 1), axis=axis) * weight.reshape(shape)
         part = np.asarray(total, dtype=np.float32)
         box.append(outs)
     return _Shares((box[0], box[1], box[2]), part)
