@@ -210,7 +210,7 @@ class DatasetFolder:
     def channel_arrays(self, case: CaseFiles) -> tuple[list[NDArray[Any]], Geometry]:
         """Return a case's channels, one array for each, and their grid."""
         channels: list[NDArray[Any]] = []
-        volumes = [read_volume(path, channels=True) for path in case.images]
+        volumes = [read_volume(path, channels=True, mapped=True) for path in case.images]
         for volume in volumes:
             array = volume.array_zyx
             channels += [array] if array.ndim == 3 else [array[..., c] for c in range(array.shape[3])]
@@ -219,7 +219,7 @@ class DatasetFolder:
     @staticmethod
     def stored_label(path: Path) -> NDArray[Any]:
         """Return a label map with the values of its file."""
-        return read_volume(path, "label", channels=True).array_zyx
+        return read_volume(path, "label", channels=True, mapped=True).array_zyx
 
     def mapped(self, label: NDArray[Any]) -> NDArray[Any]:
         """Return a label map with the values of the requested classes."""

@@ -58,6 +58,7 @@ def read_volume(
     threads: int = 1,
     channels: bool = False,
     assume_spacing: tuple[float, float, float] | None = None,
+    mapped: bool = False,
 ) -> Volume:
     """Read one 3-D volume.
 
@@ -74,6 +75,9 @@ def read_volume(
         Accept several values per voxel: the array is then ``(Z, Y, X, C)``.
     assume_spacing
         Spacing ZYX, mm, for a NIfTI file that states none; other files keep their own.
+    mapped
+        Map an uncompressed file into memory, so that only what is accessed is read; see
+        `itkit.io.formats.codecs.read_voxels`.
 
     Raises
     ------
@@ -84,17 +88,23 @@ def read_volume(
     """
     path = Path(path)
     header = None if assume_spacing is None else read_assuming(path, assume_spacing)
-    return read_with_header(path, kind, threads=threads, channels=channels, header=header)[0]
+    return read_with_header(path, kind, threads=threads, channels=channels, header=header, mapped=mapped)[0]
 
 
 def read_with_header(
-    path: Path, kind: Kind = "image", *, threads: int = 1, channels: bool = False, header: Header | None = None
+    path: Path,
+    kind: Kind = "image",
+    *,
+    threads: int = 1,
+    channels: bool = False,
+    header: Header | None = None,
+    mapped: bool = False,
 ) -> tuple[Volume, Header]:
     """Read one volume as `read_volume` does; also return its header, with warnings about the voxels added."""
     header = header or read_any_header(path)
     require_single_volume(header, path, channels=channels)
     try:
-        array = _voxels(header, path, threads)
+        array = _voxels(header, path, threads, mapped=mapped)
     except OSError as error:
         raise ReadError(f"{path}: can't be read ({error.strerror or error})") from error
     except MemoryError as error:
@@ -125,12 +135,12 @@ def read_assuming(path: Path, spacing_zyx: tuple[float, float, float]) -> Header
         raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
-def _voxels(header: Header, path: Path, threads: int) -> NDArray[Any]:
+def _voxels(header: Header, path: Path, threads: int, *, mapped: bool) -> NDArray[Any]:
     if header.encoding == "itk":
         from itkit.io.formats.itk_reader import read_itk_voxels  # and all that makes a child process
 
         return read_itk_voxels(header, path, threads)
-    return read_plugged(path).array_zyx if header.encoding == "plug-in" else read_voxels(header)
+    return read_plugged(path).array_zyx if header.encoding == "plug-in" else read_voxels(header, mapped=mapped)
 
 
 def write_volume(

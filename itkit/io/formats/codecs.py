@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -35,22 +36,25 @@ CHUNK_BYTES = 4 << 20
 Pieces consist of whole slices, so that the bytes written depend only on the shape.
 """
 _BLOCK = 16
+_PIECE_BYTES = 8 << 20
 
 
-def read_voxels(header: Header) -> NDArray[Any]:
+def read_voxels(header: Header, *, mapped: bool = False) -> NDArray[Any]:
     """Read the voxels of a file as they are stored; scaling is left to `itkit.io.nii_toolkit.apply_scaling`.
 
     Parameters
     ----------
     header
         The header, from `itkit.io.formats.headers.read_header`.
+    mapped
+        Map an uncompressed file into memory: pages are read when they are accessed, and changes to the array (which
+        are allowed) stay in memory. If somebody cuts the file meanwhile, the system kills the process.
 
     Returns
     -------
     numpy.ndarray
         ``(Z, Y, X)``, ``(Z, Y, X, C)`` for several components, ``(T, Z, Y, X[, C])`` for several volumes;
-        C-contiguous, native byte order. Uncompressed files are memory-mapped: pages are read when they are accessed,
-        and changes to the array (which are allowed) stay in memory.
+        C-contiguous, native byte order.
 
     Raises
     ------
@@ -71,12 +75,31 @@ def read_voxels(header: Header) -> NDArray[Any]:
     if header.encoding == "raw":
         if header.data_path.stat().st_size < header.data_offset + header.size_bytes:
             raise _truncated(header, header.data_path.stat().st_size - header.data_offset)
-        stored = np.memmap(header.data_path, dtype, "c", header.data_offset, shape).view(np.ndarray)
+        if mapped:
+            stored = np.memmap(header.data_path, dtype, "c", header.data_offset, shape).view(np.ndarray)
+        else:
+            stored = _read_raw(header).view(dtype).reshape(shape)
     elif header.encoding == "text":
         stored = _read_text(header).reshape(shape)
     else:
         stored = _inflate(header).view(dtype).reshape(shape)
     return stored if dtype.isnative else stored.astype(dtype.newbyteorder("="))
+
+
+def _read_raw(header: Header) -> NDArray[np.uint8]:
+    voxels = empty((header.size_bytes,), np.uint8)
+    with header.data_path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        file.seek(header.data_offset)
+        got = 0
+        while got < len(voxels) and (count := file.readinto(voxels[got : got + _PIECE_BYTES].data)):
+            got += count
+        after = os.fstat(file.fileno())
+    if got < len(voxels):
+        raise _truncated(header, got)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ReadError(f"{header.data_path}: it was changed while it was read; run again when it is complete")
+    return voxels
 
 
 def _truncated(header: Header, found: int) -> ReadError:

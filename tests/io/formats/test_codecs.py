@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import subprocess
 import tempfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import nibabel
@@ -291,9 +293,44 @@ def test_raw_files_are_mapped_and_writes_stay_in_memory(tmp_path: Path) -> None:
     array = voxels((5, 7, 9), "int16")
     write_volume_file(tmp_path / "a.mha", array, OBLIQUE, compression="none")
     before = (tmp_path / "a.mha").read_bytes()
-    mapped = read_voxels(read_header(tmp_path / "a.mha"))
+    mapped = read_voxels(read_header(tmp_path / "a.mha"), mapped=True)
+    np.testing.assert_array_equal(mapped, array)
     mapped[...] = 0
     assert (tmp_path / "a.mha").read_bytes() == before
+
+
+def test_raw_files_are_copied_so_that_nobody_can_cut_them(tmp_path: Path) -> None:
+    array = voxels((5, 7, 9), "int16")
+    write_volume_file(tmp_path / "a.mha", array, OBLIQUE, compression="none")
+    found = read_voxels(read_header(tmp_path / "a.mha"))
+    os.truncate(tmp_path / "a.mha", 10)  # a mapped array would end the process now
+    np.testing.assert_array_equal(found, array)
+
+
+def test_raw_files_that_change_while_they_are_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mha"
+    write_volume_file(path, voxels((5, 7, 9), "int16"), OBLIQUE, compression="none")
+    header, whole = read_header(path), path.read_bytes()
+
+    def cut(*arguments: object) -> np.ndarray:
+        os.truncate(path, 500)
+        return np.empty(*arguments)
+
+    monkeypatch.setattr(codecs, "empty", cut)
+    with pytest.raises(ReadError, match="truncated"):
+        read_voxels(header)
+    path.write_bytes(whole)
+    monkeypatch.undo()
+    seen: list[os.stat_result] = []
+
+    def later(descriptor: int) -> os.stat_result:
+        seen.append(os.stat(descriptor))
+        os.utime(path, ns=(0, len(seen)))
+        return os.stat(descriptor)
+
+    monkeypatch.setattr(codecs, "os", SimpleNamespace(fstat=later))
+    with pytest.raises(ReadError, match="was changed while it was read"):
+        read_voxels(header)
 
 
 def test_series_of_volumes_are_read_as_tzyx(tmp_path: Path) -> None:
