@@ -38,29 +38,49 @@ class PatchGrid:
         return len(zs) * len(ys) * len(xs)
 
 
-def patch_starts(length: int, patch: int, stride: int) -> tuple[int, ...]:
+def patch_starts(length: int, patch: int, stride: int, *, spread: bool = False) -> tuple[int, ...]:
     """Return the start indices of patches along an axis: 0, s, 2s, …, and a last patch that touches the end.
+
+    Parameters
+    ----------
+    length, patch, stride
+        Voxels of the axis and of a patch, and the step between patches.
+    spread
+        Put the same number of patches at even distances, at most ``stride`` apart. The last patch then does not nearly
+        double the one before it. nnU-Net places its sliding windows in this way [1]_.
 
     Raises
     ------
     ArgumentError
         When the patch is longer than the axis.
 
+    References
+    ----------
+    .. [1] Isensee F. et al., "nnU-Net", ``nnunetv2/inference/sliding_window_prediction.py``,
+       https://github.com/MIC-DKFZ/nnUNet
+
     Examples
     --------
     >>> patch_starts(10, 4, 3), patch_starts(11, 4, 3), patch_starts(4, 4, 9)
     ((0, 3, 6), (0, 3, 6, 7), (0,))
+    >>> patch_starts(11, 4, 3, spread=True)
+    (0, 2, 5, 7)
     """
     last = length - patch
     if last < 0:
         raise ArgumentError(f"a patch of {patch} voxels is longer than the axis of {length}; pad the volume first")
+    if spread:
+        steps = -(-last // stride)
+        return tuple((2 * number * last + steps) // (2 * steps) for number in range(steps + 1)) if steps else (0,)
     starts = list(range(0, last + 1, stride))
     return tuple(starts if starts[-1] == last else [*starts, last])
 
 
-def patch_grid(size_zyx: Sequence[int], patch_zyx: Sequence[int], stride_zyx: Sequence[int]) -> PatchGrid:
-    """Return the patches that cover a volume; no axis may be shorter than the patch."""
-    z, y, x = (patch_starts(n, p, s) for n, p, s in zip(size_zyx, patch_zyx, stride_zyx, strict=True))
+def patch_grid(
+    size_zyx: Sequence[int], patch_zyx: Sequence[int], stride_zyx: Sequence[int], *, spread: bool = False
+) -> PatchGrid:
+    """Return the patches that cover a volume; no axis may be shorter than the patch. See `patch_starts`."""
+    z, y, x = (patch_starts(n, p, s, spread=spread) for n, p, s in zip(size_zyx, patch_zyx, stride_zyx, strict=True))
     a, b, c = patch_zyx
     return PatchGrid((z, y, x), (a, b, c))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from itkit.core.actions import Action
 from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.draws import case_generator
 from itkit.core.errors import LayoutError
 from itkit.core.files import Compression, is_inner_name
 from itkit.core.geometry import Geometry
@@ -159,11 +160,7 @@ class Context:
 
     def rng(self, *more: int) -> np.random.Generator:
         """Return a random generator that depends only on the seed, the case id and the given numbers."""
-        from zlib import crc32
-
-        import numpy as np
-
-        return np.random.default_rng([self.seed, crc32(self.case_id.encode(errors="surrogateescape")), *more])
+        return case_generator(self.seed, self.case_id, *more)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ stores, and adding a case to the dataset does not change it.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.arguments import expect_sizes
-from itkit.core.boxes import Index, random_start, start_around, window
+from itkit.core.boxes import Index, window
+from itkit.core.draws import case_generator
 from itkit.core.errors import ArgumentError, LayoutError
 from itkit.core.geometry import Geometry
 from itkit.io.formats.store import STORE_SUFFIX, PatchStore, store_kind
 from itkit.io.layouts import require_folder
-from itkit.kernels.labels import label_counts
+from itkit.kernels.draws import Foreground, count_foreground, draw_start
 from itkit.kernels.padding import SLAB, in_frame, least_outside
 
 
@@ -165,14 +165,6 @@ class StoreFolder:
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
-    """What is known about a case's label map: the number of voxels of each class in each slab of slices."""
-
-    classes: tuple[int, ...]
-    counts: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
 class Patches(Sequence[Sample]):
     """Random patches; with the same seed and epoch, a sample is the same in every run and worker.
 
@@ -225,7 +217,7 @@ class Patches(Sequence[Sample]):
         case_number, number = divmod(range(len(self))[index], self.per_case)
         source = self.cases[case_number]
         case = source.open()
-        start = self._start(source.case_id, case, generator(self.seed, source.case_id, number, self.epoch))
+        start = self._start(source.case_id, case, case_generator(self.seed, source.case_id, number, self.epoch))
         image = [
             _cut(channel, start, self.size_zyx, partial(self._least, source.case_id, place, channel))
             for place, channel in enumerate(case.channels)
@@ -238,15 +230,16 @@ class Patches(Sequence[Sample]):
 
     def _start(self, case_id: str, case: OpenCase, rng: np.random.Generator) -> Index:
         whole = case.geometry.size_zyx
-        start = random_start(rng, whole, self.size_zyx)
-        if case.label is None or rng.random() >= self.foreground:
-            return start
-        known = self.known.get(f"{case_id}/label")
-        if known is None:
-            known = self.known[f"{case_id}/label"] = _foreground(case, whole)
-        if not known.classes:
-            return start
-        return start_around(_voxel(rng, case, known, whole), whole, self.size_zyx)
+        slab = None if case.label is None else partial(_slab, case)
+        known = None if slab is None else partial(self._foreground, case_id, slab, whole[0])
+        return draw_start(rng, whole, self.size_zyx, self.foreground, slab, known)
+
+    def _foreground(self, case_id: str, slab: Callable[[int], NDArray[Any]], length: int) -> Foreground:
+        key = f"{case_id}/label"
+        if key not in self.known:
+            self.known[key] = count_foreground(slab, length)
+        found: Foreground = self.known[key]
+        return found
 
     def _least(self, case_id: str, place: int, channel: Any) -> NDArray[Any]:
         key = f"{case_id}/{place}"
@@ -255,36 +248,12 @@ class Patches(Sequence[Sample]):
         return np.asarray(self.known[key])
 
 
-def generator(seed: int, case_id: str, number: int, epoch: int = 0) -> np.random.Generator:
-    """Return the random generator of one draw, different for each seed, case, number and epoch."""
-    return np.random.default_rng([seed, zlib.crc32(case_id.encode(errors="surrogateescape")), number, epoch])
-
-
 def _cut(array: Any, start: Index, size: Index, outside: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     """Copy a box out of an array, padded at its end."""
     part = np.array(array[window(start, size)])
     return part if part.shape == size else in_frame(part, (0, 0, 0), size, outside())
 
 
-def _slab(case: OpenCase, number: int, whole: Index) -> NDArray[Any]:
-    first = number * SLAB
-    return case.mapped(np.asarray(case.label[window((first, 0, 0), (SLAB, *whole[1:]))]))
-
-
-def _foreground(case: OpenCase, whole: Index) -> _Known:
-    """Count the foreground voxels of each class in each slab of slices, one slab in memory at a time."""
-    slabs: list[Mapping[int, int]] = [label_counts(_slab(case, n, whole)) for n in range(-(-whole[0] // SLAB))]
-    classes = sorted({value for slab in slabs for value in slab if value})
-    return _Known(tuple(classes), np.array([[slab.get(value, 0) for value in classes] for slab in slabs], np.int64))
-
-
-def _voxel(rng: np.random.Generator, case: OpenCase, known: _Known, whole: Index) -> Index:
-    """Draw a foreground voxel: first its class, then one of the class's voxels; only one slab of slices is read."""
-    column = int(rng.integers(len(known.classes)))
-    ends = np.cumsum(known.counts[:, column])
-    drawn = int(rng.integers(ends[-1]))
-    slab = int(np.searchsorted(ends, drawn, side="right"))
-    labels = _slab(case, slab, whole)
-    places = np.flatnonzero(labels == known.classes[column])
-    z, y, x = np.unravel_index(places[drawn - (int(ends[slab - 1]) if slab else 0)], labels.shape)
-    return (slab * SLAB + int(z), int(y), int(x))
+def _slab(case: OpenCase, number: int) -> NDArray[Any]:
+    whole = case.geometry.size_zyx
+    return case.mapped(np.asarray(case.label[window((number * SLAB, 0, 0), (SLAB, *whole[1:]))]))

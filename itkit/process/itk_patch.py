@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.arguments import expect, expect_sizes
-from itkit.core.boxes import PatchGrid, patch_grid
+from itkit.core.boxes import PatchGrid, patch_grid, window
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseSkipped
-from itkit.core.fields import Advanced, Formerly, Group, PathRole, Positional, Short, Unkeyed
+from itkit.core.fields import Advanced, Formerly, Group, Later, OnlyWith, PathRole, Positional, Short, Unkeyed
 from itkit.core.files import Compression
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import (
@@ -50,7 +52,9 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.meta import volume_entry
+from itkit.kernels.draws import count_foreground, draw_start
 from itkit.kernels.labels import label_counts
+from itkit.kernels.padding import SLAB
 from itkit.kernels.patches import patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
@@ -71,8 +75,17 @@ class PatchParams(OutputParams):
     """Folder to write."""
     patch_size: PatchZyx
     """Size of a patch; one value stands for all axes."""
-    patch_stride: PatchZyx
-    """Steps between patches; one value stands for all axes. A last patch ends at the volume's end."""
+    patch_stride: PatchZyx | None = None
+    """Steps between patches; one value stands for all axes. A last patch ends at the volume's end; --per-case uses no
+    steps."""
+    spread: Annotated[bool, Later()] = False
+    """Put the same number of patches at even distances, so that the last one does not nearly repeat the one before."""
+    per_case: Annotated[int | None, Field(ge=1), Group("Random"), Later()] = None
+    """Cut this many patches per case at random places, in place of a regular grid: the ones that training draws."""
+    foreground: Annotated[float, Field(ge=0, le=1), Group("Random"), Later(), OnlyWith("per_case")] = 0.5
+    """Share of the random patches with a labelled voxel at their centre (0 to 1); all classes are equally likely."""
+    epoch: Annotated[int, Field(ge=0), Group("Random"), Later(), OnlyWith("per_case")] = 0
+    """Another number draws other places; so does --seed."""
     minimum_foreground_ratio: Annotated[float, Field(ge=0, le=1), Group("Selection")] = 0.0
     """Keep a patch only if at least this share of its voxels is labelled (0 to 1)."""
     keep_empty_label_prob: Annotated[float, Field(ge=0, le=1), Group("Selection")] = 1.0
@@ -96,11 +109,27 @@ class PatchParams(OutputParams):
             raise ValueError("--store writes one file per case; drop --layout and --ext")
         return self
 
+    @model_validator(mode="after")
+    def _grid_or_draws(self) -> Self:
+        if self.per_case is None:
+            if self.patch_stride is None:
+                raise ValueError("missing --patch-stride: steps between patches; or draw random ones with --per-case N")
+            return self
+        selects = self.minimum_foreground_ratio != 0 or self.keep_empty_label_prob != 1
+        for option, is_given, reason in (
+            ("--spread", self.spread, "places are drawn, not on a grid"),
+            ("--minimum-foreground-ratio and --keep-empty-label-prob", selects, "every patch that is drawn is kept"),
+            ("--store", self.store is not None, "a store holds the whole volume, and training draws from it"),
+        ):
+            if is_given:
+                raise ValueError(f"--per-case does not go with {option}: {reason}; drop one of them")
+        return self
+
 
 def crop_patches(
-    volume: Volume, patch_zyx: tuple[int, int, int], stride_zyx: tuple[int, int, int]
+    volume: Volume, patch_zyx: tuple[int, int, int], stride_zyx: tuple[int, int, int], *, spread: bool = False
 ) -> Iterator[tuple[tuple[int, int, int], Volume]]:
-    """Iterate over all patches of a volume, each as (start index ZYX, patch).
+    """Iterate over all patches of a volume, each as (start index ZYX, patch); see `patch_starts` for their places.
 
     Raises
     ------
@@ -116,7 +145,8 @@ def crop_patches(
     """
     expect(volume, Volume, "crop_patches: volume", "an itkit.Volume")
     size = expect_sizes(patch_zyx, "crop_patches: patch_zyx")
-    grid = patch_grid(volume.geometry.size_zyx, size, expect_sizes(stride_zyx, "crop_patches: stride_zyx"))
+    stride = expect_sizes(stride_zyx, "crop_patches: stride_zyx")
+    grid = patch_grid(volume.geometry.size_zyx, size, stride, spread=spread)
     return ((start, crop(volume, start, size)) for _, start in grid)
 
 
@@ -132,12 +162,13 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     if any(have < want for have, want in zip(size, params.patch_size, strict=True)) and not params.pad:
         raise CaseSkipped(f"volume of {size} voxels ZYX is smaller than the patch {params.patch_size}; --pad pads it")
     case = case.map(lambda volume: converted(padded(volume, params.patch_size), params))
-    grid = patch_grid(case.grid(case.names[0]).size_zyx, params.patch_size, params.patch_stride)
+    whole = case.grid(case.names[0]).size_zyx
+    grid = None
+    if params.patch_stride is not None and params.per_case is None:
+        grid = patch_grid(whole, params.patch_size, params.patch_stride, spread=params.spread)
     base = case.id.rsplit("/", 1)[-1] if params.layout == "case" else case.id
-    patches = [
-        replace(patch, name=f"{base}_z{patch.start_zyx[0]}_y{patch.start_zyx[1]}_x{patch.start_zyx[2]}")
-        for patch in _kept_patches(case, grid, params, context)
-    ]
+    found = _drawn_patches(case, params, context) if grid is None else _kept_patches(case, grid, params, context)
+    patches = _named(found, base)
     if params.store is not None:
         patches = [replace(patch, name=base) for patch in patches]
         suffixes = [STORE_SUFFIX[params.store]]
@@ -152,8 +183,8 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     }
     if params.store is not None:
         return Outcome(batches=(partial(_write_store, case),), facts=facts)
-    warnings = _warnings(case, patches)
-    if params.ext == ".mha" and codecs_backend() != "itk":
+    warnings = _warnings(case, patches, params)
+    if grid is not None and params.ext == ".mha" and codecs_backend() != "itk":
         plain = {name: volume for name, volume in case.volumes.items() if volume.array_zyx.ndim == 3}
         vectors = {name: volume for name, volume in case.volumes.items() if name not in plain}
         cut = (_cut(replace(case, volumes=vectors), patch, params.patch_size) for patch in patches if vectors)
@@ -161,16 +192,20 @@ def patch_case(case: Case, params: PatchParams, context: Context) -> Outcome:
     return Outcome((_cut(case, patch, params.patch_size) for patch in patches), facts, warnings)
 
 
-def _warnings(case: Case, patches: Sequence[_Patch]) -> tuple[str, ...]:
-    """Name what a case loses: all of it, or classes that are in no patch that is kept."""
+def _warnings(case: Case, patches: Sequence[_Patch], params: PatchParams) -> tuple[str, ...]:
+    """Name what a case loses (all of it, or classes that are in no patch that is kept), and places drawn twice."""
     if not patches:
         return ("no patch was kept: none has as much foreground as was asked for",)
-    if LABEL not in case.volumes:
-        return ()
-    kept = {value for patch in patches for value in patch.classes or ()}
-    counts = label_counts(case.volumes[LABEL].array_zyx)
-    lost = {value: count for value, count in counts.items() if value != 0 and value not in kept}
-    return (f"label: {describe_classes(lost)} in no patch that was kept",) if lost else ()
+    repeats = len(patches) - len({patch.start_zyx for patch in patches})
+    said = [f"{repeats} of {len(patches)} patches repeat a place that was drawn before"] if repeats else []
+    if LABEL in case.volumes:
+        kept = {value for patch in patches for value in patch.classes or ()}
+        counts = label_counts(case.volumes[LABEL].array_zyx)
+        lost = {value: count for value, count in counts.items() if value != 0 and value not in kept}
+        said += [f"label: {describe_classes(lost)} in no patch that was kept"] if lost else []
+        if params.per_case is not None and params.foreground > 0 and counts.keys() <= {0}:
+            said.append("label is empty: no patch is centred on foreground")
+    return tuple(said)
 
 
 def _write_store(case: Case, place: Place, compression: Compression) -> list[Written]:
@@ -261,6 +296,42 @@ def _kept_patches(case: Case, grid: PatchGrid, params: PatchParams, context: Con
     return kept
 
 
+def _drawn_patches(case: Case, params: PatchParams, context: Context) -> list[_Patch]:
+    """Return the patches at random places, in the order of the draws: the same ones that training draws."""
+    whole = case.grid(case.names[0]).size_zyx
+    label = case.volumes[LABEL].array_zyx if LABEL in case.volumes else None
+    slab, known = None, None
+    if label is not None:
+        slab = partial(_slab, label)
+        known = lru_cache(maxsize=1)(partial(count_foreground, slab, len(label)))
+    drawn = []
+    for number in range(params.per_case or 0):
+        start = draw_start(context.rng(number, params.epoch), whole, params.patch_size, params.foreground, slab, known)
+        if label is None:
+            drawn.append(_Patch(start))
+            continue
+        counts = label_counts(label[window(start, params.patch_size)])
+        share = sum(count for value, count in counts.items() if value) / math.prod(params.patch_size)
+        drawn.append(_Patch(start, share, sorted(counts)))
+    return drawn
+
+
+def _slab(label: NDArray[Any], number: int) -> NDArray[Any]:
+    return label[number * SLAB : (number + 1) * SLAB]
+
+
+def _named(patches: Iterable[_Patch], base: str) -> list[_Patch]:
+    """Name patches by the case and their start, and number those at the same place."""
+    times: Counter[tuple[int, int, int]] = Counter()
+    named = []
+    for patch in patches:
+        times[patch.start_zyx] += 1
+        z, y, x = patch.start_zyx
+        again = f"_{times[patch.start_zyx]}" if times[patch.start_zyx] > 1 else ""
+        named.append(replace(patch, name=f"{base}_z{z}_y{y}_x{x}{again}"))
+    return named
+
+
 def plan(params: PatchParams) -> Plan:
     """List the pairs of the source and, if asked for, images without a label."""
     if params.store is not None:
@@ -287,7 +358,10 @@ def plan(params: PatchParams) -> Plan:
         for case, files in sorted(cases.items())
     )
     carries = carry(images.described, dest, change=DatasetMeta.without_cases)
-    return Plan(jobs, unpaired, dest, images.described.notes, carries=carries)
+    notes = images.described.notes
+    if params.per_case is not None and params.patch_stride is not None:
+        notes = (*notes, "--per-case draws the places of patches: --patch-stride is not used")
+    return Plan(jobs, unpaired, dest, notes, carries=carries)
 
 
 def _ending(name: str, layout: str) -> str:
@@ -316,12 +390,18 @@ def collect(params: PatchParams, run: Collected) -> Report:
         "src_folder": os.fspath(params.source),
         "dst_folder": os.fspath(params.dest),
         "patch_size": list(params.patch_size),
-        "patch_stride": list(params.patch_stride),
+        "patch_stride": None if params.patch_stride is None else list(params.patch_stride),
+        "spread": params.spread,
+        "random": None if params.per_case is None else _draws(params),
         "anno_available": [case for case, record in cases.items() if record.facts.get("anno_available")],
         "patch_meta": {case: record.facts for case, record in cases.items()},
     }
     total = sum(record.facts.get("num_patches", 0) for record in cases.values())
     return Report((f"{total} patches of {len(cases)} cases",), files={Path("crop_meta.json"): meta})
+
+
+def _draws(params: PatchParams) -> dict[str, Any]:
+    return {"per_case": params.per_case, "foreground": params.foreground, "epoch": params.epoch}
 
 
 def memory(inputs: Mapping[str, CaseInput], params: PatchParams) -> int:
