@@ -10,11 +10,14 @@ import gc
 import os
 import sys
 
+from itkit.cli.streams import open_closed_streams
+
 HELP_FOLDER = os.path.join(os.path.dirname(__file__), "help")  # noqa: PTH118, PTH120 - pathlib takes longer than the rest
 
 
 def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -> int:
     """Run an operation of the catalogue and return its exit code."""
+    open_closed_streams()
     try:
         return _main(name, sys.argv[1:] if argv is None else argv, prog or name)
     except KeyboardInterrupt:  # before the run has begun

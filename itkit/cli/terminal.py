@@ -50,28 +50,38 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
             raise
         print(f"{operation.name}: error: the current folder is gone; change to one that exists", file=sys.stderr)
         return 2
-    except _OutputLostError as error:
-        if not isinstance(error.__cause__, BrokenPipeError):
-            with contextlib.suppress(OSError):
-                print(error, file=sys.stderr)
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     finally:
         signal.signal(signal.SIGTERM, previous)
     show.close()
-    return result.exit_code
+    return show.output.exit_code(result.exit_code)
 
 
-class _OutputLostError(Exception):
-    """The output can't be written, or nobody reads it any more; the manifest holds what has been done."""
+class Output:
+    """The output of a run. If it can't be written, or nobody reads it any more, the run goes on without it."""
 
+    def __init__(self) -> None:
+        self.lost: OSError | None = None
 
-def _tell(text: str, stream: Any) -> None:
-    try:
-        print(text, file=stream, flush=True)
-    except OSError as error:
-        raise _OutputLostError(f"error: the output can't be written ({error.strerror or error})") from error
+    def tell(self, text: str, stream: Any) -> None:
+        """Print a line."""
+        self.write(stream, lambda: print(text, file=stream, flush=True))
+
+    def write(self, stream: Any, write: Callable[[], object]) -> None:
+        """Write to a stream; if that fails, whatever follows on this stream is dropped."""
+        try:
+            write()
+        except OSError as error:
+            self.lost = self.lost or error
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+    def exit_code(self, code: int) -> int:
+        """Return the exit code of a run: 1 if a part of its output is lost, which is said unless nobody reads it."""
+        if self.lost is None:
+            return code
+        if not isinstance(self.lost, BrokenPipeError):
+            self.tell(f"error: the output can't be written ({self.lost.strerror or self.lost})", sys.stderr)
+        return code or 1
 
 
 def _has_folder() -> bool:
@@ -100,11 +110,14 @@ def _confirm() -> Callable[[str], bool] | None:
 class JsonLines:
     """Prints events as JSON lines on stdout, the summary last. Text for people goes to stderr."""
 
+    def __init__(self) -> None:
+        self.output = Output()
+
     def __call__(self, event: Event) -> None:
         """Print an event."""
-        _tell(json_line(event), sys.stdout)
+        self.output.tell(json_line(event), sys.stdout)
         if event["event"] == "summary":
-            _tell(shown(event["text"]), sys.stderr)
+            self.output.tell(shown(event["text"]), sys.stderr)
 
     def close(self) -> None:
         """Do nothing; there is no bar to remove."""
@@ -114,6 +127,7 @@ class Terminal:
     """Shows a bar while cases run, a line for each warning and failure, and a summary at the end."""
 
     def __init__(self, progress: str) -> None:
+        self.output = Output()
         self.wants_bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
         self.is_quiet = progress == "none"
         self.bar: Any = None
@@ -129,13 +143,13 @@ class Terminal:
     def close(self) -> None:
         """Remove the bar."""
         if self.bar is not None:
-            self.bar.close()
+            self.output.write(sys.stderr, self.bar.close)
             self.bar = None
 
     def _say(self, text: str, *, error: bool = True, lines: bool = False) -> None:
         if self.bar is not None:
-            self.bar.clear()
-        _tell(shown(text, lines=lines), sys.stderr if error else sys.stdout)
+            self.output.write(sys.stderr, self.bar.clear)
+        self.output.tell(shown(text, lines=lines), sys.stderr if error else sys.stdout)
 
     def _start(self, event: Event) -> None:
         self.dry_run = bool(event["dry_run"])
@@ -147,9 +161,10 @@ class Terminal:
             from tqdm import tqdm
 
             tqdm.monitor_interval = 0  # prevents a thread, with which workers can't be forked (see engine.executors)
-            self.bar = tqdm(
-                total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True
-            )
+            self.output.write(sys.stderr, lambda: self._open_bar(tqdm, event))
+
+    def _open_bar(self, tqdm: Any, event: Event) -> None:
+        self.bar = tqdm(total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True)
 
     def _case(self, event: Event) -> None:
         if self.dry_run and event["status"] in ("planned", "skipped", "left"):
@@ -160,7 +175,7 @@ class Terminal:
         if event["status"] in ("failed", "crashed", "left") or (event["status"] == "skipped" and event["message"]):
             self._say(f"{event['status']}: {event['message']}", lines=event["status"] == "crashed")
         if self.bar is not None:
-            self.bar.update()
+            self.output.write(sys.stderr, self.bar.update)
 
     def _summary(self, event: Event) -> None:
         self.close()

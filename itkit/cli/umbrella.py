@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from itkit.catalogue import CATALOGUE, Entry, describe_registered, named, registered
+from itkit.cli.streams import open_closed_streams
 
 _VERBS = {name.removeprefix("itk_"): name for name in named("process")}
 _OTHERS = {
@@ -59,6 +60,7 @@ def _summary(entry: Entry) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit code."""
+    open_closed_streams()
     try:
         code = _main(argv)
         sys.stdout.flush()

@@ -1,0 +1,19 @@
+"""Standard streams that whoever starts a command has closed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def open_closed_streams() -> None:
+    """Give each standard stream that is closed the null device, so that no file of ours takes its number.
+
+    Without it, Python has ``None`` in the stream's place, and what a library prints may land in an output file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is the stream's own
+            os.set_inheritable(opened, opened == number)
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(opened, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - a number
