@@ -164,6 +164,17 @@ def describe_dataset(
     recursive: bool = False,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def combine_datasets(
+    *,
+    inputs: Sequence[str],
+    dest: str | os.PathLike[str],
+    map: Sequence[str] = (),
+    fuse: Literal["majority", "staple", "union", "intersection"] | None = None,
+    on_grid: str | None = None,
+    recursive: bool = False,
+    ext: str = ".mha",
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

@@ -25,6 +25,7 @@ _SIGNATURES = {
     "itkit_copy": "ippppp",
     "itkit_count": "ipqQp",
     "itkit_remap": "iipqQppp",
+    "itkit_refine": "ipqQpqppp",
     "itkit_box_counts": "ipppppp" + "p",
     "itkit_box_masks": "ipppppp" + "Qpp",
     "itkit_deflate": "pqqqi" + "pq",

@@ -119,8 +119,8 @@ def table_range(values: NDArray[Any]) -> tuple[int, int] | None:
     return (low, high - low + 1) if high - low < TABLE_LIMIT else None
 
 
-def _places(values: NDArray[Any], first: int) -> NDArray[Any]:
-    """Return the table indices of the values."""
+def places(values: NDArray[Any], first: int) -> NDArray[Any]:
+    """Return the indices of the values in a table that begins with the value ``first``."""
     if values.dtype.kind == "u" and first == 0:
         return values
     return values.astype(np.int64) - first if first <= 2**62 else (values - values.dtype.type(first)).astype(np.int64)
@@ -129,16 +129,27 @@ def _places(values: NDArray[Any], first: int) -> NDArray[Any]:
 def _histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64]:
     library = native()
     if library is None:
-        return np.bincount(_places(values, first).ravel().astype(np.int64), minlength=length)
+        return np.bincount(places(values, first).ravel().astype(np.int64), minlength=length)
     values, counts = in_memory_order(values), np.zeros(length, dtype=np.int64)
     library.itkit_count(values.itemsize, values.ctypes.data, values.size, first % 2**64, counts.ctypes.data)
     return counts
 
 
+def look_up(indices: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
+    """Return the entry of a table for each index, C-contiguous.
+
+    Examples
+    --------
+    >>> look_up(np.array([2, 0, 2]), np.array([0.5, 1.5, 2.5])).tolist()
+    [2.5, 0.5, 2.5]
+    """
+    return _look_up(indices, table, 0)[0]
+
+
 def _look_up(values: NDArray[Any], lookup: NDArray[Any], first: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     library = native()
     if library is None:
-        result = np.ascontiguousarray(lookup[_places(values, first)])
+        result = np.ascontiguousarray(lookup[places(values, first)])
         return result, _histogram(values, first, len(lookup))
     values, counts = np.ascontiguousarray(values), np.zeros(len(lookup), dtype=np.int64)
     result = empty(values.shape, lookup.dtype)

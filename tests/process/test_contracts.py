@@ -58,6 +58,16 @@ class TestExtract(OperationContract):
         return {"source": source / "label", "dest": dest, "mappings": ("3:1", "1:300")}
 
 
+class TestCombine(OperationContract):
+    operation = load("itk_combine")
+    reads_images = False
+    changed = {"map": ("b:2->7",)}
+
+    def values(self, source, dest):
+        inputs = (f"a={source / 'label'}", f"b={source}")
+        return {"inputs": inputs, "dest": dest, "map": ("a:1,3->300", "b:2->1")}
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {

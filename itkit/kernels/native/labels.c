@@ -92,3 +92,44 @@ EXPORT void itkit_remap(int size, int out_size, const char *source, int64_t n, u
     REMAPS[row][column](source, n, first, table, out, found);
     if (size == 1) add_tables(tables, counts);
 }
+
+/* Refine groups of voxels by one more label map: voxels of one group and one class form a new group. New groups get
+ * numbers in the order in which they are met; table[group * n_classes + class] holds the number, or -1 before. */
+static inline int same_groups(const int32_t *groups, int64_t n) {
+    int32_t differs = 0;
+    for (int64_t k = 0; k < n; k++) differs |= groups[k] ^ groups[0];
+    return differs == 0;
+}
+
+#define DEFINE_REFINE(size, T)                                                                                         \
+    CLONES static int64_t refine_##size(const char *source, int64_t n, uint64_t first, const int32_t *classes,         \
+                                        int64_t n_classes, int32_t *RESTRICT groups, int32_t *RESTRICT table,          \
+                                        int64_t *RESTRICT counts) {                                                    \
+        const T *values = (const T *)source, origin = (T)first;                                                        \
+        int64_t found = 0;                                                                                             \
+        for (int64_t i = 0; i < n;) {                                                                                  \
+            int64_t length = 1;                                                                                        \
+            if (i + BLOCK(size) <= n && uniform_##size(values + i) && same_groups(groups + i, BLOCK(size)))            \
+                length = BLOCK(size);                                                                                  \
+            int64_t end = length > 1 ? i + length : i + BLOCK(size) < n ? i + BLOCK(size) : n;                         \
+            for (; i < end; i += length) {                                                                             \
+                const int32_t group = groups[i];                                                                       \
+                int32_t *place = table + group * n_classes + classes[(T)(values[i] - origin)];                         \
+                if (*place < 0) *place = (int32_t)found++;                                                             \
+                const int32_t new_group = *place;                                                                      \
+                counts[new_group] += length;                                                                           \
+                if (length == 1)                                                                                       \
+                    groups[i] = new_group;                                                                             \
+                else if (new_group != group)                                                                           \
+                    for (int k = 0; k < BLOCK(size); k++) groups[i + k] = new_group;                                   \
+            }                                                                                                          \
+        }                                                                                                              \
+        return found;                                                                                                  \
+    }
+FOR_SIZES(DEFINE_REFINE)
+
+EXPORT int64_t itkit_refine(int size, const char *source, int64_t n, uint64_t first, const int32_t *classes,
+                            int64_t n_classes, int32_t *groups, int32_t *table, int64_t *counts) {
+    return (size == 1 ? refine_1 : size == 2 ? refine_2 : size == 4 ? refine_4 : refine_8)(
+        source, n, first, classes, n_classes, groups, table, counts);
+}
