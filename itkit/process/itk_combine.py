@@ -108,7 +108,7 @@ def combine_case(case: Case, params: CombineParams, context: Context) -> Outcome
         fused = fuse_labels(sources, params.fuse, threads=context.threads)
         voxels = {str(value): count for value, count in fused.voxels.items()}
         facts = {"fuse": params.fuse, "voxels": voxels, "undecided": fused.undecided, **fused.facts}
-        return Outcome((Case(case.id, {LABEL: fused.volume}),), {**facts, "rules": {}, "overlaps": {}}, notes())
+        return Outcome((Case(case.id, {LABEL: fused.volume}),), {**facts, "rules": {}, "overlaps": {}}, tuple(notes()))
     combined = combine_labels(sources, params.rules)
     for rule, count in combined.claimed.items():
         if count and not combined.won[rule]:
@@ -121,7 +121,7 @@ def combine_case(case: Case, params: CombineParams, context: Context) -> Outcome
             name: {str(value): count for value, count in found.items()} for name, found in combined.unclaimed.items()
         },
     }
-    return Outcome((Case(case.id, {LABEL: combined.volume}),), facts, notes())
+    return Outcome((Case(case.id, {LABEL: combined.volume}),), facts, tuple(notes()))
 
 
 class _OnGrid(Mapping[str, Volume]):

@@ -1,6 +1,7 @@
 """Parameter models and command lines are two forms of one thing."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_help_shows_order_unit_default_and_a_command_that_parses(name):
                 assert "Z Y X" in text or "Z [Y X]" in text
             if isinstance(item, Unit):
                 assert item.name in text
-    program, *argv = operation.example.split()
+    program, *argv = shlex.split(operation.example)
     if program == "itkit":
         program = argv.pop(0)
     if program == "convert-dataset":
