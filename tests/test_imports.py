@@ -20,10 +20,8 @@ MAY_IMPORT = {
     "core": set(),
     "kernels": {"core"},
     "io": {"core", "kernels"},
-    "metrics": {"core", "kernels"},
-    # beside each other: a table of results, a volume that is turned to be drawn
-    "process": {*BELOW_PROCESS, "report", "metrics"},
-    "report": {*BELOW_PROCESS, "process", "metrics"},
+    "process": {*BELOW_PROCESS, "report"},  # beside each other: a table of results, a volume that is turned to be drawn
+    "report": {*BELOW_PROCESS, "process"},
     "catalogue": {"core"},
     "engine": {*BELOW_ENGINE, "catalogue"},
     "commands": {"catalogue", "engine"},

@@ -145,6 +145,24 @@ class DatasetMeta:
             changes["warnings"] = {case: said[source] for case, source in new.items() if source in said}
         return self.without(*_OF_FILES).replaced(**changes)
 
+    def with_labels(self, labels: Mapping[int, str]) -> DatasetMeta:
+        """Return the description with another table of classes; what was said of the old ones no longer holds.
+
+        Examples
+        --------
+        >>> DatasetMeta({"labels": {"1": "arm"}, "ignore": 1}).with_labels({0: "background", 1: "body"}).values
+        {'labels': {'0': 'background', '1': 'body'}}
+        """
+        cases = {
+            case: {name: value for name, value in facts.items() if name not in ("classes", "labels")}
+            for case, facts in self.cases.items()
+        }
+        changes = {
+            "labels": {str(value): name for value, name in labels.items()},
+            **({"cases": cases} if cases else {}),
+        }
+        return self.replaced(**changes).without("regions", "regions_class_order", "ignore")
+
     def relabelled(self, mapping: Mapping[int, int], *, keep_rest: bool = False) -> DatasetMeta:
         """Return the description after classes have been selected and renumbered.
 

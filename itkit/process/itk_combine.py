@@ -163,7 +163,7 @@ def plan(params: CombineParams) -> Plan:
     first = next((found for found in described.values() if found.meta is not None), FoundMeta())
     change: Callable[[DatasetMeta], DatasetMeta] | None = None
     if params.rules:
-        change = partial(_with_labels, labels=_names(params.rules, described))
+        change = partial(DatasetMeta.with_labels, labels=_names(params.rules, described))
     return Plan(jobs, many.unpaired, params.dest, notes, carries=carry(first, params.dest, change=change))
 
 
@@ -187,17 +187,6 @@ def _names(rules: tuple[Rule, ...], described: Mapping[str, FoundMeta]) -> dict[
             names = (known.get(value, f"{rule.source} {value}") for value in rule.classes)
             found.setdefault(rule.target, []).extend(names)
     return {value: "+".join(dict.fromkeys(names)) for value, names in sorted(found.items())}
-
-
-def _with_labels(meta: DatasetMeta, labels: Mapping[int, str]) -> DatasetMeta:
-    """Return the description with another table of classes; what was said of the old ones no longer holds."""
-    texts = {str(value): name for value, name in labels.items()}
-    cases = {
-        case: {name: value for name, value in facts.items() if name not in ("classes", "labels")}
-        for case, facts in meta.cases.items()
-    }
-    changes = {"labels": texts, **({"cases": cases} if cases else {})}
-    return meta.replaced(**changes).without("regions", "regions_class_order", "ignore")
 
 
 def collect(params: CombineParams, run: Collected) -> Report:
