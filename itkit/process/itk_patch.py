@@ -58,7 +58,7 @@ from itkit.kernels.padding import SLAB
 from itkit.kernels.patches import patch_classes, patch_foreground
 from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
-from itkit.process.lost import describe_classes
+from itkit.process.lost import describe_classes, missing_classes
 from itkit.process.plans import carry, inputs_of, targets_of
 
 _STORE = "store"
@@ -200,10 +200,9 @@ def _warnings(case: Case, patches: Sequence[_Patch], params: PatchParams) -> tup
     said = [f"{repeats} of {len(patches)} patches repeat a place that was drawn before"] if repeats else []
     if LABEL in case.volumes:
         kept = {value for patch in patches for value in patch.classes or ()}
-        counts = label_counts(case.volumes[LABEL].array_zyx)
-        lost = {value: count for value, count in counts.items() if value != 0 and value not in kept}
+        lost = missing_classes(case.volumes[LABEL], kept)
         said += [f"label: {describe_classes(lost)} in no patch that was kept"] if lost else []
-        if params.per_case is not None and params.foreground > 0 and counts.keys() <= {0}:
+        if params.per_case is not None and params.foreground > 0 and not lost and not any(kept):
             said.append("label is empty: no patch is centred on foreground")
     return tuple(said)
 
