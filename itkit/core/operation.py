@@ -275,7 +275,7 @@ class Report:
         Exit code that replaces the one that follows from the records; a failed action or file makes it at least 1.
     files
         Files to write: path and content. A path is relative to the destination, or absolute and inside it (in a run
-        without a destination: any path). The content is a text, or a value that JSON can hold.
+        without a destination: any path). The content is a text, bytes, or a value that JSON can hold.
     actions
         Actions on files, in this order; they come before the files are written.
     closing

@@ -18,7 +18,7 @@ from itkit.core.operation import Report
 from itkit.engine.options import RunOptions
 from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
-from itkit.io.meta import refresh_index, write_json, write_text
+from itkit.io.meta import refresh_index, write_bytes, write_json, write_text
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
 
 
@@ -97,11 +97,13 @@ class Hands:
         return path
 
     def _write(self, path: Path, content: Any, told: _Told) -> None:
-        """Write a file: a text as it is, anything else as JSON."""
+        """Write a file: a text or bytes as they are, anything else as JSON."""
         if self.options.dry_run:
             told.lines.append(f"would write {path}")
         elif isinstance(content, str):
             write_text(path, content)
+        elif isinstance(content, bytes):
+            write_bytes(path, content)
         else:
             write_json(path, content)
 

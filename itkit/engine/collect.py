@@ -40,7 +40,8 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         if manifest is not None:
             ended = {record.case_id: record.status for record in records}
             standing = there(standing, ended, plan, manifest.dest)
-        if manifest is not None and (standing or (manifest.dest / SERIES_META).exists()):
+        writes_volumes = any(record.outputs for record in standing.values())
+        if manifest is not None and (writes_volumes or (manifest.dest / SERIES_META).exists()):
             for folder in folders:
                 refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
         options = json.loads(session.options.model_dump_json())

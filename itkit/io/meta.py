@@ -47,7 +47,18 @@ def json_text(value: Any, *, compact_depth: int = 2) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all.
+    """Write a text file in UTF-8 completely or not at all.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file completely or not at all.
 
     Raises
     ------
@@ -61,8 +72,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
-        with hidden.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        with hidden.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         hidden.replace(path)

@@ -12,19 +12,18 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.dataset_meta import DatasetMeta
-from itkit.core.errors import LayoutError
 from itkit.core.fields import FreeText, Group, PathRole, Pattern, Short, Unkeyed
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.text import counted, did_you_mean, some
 from itkit.core.volume import Case, Volume
 from itkit.io.dataset_meta import FoundMeta
-from itkit.io.layouts import LABEL, find_description, find_volumes, require_destination, require_folder
+from itkit.io.layouts import LABEL, find_description, require_destination
 from itkit.process.combining import Fusion, Rule, combine_labels, fuse_labels
 from itkit.process.common import case_meta
 from itkit.process.itk_resample import resample
 from itkit.process.lost import Notes, describe_classes, lost_classes
-from itkit.process.plans import carry, find_many
+from itkit.process.plans import carry, find_many, label_folder
 
 _NAME = "itk_combine"
 _SOURCE = r"[^=:,\s]+=.+"
@@ -150,7 +149,7 @@ class _OnGrid(Mapping[str, Volume]):
 
 def plan(params: CombineParams) -> Plan:
     """List the cases that every source has."""
-    folders = {name: _labels_of(folder, name) for name, folder in params.folders.items()}
+    folders = {name: label_folder(folder, f"source {name}") for name, folder in params.folders.items()}
     require_destination(params.dest, *folders.values())
     many = find_many(folders, recursive=params.recursive)
     target = {LABEL: Target(params.dest, params.ext, "label")}
@@ -165,17 +164,6 @@ def plan(params: CombineParams) -> Plan:
     if params.rules:
         change = partial(DatasetMeta.with_labels, labels=_names(params.rules, described))
     return Plan(jobs, many.unpaired, params.dest, notes, carries=carry(first, params.dest, change=change))
-
-
-def _labels_of(folder: Path, name: str) -> Path:
-    """Return the folder of the label maps: the folder itself, or ``label`` of a dataset."""
-    require_folder(folder, f"source {name}")
-    inside = folder / LABEL
-    if not inside.is_dir():
-        return folder
-    if find_volumes(folder):
-        raise LayoutError(f"source {name}: {folder} holds volumes and a folder {LABEL}; give the one that is meant")
-    return inside
 
 
 def _names(rules: tuple[Rule, ...], described: Mapping[str, FoundMeta]) -> dict[int, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.errors import LayoutError
 from itkit.core.operation import Carry, InputFile, Job, Target, Unpaired
 from itkit.core.volume import Kind
 from itkit.io.dataset_meta import FoundMeta
@@ -130,6 +131,30 @@ def carry(
 ) -> Carry | None:
     """Return the request to write a dataset's ``dataset.json`` to the result folders; ``None`` if it has none."""
     return None if described.meta is None else Carry(described.meta, folders, change)
+
+
+def label_folder(folder: Path, what: str) -> Path:
+    """Return the folder of the label maps: the folder itself, or ``label`` of a dataset.
+
+    Parameters
+    ----------
+    folder
+        Folder of label maps, or a dataset.
+    what
+        What the folder is, for messages.
+
+    Raises
+    ------
+    LayoutError
+        When the folder is missing, or it is unclear which of the two is meant.
+    """
+    require_folder(folder, what)
+    inside = folder / LABEL
+    if not inside.is_dir():
+        return folder
+    if find_volumes(folder):
+        raise LayoutError(f"{what}: {folder} holds volumes and a folder {LABEL}; give the one that is meant")
+    return inside
 
 
 @dataclass(frozen=True)

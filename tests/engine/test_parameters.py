@@ -23,13 +23,19 @@ def model_of(name):
     return load(name).params if name in CATALOGUE else ConvertDatasetParams
 
 
+SOURCES = {
+    "tcia_download": set(),
+    "itk_combine": set(),  # they stand in a list, each with a name
+}
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_operation_reads_source_and_writes_dest(name):
-    """``itk_describe`` writes into its source, and a download has none."""
+    """``itk_describe`` writes into its source; others read no folder, or several with names of their own."""
     roles = {field: marker(info, PathRole) for field, info in model_of(name).model_fields.items()}
     read = {field for field, path in roles.items() if path is not None and path.role == "in_folder"}
     written = {field for field, path in roles.items() if path is not None and path.role == "out_folder"}
-    assert read - {"label_source", "target_folder"} == (set() if name == "tcia_download" else {"source"})
+    assert read - {"label_source", "target_folder"} == SOURCES.get(name, {"source"})
     assert written - {"label_dest"} == (set() if name == "itk_describe" else {"dest"})
 
 
