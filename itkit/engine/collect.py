@@ -58,8 +58,11 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         folders += plan.carries.folders
     own = folders if plan.dest is None else (*folders, *own_folders(plan.dest, plan))
     hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, entries_of)
-    report = hands.do(_sparing(session, report))
-    more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
+    try:
+        report = hands.do(_sparing(session, report))
+        more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
+    except WriteError as error:
+        return replace(report, lines=(*report.lines, f"error: {error}"), exit_code=max(1, report.exit_code or 0))
     return replace(
         report,
         lines=(*report.lines, *more.lines),

@@ -23,7 +23,7 @@ from itkit.core.operation import Record
 from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.engine.places import leads_inside, place
-from itkit.io.disk import commit_files
+from itkit.io.disk import commit_files, os_reason
 from itkit.io.locks import locked, try_lock
 from itkit.io.meta import json_line
 
@@ -72,6 +72,7 @@ class Stage:
                         return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
                     lock.close()
         except OSError as error:
+            _remove_tree(folder)
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
 
     def close(self) -> None:
@@ -109,17 +110,16 @@ class Stage:
             record = replace(record, outputs=with_place_in_disk(record.outputs, self.manifest.dest))
             self.manifest.append(self.operation, record)
         except (OSError, LayoutError) as error:
-            journal.unlink(missing_ok=True)
-            _remove([move.final for move in moves if not move.staged.exists()])
+            with contextlib.suppress(OSError):
+                journal.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                _remove([move.final for move in moves if not move.staged.exists()])
             raise WriteError(f"{record.case_id}: can't be moved into place ({_reason(error)})") from error
         return record
 
 
 def _reason(error: OSError | LayoutError) -> str:
-    if isinstance(error, LayoutError):
-        return str(error)
-    where = error.filename2 or error.filename  # a full disk has none
-    return ": ".join(filter(None, (where and str(where), error.strerror or str(error))))
+    return str(error) if isinstance(error, LayoutError) else os_reason(error)
 
 
 def _remove(paths: Sequence[Path]) -> None:
@@ -191,13 +191,19 @@ def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
     Raises
     ------
     LayoutError
-        When the state folder holds a link, pipe or device.
+        When the state folder holds a link, pipe or device, or the disk refuses.
     """
     require_own_state(manifest.dest)
     root = manifest.dest / STATE_FOLDER / "tmp"
     if not root.is_dir():
         return
-    allowed = (manifest.dest, *folders)
+    try:
+        _recover(manifest, root, (manifest.dest, *folders))
+    except OSError as error:
+        raise LayoutError(f"{root}: an unfinished run can't be tidied up ({os_reason(error)})") from error
+
+
+def _recover(manifest: Manifest, root: Path, allowed: tuple[Path, ...]) -> None:
     for folder in sorted(root.iterdir()):
         if folder.is_symlink() or not folder.is_dir():
             if not _is_alive(folder.name.lstrip(".").split("-")[0]):

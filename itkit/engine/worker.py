@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from itkit.core.params import Params
 from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
-from itkit.io.disk import sync_files
+from itkit.io.disk import os_reason, sync_files
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
 from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
@@ -105,6 +106,9 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
     except MemoryError:
         message = f"{task.job.case_id}: not enough memory; give it more, or fewer workers"
         return TaskResult("failed", message, took_s=time.perf_counter() - start)
+    except OSError as error:  # the system refuses: no file descriptor is left, the temporary folder is full
+        took_s = time.perf_counter() - start
+        return TaskResult("failed", f"{task.job.case_id}: {os_reason(error)}", took_s=took_s)
     except Exception as error:  # noqa: BLE001 - a bug must not stop the other cases; it is shown as ``crashed``
         took_s = time.perf_counter() - start
         if isinstance(error, ItkitError) and not isinstance(error, ArgumentError):
@@ -183,10 +187,11 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
     from itkit.io.sitk_toolkit import stage_volume
 
     def write_volume(name: str, case_id: str, volume: Volume, threads: int) -> tuple[StagedFile, ...]:
-        path = _place(task, name, case_id)
-        parts = stage_volume(volume, path, compression=task.compression, threads=threads, sync=False)
-        entry = volume_entry(name, case_id, volume)
-        return tuple(_staged(task, name, case_id, part, entry if part is parts[-1] else {}) for part in parts)
+        with _writing(task):
+            path = _place(task, name, case_id)
+            parts = stage_volume(volume, path, compression=task.compression, threads=threads, sync=False)
+            entry = volume_entry(name, case_id, volume)
+            return tuple(_staged(task, name, case_id, part, entry if part is parts[-1] else {}) for part in parts)
 
     def write_case(case: Case, lanes: Lanes[tuple[StagedFile, ...]]) -> None:
         for name, volume in case.volumes.items():
@@ -197,14 +202,11 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
             del volume  # before the next one is made
 
     def write_batch(batch: Batch) -> tuple[StagedFile, ...]:
-        try:
-            written = batch(partial(_place, task), task.compression)
-        except OSError as error:
-            raise WriteError(f"{task.job.case_id}: can't be written ({error.strerror or error})") from error
-        return tuple(
-            _staged(task, file.target, file.case_id, _place(task, file.target, file.case_id), file.entry)
-            for file in written
-        )
+        with _writing(task):
+            return tuple(
+                _staged(task, file.target, file.case_id, _place(task, file.target, file.case_id), file.entry)
+                for file in batch(partial(_place, task), task.compression)
+            )
 
     with Lanes[tuple[StagedFile, ...]](task.threads) as lanes:
         for case in outcome.cases:
@@ -213,11 +215,18 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
         for batch in outcome.batches:
             lanes.add(partial(write_batch, batch))
         files = tuple(file for group in lanes.results() for file in group)
-    try:
+    with _writing(task):
         sync_files([file.staged for file in files])
+    return files
+
+
+@contextlib.contextmanager
+def _writing(task: Task) -> Iterator[None]:
+    """Turn what the system says of files that are written into a case's failure."""
+    try:
+        yield
     except OSError as error:
         raise WriteError(f"{task.job.case_id}: can't be written ({error.strerror or error})") from error
-    return files
 
 
 def _place(task: Task, name: str, case_id: str) -> Path:

@@ -17,6 +17,18 @@ def default_mode() -> int:
     return 0o666 & ~mask
 
 
+def os_reason(error: OSError) -> str:
+    """Return what the system says about a file, and the file if it names one.
+
+    Examples
+    --------
+    >>> os_reason(OSError(28, "No space left on device", "a/b.mha"))
+    'a/b.mha: No space left on device'
+    """
+    where = error.filename2 or error.filename  # a full disk has none
+    return ": ".join(filter(None, (where and str(where), error.strerror or str(error))))
+
+
 def sync_file(path: Path) -> None:
     """Wait until a file's bytes are on disk."""
     descriptor = os.open(path, os.O_RDONLY)

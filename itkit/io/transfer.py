@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -102,7 +103,8 @@ def _transfer(path: Path, folder: Path, make: Callable[[Path, Path], None], *, i
             make(file, hidden)
             hidden.replace(folder / file.name)
         except OSError as error:
-            hidden.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                hidden.unlink(missing_ok=True)
             return [f"{file}: can't be {'linked in' if is_link else 'copied to'} {folder} ({error.strerror or error})"]
     return []
 
