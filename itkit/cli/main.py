@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 import sys
 
+from itkit.cli import interrupts
 from itkit.cli.operation import main as main
 
 
 def command() -> int:
     """Run the command with the name of this program: ``itk_check``, ``itkit`` or ``python -m itkit``."""
     name = program_name(sys.argv[0])
+    interrupts.end_at_once(name if name.startswith("itk_") else "itkit")
     if name.startswith("itk_"):
         code = main(name)
     else:
         from itkit.cli.umbrella import main as umbrella
 
         code = umbrella()
+    interrupts.ignore()
     gc.freeze()  # Python ends sooner when its last collections have nothing to look at
     return code
 

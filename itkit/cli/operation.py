@@ -20,7 +20,7 @@ def main(name: str, argv: list[str] | None = None, *, prog: str | None = None) -
     open_closed_streams()
     try:
         return _main(name, sys.argv[1:] if argv is None else argv, prog or name)
-    except KeyboardInterrupt:  # before the run has begun
+    except KeyboardInterrupt:  # before the run has begun, or once more while it ended
         print(f"{prog or name}: interrupted", file=sys.stderr)
         return 130
 
@@ -59,11 +59,12 @@ def _run(name: str, argv: list[str], prog: str) -> int:
     from itkit.catalogue import load
     from itkit.cli.terminal import run_command
     from itkit.core.errors import ItkitError
+    from itkit.core.text import shown
 
     try:
         operation = load(name)
     except ItkitError as error:  # there is no such operation, or the package that brings it is broken
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        print(f"{prog}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         return 2
     gc.freeze()  # collections skip these objects, and forked workers share their memory
     gc.enable()

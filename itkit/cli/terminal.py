@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from itkit.cli import interrupts
 from itkit.cli.adapter import parse
 from itkit.core.errors import ItkitError
 from itkit.core.operation import Operation
@@ -18,6 +18,7 @@ from itkit.core.text import shown
 from itkit.engine.options import RunOptions
 from itkit.engine.progress import Event, EventSink
 from itkit.engine.runner import execute
+from itkit.io.disk import os_reason
 from itkit.io.meta import json_line
 
 
@@ -34,9 +35,14 @@ def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | N
 def run_operation(operation: Operation[Any], params: Params, options: RunOptions) -> int:
     """Run an operation, show its progress and summary, and return the exit code."""
     show = JsonLines() if options.progress == "json" else Terminal(options.progress)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = execute(operation, params, options, on_event=show, confirm=_confirm())
+        with interrupts.raised() as lost:
+
+            def on_event(event: Event) -> None:
+                lost.again()
+                show(event)
+
+            result = execute(operation, params, options, on_event=on_event, confirm=_confirm())
     except ItkitError as error:
         show.close()
         print(f"{operation.name}: error: {shown(str(error), lines=True)}", file=sys.stderr)
@@ -45,13 +51,10 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
         show.close()
         print(f"{operation.name}: interrupted", file=sys.stderr)
         return 130
-    except FileNotFoundError:
-        if _has_folder():
-            raise
-        print(f"{operation.name}: error: the current folder is gone; change to one that exists", file=sys.stderr)
-        return 2
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    except (OSError, MemoryError) as error:
+        show.close()
+        print(f"{operation.name}: error: {shown(_reason(error))}", file=sys.stderr)
+        return 2 if isinstance(error, FileNotFoundError) and not _has_folder() else 1
     show.close()
     return show.output.exit_code(result.exit_code)
 
@@ -84,15 +87,17 @@ class Output:
         return code or 1
 
 
+def _reason(error: OSError | MemoryError) -> str:
+    if isinstance(error, FileNotFoundError) and not _has_folder():
+        return "the current folder is gone; change to one that exists"
+    return os_reason(error) if isinstance(error, OSError) else "not enough memory"
+
+
 def _has_folder() -> bool:
     try:
         return bool(Path.cwd())
     except FileNotFoundError:
         return False
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _confirm() -> Callable[[str], bool] | None:

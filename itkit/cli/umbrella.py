@@ -121,7 +121,10 @@ def verbs() -> list[str]:
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:
+    from itkit.cli import interrupts
     from itkit.core.errors import ItkitError
+    from itkit.core.text import shown
+    from itkit.io.disk import os_reason
 
     actions: dict[str, Callable[[list[str]], int]] = {
         "doctor": _doctor,
@@ -131,10 +134,16 @@ def _guarded(verb: str, arguments: list[str]) -> int:
         "completion": _completion,
     }
     try:
-        return actions[verb](arguments)
+        with interrupts.raised():
+            return actions[verb](arguments)
     except ItkitError as error:
-        print(f"itkit {verb}: error: {error}", file=sys.stderr)
+        print(f"itkit {verb}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"itkit {verb}: error: {shown(os_reason(error))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"itkit {verb}: interrupted", file=sys.stderr)
         return 130

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from itkit.engine.lanes import thread_pool
 from itkit.engine.resources import BASE_BYTES, available_cores, format_bytes
 from itkit.engine.worker import ReadCase, Task, TaskResult, prepare_process, read_case, run_task
+from itkit.io.disk import os_reason
 from itkit.kernels.buffers import reused_buffers
 
 if TYPE_CHECKING:
@@ -131,7 +132,16 @@ class ProcessExecutor:
                         ended.append((task, too_large(task, self.budget)))
                         continue
                     threads = max(1, available_cores() // min(workers, len(waiting) + len(running) + 1))
-                    worker = idle.pop() if idle else Worker(context, _start_worker)
+                    try:
+                        worker = idle.pop() if idle else Worker(context, _start_worker)
+                    except OSError as error:
+                        if running:  # go on with those that there are
+                            waiting.appendleft(task)
+                            workers = len(running)
+                            break
+                        message = f"{task.job.case_id}: no worker process can be started ({os_reason(error)})"
+                        ended.append((task, TaskResult("failed", message)))
+                        continue
                     running[worker] = task
                     try:
                         worker.give(replace(task, threads=threads))

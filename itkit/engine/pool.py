@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import traceback
 from multiprocessing.connection import wait
 from pickle import PicklingError
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from itkit.engine.worker import Task, TaskResult, run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 UNSENDABLE = (PicklingError, AttributeError, TypeError)
 """What `Worker.give` raises for a task that can't be pickled."""
 _PATIENCE_S = 10
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
 class WorkerDied(Exception):  # noqa: N818 - a worker's end is not always an error
@@ -35,15 +37,27 @@ class WorkerDied(Exception):  # noqa: N818 - a worker's end is not always an err
 
 
 class Worker:
-    """One worker process; it calls ``prepare`` first."""
+    """One worker process; it calls ``prepare`` first.
+
+    Raises
+    ------
+    OSError
+        When the system starts no process, or has no file descriptor left.
+    """
 
     def __init__(self, context: BaseContext, prepare: Callable[[], None]) -> None:
         self.pipe, theirs = context.Pipe()
         make: Any = context  # typeshed leaves `Process` out of what all contexts have
         parent = os.getpid() if make.get_start_method() == "fork" else None
         self._process: BaseProcess = make.Process(target=_serve, args=(theirs, prepare, parent), daemon=True)
-        self._process.start()
-        theirs.close()  # now only the worker holds this end, so its death closes the pipe
+        try:
+            with _no_interrupts():
+                self._process.start()
+        except OSError:
+            self.pipe.close()
+            raise
+        finally:
+            theirs.close()  # now only the worker holds this end, so its death closes the pipe
 
     def give(self, task: Task) -> None:
         """Send a task to an idle worker.
@@ -93,8 +107,23 @@ def ready(workers: Iterable[Worker]) -> list[Worker]:
     return [by_pipe[pipe] for pipe in wait(by_pipe)]  # type: ignore[index]  # they are pipes, as given
 
 
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Let signals wait while the block runs: a new process must not meet them before it has set its own handlers."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, prepare: Callable[[], None], parent: int | None) -> None:
     prepare()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
     if parent is not None and os.getppid() != parent:
         return  # the parent died before this process could ask to die with it; the pipe would never close
     with contextlib.suppress(EOFError):

@@ -23,11 +23,12 @@ from itkit.core.operation import Record
 from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.engine.places import leads_inside, place
-from itkit.io.disk import commit_files, os_reason
+from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason
 from itkit.io.locks import locked, try_lock
 from itkit.io.meta import json_line
 
 _JOURNAL = "journal.json"
+_MOST_NODE_BYTES = 4096
 _PATIENCE_S = 5.0
 """How long a run waits for the workers of a dead run to end."""
 
@@ -66,11 +67,12 @@ class Stage:
                 folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
                 folder.mkdir(parents=True)
                 with contextlib.suppress(FileNotFoundError):  # another run may remove the folder before it is locked
-                    lock = (folder / "lock").open("wb", buffering=0)
-                    lock.write(_node().encode())
-                    if try_lock(lock) != "taken" and _is_in_place(lock):
-                        return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
-                    lock.close()
+                    with contextlib.ExitStack() as opened:
+                        lock = opened.enter_context((folder / "lock").open("wb", buffering=0))
+                        lock.write(_node().encode())
+                        if try_lock(lock) != "taken" and _is_in_place(lock):
+                            opened.pop_all()
+                            return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
         except OSError as error:
             _remove_tree(folder)
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
@@ -204,9 +206,11 @@ def recover(manifest: Manifest, folders: Iterable[Path] = ()) -> None:
 
 
 def _recover(manifest: Manifest, root: Path, allowed: tuple[Path, ...]) -> None:
+    for file in (file for folder in allowed for file in left_by_dead_runs(folder)):
+        file.unlink(missing_ok=True)
     for folder in sorted(root.iterdir()):
         if folder.is_symlink() or not folder.is_dir():
-            if not _is_alive(folder.name.lstrip(".").split("-")[0]):
+            if not _is_of_living(folder.name.removeprefix(".itkit").lstrip(".-")):
                 folder.unlink(missing_ok=True)
             continue
         if not (_is_plain(folder / "lock") and _is_plain(folder / _JOURNAL)):
@@ -271,10 +275,16 @@ def _is_dead(folder: Path, lock: IO[bytes]) -> bool:
 def _has_lost_its_run(folder: Path) -> bool:
     """Whether the run's main process is dead and only its dying workers can still hold the lock (this machine only)."""
     try:
-        here = (folder / "lock").read_text(encoding="utf-8") == _node()
-    except OSError:
+        here = read_bounded(folder / "lock", _MOST_NODE_BYTES).decode() == _node()
+    except (OSError, ValueError):
         return False
-    return here and not _is_alive(folder.name.split("-")[0])
+    return here and not _is_of_living(folder.name)
+
+
+def _is_of_living(name: str) -> bool:
+    """Whether a name begins with the number of a process that runs on this machine."""
+    pid = name.split("-")[0]
+    return pid.isdecimal() and is_alive(int(pid))
 
 
 def _wait_for(lock: IO[bytes]) -> bool:
@@ -284,15 +294,3 @@ def _wait_for(lock: IO[bytes]) -> bool:
             return True
         time.sleep(0.01)
     return False
-
-
-def _is_alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

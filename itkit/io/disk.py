@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 _MANY = 64
+_HIDDEN = re.compile(r"\.itkit-(\d+)-[0-9a-f]{16}")
 
 
 def default_mode() -> int:
@@ -27,6 +29,31 @@ def os_reason(error: OSError) -> str:
     """
     where = error.filename2 or error.filename  # a full disk has none
     return ": ".join(filter(None, (where and str(where), error.strerror or str(error))))
+
+
+def hidden_beside(path: Path) -> Path:
+    """Return a new hidden name beside a file, for its bytes until they are complete; see `left_by_dead_runs`."""
+    return path.with_name(f".itkit-{os.getpid()}-{os.urandom(8).hex()}")
+
+
+def left_by_dead_runs(folder: Path) -> list[Path]:
+    """Return the files with a name of `hidden_beside` in a folder whose process has ended."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        found = [(entry, _HIDDEN.fullmatch(entry.name)) for entry in entries if entry.name.startswith(".itkit-")]
+    return [Path(entry.path) for entry, match in found if match and not is_alive(int(match[1]))]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def sync_file(path: Path) -> None:
@@ -68,7 +95,7 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
                 raise
             import shutil  # it imports two modules for archives
 
-            hidden = final.with_name(f".itkit-{os.urandom(16).hex()}-{final.name}")
+            hidden = hidden_beside(final)
             shutil.copy2(staged, hidden)
             sync_file(hidden)
             hidden.replace(final)

@@ -17,6 +17,7 @@ from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import SERIES_META, STATE_FOLDER, split_extension
 from itkit.core.volume import Volume
+from itkit.io.disk import hidden_beside
 from itkit.io.formats.headers import Header
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL
@@ -68,7 +69,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
     stage = state / "tmp"  # the next run removes what a killed run leaves here
     folder = stage if state.is_dir() and not (state.is_symlink() or stage.is_symlink()) else path.parent
-    hidden = folder / f".{os.getpid()}-{path.name}.{os.urandom(6).hex()}"
+    hidden = hidden_beside(folder / path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)

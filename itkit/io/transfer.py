@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from itkit.core.errors import ReadError
-from itkit.io.disk import sync_file
+from itkit.io.disk import hidden_beside, sync_file
 from itkit.io.formats.headers import UnsupportedHeader, has_data_file, unit_files
 from itkit.io.meta import file_stamp
 
@@ -97,7 +97,7 @@ def _transfer(path: Path, folder: Path, make: Callable[[Path, Path], None], *, i
     for file in _unit(path):
         if _is_same(file, folder / file.name, is_link=is_link):
             continue
-        hidden = folder / f".itkit-{os.urandom(16).hex()}"
+        hidden = hidden_beside(folder / file.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             make(file, hidden)

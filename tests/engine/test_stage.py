@@ -1,6 +1,7 @@
 """A dead run's journal is finished only while what it has moved is as it left it, wherever the folder lies."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest
 from itkit.engine.places import relative_path
 from itkit.engine.stage import Move, Stage, recover
+from itkit.io.disk import hidden_beside
 from itkit.io.meta import file_stamp
 
 
@@ -117,3 +119,38 @@ def test_a_case_is_not_written_through_a_link_in_the_destination(tmp_path: Path)
         stage.commit(Record("a", "done"), [Move(stage.folder / "a", dest / "site" / "a")])
     stage.close()
     assert list(outside.iterdir()) == []
+
+
+def test_hidden_files_of_dead_runs_are_removed_from_every_folder_of_a_run(tmp_path: Path) -> None:
+    dest, second = tmp_path / "dest", tmp_path / "second"
+    (dest / ".itkit" / "tmp").mkdir(parents=True)
+    second.mkdir()
+    here = hidden_beside(second / "a.mha")
+    for folder in (dest, second):
+        (folder / here.name.replace(f"-{os.getpid()}-", "-999999999-")).write_text("half a file")
+    for path in (here, second / ".itkit-999999999-notes", second / ".itkit-x", second / "a.mha"):
+        path.write_text("mine")
+    recover(Manifest(dest), [second])
+    assert [path.name for path in dest.iterdir()] == [".itkit"]
+    assert {path.name for path in second.iterdir()} == {here.name, ".itkit-999999999-notes", ".itkit-x", "a.mha"}
+
+
+def test_tidying_up_where_the_disk_refuses_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead_run(tmp_path, [["f", str(tmp_path / "new")]])
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("itkit.engine.stage.commit_files", refuse)
+    with pytest.raises(LayoutError, match=r"tidied up \(No space left on device\)"):
+        recover(Manifest(tmp_path))
+
+
+def test_a_stage_that_can_not_be_opened_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("itkit.engine.stage.try_lock", refuse)
+    with pytest.raises(LayoutError, match="Too many open files"):
+        Stage.open(Manifest(tmp_path), "itk_orient")
+    assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
