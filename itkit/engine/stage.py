@@ -66,13 +66,13 @@ class Stage:
             while True:
                 folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
                 folder.mkdir(parents=True)
-                with contextlib.suppress(FileNotFoundError):  # another run may remove the folder before it is locked
-                    with contextlib.ExitStack() as opened:
-                        lock = opened.enter_context((folder / "lock").open("wb", buffering=0))
-                        lock.write(_node().encode())
-                        if try_lock(lock) != "taken" and _is_in_place(lock):
-                            opened.pop_all()
-                            return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
+                with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
+                    # another run may remove the folder before it is locked
+                    lock = opened.enter_context((folder / "lock").open("wb", buffering=0))
+                    lock.write(_node().encode())
+                    if try_lock(lock) != "taken" and _is_in_place(lock):
+                        opened.pop_all()
+                        return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
         except OSError as error:
             _remove_tree(folder)
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
