@@ -11,6 +11,7 @@ from itkit.testing import phantoms
 
 AT_IMPORT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {name!r}:
@@ -51,7 +52,7 @@ def test_a_run_that_imports_is_interrupted(name, workers, tmp_path):
 def test_an_interrupt_that_a_callback_swallows_is_raised_again(capsys):
     class Swallowing:
         def __del__(self):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
     with interrupts.raised() as lost:
         Swallowing()
