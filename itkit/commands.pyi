@@ -175,6 +175,22 @@ def combine_datasets(
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def split_dataset(
+    source: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    folds: int | None = None,
+    test: float = 0.0,
+    val: float = 0.0,
+    group_by: str | None = None,
+    stratify: str | None = None,
+    table: str | os.PathLike[str] | None = None,
+    pin: str | os.PathLike[str] | None = None,
+    stable: bool = False,
+    nnunet: bool = False,
+    recursive: bool = False,
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

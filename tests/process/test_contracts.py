@@ -74,4 +74,5 @@ def test_no_command_is_forgotten():
         "itk_check",
         "itk_convert",
         "itk_describe",
+        "itk_split",
     }  # they have contracts of their own
