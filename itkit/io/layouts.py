@@ -181,8 +181,7 @@ def find_images(
         cases[case] = {f"{IMAGE}_{ending}": channels[ending] for ending in endings if ending in channels}
         missing = [f"{case}_{ending}" for ending in endings if ending not in channels]
         if missing:
-            first = next(iter(channels.values()))
-            problems[case] = f"{counted(missing, 'channel')} missing: no {some(missing)} beside {first.name}"
+            problems[case] = channels_missing(missing, beside=next(iter(channels.values())))
     return Images(
         dict(sorted(cases.items())),
         problems,
@@ -190,6 +189,17 @@ def find_images(
         components,
         described,
     )
+
+
+def channels_missing(names: Collection[str], *, beside: Path) -> str:
+    """Return why a case fails whose channels are not all there.
+
+    Examples
+    --------
+    >>> channels_missing(["c1_0001"], beside=Path("c1_0000.nii.gz"))
+    '1 channel missing: no c1_0001 beside c1_0000.nii.gz'
+    """
+    return f"{counted(names, 'channel')} missing: no {some(names)} beside {beside.name}"
 
 
 def _split_channel(file_id: str, endings: Collection[str]) -> tuple[str, str]:

@@ -297,12 +297,14 @@ def test_contradictory_options_are_refused(tbad, tmp_path):
         run(tbad, tmp_path, merge=("lumen",))
 
 
-def test_a_case_that_lacks_a_channel_is_unpaired(tmp_path):
+def test_a_case_that_lacks_a_channel_fails_by_name(tmp_path):
     shutil.copytree(release("brats2024").source, tmp_path / "in")
     lost = next((tmp_path / "in").rglob("*-t2f.nii.gz"))
     lost.unlink()
-    _, result, _ = run(tmp_path / "in", tmp_path, "brats2024")
-    assert result.summary.unpaired == (lost.parent.name,)
+    records, result, _ = run(tmp_path / "in", tmp_path, "brats2024")
+    assert result.exit_code == 1
+    assert "1 channel missing: no t2f beside" in records[lost.parent.name].message
+    assert {record.status for case, record in records.items() if case != lost.parent.name} == {"done"}
     assert not [path for path in written(tmp_path) if lost.parent.name in path]
 
 

@@ -17,6 +17,7 @@ from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
 from itkit.core.text import counted, key_of, some
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Pattern, Skipped
+from itkit.io.layouts import channels_missing
 from itkit.io.overlooked import look_like_pairs, note_of_pairs
 from itkit.io.walk import is_folder
 from itkit.process.common import stamp_of
@@ -184,10 +185,11 @@ def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> 
             unpaired.append(Unpaired(case_id, orphan, "image"))
             continue
         wanted = spec.channels if len(spec.channels) > 1 else tuple(files.images)[:1]
-        missing = [name for name in wanted if name not in files.images]
-        if missing and "" not in files.images:
-            unpaired.append(Unpaired(case_id, next(iter(files.images.values())), f"image {' and '.join(missing)}"))
-            continue
+        present = [name for name in wanted if name in files.images]
+        problem = files.problem
+        if len(present) < len(wanted) and "" not in files.images:
+            missing = [name for name in wanted if name not in present]
+            problem = problem or channels_missing(missing, beside=next(iter(files.images.values())))
         parts = sorted((values[key_of(name)], path) for name, path in files.parts.items() if key_of(name) in values)
         strange = sorted(name for name in files.parts if key_of(name) not in values)
         warnings = [f"no class of this name is known, left out: {some(strange)}"] if strange else []
@@ -196,14 +198,14 @@ def _assemble(spec: DatasetSpec, gathered: Mapping[tuple[str, str], _Files]) -> 
         cases.append(
             FoundCase(
                 case_id,
-                tuple(files.images.values()) if "" in files.images else tuple(files.images[name] for name in wanted),
+                tuple(files.images.values()) if "" in files.images else tuple(files.images[name] for name in present),
                 label,
                 tuple(parts),
                 split=files.split,
                 patient=files.groups.get("patient", ""),
                 group=group,
                 warnings=tuple(warnings),
-                problem=files.problem,
+                problem=problem,
                 stamp=stamp_of([path for _, path in parts]) if parts else "",
             )
         )

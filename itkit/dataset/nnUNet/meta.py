@@ -98,7 +98,10 @@ def assemble(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[str, 
 
 def _wrong_count(finding: Finding, raw: Mapping[str, Any]) -> tuple[str, ...]:
     """Say when ``dataset.json`` counts other training cases than there are."""
-    said, there = raw.get("numTraining"), sum(case.has_label for case in finding.cases if case.split == "train")
+    said, there = (
+        raw.get("numTraining"),
+        sum(case.has_label and not case.problem for case in finding.cases if case.split == "train"),
+    )
     if not isinstance(said, int) or said == there:
         return ()
     return (f"{DATASET_META} counts {counted(said, 'training case')}; {there} with image and label are there",)
