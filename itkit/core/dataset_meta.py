@@ -86,6 +86,12 @@ class DatasetMeta:
         return {value: name for name, value in raw.items() if isinstance(value, int)}
 
     @property
+    def colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colour of each label value, red, green and blue from 0 to 255; empty if the description gives none."""
+        found = {int(value): colour for value, colour in self.values.get("colours", {}).items()}
+        return {value: (red, green, blue) for value, (red, green, blue) in found.items()}
+
+    @property
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Cases of each split."""
         return {name: tuple(cases) for name, cases in self.values.get("splits", {}).items()}
@@ -213,6 +219,9 @@ class DatasetMeta:
             changes["regions_class_order"] = _in_order(self.values["regions_class_order"], new)
         if isinstance(self.values.get("ignore"), int):
             changes["ignore"] = new(self.values["ignore"]) or None
+        if "colours" in self.values:
+            colours = {new(value): colour for value, colour in sorted(self.colours.items(), reverse=True)}
+            changes["colours"] = {str(value): list(colours[value]) for value in sorted(colours) if value}
         if "cases" in self.values:
             changes["cases"] = {
                 case: dict(_relabelled_case(facts, table, values_of)) for case, facts in self.cases.items()
@@ -273,6 +282,16 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _are_colours(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        _INTEGER.fullmatch(key)
+        and _is_list(colour)
+        and len(colour) == 3
+        and all(_is_integer(part) and 0 <= part <= 255 for part in colour)
+        for key, colour in value.items()
+    )
+
+
 def _are_splits(value: Any) -> bool:
     return isinstance(value, Mapping) and all(map(_is_text_list, value.values()))
 
@@ -289,6 +308,7 @@ _SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "channels": (_are_channels, "a list of names, each once"),
     "channel_names": (_are_numbered, "an object {number: name}"),
     "labels": (_are_labels, "an object {value: name} or, as nnU-Net has it, {name: value}"),
+    "colours": (_are_colours, "an object {value: [red, green, blue]}, each from 0 to 255"),
     "splits": (_are_splits, "an object {split: [case, …]}"),
     "cases": (_are_cases, "an object {case: {…}}"),
     "history": (_is_history, "a list of {operation, params}"),

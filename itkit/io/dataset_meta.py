@@ -26,11 +26,14 @@ class FoundMeta:
         Its content; ``None`` if there is no file, or it is unusable.
     problem
         Why the file is unusable; empty otherwise.
+    more_notes
+        What else a run should say about the description.
     """
 
     path: Path | None = None
     meta: DatasetMeta | None = None
     problem: str = ""
+    more_notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[int, str]:
@@ -39,8 +42,9 @@ class FoundMeta:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return the warning that a run prints if the file is unusable."""
-        return (f"warning: {self.path} is not usable and was ignored: {self.problem}",) if self.problem else ()
+        """Return what a run prints: a warning if the file is unusable, and the further notes."""
+        unusable = (f"warning: {self.path} is not usable and was ignored: {self.problem}",) if self.problem else ()
+        return (*unusable, *self.more_notes)
 
 
 def find_dataset_meta(*folders: Path) -> FoundMeta:

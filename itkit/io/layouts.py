@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
@@ -14,6 +14,7 @@ from itkit.core.operation import Unpaired
 from itkit.core.text import counted, some
 from itkit.io.dataset_meta import FoundMeta, find_dataset_meta
 from itkit.io.overlooked import advice
+from itkit.io.segments import with_segments
 from itkit.io.walk import walk
 
 IMAGE, LABEL = "image", "label"
@@ -155,6 +156,8 @@ def find_images(
     """
     files = find_volumes(require_folder(folder, "image"), recursive=recursive)
     described = find_description(folder) if described is None else described
+    if labels is None:
+        described = with_segments(described, {case: path for case, path in files.items() if _is_segmentation(path)})
     endings = _endings(described, files, labels)
     found: dict[str, dict[str, Path]] = {}
     rest: dict[str, Path] = {}
@@ -189,6 +192,10 @@ def find_images(
         components,
         described,
     )
+
+
+def _is_segmentation(path: Path) -> bool:
+    return path.name.lower().endswith(".seg.nrrd")
 
 
 def channels_missing(names: Collection[str], *, beside: Path) -> str:
@@ -269,6 +276,7 @@ def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = Fals
     require_folder(image_folder, "image")
     labels = find_volumes(require_folder(label_folder, "label"), recursive=recursive)
     images = find_images(image_folder, recursive=recursive, labels=labels.keys())
+    images = replace(images, described=with_segments(images.described, labels))
     lone_labels = {case: path for case, path in labels.items() if case not in images.cases}
     unpaired = [
         Unpaired(case, next(iter(files.values())), LABEL) for case, files in images.cases.items() if case not in labels

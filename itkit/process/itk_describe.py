@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import model_validator
 from typing_extensions import Self
@@ -23,6 +23,7 @@ from itkit.io.dataset_meta import FoundMeta, find_dataset_meta
 from itkit.io.layouts import IMAGE, LABEL, Images, find_images, find_volumes, require_folder
 from itkit.io.meta import current_classes, json_text
 from itkit.io.overlooked import advice
+from itkit.io.segments import SegmentTable
 from itkit.process.plans import inputs_of
 
 _NAME = "itk_describe"
@@ -35,7 +36,8 @@ class DescribeParams(Params):
     source: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
     """Dataset to describe: image/, label/ or both."""
     labels: tuple[Annotated[str, Pattern(r"^-?\d+=.*\S")], ...] = ()
-    """Name of each label value, e.g. 1=liver 2=tumour; 0 is background."""
+    """Name of each label value, e.g. 1=liver 2=tumour; 0 is background. Without it, names and colours come from the
+    segments of 3D Slicer's .nrrd files, if the labels are such files."""
     modality: tuple[Annotated[str, FreeText("CT")], ...] = ()
     """Modality of the images, e.g. CT or MR."""
     channels: tuple[Annotated[str, FreeText("t1")], ...] = ()
@@ -49,8 +51,6 @@ class DescribeParams(Params):
 
     @model_validator(mode="after")
     def _can_be_described(self) -> Self:
-        if not (self.labels or self.modality or self.channels or self.name or self.licence):
-            raise ValueError("nothing to describe: give --labels, --modality, --channels, --name or --licence")
         DatasetMeta(self.described)
         return self
 
@@ -103,8 +103,13 @@ def plan(params: DescribeParams) -> Plan:
     labels = find_volumes(source / LABEL, recursive=params.recursive) if (source / LABEL).is_dir() else {}
     old = find_dataset_meta(source)
     kept = {} if old.meta is None else dict(old.meta.values)
+    table = SegmentTable.of({} if params.labels else labels)
+    is_named = bool(kept.get("labels")) or not table.names
+    new = {**({} if is_named else table.entries), **params.described}
+    if not new and not table.names:
+        raise ParamsError("nothing to describe: give --labels, --modality, --channels, --name or --licence")
     try:
-        described = FoundMeta(None, DatasetMeta({**kept, **params.described}))
+        described = FoundMeta(None, DatasetMeta({**kept, **new}))
     except ValueError as error:
         raise ParamsError(f"{old.path} and what is given here contradict each other: {error}") from error
     images = Images({})
@@ -122,12 +127,12 @@ def plan(params: DescribeParams) -> Plan:
     )
     if not jobs:
         raise LayoutError(f"{source}: no volume to describe was found")
-    return Plan(jobs, notes=old.notes, details=old)
+    return Plan(jobs, notes=(*old.notes, *table.problems), details=(old, new))
 
 
 def collect(params: DescribeParams, run: Collected) -> Report:
     """Return ``dataset.json``, unless one exists that this command did not write."""
-    old: FoundMeta = run.plan.details
+    old, new = cast("tuple[FoundMeta, dict[str, Any]]", run.plan.details)
     path = params.source / DATASET_META
     bad = [f"{record.case_id}: {record.message}" for record in run.records if record.status != "done"]
     if old.path is not None and not _is_ours(old) and run.options["existing"] != "redo":
@@ -136,10 +141,10 @@ def collect(params: DescribeParams, run: Collected) -> Report:
         return Report((*bad, f"no case is as described; {path} was not written"), 1)
     kept = {"name": params.source.absolute().name} if old.meta is None else dict(old.meta.values)
     history = [entry for entry in (old.meta.history if old.meta else ()) if entry.get("operation") != _NAME]
-    values = {**kept, **params.described, "history": history}
+    values = {**kept, **new, "history": history}
     values = dict(DatasetMeta(values).after(_NAME, params.absolute_values()).values)
     text = json_text(values)
-    said = (*bad, *_compared(params))
+    said = (*bad, *_compared(params.source, DatasetMeta(new).labels))
     return Report((*said, text.rstrip()) if run.options["dry_run"] else said, files={path: text})
 
 
@@ -149,16 +154,16 @@ def _is_ours(found: FoundMeta) -> bool:
     return bool(history) and all(entry.get("operation") == _NAME for entry in history)
 
 
-def _compared(params: DescribeParams) -> Iterator[str]:
+def _compared(source: Path, table: Mapping[int, str]) -> Iterator[str]:
     """Compare the named values with those in the label files, as far as the index knows them."""
-    if not params.labels:
+    if not table:
         return
-    known = current_classes(params.source, LABEL)
+    known = current_classes(source, LABEL)
     there = {value for values in known.values() if values is not None for value in values}
-    nameless = [str(value) for value in sorted(there - params.table.keys())]
+    nameless = [str(value) for value in sorted(there - table.keys())]
     if nameless:
         yield f"warning: label files hold values without a name: {some(nameless)}"
-    absent = [f"{value} ({name})" for value, name in params.table.items() if value and value not in there]
+    absent = [f"{value} ({name})" for value, name in table.items() if value and value not in there]
     if absent and known and all(values is not None for values in known.values()):
         yield f"warning: no label file holds {some(absent)}"
     if any(values is None for values in known.values()) or not known:

@@ -21,6 +21,7 @@ from itkit.core.params import Params, VolumeExtension
 from itkit.core.text import some
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_description, find_volumes, is_dataset, require_destination, require_folder
+from itkit.io.segments import with_segments
 from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts, remap
@@ -165,7 +166,7 @@ def plan(params: ExtractParams) -> Plan:
     volumes = find_volumes(source, recursive=params.recursive)
     if not volumes and is_dataset(source):
         raise LayoutError(f"{source} holds image/ and label/; give the label folder itself: {source / 'label'}")
-    described = find_description(source)
+    described = with_segments(find_description(source), volumes)
     change = partial(DatasetMeta.relabelled, mapping=params.mapping, keep_rest=params.keep_rest)
     jobs = single_jobs(volumes, dest, params.ext, "label")
     return Plan(tuple(jobs), (), dest, described.notes, carries=carry(described, dest, change=change))

@@ -58,6 +58,7 @@ from itkit.io.layouts import (
     require_folder,
 )
 from itkit.io.overlooked import LABEL_FOLDERS, look_like_pairs, note_of_pairs, pairs_in_one_folder
+from itkit.io.segments import with_segments
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
 from itkit.kernels.kinds import looks_like_image, looks_like_labels
@@ -384,7 +385,7 @@ def plan(params: ResampleParams) -> Plan:
     else:
         found = find_volumes(source, recursive=params.recursive)
         jobs = _with_twins(single_jobs(found, dest, params.ext, "label"), params)
-        images = Images({}, described=find_description(source))
+        images = Images({}, described=with_segments(find_description(source), found))
     if params.target_folder is not None:
         references = _references(params.target_folder, recursive=params.recursive)
         lone = [job for job in jobs if job.case_id not in references]

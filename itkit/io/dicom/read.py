@@ -194,7 +194,10 @@ def _rescaled(stored: list[NDArray[Any] | None], frames: Sequence[Frame]) -> NDA
     work = np.float64 if dtype == np.float32 else np.int64
     for frame in frames:
         if frame.slope == 0:
-            raise ReadError(f"{frame.path}: RescaleSlope is 0: every value would become {frame.intercept:g}")
+            raise ReadError(
+                f"{frame.path}: RescaleSlope is 0: every value would become {frame.intercept:g}; export the series "
+                "again, or remove RescaleSlope and RescaleIntercept if the stored values are meant"
+            )
     for place, frame in enumerate(frames):
         values, stored[place] = stored[place], None
         if values is None:

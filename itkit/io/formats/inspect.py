@@ -19,6 +19,7 @@ from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.header_model import is_orthonormal
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header
 from itkit.io.formats.plugged import read_plugged_header
+from itkit.io.formats.segments import segments_of
 
 _HEADERS_KEPT = 8192
 _kept: dict[tuple[str, str, int, int, int], Header] = {}
@@ -158,9 +159,6 @@ def require_components(header: Header, path: Path, components: Collection[int]) 
 def _layers(header: Header) -> str:
     """Return the names of the segments in each layer of a 3D Slicer segmentation (``.seg.nrrd``)."""
     layers: dict[str, list[str]] = {}
-    number = 0
-    while f"Segment{number}_ID" in header.metadata:
-        name = header.metadata.get(f"Segment{number}_Name", header.metadata[f"Segment{number}_ID"])
-        layers.setdefault(header.metadata.get(f"Segment{number}_Layer", "0"), []).append(name)
-        number += 1
+    for segment in segments_of(header.metadata):
+        layers.setdefault(segment.layer, []).append(segment.name)
     return "; ".join(f"layer {layer}: {', '.join(names)}" for layer, names in sorted(layers.items()))

@@ -169,6 +169,10 @@ def _nrrd_claim(path: Path, head: bytes, size: int) -> _Claim:
         require_room(path, -(-claimed // MOST_INFLATED), available)
     elif encoding in _BZIP2:
         require_room(path, -(-claimed // _MOST_BUNZIPPED), available)
+        raise ReadError(
+            f"{path}: NRRD encoding {encoding} is not read; save the file with gzip: unu save -f nrrd -e gzip "
+            f"-i {path.name} -o NEW.nrrd (of Teem), or with nrrd.read and nrrd.write (of pynrrd)"
+        )
     elif encoding == "raw":
         require_room(path, claimed, available)
     else:
