@@ -20,8 +20,10 @@ MAY_IMPORT = {
     "core": set(),
     "kernels": {"core"},
     "io": {"core", "kernels"},
-    "process": {*BELOW_PROCESS, "report"},  # beside each other: a table of results, a volume that is turned to be drawn
-    "report": {*BELOW_PROCESS, "process"},
+    "metrics": {"core", "kernels"},
+    # beside each other: a table of results, a volume that is turned to be drawn
+    "process": {*BELOW_PROCESS, "report", "metrics"},
+    "report": {*BELOW_PROCESS, "process", "metrics"},
     "catalogue": {"core"},
     "engine": {*BELOW_ENGINE, "catalogue"},
     "commands": {"catalogue", "engine"},

@@ -31,6 +31,9 @@ _SIGNATURES = {
     "itkit_deflate": "pqqqi" + "pq",
     "itkit_deflate_bound": "q",
     "itkit_extremes": "ipqp",
+    "itkit_joint": "ipppqppp",
+    "itkit_surface": "ppippp",
+    "itkit_distances": "pqpq" + "pppp" + "qp",
     "itkit_summary": "ipqipp",
     "itkit_runs": "ipqqippp",
     "itkit_join_runs": "ipqqqi" + "pppp",
@@ -40,7 +43,7 @@ _SIGNATURES = {
     "itkit_ball_dilate": "pqqqqpp",
     "itkit_ball_counts": "pqqqqqpp",
 }
-_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_join_runs")
+_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_join_runs", "itkit_surface")
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 

@@ -64,6 +64,17 @@ def test_a_case_with_values_without_a_name_fails_by_their_names(tmp_path, names)
     assert not list(out.glob("labelsTr/*"))
 
 
+def test_an_image_with_nan_fails_by_name(tmp_path):
+    dataset(tmp_path / "raw", [0, 1], {"0": "background", "1": "liver"})
+    image = np.zeros(GRID.size_zyx, np.float32)
+    image[1, 2, 3:5] = np.nan
+    write_volume(Volume(image, GRID), tmp_path / "raw/image/p1.mha")
+    result, _, out = export(tmp_path / "raw")
+    assert result.exit_code == 1
+    assert "p1: 2 nan voxels in p1.mha, and nnU-Net accepts none" in result.records[0].message
+    assert not list(out.glob("*Tr/*"))
+
+
 def test_a_dataset_without_names_is_told_what_to_write(tmp_path):
     dataset(tmp_path / "raw", [0, 1])
     with pytest.raises(LayoutError, match=r"itk_describe .* --labels 1=NAME"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from itkit.core.errors import LabelError, LayoutError
+from itkit.core.errors import CaseError, LabelError, LayoutError
 from itkit.core.fields import Group, PathRole, Positional
 from itkit.core.files import DATASET_META
 from itkit.core.grids import require_one_grid
@@ -23,6 +23,7 @@ from itkit.dataset.folder import DatasetFolder
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.io.overlooked import advice
 from itkit.io.sitk_toolkit import read_volume
+from itkit.kernels.statistics import finite_summary
 from itkit.process.common import OutputParams, converted
 from itkit.process.itk_extract import remap_labels
 
@@ -143,6 +144,11 @@ def export_case(case: Case, params: ToNnunetParams, context: Context) -> Outcome
         number = 0
         for path in details.images:
             volume = read_volume(path, threads=context.threads, channels=True)
+            if volume.dtype.kind == "f" and (count := finite_summary(volume.array_zyx).n_nan):
+                raise CaseError(
+                    f"{case.id}: {counted(count, 'nan voxel')} in {path.name}, and nnU-Net accepts none; "
+                    "give them a value, or take the case out of the dataset"
+                )
             stack = volume.array_zyx[..., None] if volume.array_zyx.ndim == 3 else volume.array_zyx
             for channel in range(stack.shape[3]):
                 one = volume.with_array(stack[..., channel])
