@@ -65,6 +65,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "itk_patch": _process("itk_patch", "cut overlapping patches that keep their physical place", "patch_dataset"),
     "itk_aug": _process("itk_aug", "augmented copies by random affine and elastic transforms", "augment_dataset"),
     "itk_extract": _process("itk_extract", "pick and renumber classes of label maps", "extract_labels"),
+    "itk_stats": _process("itk_stats", "measure a dataset: grids, intensities, classes, outliers", "measure_dataset"),
     "itk_convert": _process(
         "itk_convert", "DICOM trees to datasets; volume files to other formats", "convert_files", "dicom"
     ),

@@ -130,6 +130,13 @@ def extract_labels(
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def measure_dataset(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    recursive: bool = False,
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_files(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

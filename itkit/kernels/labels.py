@@ -46,12 +46,29 @@ def label_counts(array_zyx: NDArray[Any]) -> dict[int, int]:
     values = plain(array_zyx, ndim=None)
     if values.size == 0:
         return {}
+    table = value_table(values)
+    classes, counts = np.unique(values, return_counts=True) if table is None else table
+    return {_integer(value): count for value, count in zip(classes.tolist(), counts.tolist(), strict=True)}
+
+
+def value_table(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] | None:
+    """Return the distinct values of an array of integers, ascending, and how often each occurs, without sorting.
+
+    ``None`` for floats, and if the values lie too far apart for a table.
+
+    Examples
+    --------
+    >>> value_table(np.array([3, -1, 3]))
+    (array([-1,  3]), array([2, 1]))
+    """
     table = table_range(values)
     if table is None:
-        classes, counts = np.unique(values, return_counts=True)
-        return {_integer(value): count for value, count in zip(classes.tolist(), counts.tolist(), strict=True)}
+        return None
     first, length = table
-    return _named(_histogram(values, first, length), first)
+    histogram = _histogram(values, first, length)
+    places = np.flatnonzero(histogram)
+    kind = np.uint64 if first > 2**62 else np.int64
+    return places.astype(kind) + kind(first), histogram[places]
 
 
 def remap(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from itkit.report.pages import Cell, Html, Rgb, element, markup
-from itkit.report.scales import Scale, scale_of, tick_text
+from itkit.report.scales import Scale, log_scale_of, scale_of, tick_text
 
 WIDTH = 440
 _RIGHT, _BOTTOM, _TOP = 14, 40, 8
@@ -82,16 +82,24 @@ def histogram(
     return _plot(title, said, WIDTH, 220, [*_axes(across, up, x, y), *bars, *_lines(marks, across, up)])
 
 
-def box_plot(groups: Sequence[Group], *, title: str, x: str, marks: Sequence[Line] = ()) -> Html:
+def box_plot(
+    groups: Sequence[Group], *, title: str, x: str, marks: Sequence[Line] = (), is_logarithmic: bool = False
+) -> Html:
     """Return a box for each group: quartiles, median, whiskers to 1.5 times the box, and every value as a point.
 
-    Values that are not finite are left out and counted beside the group's name.
+    Values that have no place on the axis (not finite, or on a logarithmic axis not greater than 0) are left out and
+    counted beside the group's name.
     """
+    if is_logarithmic:
+        groups = [
+            replace(group, values=[value if value > 0 else math.nan for value in group.values]) for group in groups
+        ]
     height = _TOP + 34 * len(groups) + _BOTTOM
     shown = [_with_missing(group) for group in groups]
     left = _margin(shown)
     finite = [value for group in groups for value in group.values if math.isfinite(value)]
-    across = scale_of([*finite, *(line.x for line in marks if line.x is not None)], left, WIDTH - _RIGHT)
+    finite += [line.x for line in marks if line.x is not None]
+    across = (log_scale_of if is_logarithmic else scale_of)(finite, left, WIDTH - _RIGHT)
     down = Scale(0, len(groups), _TOP, height - _BOTTOM)
     parts = _axes(across, None, x, "", bottom=height - _BOTTOM)
     for number, (group, name) in enumerate(zip(groups, shown, strict=True)):

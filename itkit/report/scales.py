@@ -39,6 +39,41 @@ class Scale:
         return [step * n for n in range(first, last + 1)]
 
 
+@dataclass(frozen=True)
+class LogScale(Scale):
+    """A scale on which equal factors have equal lengths; ``low`` and ``high`` are powers of ten."""
+
+    def place(self, value: float) -> float:
+        """Return the place of a value greater than 0.
+
+        Examples
+        --------
+        >>> LogScale(1, 100, 0, 50).place(10)
+        25.0
+        """
+        share = math.log10(value / self.low) / math.log10(self.high / self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Return powers of ten."""
+        first, last = round(math.log10(self.low)), round(math.log10(self.high))
+        step = math.ceil((last - first) / most)
+        return [10.0**power for power in range(first, last + 1, step)]
+
+
+def log_scale_of(values: Iterable[float], start: float, end: float) -> LogScale:
+    """Return a logarithmic scale that holds all finite values greater than 0.
+
+    Examples
+    --------
+    >>> log_scale_of([0.3, 20.0], 0, 1).ticks()
+    [0.1, 1.0, 10.0, 100.0]
+    """
+    found = [value for value in values if 0 < value < math.inf] or [1.0]
+    first, last = math.floor(math.log10(min(found)) + 1e-9), math.ceil(math.log10(max(found)) - 1e-9)
+    return LogScale(10.0**first, 10.0 ** max(last, first + 1), start, end)
+
+
 def scale_of(values: Iterable[float], start: float, end: float, *, with_zero: bool = False) -> Scale:
     """Return a scale with round ends that holds all finite values.
 

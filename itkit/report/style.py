@@ -52,7 +52,8 @@ figcaption { font-size: .87em; margin-top: .25rem; max-width: 32rem; overflow-wr
 .view .l { left: 5px; top: calc(50% - 6px) } .view .r { right: 5px; top: calc(50% - 6px) }
 .view .t { top: 5px; left: calc(50% - 4px) } .view .b { bottom: 5px; left: calc(50% - 4px) }
 .plot { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .5rem .6rem;
-  min-width: 0; flex: 1 1 21rem; max-width: 33rem }
+  min-width: 0 }
+.cards:has(> .plot) { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)) }
 .plot .scroll { border: 0; margin: 0; max-height: none }
 .plot svg { display: block; width: 100%; height: auto }
 .plot .scroll svg { max-width: none }

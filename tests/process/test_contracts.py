@@ -75,4 +75,5 @@ def test_no_command_is_forgotten():
         "itk_convert",
         "itk_describe",
         "itk_split",
+        "itk_stats",
     }  # they have contracts of their own

@@ -1,0 +1,347 @@
+"""``itk_stats``: what a dataset holds (grids, intensities, classes), and which cases lie far from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.errors import ItkitError, LayoutError
+from itkit.core.fields import PathRole, Positional, Short, Unkeyed
+from itkit.core.grids import require_one_grid
+from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Report
+from itkit.core.params import Params
+from itkit.core.text import counted, csv_text, some
+from itkit.core.version import VERSION
+from itkit.core.volume import Case, Volume, is_image
+from itkit.io.layouts import LABEL, require_destination, require_folder
+from itkit.io.overlooked import advice
+from itkit.kernels.distribution import Distribution, distribution
+from itkit.process.dataset_statistics import (
+    REGIONS,
+    Outlier,
+    Pool,
+    intensity_numbers,
+    label_numbers,
+    outliers,
+    packed,
+    pooled,
+    summary_of,
+    unpacked,
+)
+from itkit.process.plans import find_cases
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NAME = "itk_stats"
+_COMPARED = ("mean", "std")
+"""Which intensity numbers are compared between cases to find outliers."""
+MOST_PICTURES = 6
+
+
+class StatsParams(Params):
+    """Measure a dataset: grids, intensities, classes, outliers; the fingerprint that planning and checking need."""
+
+    source: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
+    """Dataset to measure: image/ with label/, image/ alone, or a folder of images."""
+    dest: Annotated[Path, PathRole("out_folder"), Positional("out")]
+    """Folder for stats.json, stats.csv and stats.html."""
+    recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
+    """Search sub-folders."""
+
+
+def plan(params: StatsParams) -> Plan:
+    """List the cases of the dataset.
+
+    Raises
+    ------
+    LayoutError
+        When the source holds no image.
+    """
+    source = require_folder(params.source, "dataset")
+    require_destination(params.dest, source)
+    found = find_cases(source, params.dest, "", recursive=params.recursive)
+    if not found.jobs:
+        raise LayoutError(f"{source}: no image was found{advice(source)}")
+    meta = found.described.meta or DatasetMeta({})
+    jobs = tuple(replace(job, targets={}, details=_channel_names(job, meta)) for job in found.jobs)
+    return Plan(jobs, found.unpaired, params.dest, found.described.notes, details=meta)
+
+
+def _channel_names(job: Job, meta: DatasetMeta) -> dict[str, tuple[str, ...]]:
+    """Return the names of the channels that each image of a job holds; empty for the only channel of a case."""
+    images = [name for name in job.inputs if is_image(name)]
+    if images == ["image"]:
+        return {"image": meta.channels if meta.has_vectors else ()}
+    if len(images) == 1:
+        return {}
+    by_ending = dict(zip(meta.endings, meta.channels, strict=True))
+    endings = {name: name.removeprefix("image_") for name in images}
+    return {name: (by_ending.get(ending, ending),) for name, ending in endings.items()}
+
+
+def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
+    """Measure one case; the facts also hold its values in a short form, from which the dataset's follow."""
+    del params, context
+    require_one_grid(case)
+    label = case.volumes.get(LABEL)
+    inside = None if label is None else label.array_zyx > 0
+    intensity: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    dtypes: dict[str, str] = {}
+    warnings = []
+    for channel, image in _channels(case):
+        parts = {"whole": distribution(image)}
+        if inside is not None:
+            parts["foreground"] = distribution(image, inside)
+        intensity[channel] = {
+            region: intensity_numbers(parts[region]) if region in parts else None for region in REGIONS
+        }
+        values[channel] = {region: packed(part) for region, part in parts.items() if part.size}
+        dtypes[channel] = image.dtype.name
+        lost = parts["whole"].n_other
+        if lost:
+            where = f"image {channel}" if channel else "image"
+            warnings.append(f"{where}: {counted(lost, 'voxel')} nan or infinite; left out of its intensities")
+    grid = case.grid(case.names[0])
+    measured = {
+        "size": list(grid.size_zyx),
+        "spacing": list(grid.spacing_zyx),
+        "orientation": grid.orientation,
+        "dtype": dtypes if len(set(dtypes.values())) > 1 else next(iter(dtypes.values())),
+        "intensity": intensity.get("", intensity),
+        "labels": {} if label is None else label_numbers(label),
+    }
+    if label is not None and not measured["labels"]:
+        warnings.append("the label is empty: no class but 0")
+    return Outcome(facts={"case": measured, "values": values}, warnings=warnings)
+
+
+def _channels(case: Case) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield each channel's name, empty if the case has only one, and its voxels."""
+    for name in case.names:
+        if not is_image(name):
+            continue
+        array = case.volumes[name].array_zyx
+        names: Sequence[str] = case.details.get(name, ())
+        if array.ndim == 3:
+            yield (names[0] if len(names) == 1 else ""), array
+            continue
+        for number in range(array.shape[3]):
+            channel = names[number] if len(names) == array.shape[3] else str(number)
+            yield channel, np.ascontiguousarray(array[..., number])
+
+
+def collect(params: StatsParams, run: Collected) -> Report:
+    """Return ``stats.json``, ``stats.csv`` and ``stats.html``."""
+    if not run.all_records:
+        return Report()
+    meta: DatasetMeta = run.plan.details
+    cases = {name: _with_names(record.facts["case"], meta.labels) for name, record in sorted(run.all_records.items())}
+    values = {name: record.facts["values"] for name, record in run.all_records.items()}
+    pools = _pools(cases, values)
+    dataset = _dataset_numbers(cases, pools)
+    found = sorted(find_outliers(cases), key=lambda item: (item.case, item.what))
+    shown = [asdict(item) for item in found]
+    head = {"itkit": VERSION, "operation": _NAME, "params": params.absolute_values()}
+    from itkit.report.statistics import statistics_page
+
+    pictures = {case: _volumes(run.plan, case) for case in _furthest(found)}
+    files = {
+        Path("stats.json"): {**head, "cases": cases, "dataset": dataset, "outliers": shown},
+        Path("stats.csv"): csv_text(_rows(cases)),
+        Path("stats.html"): statistics_page(
+            meta.values.get("name", params.source.absolute().name), cases, dataset, found, pools, pictures
+        ),
+    }
+    return Report(tuple(_lines(cases, meta, found)), files=files)
+
+
+def _with_names(case: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    labels = {value: {**numbers, "name": names.get(int(value), value)} for value, numbers in case["labels"].items()}
+    return {**case, "labels": labels}
+
+
+def _by_channel(case: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the intensities of each channel; the only channel of a case has an empty name."""
+    intensity: Mapping[str, Any] = case["intensity"]
+    return {"": intensity} if intensity.keys() == set(REGIONS) else intensity
+
+
+def _pools(cases: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, dict[str, Pool]]:
+    """Return the pooled intensities by channel and region."""
+    found: dict[str, dict[str, list[tuple[Mapping[str, Any], Distribution]]]] = {}
+    for name, case in cases.items():
+        for channel, regions in _by_channel(case).items():
+            own = found.setdefault(channel, {region: [] for region in REGIONS})
+            for region, numbers in regions.items():
+                if numbers is not None:
+                    own[region].append((numbers, unpacked(values[name][channel][region])))
+    return {channel: {region: pooled(parts) for region, parts in own.items()} for channel, own in found.items()}
+
+
+def _dataset_numbers(cases: Mapping[str, Any], pools: Mapping[str, Mapping[str, Pool]]) -> dict[str, Any]:
+    intensity = {
+        channel: {region: pool.numbers for region, pool in regions.items()} for channel, regions in pools.items()
+    }
+    axes = {
+        name: {axis: summary_of([case[name][place] for case in cases.values()]) for place, axis in enumerate("ZYX")}
+        for name in ("spacing", "size")
+    }
+    return {
+        "cases": len(cases),
+        "median_spacing": [numbers["median"] for numbers in axes["spacing"].values()],
+        "median_size": [numbers["median"] for numbers in axes["size"].values()],
+        **axes,
+        "orientations": _tally(case["orientation"] for case in cases.values()),
+        "intensity": intensity.get("", intensity),
+        "labels": {value: _class_numbers(cases, value) for value in _classes(cases)},
+    }
+
+
+def _tally(words: Iterator[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for word in words:
+        found[word] = found.get(word, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def _classes(cases: Mapping[str, Any]) -> list[str]:
+    return sorted({value for case in cases.values() for value in case["labels"]}, key=int)
+
+
+def _class_numbers(cases: Mapping[str, Any], value: str) -> dict[str, Any]:
+    own = [case["labels"][value] for case in cases.values() if value in case["labels"]]
+    return {
+        "name": own[0]["name"],
+        "cases": len(own),
+        "voxels": sum(numbers["voxels"] for numbers in own),
+        "ml": summary_of([numbers["ml"] for numbers in own]),
+        "components": summary_of([numbers["components"] for numbers in own]),
+        "touches_border": sum(numbers["touches_border"] for numbers in own),
+    }
+
+
+def find_outliers(cases: Mapping[str, Any]) -> Iterator[Outlier]:
+    """Yield the cases of ``stats.json`` that lie far from the others in spacing, size, class volume or intensity."""
+    for name, unit in (("spacing", "mm"), ("size", "voxels")):
+        for place, axis in enumerate("ZYX"):
+            yield from outliers(f"{name} {axis}", {key: case[name][place] for key, case in cases.items()}, unit)
+    for value in _classes(cases):
+        there = {key: case["labels"][value] for key, case in cases.items() if value in case["labels"]}
+        name = next(iter(there.values()))["name"]
+        what = f"volume of {value}" if name == value else f"volume of {value} {name}"
+        yield from outliers(what, {key: numbers["ml"] for key, numbers in there.items()}, "ml")
+    found: dict[str, dict[str, float]] = {}
+    for key, case in cases.items():
+        for channel, regions in _by_channel(case).items():
+            for region, numbers in regions.items():
+                for number in _COMPARED if numbers is not None else ():
+                    what = " ".join(filter(None, ("intensity", channel, region, number)))
+                    found.setdefault(what, {})[key] = numbers[number]
+    for what, values in found.items():
+        yield from outliers(what, values)
+
+
+def _furthest(found: Sequence[Outlier]) -> list[str]:
+    """Return the cases whose pictures are shown: those that lie farthest out."""
+    reach: dict[str, float] = {}
+    for item in found:
+        distance = float("inf") if item.z is None else abs(item.z)
+        reach[item.case] = max(reach.get(item.case, 0.0), distance)
+    return sorted(reach, key=lambda case: (-reach[case], case))[:MOST_PICTURES]
+
+
+def _volumes(run_plan: Plan, case: str) -> Any:
+    """Return a function that reads the first image and the label of a case, or a message why it can't."""
+
+    def read() -> tuple[Volume, Volume | None] | str:
+        from itkit.io.sitk_toolkit import read_volume
+
+        job = next((job for job in run_plan.jobs if job.case_id == case), None)
+        if job is None:
+            return "its files are no longer in the source"
+        try:
+            file = next(file for name, file in job.inputs.items() if is_image(name))
+            image = read_volume(file.path, channels=file.components != (1,))
+            label = job.inputs.get(LABEL)
+            return image, None if label is None else read_volume(label.path, "label")
+        except ItkitError as error:
+            return str(error)
+
+    return read
+
+
+def _rows(cases: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Yield the lines of ``stats.csv``."""
+    axes = [f"{name}_{axis}" for name in ("size", "spacing") for axis in "zyx"]
+    numbers = list(
+        dict.fromkeys(
+            (channel, region, number)
+            for case in cases.values()
+            for channel, regions in _by_channel(case).items()
+            for region, found in regions.items()
+            for number in found or ()
+        )
+    )
+    classes = _classes(cases)
+    names = {value: numbers["name"] for case in cases.values() for value, numbers in case["labels"].items()}
+    titles = {value: value if name == value else f"{value}_{name}" for value, name in names.items()}
+    per_class = ("voxels", "ml", "components", "touches_border")
+    yield [
+        "case", *axes, "orientation", "dtype",
+        *("_".join(filter(None, parts)) for parts in numbers),
+        *(f"{titles[value]}_{what}" for value in classes for what in per_class),
+    ]  # fmt: skip
+    for name, case in cases.items():
+        dtype = case["dtype"] if isinstance(case["dtype"], str) else " ".join(case["dtype"].values())
+        found = _by_channel(case)
+        yield [
+            name, *case["size"], *case["spacing"], case["orientation"], dtype,
+            *(((found.get(channel) or {}).get(region) or {}).get(number, "") for channel, region, number in numbers),
+            *(_csv(case["labels"].get(value, {}).get(what, "")) for value in classes for what in per_class),
+        ]  # fmt: skip
+
+
+def _csv(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _lines(cases: Mapping[str, Any], meta: DatasetMeta, found: Sequence[Outlier]) -> Iterator[str]:
+    there = {int(value) for value in _classes(cases)}
+    if meta.labels and any(case["labels"] for case in cases.values()):
+        absent = [f"{value} ({name})" for value, name in sorted(meta.labels.items()) if value and value not in there]
+        nameless = [str(value) for value in sorted(there - meta.labels.keys())]
+        if absent:
+            yield f"warning: no case holds class {some(absent)}, which dataset.json names"
+        if nameless:
+            yield f"warning: dataset.json has no name for class {some(nameless)}"
+    if found:
+        outlying = list(dict.fromkeys(item.case for item in found))
+        yield f"{counted(outlying, 'case')} with outlying values: {some(outlying)}; stats.html says why"
+
+
+def memory(inputs: Mapping[str, CaseInput], params: StatsParams) -> int:
+    """Estimate the memory of a case: its volumes, the mask of the foreground, and one channel's sorted values."""
+    del params
+    images = [item for name, item in inputs.items() if is_image(name)]
+    largest = max((item.nbytes for item in images), default=0)
+    is_float = any(item.dtype.startswith("float") for item in images)
+    return sum(item.nbytes for item in inputs.values()) + (3 if is_float else 2) * largest
+
+
+OPERATION: Operation[Any] = Operation(
+    _NAME,
+    StatsParams,
+    plan,
+    stats_case,
+    collect,
+    example="itk_stats raw raw-stats --mp",
+    memory=memory,
+)
+__all__ = ["OPERATION", "StatsParams", "find_outliers"]
