@@ -111,8 +111,7 @@ class Geometry:
         >>> Geometry((1, 1, 1), (5.0, 2.0, 2.0)).voxel_ml
         0.02
         """
-        dz, dy, dx = self.spacing_zyx
-        return dz * dy * dx / 1000
+        return voxel_ml(self.spacing_zyx)
 
     @property
     def orientation(self) -> str:
@@ -152,6 +151,11 @@ class Geometry:
     def crop(self, start_zyx: tuple[int, int, int], size_zyx: tuple[int, int, int]) -> Geometry:
         """Return the grid of a box within this grid; every voxel keeps its physical point. A negative start pads."""
         return replace(self, size_zyx=size_zyx, origin_xyz=self.point_xyz(start_zyx))
+
+
+def voxel_ml(spacing_zyx: Iterable[float]) -> float:
+    """Return the volume of a voxel, ml, from its spacing, mm."""
+    return math.prod(spacing_zyx) / 1000
 
 
 def by(values: Iterable[float]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.geometry import voxel_ml
 from itkit.kernels.arrays import foreground_box
 from itkit.kernels.components import Components, components
 from itkit.process.morphology import dilated
@@ -74,15 +75,15 @@ def find_airway(
     trachea = _trachea(image, spacing, body, lowest_z)
     if trachea is None:
         return None
-    voxel_ml = float(np.prod(spacing)) / 1000
-    best, volume, level = trachea, float(trachea.sum()) * voxel_ml, float(_LEVELS_HU[0])
+    ml = voxel_ml(spacing)
+    best, volume, level = trachea, float(trachea.sum()) * ml, float(_LEVELS_HU[0])
     has_grown = False
     for limit in _LEVELS_HU:
         inside = (image < limit).view(np.uint8)
         inside &= body
         found = components(inside, neighbours=6)
         grown = _meeting(found, trachea)
-        now = float(found.voxels[grown].sum()) * voxel_ml
+        now = float(found.voxels[grown].sum()) * ml
         if now > _MOST_ML or (has_grown and now > _LEAK_FACTOR * volume + _LEAK_ML):
             break
         if now > volume:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.geometry import voxel_ml
 from itkit.kernels.arrays import foreground_box
 from itkit.kernels.components import components, holes
 from itkit.process.airway import Airway, find_airway, near_airway
@@ -137,7 +138,7 @@ def find_lungs(image: NDArray[Any], spacing: Sequence[float], body: NDArray[np.u
 def _lung_parts(air: NDArray[np.uint8], image: NDArray[Any], spacing: Sequence[float]) -> NDArray[np.uint8] | None:
     """Return the components that are large enough for a lung and are not gas inside; ``None`` if there is none."""
     found = components(air, neighbours=6)
-    is_lung = found.voxels * float(np.prod(spacing)) / 1000 >= _LEAST_ML
+    is_lung = found.voxels * voxel_ml(spacing) >= _LEAST_ML
     if not is_lung.any():
         return None
     inside = eroded(found.painted(is_lung.astype(np.uint8)), spacing, max(_INTERIOR_MM, *spacing[1:]))
