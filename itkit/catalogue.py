@@ -66,8 +66,12 @@ CATALOGUE: Mapping[str, Entry] = {
     "itk_aug": _process("itk_aug", "augmented copies by random affine and elastic transforms", "augment_dataset"),
     "itk_extract": _process("itk_extract", "pick and renumber classes of label maps", "extract_labels"),
     "itk_stats": _process("itk_stats", "measure a dataset: grids, intensities, classes, outliers", "measure_dataset"),
-    "itk_convert": _process(
-        "itk_convert", "DICOM trees to datasets; volume files to other formats", "convert_files", "dicom"
+    "itk_convert": Entry(
+        "itkit.dataset.exchange.itk_convert:OPERATION",
+        "DICOM, nnU-Net, MSD, MONAI, TorchIO, BIDS to datasets and back; volume files to other formats",
+        "process",
+        "convert_files",
+        "dicom",
     ),
     "itk_describe": _process("itk_describe", "write the dataset.json of a dataset that has none", "describe_dataset"),
     "itk_combine": _process("itk_combine", "merge label maps of several sources or raters", "combine_datasets"),

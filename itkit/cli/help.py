@@ -69,7 +69,7 @@ def _help(field: FieldInfo, description: str) -> str:
         notes.append(f"order {' '.join(axes.order)}")
     if unit is not None:
         notes.append(unit.name)
-    is_shown = not any(field.default is nothing for nothing in (PydanticUndefined, None, False, ()))
+    is_shown = not any(field.default is nothing for nothing in (PydanticUndefined, None, False, (), ""))
     if is_shown and not is_positional(field):
         default = field.default if marker(field, Secret) is None else field.default.get_secret_value()
         shown = " ".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default

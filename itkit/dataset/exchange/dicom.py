@@ -1,4 +1,4 @@
-"""``itk_convert``: make datasets of DICOM trees, and write volume files in other formats."""
+"""``itk_convert dicom``: a tree of DICOM files becomes a dataset, one case per series."""
 
 from __future__ import annotations
 
@@ -6,36 +6,22 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, SecretStr
-
-from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
-from itkit.core.fields import Formerly, FreeText, Group, Later, OnlyWith, PathRole, Positional, Secret, Unkeyed
+from itkit.core.errors import CaseError, LayoutError, ReadError
 from itkit.core.files import split_extension
-from itkit.core.grids import require_one_grid
-from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report, Target
-from itkit.core.params import OrientationCode, OverlapRule, SpacingZyx, VolumeExtension
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Outcome, Plan, Report, Target
 from itkit.core.text import csv_text, some
-from itkit.core.volume import Case, Volume
-from itkit.io.layouts import (
-    IMAGE,
-    LABEL,
-    find_dataset,
-    find_images,
-    is_dataset,
-    require_destination,
-    require_folder,
-)
+from itkit.core.volume import Case
+from itkit.dataset.exchange.direction import Direction, finished
+from itkit.dataset.exchange.params import ConvertParams
+from itkit.io.layouts import IMAGE, LABEL
 from itkit.io.meta import json_text
 from itkit.io.walk import walk
-from itkit.process.common import OutputParams, converted, sidecar, stamp_of
-from itkit.process.geometry import orient
-from itkit.process.plans import carry, image_jobs, pair_jobs
+from itkit.process.common import sidecar, stamp_of
 
 if TYPE_CHECKING:
     from itkit.process.dicom_cases import DicomCase, RefusedSeries
@@ -45,92 +31,16 @@ LABELS = "label_names.json"
 _COLUMNS = ("case", "status", "modality", "slices", "size_zyx", "spacing_zyx", "label", "path", "reason")
 _MAP_COLUMNS = ("case", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "path")
 _UID = re.compile(r"[0-2](?:\.\d+){5,}")
-_DICOM, _NAMES, _SERIES = OnlyWith(mode="dicom"), Group("Names"), Group("Series")
 
 
-class ConvertParams(OutputParams):
-    """Make a dataset from a DICOM tree, or write volume files in another format."""
-
-    mode: Annotated[Literal["dicom", "format"], Positional()]
-    """dicom: read a tree of DICOM files, one case per series; format: read volume files and keep their tree."""
-    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("source_folder")]
-    """Folder to read."""
-    dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dest_folder")]
-    """Folder to write."""
-    ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
-    """Format of the output files."""
-    orient: Annotated[OrientationCode | None, Group("Output")] = None
-    """Turn axes to these directions, e.g. LPI."""
-    assume_spacing: Annotated[SpacingZyx | None, Later(), OnlyWith(mode="format")] = None
-    """Spacing for NIfTI files without a spacing (pixdim 0 or nan, no sform); without this option they fail."""
-    name: Annotated[str, FreeText("{PatientID}_{SeriesNumber}"), _DICOM, _NAMES] = "{PatientID}_{SeriesNumber}"
-    """Template of case names; fields as in DICOM, identifiers are replaced by pseudonyms."""
-    keep_ids: Annotated[bool, _DICOM, _NAMES] = False
-    """Keep identifiers in names as they are."""
-    key: Annotated[SecretStr, Field(min_length=1), Secret("ITKIT_KEY", "key_file"), _DICOM, _NAMES] = SecretStr("itkit")
-    """Key of the pseudonyms; use a secret of your own if somebody could guess identifiers. It is never written to
-    disk, but other users of this machine can read a command line: better use --key-file, or the environment variable
-    ITKIT_KEY."""
-    key_file: Annotated[Path | None, PathRole("in_file"), Unkeyed(), _DICOM, _NAMES] = None
-    """File that holds the key of the pseudonyms."""
-    modality: Annotated[tuple[Annotated[str, FreeText("CT")], ...], _DICOM, _SERIES] = ()
-    """Take only these modalities, e.g. CT (default: all)."""
-    least_slices: Annotated[int, Field(ge=1), _DICOM, _SERIES] = 4
-    """Series of fewer slices (localizers) are left out and named."""
-    on_irregular: Annotated[Literal["error", "largest", "split"], _DICOM, _SERIES] = "error"
-    """A series that is not a regular volume fails, is reduced to its largest regular stack, or is split into one case
-    per regular stack."""
-    overlap: Annotated[OverlapRule, _DICOM, _SERIES] = "last"
-    """Voxels in several segments or regions: error, the first or last one wins, or one channel for each."""
-    untilt: Annotated[bool, Later(), _DICOM, _SERIES] = False
-    """Resample the slices of a tilted gantry onto a rectangular grid, linearly in their planes."""
-    interpolate_contours: Annotated[bool, Later(), _DICOM, _SERIES] = False
-    """Fill slices between slices with contours, for regions that were drawn in every second slice or so."""
-    id_map: Annotated[Path | None, PathRole("out_file"), Unkeyed(), _DICOM, _NAMES] = None
-    """Write a table from case names to identifiers to this file outside the dataset; keep it in a safe place."""
-    no_labels: Annotated[bool, Unkeyed(), _DICOM, _SERIES] = False
-    """Ignore SEG and RTSTRUCT files."""
-
-
-def plan(params: ConvertParams) -> Plan:
-    """List the cases: series of a DICOM tree, or volume files.
+def plan_dicom(params: ConvertParams) -> Plan:
+    """List the series of a tree that are volumes.
 
     Raises
     ------
     LayoutError
-        When the source is missing or holds nothing to convert, or ``--id-map`` lies inside the dataset.
+        When there is none, or ``--id-map`` lies inside the dataset.
     """
-    source, dest = require_folder(params.source), params.dest
-    require_destination(dest, source)
-    if params.mode == "dicom":
-        return _plan_dicom(params)
-    if is_dataset(source):
-        pairs = find_dataset(source, recursive=True)
-        jobs, unpaired, images = pair_jobs(pairs, dest, params.ext), pairs.unpaired, pairs.images
-    else:
-        images = find_images(source, recursive=True)
-        jobs, unpaired = image_jobs(images, dest, params.ext), images.extras
-    if params.assume_spacing is not None:
-        if -1 in params.assume_spacing:
-            raise ParamsError("--assume-spacing: expected three spacings > 0 mm; -1 stands for none")
-        jobs = [_read_by_itself(job) for job in jobs]
-    described = images.described
-    return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Files of a case that are read with ``--assume-spacing`` if they state no spacing."""
-
-    inputs: Mapping[str, InputFile]
-
-
-def _read_by_itself(job: Job) -> Job:
-    inputs = {name: replace(file, kind="file") for name, file in job.inputs.items()}
-    return replace(job, inputs=inputs, details=_Files(job.inputs))
-
-
-def _plan_dicom(params: ConvertParams) -> Plan:
     from itkit.io.dcm_toolkit import case_name
 
     if params.id_map is not None and params.dest.resolve() in params.id_map.resolve().parents:
@@ -182,36 +92,8 @@ def _plan_dicom(params: ConvertParams) -> Plan:
     return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest, tuple(notes), refused)
 
 
-def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome:
-    """Convert one series, or one volume or pair."""
-    notes: list[str] = []
-    if isinstance(case.details, _Files):
-        volumes = {name: _assumed(file, params, notes) for name, file in case.details.inputs.items()}
-        case = Case(case.id, volumes)
-    elif case.details is not None:
-        return _convert_series(case, params, context)
-    require_one_grid(case)
-    return Outcome((case.map(partial(_finished, params=params, context=context)),), warnings=tuple(notes))
-
-
-def _assumed(file: InputFile, params: ConvertParams, notes: list[str]) -> Volume:
-    """Read a file; if it states no spacing, assume the one of ``--assume-spacing``."""
-    from itkit.io.sitk_toolkit import read_assuming, read_with_header
-
-    assert params.assume_spacing is not None
-    header = read_assuming(file.path, params.assume_spacing)
-    volume, header = read_with_header(file.path, "label" if file.kind == "label" else "image", header=header)
-    notes += [f"{file.path.name}: {text}" for text in header.warnings]
-    return volume
-
-
-def _finished(volume: Volume, *, params: ConvertParams, context: Context) -> Volume:
-    if params.orient is not None:
-        volume = orient(volume, params.orient, threads=context.threads)
-    return converted(volume, params)
-
-
-def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outcome:
+def convert_series(case: Case, params: ConvertParams, context: Context) -> Outcome:
+    """Convert one series, with its annotations."""
     from itkit.io.dcm_toolkit import read_series
     from itkit.process.dicom_cases import kinds_of, read_annotations
 
@@ -232,7 +114,7 @@ def _convert_series(case: Case, params: ConvertParams, context: Context) -> Outc
         if labels.overlaps:
             warnings.append(f"{labels.overlaps} voxels are in several regions; rule: {params.overlap}")
         warnings += [f"{key}: {text}" for key, text in labels.facts.items() if key != "type"]
-    finish = partial(_finished, params=params, context=context)
+    finish = partial(finished, params=params, context=context)
 
     def volumes() -> Iterator[Case]:
         if labels is not None:
@@ -256,15 +138,14 @@ def _discreet(params: ConvertParams) -> Iterator[None]:
         raise ReadError(_said(str(error), params)) from None
 
 
-def collect(params: ConvertParams, run: Collected) -> Report:
-    """Return ``convert_configs.json`` and, for DICOM, the table of cases and refused series."""
+def collect_dicom(params: ConvertParams, run: Collected) -> Report:
+    """Return ``convert_configs.json``, the table of cases and refused series, and the names of the label values."""
     files = sidecar("convert_configs.json", "itk_convert", params, run)
-    if params.mode == "dicom":
-        files[Path(REPORT)] = _report(params, run)
-        names = {name: record.facts["labels"] for name, record in sorted(run.all_records.items())
-                 if "labels" in record.facts}  # fmt: skip
-        if names:
-            files[Path(LABELS)] = json_text(names, compact_depth=1)
+    files[Path(REPORT)] = _report(params, run)
+    names = {name: record.facts["labels"] for name, record in sorted(run.all_records.items())
+             if "labels" in record.facts}  # fmt: skip
+    if names:
+        files[Path(LABELS)] = json_text(names, compact_depth=1)
     named = {params.id_map: _id_map(params, run)} if params.id_map is not None and run.dest is not None else {}
     return Report(files=files, named_files=named)
 
@@ -344,17 +225,9 @@ def _said(reason: str, params: ConvertParams) -> str:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
-    """Estimate the memory of a case: its voxels twice and compression buffers; half a gigabyte for a DICOM series."""
-    total = sum(5 * item.nbytes // 2 for item in inputs.values())
-    return total or (512 << 20 if params.mode == "dicom" else 0)
+    """Estimate the memory of a series, whose size no header of a single file tells."""
+    del inputs, params
+    return 512 << 20
 
 
-OPERATION: Operation[Any] = Operation(
-    "itk_convert",
-    ConvertParams,
-    plan,
-    convert_case,
-    collect,
-    example="itk_convert dicom downloads dataset --modality CT --mp",
-    memory=memory,
-)
+DIRECTION = Direction(plan_dicom, convert_series, collect_dicom, memory)

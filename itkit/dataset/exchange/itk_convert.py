@@ -1,0 +1,66 @@
+"""``itk_convert``: make datasets of DICOM trees and of other tools' layouts, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
+from itkit.core.plugins import resolve
+from itkit.core.volume import Case
+from itkit.dataset.exchange.direction import Direction
+from itkit.dataset.exchange.params import ConvertParams
+from itkit.io.layouts import require_destination, require_folder
+
+DIRECTIONS: Mapping[str, str] = {
+    "dicom": "itkit.dataset.exchange.dicom:DIRECTION",
+    "format": "itkit.dataset.exchange.formats:DIRECTION",
+}
+"""Where each direction stands, as text: a run imports only its own."""
+
+
+def direction_of(params: ConvertParams) -> Direction:
+    """Import the direction that the parameters ask for."""
+    direction: Direction = resolve(DIRECTIONS[params.mode])
+    return direction
+
+
+def plan(params: ConvertParams) -> Plan:
+    """List the cases of the source.
+
+    Raises
+    ------
+    LayoutError
+        When the source is missing or holds nothing to convert, or the destination is unusable.
+    """
+    sources = [require_folder(params.source)]
+    if params.series is not None:
+        sources.append(require_folder(params.series, "series"))
+    require_destination(params.dest, *sources)
+    return direction_of(params).plan(params)
+
+
+def convert_case(case: Case, params: ConvertParams, context: Context) -> Outcome:
+    """Convert one case."""
+    return direction_of(params).case(case, params, context)
+
+
+def collect(params: ConvertParams, run: Collected) -> Report:
+    """Return the files that describe the whole result."""
+    return direction_of(params).collect(params, run)
+
+
+def memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
+    """Estimate the bytes that a case needs."""
+    return direction_of(params).memory(inputs, params)
+
+
+OPERATION: Operation[Any] = Operation(
+    "itk_convert",
+    ConvertParams,
+    plan,
+    convert_case,
+    collect,
+    example="itk_convert dicom downloads dataset --modality CT --mp",
+    memory=memory,
+)
