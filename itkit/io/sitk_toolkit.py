@@ -183,9 +183,17 @@ def write_volume(
 
 
 def stage_volume(
-    volume: Volume, path: Path, *, compression: Compression = "fast", threads: int = 1, sync: bool = True
+    volume: Volume,
+    path: Path,
+    *,
+    compression: Compression = "fast",
+    threads: int = 1,
+    sync: bool = True,
+    is_series: bool = False,
 ) -> tuple[Path, ...]:
     """Write a volume's files under their final names into a staging folder, and flush them to disk.
+
+    With ``is_series``, NIfTI holds the channels as successive volumes of a 4-D file, not as a vector.
 
     Raises
     ------
@@ -193,7 +201,7 @@ def stage_volume(
         When a file can't be written.
     """
     try:
-        if codecs_backend() == "itk":
+        if codecs_backend() == "itk" and not is_series:
             files = _write_with_itk(volume, path, compression, threads)
         else:
             files = write_volume_file(
@@ -203,6 +211,7 @@ def stage_volume(
                 compression=compression,
                 threads=threads,
                 metadata=volume.metadata,
+                is_series=is_series,
             )
         for file in files if sync else ():
             sync_file(file)

@@ -12,6 +12,7 @@ from itkit.core.files import DATASET_META
 from itkit.core.text import counted, some
 from itkit.dataset.convert.find import cases_of, walk_files
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
+from itkit.io.layouts import IMAGE
 from itkit.io.meta import read_json
 
 
@@ -41,8 +42,10 @@ Reader = Callable[[Mapping[str, Any], Path], Description]
 Assembler = Callable[[DatasetSpec, Path, list[str], Mapping[str, Any]], Finding]
 
 
-def described_roots(source: Path) -> dict[str, list[str]]:
+def described_roots(source: Path, name: str = DATASET_META) -> dict[str, list[str]]:
     """Return each folder that contains a ``dataset.json`` (``""`` for the source itself), with the files below it.
+
+    ``name`` is the name of this file, if it has another one.
 
     Raises
     ------
@@ -50,15 +53,17 @@ def described_roots(source: Path) -> dict[str, list[str]]:
         When there is no such folder.
     """
     paths = list(walk_files(source))
-    roots = sorted(path[: -len(DATASET_META)] for path in paths if f"/{path}".endswith(f"/{DATASET_META}"))
+    roots = sorted(path[: -len(name)] for path in paths if f"/{path}".endswith(f"/{name}"))
     if not roots:
-        raise LayoutError(f"{source}: no {DATASET_META} in it or below; give a folder of the release as unpacked")
+        raise LayoutError(f"{source}: no {name} in it or below; give a folder of the release as unpacked")
     if "" in roots:
         return {"": paths}
     return {root: [path.removeprefix(root) for path in paths if path.startswith(root)] for root in roots}
 
 
-def find_described(spec: DatasetSpec, source: Path, read: Reader, assemble: Assembler | None = None) -> Finding:
+def find_described(
+    spec: DatasetSpec, source: Path, read: Reader, assemble: Assembler | None = None, *, name: str = DATASET_META
+) -> Finding:
     """Find the cases of all folders with a ``dataset.json``; several become sub-datasets named after their folders.
 
     Raises
@@ -66,11 +71,11 @@ def find_described(spec: DatasetSpec, source: Path, read: Reader, assemble: Asse
     LayoutError
         When a ``dataset.json`` is broken or missing.
     """
-    roots = described_roots(source)
+    roots = described_roots(source, name)
     findings = []
     for root, paths in roots.items():
         group = root.rstrip("/").rsplit("/", 1)[-1] if len(roots) > 1 else ""
-        findings.append(_find_one(spec, source / root, group, paths, read, assemble or _by_patterns))
+        findings.append(_find_one(spec, source / root / name, group, paths, read, assemble or _by_patterns))
     return Finding(
         tuple(case for finding in findings for case in finding.cases),
         tuple(item for finding in findings for item in finding.unpaired),
@@ -86,15 +91,15 @@ def _by_patterns(spec: DatasetSpec, root: Path, paths: list[str], raw: Mapping[s
 
 
 def _find_one(
-    spec: DatasetSpec, root: Path, group: str, paths: list[str], read: Reader, assemble: Assembler
+    spec: DatasetSpec, path: Path, group: str, paths: list[str], read: Reader, assemble: Assembler
 ) -> Finding:
-    raw = read_json(root / DATASET_META)
+    root, raw = path.parent, read_json(path)
     if not isinstance(raw, dict):
-        raise LayoutError(f"{root / DATASET_META}: expected a JSON object")
+        raise LayoutError(f"{path}: expected a JSON object")
     try:
         found = read(raw, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LayoutError(f"{root / DATASET_META}: not understood ({type(error).__name__}: {error})") from error
+        raise LayoutError(f"{path}: not understood ({type(error).__name__}: {error})") from error
     own = replace(spec, labels=found.labels, channels=found.channels)
     finding = assemble(own, root, paths, raw)
     there = set(paths)
@@ -102,10 +107,10 @@ def _find_one(
     where = f"{group}: " if group else ""
     notes = [f"{where}{note}" for note in finding.notes]
     if missing:
-        notes.append(f"{where}{DATASET_META} lists {counted(missing, 'file')} that are not there: {some(missing)}")
+        notes.append(f"{where}{path.name} lists {counted(missing, 'file')} that are not there: {some(missing)}")
     if not any(found.labels):
         notes.append(
-            f"{where}{DATASET_META} names no class: label values are kept without a name; itk_describe gives names"
+            f"{where}{path.name} names no class: label values are kept without a name; itk_describe gives names"
         )
     about = {"labels": found.labels, "channels": list(found.channels), **found.about}
 
@@ -116,13 +121,15 @@ def _find_one(
 
 
 def modality_of(channels: tuple[str, ...]) -> list[str]:
-    """Return the modality, CT or MR, that the names of the channels indicate.
+    """Return the modality, CT or MR, that the names of the channels indicate; nothing if they indicate none.
 
     Examples
     --------
-    >>> modality_of(("FLAIR", "T1w")), modality_of(("CT",))
-    (['MR'], ['CT'])
+    >>> modality_of(("FLAIR", "T1w")), modality_of(("CT",)), modality_of(("image",))
+    (['MR'], ['CT'], [])
     """
+    if channels in ((), (IMAGE,)):
+        return []
     return ["CT"] if all(name.upper() == "CT" for name in channels) else ["MR"]
 
 

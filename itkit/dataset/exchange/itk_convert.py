@@ -15,6 +15,16 @@ from itkit.io.layouts import require_destination, require_folder
 DIRECTIONS: Mapping[str, str] = {
     "dicom": "itkit.dataset.exchange.dicom:DIRECTION",
     "format": "itkit.dataset.exchange.formats:DIRECTION",
+    "nnunet": "itkit.dataset.exchange.nnunet:TO",
+    "from-nnunet": "itkit.dataset.exchange.nnunet:FROM",
+    "msd": "itkit.dataset.exchange.decathlon:TO_MSD",
+    "from-msd": "itkit.dataset.exchange.decathlon:FROM_MSD",
+    "monai": "itkit.dataset.exchange.decathlon:TO_MONAI",
+    "from-monai": "itkit.dataset.exchange.decathlon:FROM_MONAI",
+    "torchio": "itkit.dataset.exchange.torchio:TO",
+    "from-torchio": "itkit.dataset.exchange.torchio:FROM",
+    "bids": "itkit.dataset.exchange.bids:TO",
+    "from-bids": "itkit.dataset.exchange.bids:FROM",
 }
 """Where each direction stands, as text: a run imports only its own."""
 

@@ -156,6 +156,7 @@ def volume_writers(
     compression: Compression = "fast",
     threads: int = 1,
     metadata: Mapping[str, str] | None = None,
+    is_series: bool = False,
 ) -> dict[Path, Writer]:
     """Return the files that make up a volume, each with the function that writes it: data file first, header last.
 
@@ -177,6 +178,8 @@ def volume_writers(
         Number of threads that compress; it does not change the bytes written.
     metadata
         Further header fields; those that the format can't hold are left out.
+    is_series
+        Whether NIfTI holds the channels as successive volumes of a 4-D file, as the Decathlon does, not as a vector.
 
     Raises
     ------
@@ -198,7 +201,7 @@ def volume_writers(
     planar = suffix in (".nii", ".nii.gz")  # NIfTI stores several values per voxel as one volume after the other
     chunks = [chunk for part in (parts if planar else [array]) for chunk in _chunks(part, np.dtype(dtype))]
     if planar:
-        head = nifti_header(geometry, dtype, components=components, metadata=metadata)
+        head = nifti_header(geometry, dtype, components=components, metadata=metadata, is_series=is_series)
         if suffix == ".nii":
             return {path: lambda file: _write_raw(file, [lambda: Plain(memoryview(head)), *chunks])}
         chunks = [lambda: Plain(memoryview(head)), *chunks]
@@ -273,6 +276,7 @@ def write_volume_file(
     compression: Compression = "fast",
     threads: int = 1,
     metadata: Mapping[str, str] | None = None,
+    is_series: bool = False,
 ) -> tuple[Path, ...]:
     """Write a volume's files under their own names, not atomically: the caller must write to a temporary place first.
 
@@ -290,7 +294,9 @@ def write_volume_file(
     OSError
         When a file can't be written, for instance because the disk is full; partly written files stay.
     """
-    writers = volume_writers(path, array_zyx, geometry, compression=compression, threads=threads, metadata=metadata)
+    writers = volume_writers(
+        path, array_zyx, geometry, compression=compression, threads=threads, metadata=metadata, is_series=is_series
+    )
     for target, write in writers.items():
         with target.open("wb") as file:
             write(file)

@@ -343,7 +343,12 @@ def _from_qform(fields: _Fields, size_zyx: tuple[int, int, int], steps: list[flo
 
 
 def nifti_header(
-    geometry: Geometry, dtype: str, *, components: int = 1, metadata: Mapping[str, str] | None = None
+    geometry: Geometry,
+    dtype: str,
+    *,
+    components: int = 1,
+    metadata: Mapping[str, str] | None = None,
+    is_series: bool = False,
 ) -> bytes:
     """Return the 352 bytes before the voxels of a little-endian ``.nii``; sform and qform get code 1, as in ITK.
 
@@ -357,6 +362,8 @@ def nifti_header(
         Number of values per voxel; several are stored one component after the other, as NIfTI requires.
     metadata
         ``descrip``, ``aux_file`` and ``intent_name`` are kept, cut to the length that fits.
+    is_series
+        Whether the values of a voxel are those of successive volumes of a 4-D file, not of a vector.
 
     Raises
     ------
@@ -370,15 +377,17 @@ def nifti_header(
         )
     affine = affine_ras(geometry)
     quaternion, qfac = _quaternion(geometry)
-    dims = (3, *size_xyz, 1, 1, 1, 1) if components == 1 else (5, *size_xyz, 1, components, 1, 1)
+    is_vector = components > 1 and not is_series
+    dims = (3, *size_xyz, 1, 1, 1, 1) if components == 1 else (4, *size_xyz, components, 1, 1, 1)
+    dims = (5, *size_xyz, 1, components, 1, 1) if is_vector else dims
     text = {key: (metadata or {}).get(key, "").encode("latin-1", "replace") for key in _TEXTS}
     head = bytearray(VOXEL_OFFSET)
     pack = struct.pack_into
     pack("<i", head, 0, 348)
     head[38] = ord("r")
     pack("<8h", head, 40, *dims)
-    pack("<3h", head, 68, _VECTOR_INTENT if components > 1 else 0, _CODE[dtype], 8 * ITEM_BYTES[dtype])
-    pack("<8f", head, 76, qfac, *steps, 0, 1 if components > 1 else 0, 0, 0)
+    pack("<3h", head, 68, _VECTOR_INTENT if is_vector else 0, _CODE[dtype], 8 * ITEM_BYTES[dtype])
+    pack("<8f", head, 76, qfac, *steps, 1 if dims[0] == 4 else 0, 1 if is_vector else 0, 0, 0)
     pack("<3f", head, 108, VOXEL_OFFSET, 1.0, 0.0)
     head[123] = 2 | 8  # mm and seconds
     pack("80s24s2h", head, 148, text["descrip"][:79], text["aux_file"][:23], 1, 1)
