@@ -76,6 +76,9 @@ CATALOGUE: Mapping[str, Entry] = {
     "itk_describe": _process("itk_describe", "write the dataset.json of a dataset that has none", "describe_dataset"),
     "itk_combine": _process("itk_combine", "merge label maps of several sources or raters", "combine_datasets"),
     "itk_split": _process("itk_split", "folds, or train, validation and test, by case or patient", "split_dataset"),
+    "itk_presegment": _process(
+        "itk_presegment", "label maps without a network: patient, lungs, bone, airways", "presegment_dataset"
+    ),
     "convert_abdomenct1k": _convert("AbdomenCT_1K.convert_nii_mha", "AbdomenCT-1K: abdominal CT, 4 organs"),
     "convert_amos22": _convert("AMOS22.convert_nii_mha", "AMOS 2022: abdominal CT and MR, 15 classes"),
     "convert_brats2024": _convert("BraTs2024.convert_nii_mha", "BraTS 2024: brain MR, 4 sequences; five tasks"),

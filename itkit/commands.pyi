@@ -199,6 +199,21 @@ def split_dataset(
     recursive: bool = False,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def presegment_dataset(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    target: Literal["body", "lungs", "bone", "airway", "nonzero", "threshold"],
+    threshold: Sequence[float] | None = None,
+    largest: int | None = None,
+    fill_holes: bool = False,
+    closing_mm: float | None = None,
+    opening_mm: float | None = None,
+    min_volume_ml: float | None = None,
+    recursive: bool = False,
+    ext: str = ".mha",
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

@@ -14,6 +14,8 @@ from itkit.cli.demo import chest_variants
 from itkit.core.errors import ReadError
 from itkit.core.files import split_extension
 from itkit.io.sitk_toolkit import from_sitk, read_volume, write_volume
+from itkit.kernels.components import fill_holes
+from itkit.process.presegmentation import presegment
 from itkit.report.pictures import class_statistics
 
 CHEST = Path(slicerio.__file__).parent / "data"
@@ -138,3 +140,22 @@ def test_all_variants_are_one_patient(raw, tmp_path):
     plain, reverse = (read_volume(tmp_path / f"{name}.mha") for name in ("chest", "chest_reversed"))
     assert plain.geometry.same_grid(reverse.geometry, tol_mm=1e-2)
     assert np.abs(plain.array_zyx.astype(int) - reverse.array_zyx).max() <= 1
+
+
+def dice(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+@pytest.mark.parametrize("case", VARIANTS)
+def test_body_and_lungs_are_those_that_a_person_marked(case):
+    image, label = chest(case)
+    tissue = fill_holes(fill_holes(label.array_zyx), cut_axis=[*"zyx"].index(axial(label)))
+    assert dice(presegment(image, "body").labels.array_zyx == 1, tissue == 1) >= 0.98
+    lungs = presegment(image, "lungs").labels.array_zyx
+    for side, value in ((1, 5), (2, 6)):
+        assert dice(lungs == side, label.array_zyx == value) >= 0.95
+
+
+def axial(volume):
+    """Name of the array axis that runs along the patient."""
+    return "xyz"[next(place for place, letter in enumerate(volume.geometry.orientation) if letter in "SI")]

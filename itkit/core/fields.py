@@ -57,6 +57,18 @@ class Axes(_Marker):
 
 
 @dataclass(frozen=True)
+class Parts(_Marker):
+    """What each of several numbers is, for help and forms, e.g. ``LO HI``."""
+
+    names: tuple[str, ...]
+    schema_key: ClassVar[str] = "x-parts"
+
+    def schema_value(self) -> list[str]:
+        """Return what the JSON schema shows."""
+        return list(self.names)
+
+
+@dataclass(frozen=True)
 class Positional(_Marker):
     """A positional argument; ``metavar`` is its name on the command line."""
 
@@ -360,7 +372,7 @@ def value_count(field: FieldInfo) -> int | None:
 
 def metavar(name: str, field: FieldInfo) -> str:
     """Return the placeholder for a field's value in help and messages."""
-    positional, axes = marker(field, Positional), marker(field, Axes)
+    positional, axes, parts = (marker(field, kind) for kind in (Positional, Axes, Parts))
     base = base_type(field.annotation)
     if positional is not None and positional.metavar:
         return str(positional.metavar)
@@ -369,6 +381,8 @@ def metavar(name: str, field: FieldInfo) -> str:
     if axes is not None:
         first, *rest = axes.order
         return f"{first} [{' '.join(rest)}]" if axes.one_for_all else " ".join(axes.order)
+    if parts is not None:
+        return " ".join(parts.names)
     if base is Path:
         return "PATH"
     if base in (int, float):

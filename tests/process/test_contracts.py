@@ -68,6 +68,15 @@ class TestCombine(OperationContract):
         return {"inputs": inputs, "dest": dest, "map": ("a:1,3->300", "b:2->1")}
 
 
+class TestPresegment(OperationContract):
+    operation = load("itk_presegment")
+    needs_labels = False
+    changed = {"threshold": (0.0, 500.0)}
+
+    def values(self, source, dest):
+        return {"source": source, "dest": dest, "target": "threshold", "threshold": (-9000.0, 9000.0)}
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
