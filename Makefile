@@ -53,6 +53,7 @@ COUNT ?= 20000
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --count $(COUNT)
 
+# help pages, descriptions, stubs, and the page of messages in docs/how-to
 help-pages: $(VENV)/.base
 	$(BIN)/python -m itkit.cli.help_pages
 

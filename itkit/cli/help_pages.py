@@ -1,13 +1,15 @@
 """Write texts that are made from the models: ``python -m itkit.cli.help_pages``.
 
 With the help pages, commands print their help without importing their models. With the descriptions, parameters keep
-theirs in installations without sources. With the stubs, type checkers know the functions of `itkit.commands`. Tests
-check that all of them are up to date.
+theirs in installations without sources. With the stubs, type checkers know the functions of `itkit.commands`. In a
+checkout, the page of messages (``docs/how-to/troubleshooting.md``) is written, too. Tests check that all of them are up
+to date.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from runpy import run_path
 
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.function_stubs import stub_text
@@ -19,6 +21,8 @@ from itkit.engine.options import RunOptions
 from itkit.io.meta import write_json, write_text
 
 STUBS = Path(__file__).parent.parent / "commands.pyi"
+MESSAGES = Path(__file__).parents[2] / "docs" / "generate_troubleshooting.py"
+"""The script that writes the page of messages."""
 
 
 def descriptions() -> dict[str, dict[str, str]]:
@@ -36,6 +40,8 @@ def main() -> None:
     for name in CATALOGUE:
         write_text(Path(HELP_FOLDER, f"{name}.txt"), help_text(load(name)))
     write_text(STUBS, stub_text())
+    if MESSAGES.is_file():  # in a checkout
+        run_path(str(MESSAGES), run_name="__main__")
 
 
 if __name__ == "__main__":
