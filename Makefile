@@ -12,12 +12,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: pyproject.toml setup.py constraints-cpu.txt | $(BIN)/python
-	$(PIP) -e '.[demo]'
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[demo,dev,dicom,fast,train,onnx,dask]'
+	$(PIP) -e '.[dev,dicom,fast,train,onnx,dask]'
 	touch $@
 
 setup: $(VENV)/.dev

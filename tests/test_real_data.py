@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import slicerio
 
 import itkit
-from itkit.cli.demo import chest_variants
+from itkit.cli.demo import variants
 from itkit.core.errors import ReadError
 from itkit.core.files import split_extension
 from itkit.io.sitk_toolkit import from_sitk, read_volume, write_volume
@@ -47,7 +47,7 @@ def test_every_shipped_file_reads_like_simpleitk_or_is_a_named_error(path):
 
 def chest(name="chest"):
     image, label = read_volume(CHEST / "CTChest4.nrrd"), read_volume(CHEST / "Segmentation.seg.nrrd", "label")
-    change = chest_variants()[name]
+    change = variants("chest")[name]
     return tuple(change(replace(volume, metadata={})) for volume in (image, label))
 
 

@@ -1,88 +1,88 @@
-"""``itkit demo``: run the whole chain on a real chest CT, and write a page that shows the results."""
+"""``itkit demo``: run the whole chain on a real CT of a torso, and write a page that shows the results."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from itkit.catalogue import load
-from itkit.core.errors import LayoutError
-from itkit.core.extras import require
+from itkit.catalogue import CATALOGUE, load
+from itkit.core.errors import ItkitError, LayoutError
+from itkit.core.files import DATASET_META
 from itkit.core.volume import Volume
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
 from itkit.engine.runner import execute
-from itkit.io.layouts import find_dataset
-from itkit.io.meta import write_text
+from itkit.io.dataset_meta import find_dataset_meta, read_dataset_meta
+from itkit.io.layouts import Pairs, find_dataset
+from itkit.io.meta import write_json, write_text
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import orient
 from itkit.process.itk_aug import euler_matrix
 from itkit.report.chain import Step, report_page
+from itkit.report.windows import is_ct
 
-_CHEST_CLASSES = {
-    1: "ribs",
-    2: "cervical vertebral column",
-    3: "thoracic vertebral column",
-    4: "lumbar vertebral column",
-    5: "right lung",
-    6: "left lung",
-    7: "tissue",
-}
+_TORSO = Path(__file__).parents[1] / "data" / "torso"
 _CREDIT = (
-    "Chest CT and segmentation: CTChest4.nrrd and Segmentation.seg.nrrd of the Python package slicerio 1.4.0 "
-    "(MIT licence, Andras Lasso, Perk Lab, Queen's University)."
+    "CT and labels: example files of TotalSegmentator 2.18.0 (Apache License 2.0, Jakob Wasserthal and others); "
+    "the labels were made by TotalSegmentator."
 )
+_LONGEST_LINE = 200  # what is longer stands in the terminal alone
+_BONES = ("vertebrae", "rib_", "sacrum", "hip_", "femur_")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A command of the chain: its parameters, and what it is for."""
+
+    command: str
+    values: Mapping[str, Any]
+    purpose: str
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="itkit demo",
-        description="Check, orient, resample, cut, augment and relabel a dataset, and write a page that shows it.",
+        description="Check, orient, resample, cut, augment, measure, normalize, pre-segment and evaluate a dataset, "
+        "and write a page that shows it.",
         epilog="example: itkit demo --data my_dataset --out demo-out",
     )
-    parser.add_argument("--data", type=Path, help="dataset with image/ and label/ (default: a real chest CT)")
+    parser.add_argument("--data", type=Path, help="dataset with image/ and label/ (default: a real CT of a torso)")
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write (default: demo-out)")
     arguments = parser.parse_args(list(argv))
     out: Path = arguments.out
-    names: Mapping[int, str] = {}
     data = arguments.data
     if data is None:
-        data, names = out / "raw", _CHEST_CLASSES
-        write_chest_dataset(data)
+        data = out / "raw"
+        write_torso_dataset(data)
     steps = run_chain(data, out, print)
     page = out / "report.html"
+    names = find_dataset_meta(data).labels
     write_text(page, report_page(data, out, steps, names, _CREDIT if arguments.data is None else ""))
     print(f"report: {page.resolve()}")
     return max(step.exit_code for step in steps)
 
 
-def write_chest_dataset(root: Path) -> None:
-    """Write a small dataset from one real chest CT: as released, with reversed axes, and on an oblique grid.
-
-    Raises
-    ------
-    MissingExtraError
-        When the package that carries the CT is not installed.
-    """
-    package = require("slicerio", extra="demo", why="the demo's chest CT")
-    folder = Path(package.__file__).parent / "data"
-    image, label = read_volume(folder / "CTChest4.nrrd"), read_volume(folder / "Segmentation.seg.nrrd", "label")
-    image, label = replace(image, metadata={}), replace(label, metadata={})
-    for case, change in chest_variants().items():
+def write_torso_dataset(root: Path) -> None:
+    """Write a small dataset from one real CT: as released, with reversed axes, and on an oblique grid."""
+    image, label = read_volume(_TORSO / "image.nii.gz"), read_volume(_TORSO / "label.nii.gz", "label")
+    for case, change in variants("torso").items():
         for name, volume in (("image", image), ("label", label)):
             path = root / name / f"{case}.nii.gz"
             if not path.exists():
                 write_volume(change(volume), path)
+    if not (root / DATASET_META).exists():
+        write_json(root / DATASET_META, dict(read_dataset_meta(_TORSO / DATASET_META).values))
 
 
-def chest_variants() -> dict[str, Callable[[Volume], Volume]]:
-    """Return the demo's cases, each with the function that makes it from the chest CT."""
+def variants(name: str) -> dict[str, Callable[[Volume], Volume]]:
+    """Return the demo's cases, each with the function that makes it from a volume."""
 
     def turned(volume: Volume) -> Volume:
         rotation = euler_matrix((12.0, -7.0, 5.0))
@@ -92,14 +92,14 @@ def chest_variants() -> dict[str, Callable[[Volume], Volume]]:
         return replace(volume, geometry=grid)
 
     return {
-        "chest": lambda volume: volume,
-        "chest_reversed": lambda volume: orient(volume, "SAR"),
-        "chest_oblique": turned,
+        name: lambda volume: volume,
+        f"{name}_reversed": lambda volume: orient(volume, "SAR"),
+        f"{name}_oblique": turned,
     }
 
 
-def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
-    """Run check, orient, resample, patch, aug and extract one after the other.
+def plan_chain(data: Path, out: Path) -> Iterator[Planned]:
+    """Yield the commands of the chain, first to last.
 
     Raises
     ------
@@ -109,61 +109,108 @@ def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
     pairs = find_dataset(data)
     if not pairs.pairs:
         raise LayoutError(f"{data}: no pair of image and label was found")
-    first = next(iter(pairs.pairs.values()))
-    classes = [value for value in np.unique(read_volume(first["label"], "label").array_zyx).tolist() if value][:2]
-    oriented, resampled = out / "oriented", out / "resampled"
-    plan: list[tuple[str, dict[str, Any]]] = [
-        ("itk_check", {"mode": "check", "source": data, "deep": True}),
-        ("itk_orient", {"source": data, "dest": oriented, "orient": "LPI"}),
-        (
-            "itk_resample",
-            {"mode": "dataset", "source": oriented, "dest": resampled, "spacing": (4.0, 2.0, 2.0)},
-        ),
-        (
-            "itk_patch",
-            {
-                "source": resampled,
-                "dest": out / "patches",
-                "patch_size": (64, 96, 96),
-                "patch_stride": (48, 96, 96),
-                "minimum_foreground_ratio": 0.05,
-                "layout": "dataset",
-                "pad": True,
-            },
-        ),
-        (
-            "itk_aug",
-            {
-                "source": resampled / "image",
-                "label_source": resampled / "label",
-                "dest": out / "augmented" / "image",
-                "label_dest": out / "augmented" / "label",
-                "number": 2,
-                "random_rot": (15.0, 5.0, 5.0),
-            },
-        ),
-        (
-            "itk_extract",
-            {
-                "source": resampled / "label",
-                "dest": out / "extracted",
-                "mappings": tuple(f"{value}:{new}" for new, value in enumerate(classes, 1)),
-            },
-        ),
-    ]
-    return [_step(name, values, say) for name, values in plan]
+    names = find_dataset_meta(data).labels
+    bones = [value for value, name in names.items() if name.startswith(_BONES)]
+    resampled = out / "resampled"
+    yield Planned("itk_check", {"mode": "check", "source": data, "deep": True}, "is every file readable and paired?")
+    yield Planned("itk_orient", {"source": data, "dest": out / "oriented", "orient": "LPI"}, "axes in one order")
+    yield Planned(
+        "itk_resample",
+        {"mode": "dataset", "source": out / "oriented", "dest": resampled, "spacing": (2.5, 2.0, 2.0)},
+        "one spacing; nothing moves",
+    )
+    yield Planned(
+        "itk_patch",
+        {
+            "source": resampled,
+            "dest": out / "patches",
+            "patch_size": (64, 80, 80),
+            "patch_stride": (48, 64, 64),
+            "minimum_foreground_ratio": 0.05,
+            "layout": "dataset",
+            "pad": True,
+        },
+        "patches that know where they lie",
+    )
+    yield Planned(
+        "itk_aug",
+        {
+            "source": resampled / "image",
+            "label_source": resampled / "label",
+            "dest": out / "augmented" / "image",
+            "label_dest": out / "augmented" / "label",
+            "number": 2,
+            "random_rot": (15.0, 5.0, 5.0),
+            "random_scale": (0.1, 0.1, 0.1),
+        },
+        "turned and scaled copies",
+    )
+    classes = bones or _first_classes(pairs)
+    mappings = [f"{value}:1" for value in bones] or [f"{value}:{new}" for new, value in enumerate(classes, 1)]
+    yield Planned(
+        "itk_extract",
+        {"source": resampled / "label", "dest": out / "extracted", "mappings": tuple(mappings), "merge": bool(bones)},
+        "all bones as one class" if bones else "two classes, renumbered",
+    )
+    yield Planned("itk_stats", {"source": resampled, "dest": out / "stats"}, "what the dataset holds; outliers")
+    is_scan = is_ct(_first_image(pairs))
+    clip = ("clip -160 240",) if is_scan else ()
+    yield Planned(
+        "itk_enhance",
+        {"source": resampled, "dest": out / "enhanced", "steps": (*clip, "normalize zscore")},
+        "values that a network likes",
+    )
+    target = "bone" if bones and is_scan else "body" if is_scan else "nonzero"
+    yield Planned(
+        "itk_presegment",
+        {"source": resampled, "dest": out / "presegmented", "target": target},
+        f"a first label without a network: {target}",
+    )
+    if target == "bone":
+        yield Planned(
+            "itk_evaluate",
+            {"gt": out / "extracted", "pred": out / "presegmented", "dest": out / "evaluation"},
+            "how good that label is",
+        )
 
 
-def _step(name: str, values: Mapping[str, Any], say: Callable[[str], None]) -> Step:
-    operation = load(name)
-    params = make_params(operation.params, values)
+def _first_image(pairs: Pairs) -> Volume:
+    return read_volume(next(iter(next(iter(pairs.pairs.values())).values())))
+
+
+def _first_classes(pairs: Pairs) -> list[int]:
+    label = read_volume(next(iter(pairs.pairs.values()))["label"], "label")
+    return [value for value in np.unique(label.array_zyx).tolist() if value][:2]
+
+
+def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
+    """Run the commands of the chain one after the other."""
+    return [_step(planned, say) for planned in plan_chain(data, out) if planned.command in CATALOGUE]
+
+
+def _step(planned: Planned, say: Callable[[str], None]) -> Step:
+    operation = load(planned.command)
+    params = make_params(operation.params, planned.values)
     options = RunOptions(mp=True)
-    command = " ".join([name, *to_argv(params, options)])
+    command = " ".join([planned.command, *to_argv(params, options)])
     say(f"$ {command}")
-    result = execute(operation, params, options)
+    begin = time.perf_counter()
+    try:
+        result = execute(operation, params, options)
+    except ItkitError as error:  # the others go on; the page says what happened
+        say(f"  {error}")
+        return Step(command, planned.purpose, str(error), time.perf_counter() - begin, 0, 0, 2)
+    wall_s = time.perf_counter() - begin
     for line in result.summary.lines:
         say(f"  {line}")
     text = result.summary.text()
     say(f"  {text}")
-    seconds = sum(record.took_s for record in result.records)
-    return Step(command, "; ".join([*result.summary.lines, text]), seconds, result.exit_code)
+    dest = planned.values.get("dest")
+    written = _bytes(dest.parent if planned.command == "itk_aug" else dest) if isinstance(dest, Path) else 0
+    short = [line for line in result.summary.lines if len(line) <= _LONGEST_LINE]
+    summary = "; ".join([text.partition("; details:")[0], *short])
+    return Step(command, planned.purpose, summary, wall_s, written, len(result.records), result.exit_code)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -42,9 +42,13 @@ td.n, th.n { text-align: right }
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap }
 tr.bad td { background: var(--bad-soft) }
 code { background: var(--soft); padding: .1rem .3rem; border-radius: 4px; font-size: .9em; overflow-wrap: anywhere }
+pre { background: var(--soft); padding: .6rem .8rem; border-radius: 8px; overflow: auto; font-size: .85em;
+  line-height: 1.6 }
+summary { cursor: pointer; color: var(--muted) }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; margin: .6rem 0 }
 figure { margin: 0; max-width: 100% }
 figcaption { font-size: .87em; margin-top: .25rem; max-width: 32rem; overflow-wrap: anywhere }
+.slice { width: min-content; min-width: 9rem }
 .slice img { display: block; max-width: 100%; height: auto; background: #000; border-radius: 4px }
 .view { position: relative; display: inline-block; max-width: 100% }
 .view span { position: absolute; font: 600 12px/1 system-ui, sans-serif; color: #fff;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -49,10 +50,8 @@ def window_of(image: Volume, label: Volume | None = None, modality: str = "") ->
         For CT the lung, bone or soft-tissue window; for others the 1st to the 99th percentile of the values that are
         not zero.
     """
-    array = image.array_zyx if image.array_zyx.ndim == 3 else image.array_zyx[..., 0]
-    step = max(1, round((array.size / _MOST_VOXELS) ** (1 / 3)))
-    thin = (slice(step // 2, None, step),) * 3
-    values = array[thin].ravel().astype(np.float64)
+    thin = _thin(image)
+    values = _values(image)
     finite = np.isfinite(values)
     inside = None if label is None else (label.array_zyx[thin].ravel() > 0)[finite]
     values = values[finite]
@@ -63,6 +62,28 @@ def window_of(image: Volume, label: Volume | None = None, modality: str = "") ->
     shown = values[values != 0]
     low, high = np.percentile(shown if shown.size else values, (1, 99))
     return Window(float(low), float(high) if high > low else float(low) + 1, "1st to 99th percentile")
+
+
+def is_ct(image: Volume) -> bool:
+    """Return whether an image's values reach from air to tissue in HU."""
+    values = _values(image)
+    values = values[np.isfinite(values)]
+    return bool(values.size) and guess_modality(values) == "CT"
+
+
+def _values(image: Volume) -> NDArray[np.float64]:
+    array = image.array_zyx if image.array_zyx.ndim == 3 else image.array_zyx[..., 0]
+    return array[_thin(image)].ravel().astype(np.float64)
+
+
+def _thin(image: Volume) -> tuple[slice, slice, slice]:
+    """Return the voxels that are looked at: a coarse lattice of a large volume."""
+    steps = (max(1, round((math.prod(image.shape_zyx) / _MOST_VOXELS) ** (1 / 3))),) * 3
+    z, y, x = (
+        slice(step // 2, None, step) if step < size else slice(None)
+        for step, size in zip(steps, image.shape_zyx, strict=True)
+    )
+    return z, y, x
 
 
 def guess_modality(values: NDArray[Any]) -> Literal["CT", ""]:
