@@ -214,6 +214,23 @@ def presegment_dataset(
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def crop_dataset(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    dtype: Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"] | None = None,
+    to: Literal["foreground", "body", "label", "nonzero"] | None = None,
+    labels: Sequence[str] = (),
+    box_from: str | os.PathLike[str] | None = None,
+    margin_mm: Sequence[float] = (0.0, 0.0, 0.0),
+    multiple_of: int | Sequence[int] = (1, 1, 1),
+    min_size: int | Sequence[int] = (1, 1, 1),
+    fill: float | None = None,
+    paste_back: str | os.PathLike[str] | None = None,
+    recursive: bool = False,
+    ext: str = ".mha",
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

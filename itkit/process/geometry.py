@@ -73,7 +73,7 @@ def turned(
     return volume.with_array(reorient(volume.array_zyx, axes_zyx, flips_zyx, threads=threads), grid)
 
 
-def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> Volume:
+def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int], *, fill: float | None = None) -> Volume:
     """Cut a box out of a volume: a view if the box lies inside the volume, a padded copy if it reaches beyond.
 
     Parameters
@@ -83,7 +83,10 @@ def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> V
     start_zyx
         Index of the box's first voxel; negative if the box begins before the volume.
     size_zyx
-        Size of the box. Voxels outside the volume get the minimum of the whole image, or 0 in a label map.
+        Size of the box.
+    fill
+        Value of an image outside the volume, rounded and clamped to its type; by default the minimum of the whole
+        image. A label map gets 0 there.
 
     Examples
     --------
@@ -101,10 +104,17 @@ def crop(volume: Volume, start_zyx: Sequence[int], size_zyx: Sequence[int]) -> V
     part = volume.array_zyx[window(first, inside)]
     if inside == size:
         return volume.with_array(part, grid)
+    import numpy as np
+
+    from itkit.kernels.arrays import fill_value
     from itkit.kernels.padding import in_frame, outside_value
 
+    if fill is None or volume.kind == "label":
+        outside = outside_value(volume.array_zyx, volume.kind)
+    else:
+        outside = np.asarray(fill_value(fill, volume.dtype))
     place = [at - begin if n else 0 for at, begin, n in zip(first, start, inside, strict=True)]
-    return volume.with_array(in_frame(part, place, size, outside_value(volume.array_zyx, volume.kind)), grid)
+    return volume.with_array(in_frame(part, place, size, outside), grid)
 
 
 def padded(volume: Volume, size_zyx: Sequence[int]) -> Volume:

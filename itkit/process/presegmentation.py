@@ -136,7 +136,7 @@ def presegment(volume: Volume, target: TargetName, cleaning: Cleaning | None = N
     labels: NDArray[np.uint8]
     warnings: list[str]
     if target == "nonzero":
-        labels, warnings = _nonzero(volume), []
+        labels, warnings = nonzero_mask(volume), []
     else:
         labels, warnings = _FINDERS[target](array, spacing)
         turned_back = orient(Volume(labels, upright.geometry, "label"), image.geometry.orientation)
@@ -225,13 +225,14 @@ def union_of_channels(images: Sequence[Volume]) -> Volume:
     """Return an image that is 0 where every channel is; a channel that is 0 or nan everywhere adds nothing."""
     if len(images) == 1:
         return images[0]
-    found = _nonzero(images[0])
+    found = nonzero_mask(images[0])
     for image in images[1:]:
-        found = found | _nonzero(image)
+        found = found | nonzero_mask(image)
     return Volume(found, images[0].geometry)
 
 
-def _nonzero(volume: Volume) -> NDArray[np.uint8]:
+def nonzero_mask(volume: Volume) -> NDArray[np.uint8]:
+    """Return 1 where any channel of an image is neither 0 nor nan."""
     array = volume.array_zyx
     mask = (array != 0) & (array == array) if array.dtype.kind == "f" else array != 0
     found: NDArray[np.uint8] = (np.any(mask, axis=3) if mask.ndim == 4 else mask).view(np.uint8)

@@ -77,6 +77,14 @@ class TestPresegment(OperationContract):
         return {"source": source, "dest": dest, "target": "threshold", "threshold": (-9000.0, 9000.0)}
 
 
+class TestCrop(OperationContract):
+    operation = load("itk_crop")
+    changed = {"margin_mm": (0.0, 2.0, 0.0)}
+
+    def values(self, source, dest):
+        return {"source": source, "dest": dest, "to": "foreground", "multiple_of": (2, 3, 4)}
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
