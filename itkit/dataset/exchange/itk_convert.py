@@ -25,6 +25,9 @@ DIRECTIONS: Mapping[str, str] = {
     "from-torchio": "itkit.dataset.exchange.torchio:FROM",
     "bids": "itkit.dataset.exchange.bids:TO",
     "from-bids": "itkit.dataset.exchange.bids:FROM",
+    "dicom-seg": "itkit.dataset.exchange.dicom_out:SEG",
+    "rtstruct": "itkit.dataset.exchange.dicom_out:RTSTRUCT",
+    "dicom-series": "itkit.dataset.exchange.dicom_out:SERIES",
 }
 """Where each direction stands, as text: a run imports only its own."""
 

@@ -53,6 +53,18 @@ def series_note(series: Series, *, on_irregular: OnIrregular = "error", untilt: 
     return series_grid(series, on_irregular=on_irregular, untilt=untilt)[1]
 
 
+def series_stack(series: Series) -> tuple[Geometry, tuple[Frame, ...]]:
+    """Return the grid of a regular series, and its image planes in the order of the grid's slices.
+
+    Raises
+    ------
+    IrregularSeriesError
+        When the series is not a regular volume.
+    """
+    stack, _ = _stack(series, "error", SPACING_TOLERANCE, untilt=False)
+    return stack.geometry, tuple(stack.frames)
+
+
 def split_series(series: Series, *, spacing_tolerance: float = SPACING_TOLERANCE, untilt: bool = False) -> list[Series]:
     """Split a series into regular stacks, each returned as a series that `read_series` accepts.
 

@@ -98,6 +98,22 @@ def cielab_to_rgb(lab: Sequence[float]) -> Colour:
     return (red, green, blue)
 
 
+def rgb_to_cielab(colour: Colour) -> list[int]:
+    """Return an sRGB colour as DICOM stores it: CIELab in 16-bit integers (PS3.3 C.10.7.1.1); see `cielab_to_rgb`.
+
+    Examples
+    --------
+    >>> rgb_to_cielab((255, 0, 0))
+    [34891, 53480, 50167]
+    """
+    rgb = np.array(colour) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = np.linalg.solve(_XYZ_TO_RGB, linear) / _D65
+    x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    lab = np.array([(116 * y - 16) / 100, (500 * (x - y) + 128) / 255, (200 * (y - z) + 128) / 255])
+    return [int(value) for value in np.clip(np.rint(lab * 65535), 0, 65535)]
+
+
 def _read(
     dataset: Any, path: Path, reference: Geometry | None, overlap: OverlapRule, threshold: float, notes: list[str]
 ) -> LabelMap:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,44 @@ class _Stored:
     values_zyx: NDArray[Any]
     slope: str
     intercept: str
+
+
+def series_datasets(
+    volume: Volume,
+    where: Path,
+    *,
+    template: Series | Path | None = None,
+    description: str = "",
+    series_number: int = 1,
+    modality: str = "",
+    uid_of: Callable[..., str] | None = None,
+) -> Iterator[Any]:
+    """Yield the file of each slice of a volume as a dataset, with its file header; see `write_series`.
+
+    Parameters
+    ----------
+    volume, template, description, series_number, modality
+        As in `write_series`.
+    where
+        Folder to name in messages.
+    uid_of
+        Function that returns an identifier for some words, so that the same volume gets the same; by default all
+        identifiers are new.
+
+    Raises
+    ------
+    WriteError
+        When a series can't hold the volume.
+    """
+    pydicom = pydicom_module()
+    _check(volume, where)
+    stored = _stored(volume, where)
+    new = uid_of or (lambda *_: str(pydicom.uid.generate_uid()))
+    common = _common(volume, template, modality, new)
+    common.SeriesDescription = description
+    common.SeriesNumber = series_number
+    for index in range(len(stored.values_zyx)):
+        yield _slice(pydicom, common, stored, volume.geometry, index, new("slice", index))
 
 
 def write_series(
@@ -87,18 +126,17 @@ def write_series(
     Integers whose range fits 16 bits are kept exactly; other values are quantised to 65536 levels over their range, so
     reading them back returns values within half a level.
     """
-    pydicom = pydicom_module()
-    _check(volume, folder)
-    stored = _stored(volume, folder)
-    common = _common(volume, template, modality)
-    common.SeriesDescription = description
-    common.SeriesNumber = series_number
-    names = [f"{index:05d}.dcm" for index in range(1, len(stored.values_zyx) + 1)]
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WriteError(f"{folder}: exists already; give a new or empty folder")
+    datasets = series_datasets(
+        volume, folder, template=template, description=description, series_number=series_number, modality=modality
+    )
+    names = [f"{index:05d}.dcm" for index in range(1, volume.shape_zyx[0] + 1)]
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
     try:
-        partial.mkdir(parents=True)
-        for index, name in enumerate(names):
-            _write_slice(pydicom, common, stored, volume.geometry, index, partial / name)
+        for index, dataset in enumerate(datasets):
+            partial.mkdir(parents=True, exist_ok=True)
+            write_slice(dataset, partial / names[index])
         if folder.is_dir():
             folder.rmdir()
         partial.rename(folder)
@@ -112,8 +150,6 @@ def write_series(
 
 
 def _check(volume: Volume, folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise WriteError(f"{folder}: exists already; give a new or empty folder")
     if volume.array_zyx.ndim != 3:
         raise WriteError(f"{folder}: {volume.array_zyx.shape[-1]} channels; a series holds one")
     matrix = np.reshape(volume.geometry.direction_xyz, (3, 3))
@@ -149,27 +185,35 @@ def _decimal(value: float) -> str:
     return str(pydicom_module().valuerep.format_number_as_ds(float(value))).strip()
 
 
-def _common(volume: Volume, template: Series | Path | None, modality: str) -> Any:
-    """Return the elements that all slices have in common."""
-    pydicom = pydicom_module()
-    uid = pydicom.uid
-    common = pydicom.Dataset()
+def patient_and_study(path: Path | None) -> Any:
+    """Return a dataset with the elements that a new object copies from a file: patient, study, frame of reference.
+
+    Those that a file must have are empty if it lacks them, and without a file.
+    """
+    common = pydicom_module().Dataset()
     for keyword in _EMPTY:
         setattr(common, keyword, "")
     common.PatientID = "ANONYMOUS"
-    common.Modality = volume.metadata.get("Modality", "OT")
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        setattr(common, keyword, uid.generate_uid())
-    path = template.files[0] if isinstance(template, Series) else template
     if path is not None:
         source = read_dataset(path, keywords=_FROM_TEMPLATE, pixels=False, notes=[])
         for keyword in _FROM_TEMPLATE:
             if keyword in source:
                 common[keyword] = source[keyword]
+    return common
+
+
+def _common(volume: Volume, template: Series | Path | None, modality: str, new_uid: Callable[..., str]) -> Any:
+    """Return the elements that all slices have in common."""
+    common = patient_and_study(template.files[0] if isinstance(template, Series) else template)
+    if "Modality" not in common:
+        common.Modality = volume.metadata.get("Modality", "OT")
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        if keyword not in common:
+            setattr(common, keyword, new_uid(keyword))
     if modality:
         common.Modality = modality
     common.SOPClassUID = _CLASSES.get(common.Modality, _SECONDARY_CAPTURE)
-    common.SeriesInstanceUID = uid.generate_uid()
+    common.SeriesInstanceUID = new_uid("series")
     common.ImageType = ["DERIVED", "SECONDARY", *(["AXIAL"] if common.SOPClassUID == _CT else ["OTHER"])]
     if common.SOPClassUID == _SECONDARY_CAPTURE:
         common.ConversionType = "WSD"
@@ -182,13 +226,13 @@ def _common(volume: Volume, template: Series | Path | None, modality: str) -> An
     return common
 
 
-def _write_slice(pydicom: Any, common: Any, stored: _Stored, geometry: Geometry, index: int, path: Path) -> None:
+def _slice(pydicom: Any, common: Any, stored: _Stored, geometry: Geometry, index: int, uid: str) -> Any:
     values = stored.values_zyx[index]
     spacing_z, spacing_y, spacing_x = geometry.spacing_zyx
     direction = geometry.direction_xyz
     dataset = pydicom.Dataset()
     dataset.update(common)
-    dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.SOPInstanceUID = uid
     dataset.InstanceNumber = index + 1
     dataset.ImagePositionPatient = [_decimal(value) for value in geometry.point_xyz((index, 0, 0))]
     dataset.ImageOrientationPatient = [_decimal(direction[3 * row + axis]) for axis in (0, 1) for row in range(3)]
@@ -210,7 +254,12 @@ def _write_slice(pydicom: Any, common: Any, stored: _Stored, geometry: Geometry,
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta = meta
+    return dataset
+
+
+def write_slice(dataset: Any, path: Path) -> None:
+    """Write the file of a slice and flush it to disk; errors are pydicom's and the system's."""
     with warnings_as_notes([]), path.open("xb") as file:
-        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        pydicom_module().dcmwrite(file, dataset, enforce_file_format=True)
         file.flush()
         os.fsync(file.fileno())
