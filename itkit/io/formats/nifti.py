@@ -259,10 +259,14 @@ def _geometry(
             f"{path.name}: the spacing along {' and '.join(lacking)} is not stated (pixdim ZYX: {pixdim}; no sform); "
             "state it on purpose: itk_convert format SOURCE DEST --assume-spacing Z Y X"
         )
-    notes: tuple[str, ...] = ()
+    negative = "".join("XYZ"[axis] for axis in range(min(len(sizes), 3)) if fields.pixdim[axis + 1] < 0)
+    notes: tuple[str, ...] = (f"pixdim is negative along {negative}: taken without its sign",) if negative else ()
     if lacking and assume_spacing is not None:
         steps = list(to_xyz(assume_spacing))
-        notes = (f"the file states no spacing along {' and '.join(lacking)}: {assume_spacing} mm ZYX was assumed",)
+        notes = (
+            *notes,
+            f"the file states no spacing along {' and '.join(lacking)}: {assume_spacing} mm ZYX was assumed",
+        )
     if fields.qform_code <= 0:
         unknown = "neither sform nor qform is set: orientation and origin unknown"
         return Geometry.as_stated(size_zyx, to_zyx(steps)), (unknown, *notes)
