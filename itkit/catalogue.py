@@ -80,6 +80,9 @@ CATALOGUE: Mapping[str, Entry] = {
         "itk_presegment", "label maps without a network: patient, lungs, bone, airways", "presegment_dataset"
     ),
     "itk_crop": _process("itk_crop", "cut to the body, a label or what is not 0; paste back", "crop_dataset"),
+    "itk_postprocess": _process(
+        "itk_postprocess", "clean label maps; learn on a validation set what helps", "postprocess_dataset"
+    ),
     "convert_abdomenct1k": _convert("AbdomenCT_1K.convert_nii_mha", "AbdomenCT-1K: abdominal CT, 4 organs"),
     "convert_amos22": _convert("AMOS22.convert_nii_mha", "AMOS 2022: abdominal CT and MR, 15 classes"),
     "convert_brats2024": _convert("BraTs2024.convert_nii_mha", "BraTS 2024: brain MR, 4 sequences; five tasks"),

@@ -231,6 +231,24 @@ def crop_dataset(
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def postprocess_dataset(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    largest: Sequence[str] | None = None,
+    together: bool = False,
+    min_volume_ml: float | None = None,
+    fill_holes: bool = False,
+    closing_mm: float | None = None,
+    opening_mm: float | None = None,
+    smooth_mm: float | None = None,
+    inside: str | os.PathLike[str] | None = None,
+    order: Sequence[Literal["largest", "min-volume", "fill-holes", "closing", "opening", "smooth", "inside"]] = (),
+    learn: str | os.PathLike[str] | None = None,
+    recursive: bool = False,
+    ext: str = ".mha",
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args
 from pydantic.fields import FieldInfo
 
 from itkit.core.errors import ParamsError
-from itkit.core.fields import Axes, all_flags, base_type, is_flag, is_many, is_positional, marker, value_count
+from itkit.core.fields import Alone, Axes, all_flags, base_type, is_flag, is_many, is_positional, marker, value_count
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import close_words
@@ -100,6 +100,9 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
             if not is_value:
                 break
             values.append(tokens.pop(0))
+        alone = marker(field, Alone)
+        if not values and alone is not None:
+            values = [alone.word]
         if not values:
             wanted = f"numbers in the order {' '.join(order.order)}" if per_axis else "values"
             got = f"; got {tokens[0]!r}" if tokens else ""

@@ -69,6 +69,18 @@ class Parts(_Marker):
 
 
 @dataclass(frozen=True)
+class Alone(_Marker):
+    """An option of several values that may be given without any: ``word`` then stands for them."""
+
+    word: str
+    schema_key: ClassVar[str] = "x-alone"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.word
+
+
+@dataclass(frozen=True)
 class Positional(_Marker):
     """A positional argument; ``metavar`` is its name on the command line."""
 

@@ -90,8 +90,8 @@ def schema(operation: str | Operation[Any]) -> dict[str, Any]:
     dict
         ``operation`` (its name), ``params`` (the schema of its parameters) and ``options`` (that of the run options).
         Beside the keys of JSON schema, a parameter may have ``x-axes``, ``x-unit``, ``x-keep``, ``x-path-role``,
-        ``x-only-with``, ``x-group``, ``x-advanced``, ``x-secret``, ``x-free-text``, ``x-unbounded``, ``x-positional``
-        and ``x-short``.
+        ``x-only-with``, ``x-group``, ``x-advanced``, ``x-secret``, ``x-free-text``, ``x-unbounded``, ``x-positional``,
+        ``x-parts``, ``x-alone`` and ``x-short``.
 
     Raises
     ------

@@ -10,18 +10,17 @@ import numpy as np
 
 from itkit.core.arguments import expect, expect_choice
 from itkit.core.errors import ArgumentError, LabelError
-from itkit.core.geometry import voxel_ml
 from itkit.core.text import some
 from itkit.core.volume import Volume
-from itkit.kernels.components import components, holes
+from itkit.kernels.components import components
 from itkit.kernels.labels import label_counts
 from itkit.kernels.statistics import finite_summary
 from itkit.process.airway import find_airway
 from itkit.process.body import PATIENT, body_threshold, find_body, first_channel, holds_air
 from itkit.process.bone import find_bones
+from itkit.process.cleaning import close_gaps, fill_holes, keep_largest, open_up, without_small
 from itkit.process.geometry import orient
 from itkit.process.lungs import LEFT, RIGHT, lungs
-from itkit.process.morphology import closed, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,44 +180,18 @@ def _steps(
         yield f"--threshold {low:g} {high:g}", lambda labels: labels * ((image >= low) & (image <= high))
     if steps.largest is not None:
         count = steps.largest
-        yield f"--largest {count}", lambda labels: _largest(labels, count)
+        yield f"--largest {count}", lambda labels: keep_largest(labels, count)
     if steps.fill_holes:
-        yield "--fill-holes", lambda labels: _claimed(labels, lambda own: own | holes(own))
+        yield "--fill-holes", fill_holes
     if steps.closing_mm is not None:
         closing = steps.closing_mm
-        yield f"--closing-mm {closing:g}", lambda labels: _claimed(labels, lambda own: closed(own, spacing, closing))
+        yield f"--closing-mm {closing:g}", lambda labels: close_gaps(labels, spacing, closing)
     if steps.opening_mm is not None:
         opening = steps.opening_mm
-        yield f"--opening-mm {opening:g}", lambda labels: _opened(labels, spacing, opening)
+        yield f"--opening-mm {opening:g}", lambda labels: open_up(labels, spacing, opening)
     if steps.min_volume_ml is not None:
         least = steps.min_volume_ml
-        yield f"--min-volume-ml {least:g}", lambda labels: _without_small(labels, least / voxel_ml(spacing))
-
-
-def _largest(labels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    found = components(labels)
-    return found.chosen(found.largest_of_each_class(count))
-
-
-def _without_small(labels: NDArray[np.uint8], least_voxels: float) -> NDArray[np.uint8]:
-    found = components(labels)
-    return found.chosen(found.voxels >= least_voxels * (1 - 1e-9))
-
-
-def _claimed(labels: NDArray[np.uint8], grow: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Let each label grow into the background; what several claim goes to the lowest one."""
-    result: NDArray[np.uint8] = labels.copy()
-    for value in sorted(set(label_counts(labels)) - {0}):
-        more = grow((labels == value).view(np.uint8))
-        result[(more != 0) & (result == 0)] = value
-    return result
-
-
-def _opened(labels: NDArray[np.uint8], spacing: Sequence[float], radius_mm: float) -> NDArray[np.uint8]:
-    result = np.zeros_like(labels)
-    for value in sorted(set(label_counts(labels)) - {0}):
-        result[opened(labels == value, spacing, radius_mm) != 0] = value
-    return result
+        yield f"--min-volume-ml {least:g}", lambda labels: without_small(labels, spacing, least)
 
 
 def union_of_channels(images: Sequence[Volume]) -> Volume:

@@ -85,6 +85,15 @@ class TestCrop(OperationContract):
         return {"source": source, "dest": dest, "to": "foreground", "multiple_of": (2, 3, 4)}
 
 
+class TestPostprocess(OperationContract):
+    operation = load("itk_postprocess")
+    reads_images = False
+    changed = {"opening_mm": 1.7}
+
+    def values(self, source, dest):
+        return {"source": source / "label", "dest": dest, "largest": ("all",), "closing_mm": 2.0}
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
