@@ -97,6 +97,12 @@ def contests(place: Workplace) -> list[Contest]:
         *simple(pairs, mha, f"{count} cases", is_checked=True),
         *simple(place.many / "nii.gz", place.many / "mha", f"{TIMES * count} cases", is_checked=False),
         replace(check(place.lots), name=f"check a dataset ({LOTS * count} cases)"),
+        Contest(
+            f"stats ({TIMES * count} cases)", "nnUNetv2_extract_fingerprint",
+            lambda dest: [ours("itk_stats"), place.many / "nii.gz", dest, *two],
+            lambda dest: [place.frameworks.python, SCRIPTS / "nnunet_fingerprint.py", place.many / "nii.gz", dest, 2],
+            cpu_target=0.10,
+        ),
         same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",),
              wall=0.16, ours_needs=("--orient", "LPI")),
         Contest(

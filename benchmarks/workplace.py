@@ -86,8 +86,9 @@ def prepare(*, quick: bool, ours: Path | None) -> Workplace:
             environments / "frameworks",
             [
                 ["-c", f"{REPOSITORY}/constraints-cpu.txt", "torch", "monai", "torchio", "nibabel", "SimpleITK"],
-                ["pandas", "scikit-image"],
-                ["--no-deps", "nnunetv2==2.8.1", "batchgenerators==0.25.5"],  # what its resampling needs alone
+                ["pandas", "scikit-image", "tifffile", "blosc2"],
+                # what its resampling and its fingerprint need alone
+                ["--no-deps", "nnunetv2==2.8.1", "batchgenerators==0.25.5", "acvl-utils==0.2.6"],
             ],
         ),
         HERE / ".data" / ("quick" if quick else "full"),

@@ -27,6 +27,6 @@ if __name__ == "__main__":  # its workers import this file
         "file_ending": ".nii.gz",
     }
     (root / "dataset.json").write_text(json.dumps(about))
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
-    extract_fingerprints([1], num_processes=processes, check_dataset_integrity=False, clean=True, verbose=False)
+    DatasetFingerprintExtractor(1, processes).run(overwrite_existing=True)  # what nnUNetv2_extract_fingerprint calls

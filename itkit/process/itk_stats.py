@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _NAME = "itk_stats"
 _COMPARED = ("mean", "std")
 """Which intensity numbers are compared between cases to find outliers."""
-MOST_PICTURES = 6
+MOST_PICTURES = 4
 
 
 class StatsParams(Params):
