@@ -146,7 +146,7 @@ def collect(params: StatsParams, run: Collected) -> Report:
     values = {name: record.facts["values"] for name, record in run.all_records.items()}
     pools = _pools(cases, values)
     dataset = _dataset_numbers(cases, pools)
-    found = sorted(find_outliers(cases), key=lambda item: (item.case, item.what))
+    found = sorted(find_outliers(cases), key=lambda item: item.case)
     shown = [asdict(item) for item in found]
     head = {"itkit": VERSION, "operation": _NAME, "params": params.absolute_values()}
     from itkit.report.statistics import statistics_page

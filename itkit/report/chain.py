@@ -267,7 +267,7 @@ def _statistics(root: Path) -> Iterator[Cell]:
             head = ["intensity", *numbers]
     if rows:
         yield table(head, rows, sorts=False, caption="Intensities of the resampled dataset, each case alike")
-    text = f"{counted(found['outliers'], 'outlying value')}. The whole page is {root.name}/stats.html beside this one."
+    text = f"Distributions, volumes of classes and outliers stand in {root.name}/stats.html, beside this page."
     yield element("p", text, kind="note")
 
 

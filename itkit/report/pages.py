@@ -215,15 +215,16 @@ def _cell(cell: TableCell, column: int) -> str:
 def figure(caption: Cell, picture: NDArray[np.uint8] | Picture) -> Html:
     """Return a picture with its caption: an array ``(rows, columns, 3)``, or a slice with its directions."""
     said = markup(caption)
+    rgb = picture.rgb if isinstance(picture, Picture) else picture
+    start = f'<figure class="slice" style="width:{rgb.shape[1]}px">'
     if not isinstance(picture, Picture):
-        image = _image(said, picture)
-        return Html(f'<figure class="slice">{image}<figcaption>{said}</figcaption></figure>')
+        return Html(f"{start}{_image(said, rgb)}<figcaption>{said}</figcaption></figure>")
     letters = "".join(
         f'<span class="{side}" aria-hidden="true">{markup(letter)}</span>'
         for side, letter in zip("lrtb", picture.letters, strict=True)
     )
-    view = f'<div class="view">{_image(said, picture.rgb)}{letters}</div>'
-    return Html(f'<figure class="slice">{view}<figcaption>{said}</figcaption></figure>')
+    view = f'<div class="view">{_image(said, rgb)}{letters}</div>'
+    return Html(f"{start}{view}<figcaption>{said}</figcaption></figure>")
 
 
 def _image(said: str, rgb: NDArray[np.uint8]) -> str:

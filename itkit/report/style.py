@@ -48,7 +48,7 @@ summary { cursor: pointer; color: var(--muted) }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; margin: .6rem 0 }
 figure { margin: 0; max-width: 100% }
 figcaption { font-size: .87em; margin-top: .25rem; max-width: 32rem; overflow-wrap: anywhere }
-.slice { width: min-content; min-width: 9rem }
+.slice { min-width: 8rem }
 .slice img { display: block; max-width: 100%; height: auto; background: #000; border-radius: 4px }
 .view { position: relative; display: inline-block; max-width: 100% }
 .view span { position: absolute; font: 600 12px/1 system-ui, sans-serif; color: #fff;
@@ -72,6 +72,7 @@ svg .box { stroke: var(--ink); stroke-width: 1; fill-opacity: .35 } svg .whisker
 .key { display: flex; flex-wrap: wrap; gap: .15rem 1rem; margin: .4rem 0; padding: 0; list-style: none }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px;
   box-shadow: 0 0 0 1px var(--line) }
+@media (max-width: 45rem) { table { width: max-content; min-width: 100% } td, caption { max-width: 17rem } }
 @media print { .scroll { max-height: none; overflow: visible } thead th { position: static } }
 """
 """The style sheet; colours are variables, so that both themes use the same rules."""

@@ -9,7 +9,16 @@ from itkit.core.slices import LETTERS, PLANES, plane_slice
 from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
 from itkit.process.geometry import orient
-from itkit.report.pictures import Overlay, busiest_point, centre_point, outline, slice_picture, three_planes
+from itkit.report.pictures import (
+    Overlay,
+    _interpolated,
+    _nearest,
+    busiest_point,
+    centre_point,
+    outline,
+    slice_picture,
+    three_planes,
+)
 from itkit.report.windows import CT_WINDOWS, window_of
 from itkit.testing.phantoms import GRIDS, l_shape, ramp
 
@@ -155,3 +164,11 @@ def test_nan_and_several_channels_are_drawn():
     array[0, 0, 0, 0] = np.nan
     volume = Volume(array, Geometry((4, 5, 6), (1.0, 1.0, 1.0)))
     assert all(picture.rgb.ndim == 3 for picture in three_planes(volume).values())
+
+
+def test_a_pixel_shows_what_lies_at_its_centre():
+    row = np.arange(5.0)[None]
+    assert _nearest(row, 1, 3).tolist() == [[0, 2, 4]]
+    assert _interpolated(row, 1, 3)[0] == pytest.approx([1 / 3, 2, 11 / 3])
+    assert _interpolated(row, 1, 10)[0] == pytest.approx([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4])
+    assert _interpolated(row.T, 3, 1)[:, 0] == pytest.approx([1 / 3, 2, 11 / 3])
