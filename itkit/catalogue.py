@@ -73,6 +73,7 @@ CATALOGUE: Mapping[str, Entry] = {
         "convert_files",
         "dicom",
     ),
+    "itk_evaluate": _process("itk_evaluate", "compare label maps with reference ones", "evaluate_predictions"),
     "itk_describe": _process("itk_describe", "write the dataset.json of a dataset that has none", "describe_dataset"),
     "itk_combine": _process("itk_combine", "merge label maps of several sources or raters", "combine_datasets"),
     "itk_split": _process("itk_split", "folds, or train, validation and test, by case or patient", "split_dataset"),

@@ -161,6 +161,27 @@ def convert_files(
     no_labels: bool = False,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def evaluate_predictions(
+    gt: str | os.PathLike[str],
+    pred: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    recursive: bool = False,
+    labels: Sequence[str] = (),
+    regions: Sequence[str] = (),
+    tolerance_mm: Sequence[str] = ('2',),
+    metrics: Sequence[str] = (),
+    instances: bool = False,
+    penalty: Literal["none", "diagonal"] = "none",
+    resample_prediction: bool = False,
+    only_common: bool = False,
+    baseline: str | os.PathLike[str] | None = None,
+    group_by: str | None = None,
+    table: str | os.PathLike[str] | None = None,
+    format: Sequence[Literal["csv", "xlsx", "json", "html"]] = ('csv', 'xlsx', 'json', 'html'),
+    worst: int = 6,
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def describe_dataset(
     source: str | os.PathLike[str],
     *,

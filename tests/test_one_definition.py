@@ -113,7 +113,8 @@ def test_identity_matrix():
 def test_shell_and_escaping_of_pages():
     assert places(lambda node: is_text(node, r"(?i)<!doctype|<html")) == {"report/pages.py": 1}
     escapes = places(lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) in ("html.escape", "escape"))
-    assert escapes == {"report/pages.py": 1, "core/volume.py": 1}  # the other one: no page, a piece of a notebook
+    # the others are no pages: a piece of a notebook, the cells of a spreadsheet
+    assert escapes == {"report/pages.py": 1, "core/volume.py": 1, "report/workbook.py": 1}
     pictures = places(lambda node: is_text(node, "data:image"))
     assert pictures == {"core/thumbnail.py": 1}
 

@@ -96,7 +96,7 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
         most = None if numeric else value_count(field)
         values: list[str] = []
         while tokens and (most is None or len(values) < most):
-            is_value = _NUMBER.fullmatch(tokens[0]) if numeric else not tokens[0].startswith("-")
+            is_value = _NUMBER.fullmatch(tokens[0]) or not (numeric or tokens[0].startswith("-"))
             if not is_value:
                 break
             values.append(tokens.pop(0))

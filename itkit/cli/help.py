@@ -72,7 +72,11 @@ def _help(field: FieldInfo, description: str) -> str:
     is_shown = not any(field.default is nothing for nothing in (PydanticUndefined, None, False, (), ""))
     if is_shown and not is_positional(field):
         default = field.default if marker(field, Secret) is None else field.default.get_secret_value()
-        shown = " ".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default
+        shown = (
+            " ".join(value if isinstance(value, str) else f"{value:g}" for value in default)
+            if isinstance(default, tuple)
+            else default
+        )
         notes.append(f"default: {shown}")
     return f"{text} [{'; '.join(notes)}]" if notes else text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,18 +129,23 @@ def compare(
     *,
     spacing_zyx: Sequence[float] | None = None,
     labels: Iterable[int] | None = None,
-    tolerance_mm: Tolerances = 2.0,
+    known: Iterable[int] = (),
+    tolerance_mm: Tolerances | Callable[[Label], float] = 2.0,
     regions: Mapping[str, Iterable[int]] | None = None,
     metrics: Collection[str] = METRICS,
     instances: bool = False,
     penalty: str = "none",
 ) -> Compared:
-    """Compare a prediction with a reference; like `evaluate`, but return the joint histogram, too."""
+    """Compare a prediction with a reference; like `evaluate`, but return the joint histogram, too.
+
+    ``known`` are values to compare beside those of both maps if ``labels`` names none. The tolerance may be a function
+    of the class.
+    """
     a, b = (plain(item.array_zyx if isinstance(item, Volume) else item) for item in (gt, pred))
     grid = _grid(gt, pred, a.shape, spacing_zyx)
     joint = joint_counts(a, b)
     if labels is None:
-        values: Sequence[int] = sorted({*joint.first, *joint.second} - {0})
+        values: Sequence[int] = sorted(({*joint.first, *joint.second} - {0}).union(known))
     else:
         values = [int(value) for value in labels]
     targets: dict[Label, tuple[int, ...]] = {value: (value,) for value in values}
@@ -233,8 +238,10 @@ def _grid(gt: LabelMap, pred: LabelMap, shape: tuple[int, ...], spacing_zyx: Seq
     return Geometry((shape[0], shape[1], shape[2]), tuple(spacing_zyx))  # type: ignore[arg-type]  # it checks them
 
 
-def _tolerances(given: Tolerances, labels: Sequence[Label]) -> dict[Label, float]:
-    if isinstance(given, Mapping):
+def _tolerances(given: Tolerances | Callable[[Label], float], labels: Sequence[Label]) -> dict[Label, float]:
+    if callable(given):
+        limits = {label: given(label) for label in labels}
+    elif isinstance(given, Mapping):
         lacking = [label for label in labels if label not in given]
         if lacking:
             raise ArgumentError(f"evaluate: tolerance_mm: no tolerance for {', '.join(map(str, lacking))}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+_MOST_KEPT = 1 << 19
 _MOST_EXACT = 50
 _MOST_EXACT_WITH_TIES = 13
 _K = TypeVar("_K")
@@ -65,14 +67,27 @@ def bootstrap_interval(
     array = np.asarray(values, dtype=np.float64)
     if array.size < 2:
         return None
-    rng = np.random.default_rng(list(seed))
-    means = np.empty(resamples)
-    step = max(1, (1 << 20) // array.size)
-    for start in range(0, resamples, step):
-        count = min(step, resamples - start)
-        means[start : start + count] = array[rng.integers(0, array.size, (count, array.size))].mean(axis=1)
+    parts = _draws(tuple(seed), array.size, resamples)
+    means = np.concatenate([array[places].mean(axis=1) for places in parts])
     low, high = np.percentile(means, [50 * (1 - share), 50 * (1 + share)])
     return float(low), float(high)
+
+
+def _draws(seed: tuple[int, ...], size: int, resamples: int) -> Iterable[NDArray[np.int64]]:
+    """Return the places that each resample draws, in parts; many metrics of the same cases share them."""
+    return _kept_draws(seed, size, resamples) if size * resamples <= _MOST_KEPT else _new_draws(seed, size, resamples)
+
+
+@lru_cache(maxsize=8)
+def _kept_draws(seed: tuple[int, ...], size: int, resamples: int) -> list[NDArray[np.int64]]:
+    return list(_new_draws(seed, size, resamples))
+
+
+def _new_draws(seed: tuple[int, ...], size: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    rng = np.random.default_rng(list(seed))
+    step = max(1, (1 << 18) // size)
+    for start in range(0, resamples, step):
+        yield rng.integers(0, size, (min(step, resamples - start), size))
 
 
 def signed_rank(differences: Sequence[float]) -> SignedRank:

@@ -100,6 +100,7 @@ def test_no_command_is_forgotten():
         "itk_check",
         "itk_convert",
         "itk_describe",
+        "itk_evaluate",
         "itk_split",
         "itk_stats",
     }  # they have contracts of their own
