@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import sys
 
-from itkit.cli import interrupts
+from itkit.cli.operation import asks_help
 from itkit.cli.operation import main as main
 
 
 def command() -> int:
     """Run the command with the name of this program: ``itk_check``, ``itkit`` or ``python -m itkit``."""
     name = program_name(sys.argv[0])
+    if name.startswith("itk_") and asks_help(sys.argv[1:]):
+        return main(name)
+    from itkit.cli import interrupts  # its import would take a fifth of the time that help takes
+
     interrupts.end_at_once(name if name.startswith("itk_") else "itkit")
     if name.startswith("itk_"):
         code = main(name)

@@ -33,7 +33,7 @@ def _main(name: str, argv: list[str], prog: str) -> int:
 
         print(f"{name} (itkit {VERSION})")
         return 0
-    if not _asks_help(argv):
+    if not asks_help(argv):
         return _run(name, argv, prog)
     try:
         with open(f"{HELP_FOLDER}/{name}.txt", encoding="utf-8") as page:  # noqa: PTH123 - as above
@@ -42,7 +42,8 @@ def _main(name: str, argv: list[str], prog: str) -> int:
         return _run(name, argv, prog)
 
 
-def _asks_help(argv: list[str]) -> bool:
+def asks_help(argv: list[str]) -> bool:
+    """Whether a command shows its help: when it is asked to, or gets no argument."""
     return "--help" in argv or "-h" in argv or not argv
 
 
@@ -68,7 +69,7 @@ def _run(name: str, argv: list[str], prog: str) -> int:
         return 2
     gc.freeze()  # collections skip these objects, and forked workers share their memory
     gc.enable()
-    if _asks_help(argv):
+    if asks_help(argv):
         from itkit.cli.help import help_text
 
         return _show_help(help_text(operation, prog=prog), argv)
