@@ -44,6 +44,8 @@ def statistics_page(
     found: Sequence[Outlier],
     pools: Mapping[str, Mapping[str, Pool]],
     pictures: Mapping[str, Reader],
+    *,
+    modality: str = "",
 ) -> str:
     """Return the page.
 
@@ -59,6 +61,8 @@ def statistics_page(
         Intensities of the dataset, by channel and region.
     pictures
         For each case that is shown: a function that reads its image and label, or returns why it can't.
+    modality
+        Modality of the images, if it is known.
     """
     outlying = {item.case for item in found}
     classes = dataset["labels"]
@@ -74,7 +78,7 @@ def statistics_page(
     }
     parts: list[Cell | Section] = [
         tiles(numbers, bad=["cases with outlying values"] if outlying else []),
-        Section("Outliers", list(_outlier_parts(found, pictures, classes))),
+        Section("Outliers", list(_outlier_parts(found, pictures, classes, modality))),
         Section("Grids", [cards(_grid_plots(cases)), _orientation_note(dataset)]),
         Section("Intensities", [cards(_intensity_plots(cases, pools))]),
     ]
@@ -89,7 +93,7 @@ def _short(values: Sequence[float]) -> list[float]:
 
 
 def _outlier_parts(
-    found: Sequence[Outlier], pictures: Mapping[str, Reader], classes: Mapping[str, Any]
+    found: Sequence[Outlier], pictures: Mapping[str, Reader], classes: Mapping[str, Any], modality: str
 ) -> Iterator[Cell]:
     rule = (
         "A value is outlying when its robust z exceeds "
@@ -113,7 +117,7 @@ def _outlier_parts(
             continue
         image, label = volumes
         overlays = [Overlay(label)] if label is not None else []
-        window = window_of(image, label)
+        window = window_of(image, label, modality)
         drawn = three_planes(image, overlays, window=window)
         reasons = [item.what for item in found if item.case == case]
         yield element("p", f"outlying: {some(reasons, 6)} ({window.name})", kind="note")

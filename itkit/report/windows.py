@@ -42,7 +42,7 @@ def window_of(image: Volume, label: Volume | None = None, modality: str = "") ->
         Label map on the same grid: a CT window is chosen for the labelled voxels.
     modality
         ``"CT"``, ``"MR"`` or another one, as ``dataset.json`` names it; empty: an image whose values reach down to air
-        in HU is a CT.
+        in HU is a CT. The values of a CT may have been normalized; then they are no HU.
 
     Returns
     -------
@@ -57,11 +57,18 @@ def window_of(image: Volume, label: Volume | None = None, modality: str = "") ->
     values = values[finite]
     if values.size == 0:
         return Window(0.0, 1.0, "no finite value")
-    if (modality or guess_modality(values)).upper() == "CT":
+    if _is_in_hu(values, modality):
         return CT_WINDOWS[_body_part(values, None if inside is None else values[inside])]
     shown = values[values != 0]
     low, high = np.percentile(shown if shown.size else values, (1, 99))
     return Window(float(low), float(high) if high > low else float(low) + 1, "1st to 99th percentile")
+
+
+def _is_in_hu(values: NDArray[Any], modality: str) -> bool:
+    if modality.upper() != "CT":
+        return not modality and guess_modality(values) == "CT"
+    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    return -5000 < low < high - 50 < 5000
 
 
 def is_ct(image: Volume) -> bool:

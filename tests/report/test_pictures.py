@@ -150,6 +150,8 @@ def test_other_images_are_shown_between_percentiles_of_what_is_not_zero():
     assert (window.low, window.high) == pytest.approx(np.percentile(range(100, 301), (1, 99)))
     assert window_of(ct([0, 0, 0])).high > 0
     assert window_of(ct(values), modality="CT") == CT_WINDOWS["soft tissue"]
+    assert window_of(ct([-1000] * 9 + [40] * 9), modality="MR").name == "1st to 99th percentile"
+    assert window_of(ct([-2, 0, 1, 3] * 9), modality="CT").high == 3  # normalized: no HU any more
     array = np.full((1, 1, 2), np.nan)
     assert window_of(Volume(array, Geometry((1, 1, 2), (1.0, 1.0, 1.0)))).high == 1
 
