@@ -161,16 +161,17 @@ def plan_chain(data: Path, out: Path) -> Iterator[Planned]:
         "values that a network likes",
     )
     target = "bone" if bones and is_scan else "body" if is_scan else "nonzero"
+    cleaning = {"closing_mm": 8.0, "fill_holes": True} if target == "bone" else {}  # marrow is softer than 200 HU
     yield Planned(
         "itk_presegment",
-        {"source": resampled, "dest": out / "presegmented", "target": target},
+        {"source": resampled, "dest": out / "presegmented", "target": target, **cleaning},
         f"a first label without a network: {target}",
     )
     if target == "bone":
         yield Planned(
             "itk_evaluate",
             {"gt": out / "extracted", "pred": out / "presegmented", "dest": out / "evaluation"},
-            "how good that label is",
+            "how far such a label gets",
         )
 
 

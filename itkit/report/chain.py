@@ -240,7 +240,7 @@ def _copies(root: Path, case: str, original: Pair) -> Iterator[Cell]:
     if not is_dataset(root):
         return
     copies = [name for name in find_dataset(root).pairs if name.rpartition("_")[0] == case]
-    window, point = window_of(*original), busiest_point(original[1])
+    window, point = window_of(*original), centre_point(original[0].geometry)
     scale = max(original[0].geometry.extent_zyx) * _PIXEL_SHARE
     for plane in ("axial", "coronal"):
         shown = [figure(f"original, {plane}", _drawn(original, plane, point, window, scale))]
@@ -320,7 +320,11 @@ def _evaluated(out: Path, cases: Sequence[str], pairs: Mapping[str, tuple[Pair, 
     yield colour_key([class_name(1, "reference"), Html(f"{swatch(_WHITE).text}outline of the pre-segmentation")])
     keys = ("dice", "nsd", "hd95_mm", "assd_mm", "volume_gt_ml", "volume_pred_ml")
     rows: list[list[TableCell]] = [
-        [case, numbers.get("name") or value, *(number(numbers.get(key), 3 if key in keys[:2] else 1) for key in keys)]
+        [
+            case,
+            class_name(int(value), str(numbers.get("name") or "")),
+            *(number(numbers.get(key), 3 if key in keys[:2] else 1) for key in keys),
+        ]
         for case, labels in evaluation["cases"].items()
         for value, numbers in labels.items()
     ]

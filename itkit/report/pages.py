@@ -53,6 +53,7 @@ TableCell = Cell | Ranked
 Rgb = tuple[int, int, int]
 MISSING = "\u2013"
 """What a table shows where there is no value; it sorts last."""
+_LONGEST_NAME = 48
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?inf")
 
 _SHELL = """<!doctype html>
@@ -246,7 +247,11 @@ def class_name(value: int, name: str = "") -> Html:
     >>> class_name(3, "liver").text.rpartition("</span>")[2]
     '3 liver'
     """
-    return Html(swatch(class_colour(value)).text + markup(f"{value} {name}".rstrip()))
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"
+    said = markup(f"{value} {short}".rstrip())
+    return Html(
+        swatch(class_colour(value)).text + (said if short == name else f'<span title="{markup(name)}">{said}</span>')
+    )
 
 
 def colour_key(entries: Iterable[Html]) -> Html:

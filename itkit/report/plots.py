@@ -13,8 +13,8 @@ from itkit.report.pages import Cell, Html, Rgb, element, markup
 from itkit.report.scales import Scale, log_scale_of, scale_of, tick_text
 
 WIDTH = 440
-_RIGHT, _BOTTOM, _TOP = 14, 40, 8
-_LETTER = 6.4  # mean width of a letter of 12 px
+_RIGHT, _BOTTOM, _TOP = 26, 40, 8
+_LETTER = 7.0  # width of a letter of 12 px
 _LONGEST_NAME = 24
 
 
@@ -213,8 +213,9 @@ def heat_map(
     """
     field_width = max(30.0, (digits + 3) * _LETTER)
     left = _margin(rows)
-    top = 12 + max((len(_short(name)) for name in columns), default=0) * _LETTER * 0.72
-    width, height = left + field_width * len(columns) + 40, top + 24 * len(rows) + 6
+    top = 12 + max((len(_short(name)) for name in columns), default=0) * _LETTER * 0.75
+    ends = [field_width * (n + 0.5) + len(_short(name)) * _LETTER * 0.75 for n, name in enumerate(columns)]
+    width, height = left + max([field_width * len(columns), *ends]) + 10, top + 24 * len(rows) + 6
     greatest = max((value for row in values for value in row if value is not None), default=0.0) or 1.0
     parts = []
     for number, name in enumerate(columns):

@@ -99,9 +99,11 @@ def tick_text(value: float) -> str:
 
     Examples
     --------
-    >>> [tick_text(value) for value in (0.0, 0.30000000000000004, 1200.0, 2500000.0, 1e-5)]
-    ['0', '0.3', '1200', '2.5M', '1e-05']
+    >>> [tick_text(value) for value in (0.0, 0.30000000000000004, 1200.0, 800000.0, 2500000.0, 1e-5)]
+    ['0', '0.3', '1200', '800k', '2.5M', '1e-05']
     """
+    if 1e4 <= abs(value) < 1e6 and value % 100 == 0:
+        return f"{value / 1e3:g}k"
     if abs(value) >= 1e6:
         return f"{value / 1e6:.4g}M" if abs(value) < 1e12 else f"{value:.3g}"
     return f"{0.0 if abs(value) < 1e-12 else value:.6g}"

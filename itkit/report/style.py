@@ -15,6 +15,7 @@ body { font: 15px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; margin:
   padding: 1.5rem clamp(.9rem, 3vw, 2rem) 4rem; background: var(--paper); color: var(--ink) }
 h1 { margin: 0; font-size: 1.7rem; line-height: 1.25 }
 h2 { margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; font-size: 1.25rem }
+h1, h2, h3, p, summary { overflow-wrap: anywhere }
 h3 { margin: 1.4rem 0 .3rem; font-size: 1.02rem }
 p { max-width: 60rem }
 a { color: var(--accent) }
@@ -30,7 +31,8 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .8rem 0 0; font-s
   border-radius: 8px; background: var(--card) }
 table { border-collapse: separate; border-spacing: 0; width: 100% }
 caption { text-align: left; padding: .4rem .7rem; color: var(--muted); font-size: .9em }
-th, td { text-align: left; padding: .34rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top }
+th, td { text-align: left; padding: .34rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top;
+  max-width: 30rem; overflow-wrap: break-word }
 tbody tr:last-child td { border-bottom: 0 }
 thead th { position: sticky; top: 0; z-index: 1; background: var(--soft); font-size: .88em; vertical-align: bottom }
 th button { font: inherit; color: inherit; background: none; border: 0; margin: 0; padding: 0; text-align: inherit;
