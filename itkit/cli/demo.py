@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from itkit.catalogue import CATALOGUE, load
+from itkit.catalogue import load
 from itkit.core.errors import ItkitError, LayoutError
 from itkit.core.files import DATASET_META
 from itkit.core.volume import Volume
@@ -186,7 +186,7 @@ def _first_classes(pairs: Pairs) -> list[int]:
 
 def run_chain(data: Path, out: Path, say: Callable[[str], None]) -> list[Step]:
     """Run the commands of the chain one after the other."""
-    return [_step(planned, say) for planned in plan_chain(data, out) if planned.command in CATALOGUE]
+    return [_step(planned, say) for planned in plan_chain(data, out)]
 
 
 def _step(planned: Planned, say: Callable[[str], None]) -> Step:

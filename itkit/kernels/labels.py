@@ -60,7 +60,7 @@ def value_table(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] 
     Examples
     --------
     >>> value_table(np.array([3, -1, 3]))
-    (array([-1,  3]), array([2, 1]))
+    (array([-1,  3]), array([1, 2]))
     """
     table = table_range(values)
     if table is None:

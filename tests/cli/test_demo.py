@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from itkit.catalogue import CATALOGUE
 from itkit.cli import demo
 from itkit.core.errors import LayoutError
 from itkit.io.dataset_meta import find_dataset_meta
@@ -50,7 +49,7 @@ def test_the_chain_runs_on_a_dataset_of_ones_own(tmp_path, capsys):
     assert code == 0, told
     page = (tmp_path / "out" / "report.html").read_text()
     for planned in demo.plan_chain(tmp_path / "raw", tmp_path / "out"):
-        assert planned.command not in CATALOGUE or planned.command in page
+        assert planned.command in page
     assert "Before and after" in page
     assert "Augmented copies" in page
     assert str(Path("out", "report.html")) in told
