@@ -160,6 +160,15 @@ def contests(place: Workplace) -> list[Contest]:
                 wall_target=target,
             )
         )  # fmt: skip
+    named = place.data / "named"
+    rows.append(
+        Contest(
+            f"convert nnunet, whole run ({TIMES * count} cases)", "the floor (codec + disk)",
+            lambda dest: [ours("itk_convert"), "nnunet", named, dest, *two],
+            lambda dest: [place.ours.python, SCRIPTS / "floor.py", named, raw / "same", dest, 2],
+            wall_target=1.4,
+        )
+    )  # fmt: skip
     rows.append(
         Contest(
             "itk_check --help", "python -c pass",

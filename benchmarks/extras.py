@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -39,6 +40,17 @@ def raw_results(place: Workplace) -> None:
             continue
         run(_resample(place, place.many / "nii.gz", "--mp", spacing=spacing)())
         _output(place.ours.python, SCRIPTS / "unpack.py", place.scratch / "ours", folder)
+    named, folder = place.data / "named", place.data / "raw" / "same"
+    if folder.exists():
+        return
+    named.mkdir(exist_ok=True)
+    for name in ("image", "label"):  # a dataset of the same files whose classes have names, as nnU-Net needs them
+        (named / name).symlink_to(place.many / "nii.gz" / name)
+    labels = {"0": "background", **{str(value): f"class {value}" for value in range(1, 256)}}
+    (named / "dataset.json").write_text(json.dumps({"modality": ["CT"], "labels": labels}))
+    dest = place.fresh("ours")
+    run([place.ours.command("itk_convert"), "format", named, dest, "--ext", ".mha", "--mp"])
+    _output(place.ours.python, SCRIPTS / "unpack.py", dest, folder)
 
 
 def kernels(place: Workplace, rounds: int) -> Section:

@@ -13,7 +13,6 @@ from itkit.core.files import DATASET_META, is_inner_name, split_extension
 from itkit.core.operation import CaseInput, Collected, Context, Outcome, Plan, Report, Unpaired
 from itkit.core.text import counted, some
 from itkit.core.volume import Case
-from itkit.dataset.convert import engine
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finder, Finding, FoundCase
 from itkit.dataset.exchange.direction import Direction
@@ -31,15 +30,21 @@ def _own(params: ConvertParams) -> ConvertDatasetParams:
 
 
 def _plan(spec: DatasetSpec, params: ConvertParams) -> Plan:
-    return engine.plan_dataset(spec, _own(params))
+    from itkit.dataset.convert.engine import plan_dataset  # the other direction, to a layout, does not need it
+
+    return plan_dataset(spec, _own(params))
 
 
 def _case(spec: DatasetSpec, case: Case, params: ConvertParams, context: Context) -> Outcome:
-    return engine.convert_case(spec, case, _own(params), context)
+    from itkit.dataset.convert.engine import convert_case
+
+    return convert_case(spec, case, _own(params), context)
 
 
 def _collect(spec: DatasetSpec, params: ConvertParams, run: Collected) -> Report:
-    report = engine.collect_dataset(spec, _own(params), run)
+    from itkit.dataset.convert.engine import collect_dataset
+
+    report = collect_dataset(spec, _own(params), run)
     return replace(report, files={path: _after(path, values, params) for path, values in report.files.items()})
 
 
@@ -51,7 +56,9 @@ def _after(path: Path, values: Any, params: ConvertParams) -> Any:
 
 
 def _memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
-    return engine.memory(inputs, _own(params))
+    from itkit.dataset.convert.engine import memory
+
+    return memory(inputs, _own(params))
 
 
 def listed_case(
