@@ -74,6 +74,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "dicom",
     ),
     "itk_evaluate": _process("itk_evaluate", "compare label maps with reference ones", "evaluate_predictions"),
+    "itk_collect": Entry(
+        "itkit.dataset.exchange.itk_collect:OPERATION",
+        "any folder to a dataset, by patterns of paths",
+        "process",
+        "collect_dataset",
+        "dicom",
+    ),
     "itk_describe": _process("itk_describe", "write the dataset.json of a dataset that has none", "describe_dataset"),
     "itk_enhance": _process("itk_enhance", "intensities in steps: clip, normalize, denoise …", "enhance_dataset"),
     "itk_combine": _process("itk_combine", "merge label maps of several sources or raters", "combine_datasets"),

@@ -182,6 +182,25 @@ def evaluate_predictions(
     worst: int = 6,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def collect_dataset(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    dtype: Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"] | None = None,
+    spacing: Sequence[float] = (-1.0, -1.0, -1.0),
+    size: Sequence[int] = (-1, -1, -1),
+    orient: str | None = None,
+    image: str = "",
+    label: str = "",
+    part: Sequence[str] = (),
+    guess: bool = False,
+    labels: Sequence[str] = (),
+    modality: Sequence[str] = (),
+    ext: str = ".mha",
+    overlap: Literal["error", "first", "last", "multi"] | None = None,
+    link: bool = False,
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def describe_dataset(
     source: str | os.PathLike[str],
     *,

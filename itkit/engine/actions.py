@@ -156,12 +156,14 @@ class Hands:
             found = [
                 problem
                 for path, final in sample
-                for problem in obstacles(path, final.parent, is_link=action.is_link, replace=existing == "redo")
+                for problem in obstacles(
+                    path, final.parent, name=final.name, is_link=action.is_link, replace=existing == "redo"
+                )
             ]
             if is_dry and not found:
                 planned += [f"would {verb} {path} to {final}" for path, final in sample]
             for path, final in sample if not (found or is_dry) else ():
-                failed = move(path, final.parent)
+                failed = move(path, final.parent, final.name)
                 found += failed
                 if not failed:
                     self.emit(action_event(verb, path, final))

@@ -24,8 +24,8 @@ def _unit(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(files, key=lambda file: file == path))
 
 
-def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False) -> list[str]:
-    """Return why a volume can't be transferred to a folder; empty if it can.
+def obstacles(path: Path, folder: Path, *, name: str = "", is_link: bool, replace: bool = False) -> list[str]:
+    """Return why a volume can't be transferred to a folder, under its own name or another; empty if it can.
 
     Its data file may be missing or lie in another folder, or another file may have its name. With ``replace``, other
     files are not an obstacle; an interrupted copy of the same file never is.
@@ -37,7 +37,7 @@ def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False)
     except (ReadError, OSError) as error:
         return [str(error)]
     for file in files:
-        final = folder / file.name
+        final = _final(file, path, folder, name)
         if not file.exists():
             return [f"{path}: its data file {file.name} is missing"]
         if replace or not os.path.lexists(final) or _is_same(file, final, is_link=is_link):
@@ -47,6 +47,11 @@ def obstacles(path: Path, folder: Path, *, is_link: bool, replace: bool = False)
         what = f"is not a link to {file}" if is_link else "differs"
         return [f"{final} exists and {what}; left alone (--existing redo replaces it)"]
     return []
+
+
+def _final(file: Path, path: Path, folder: Path, name: str) -> Path:
+    """Return the place of a volume's file: the header may get another name, and refers to its data by theirs."""
+    return folder / (name if name and file == path else file.name)
 
 
 def _is_same(file: Path, final: Path, *, is_link: bool) -> bool:
@@ -70,8 +75,10 @@ def _is_beginning(part: Path, file: Path) -> bool:
     return True
 
 
-def copy_unit(path: Path, folder: Path) -> list[str]:
+def copy_unit(path: Path, folder: Path, name: str = "") -> list[str]:
     """Copy a volume's files into a folder, each completely or not at all; return the errors.
+
+    ``name`` is the volume's name there, if it is another one; the data file of a header keeps its own.
 
     Files that are already correct stay; all others are replaced, so call `obstacles` first.
     """
@@ -81,27 +88,28 @@ def copy_unit(path: Path, folder: Path) -> list[str]:
         shutil.copy2(file, hidden)
         sync_file(hidden)
 
-    return _transfer(path, folder, copy, is_link=False)
+    return _transfer(path, folder, name, copy, is_link=False)
 
 
-def link_unit(path: Path, folder: Path) -> list[str]:
+def link_unit(path: Path, folder: Path, name: str = "") -> list[str]:
     """Link a volume's files into a folder by relative symbolic links, under the same rules as `copy_unit`."""
 
     def link(file: Path, hidden: Path) -> None:
         hidden.symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
 
-    return _transfer(path, folder, link, is_link=True)
+    return _transfer(path, folder, name, link, is_link=True)
 
 
-def _transfer(path: Path, folder: Path, make: Callable[[Path, Path], None], *, is_link: bool) -> list[str]:
+def _transfer(path: Path, folder: Path, name: str, make: Callable[[Path, Path], None], *, is_link: bool) -> list[str]:
     for file in _unit(path):
-        if _is_same(file, folder / file.name, is_link=is_link):
+        final = _final(file, path, folder, name)
+        if _is_same(file, final, is_link=is_link):
             continue
-        hidden = hidden_beside(folder / file.name)
+        hidden = hidden_beside(final)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             make(file, hidden)
-            hidden.replace(folder / file.name)
+            hidden.replace(final)
         except OSError as error:
             with contextlib.suppress(OSError):
                 hidden.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -28,6 +28,26 @@ from itkit.process.plans import inputs_of
 
 _NAME = "itk_describe"
 _LABEL = re.compile(r"(-?\d{1,19})=(.+)")
+
+
+def named_values(texts: Iterable[str]) -> dict[int, str]:
+    """Return the name of each label value, from texts ``VALUE=NAME``; 0 is background unless it is named.
+
+    Raises
+    ------
+    ValueError
+        When a text has another form, or names a value or uses a name twice.
+    """
+    found: dict[int, str] = {0: "background"}
+    for text in texts:
+        match = _LABEL.fullmatch(text)
+        if match is None or not match[2].strip():
+            raise ValueError(f"--labels: expected VALUE=NAME, e.g. 1=liver; got {text!r}")
+        value, name = int(match[1]), match[2].strip()
+        if (value in found and value != 0) or name in (found[other] for other in found if other != value):
+            raise ValueError(f"--labels: {text}: each value and each name may be given once")
+        found[value] = name
+    return dict(sorted(found.items()))
 
 
 class DescribeParams(Params):
@@ -57,16 +77,7 @@ class DescribeParams(Params):
     @property
     def table(self) -> dict[int, str]:
         """Name of each label value."""
-        found: dict[int, str] = {0: "background"}
-        for text in self.labels:
-            match = _LABEL.fullmatch(text)
-            if match is None or not match[2].strip():
-                raise ValueError(f"--labels: expected VALUE=NAME, e.g. 1=liver; got {text!r}")
-            value, name = int(match[1]), match[2].strip()
-            if (value in found and value != 0) or name in (found[other] for other in found if other != value):
-                raise ValueError(f"--labels: {text}: each value and each name may be given once")
-            found[value] = name
-        return dict(sorted(found.items()))
+        return named_values(self.labels)
 
     @property
     def described(self) -> dict[str, Any]:

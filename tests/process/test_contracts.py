@@ -106,6 +106,7 @@ def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
         "itk_check",
+        "itk_collect",
         "itk_convert",
         "itk_describe",
         "itk_evaluate",

@@ -72,7 +72,7 @@ def plan_dataset(spec: DatasetSpec, params: ConvertDatasetParams) -> Plan:
         finding = spec.enrich(source, finding)
     finding = selected(finding, params) if spec.case is None else finding
     finding = with_selections(spec, finding, params)
-    jobs = tuple(sorted((_job(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
+    jobs = tuple(sorted((job_of(spec, case, params) for case in finding.cases), key=lambda job: job.case_id))
     is_partial = bool(params.only)
     return Plan(jobs, finding.unpaired, dest, finding.notes, details=(spec, finding), is_partial=is_partial)
 
@@ -158,7 +158,8 @@ def targets(
     return {**found, LABEL: Target(root / LABEL, params.ext, "label")} if has_label else found
 
 
-def _job(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> Job:
+def job_of(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams) -> Job:
+    """Return the job that converts one case."""
     inputs = {f"{IMAGE}{number or ''}": InputFile(path, "file") for number, path in enumerate(found.images)}
     if found.label is not None:
         inputs[LABEL] = InputFile(found.label, "file")

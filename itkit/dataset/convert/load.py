@@ -102,10 +102,10 @@ def load_files(spec: DatasetSpec, found: FoundCase, params: ConvertDatasetParams
     facts: dict[str, Any] = {}
     label = None
     if found.label is not None:
-        label, more = _read_label(found.label, grid, table, selection, context)
+        label, more = read_label(found.label, grid, table, selection, context)
         warnings += more
     elif found.parts:
-        label, more_facts, more = _merge_parts(found, grid, selection, spec.overlap, context)
+        label, more_facts, more = merge_parts(found, grid, selection, spec.overlap, context)
         facts |= more_facts
         warnings += more
     return Loaded(grid, channels, label, selection.names, facts, tuple(warnings))
@@ -168,9 +168,16 @@ def _require_grid(grid: Geometry, other: Geometry, first: str, second: str) -> N
         raise GeometryMismatchError(f"{reason}; nothing was resampled")
 
 
-def _read_label(
+def read_label(
     path: Path, grid: Geometry, table: Mapping[int, str], selection: Selection, context: Context
 ) -> tuple[Volume, list[str]]:
+    """Read a label map on an image's grid; return it with its output values, and warnings about values without a name.
+
+    Raises
+    ------
+    CaseError
+        When it can't be read, lies on another grid, or holds invalid values.
+    """
     label = read_single(path, "label", threads=context.threads)
     _require_grid(grid, label.geometry, "image", "label")
     warnings = []
@@ -182,9 +189,16 @@ def _read_label(
     return selection.apply(Volume(label.array_zyx, grid, "label")), warnings
 
 
-def _merge_parts(
+def merge_parts(
     found: FoundCase, grid: Geometry, selection: Selection, rule: OverlapRule, context: Context
 ) -> tuple[Volume, dict[str, Any], list[str]]:
+    """Merge the masks of a case's classes on an image's grid; return the label map, facts about overlaps, warnings.
+
+    Raises
+    ------
+    CaseError
+        When a mask can't be read or lies on another grid, or masks overlap and the rule is ``error``.
+    """
     mapping = selection.mapping
     parts = [(value if mapping is None else mapping[value], path) for value, path in found.parts
              if mapping is None or value in mapping]  # fmt: skip

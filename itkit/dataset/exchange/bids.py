@@ -34,7 +34,7 @@ from itkit.io.layouts import IMAGE
 from itkit.io.meta import read_json
 
 DESCRIPTION = "dataset_description.json"
-_VERSION = "1.10.0"
+_BIDS = "1.10.0"
 _DERIVED = "derivatives/itkit"
 _DESC = "desc-itkit"
 _KNOWN = {
@@ -146,12 +146,12 @@ def collect_bids(params: ConvertParams, run: Collected) -> Report:
     made = {"GeneratedBy": [{"Name": "ITKIT", "Version": VERSION}]}
     raw = {
         "Name": name,
-        "BIDSVersion": _VERSION,
+        "BIDSVersion": _BIDS,
         "DatasetType": "raw",
         **({"License": values["licence"]} if values.get("licence") else {}),
         **made,
     }
-    derived = {"Name": f"{name}: labels", "BIDSVersion": _VERSION, "DatasetType": "derivative", **made}
+    derived = {"Name": f"{name}: labels", "BIDSVersion": _BIDS, "DatasetType": "derivative", **made}
     subjects = [(record.facts["id"], case, record.facts["split"]) for case, record in run.all_records.items()]
     columns = {
         "case": {"Description": "Name of the case in the dataset that this one was made of"},
