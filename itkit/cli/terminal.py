@@ -79,11 +79,10 @@ class Output:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
     def exit_code(self, code: int) -> int:
-        """Return the exit code of a run: 1 if a part of its output is lost, which is said unless nobody reads it."""
-        if self.lost is None:
+        """Return the exit code of a run: 1 if its output can't be written; a reader that went away changes nothing."""
+        if self.lost is None or isinstance(self.lost, BrokenPipeError):
             return code
-        if not isinstance(self.lost, BrokenPipeError):
-            self.tell(f"error: the output can't be written ({self.lost.strerror or self.lost})", sys.stderr)
+        self.tell(f"error: the output can't be written ({self.lost.strerror or self.lost})", sys.stderr)
         return code or 1
 
 

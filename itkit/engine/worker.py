@@ -169,7 +169,8 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
                 raise
             problems.append(str(error))
         else:
-            warnings += [f"{file.path.name}: {text}" for text in header.warnings]
+            place = f"{file.path.parent.name}/{file.path.name}"  # an image and its label may have the same name
+            warnings += [f"{place}: {text}" for text in header.warnings]
     found = VolumesOnDemand(makers) if makers else volumes
     return Case(task.job.case_id, found, grids, tuple(problems), task.job.details), tuple(warnings)
 

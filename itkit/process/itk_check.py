@@ -252,7 +252,7 @@ def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
             reasons += wrong
             facts[channel] = found
     facts |= {"breaks_rule": bool(rules), "is_unreadable": bool(case.problems), "is_unpaired": is_unpaired}
-    return Outcome(facts=facts, reasons=(*rules, *reasons))
+    return Outcome(facts=facts, reasons=tuple(dict.fromkeys((*rules, *reasons))))
 
 
 def channels_of(volume: Volume, name: str) -> Iterator[tuple[str, Volume]]:

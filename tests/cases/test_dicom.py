@@ -134,6 +134,19 @@ def test_a_localizer_beside_a_series_is_named(tmp_path):
     assert len(result.records) == 1
 
 
+@pytest.mark.parametrize(("gap", "fails"), [(1, False), (8, True)])
+def test_a_split_that_loses_more_than_a_tenth_of_the_slices_fails(tmp_path, gap, fails):
+    """Slices at every step, and some at the end that are too few for a stack of their own."""
+    heights = [2.5 * k for k in range(24 - gap)] + [100 + 17.0 * k * k for k in range(gap)]
+    values = np.arange(24 * 35, dtype=np.int16).reshape(24, *SHAPE)
+    save_all(slices(heights, values=values), tmp_path / "in")
+    result, said = convert(tmp_path / "in", tmp_path / "out", on_irregular="split")
+    assert result.exit_code == int(fails)
+    assert f"{gap} " in said
+    assert "regular stack" in said
+    assert bool(list((tmp_path / "out").rglob("*.mha"))) != fails
+
+
 def test_names_in_other_letters(tmp_path):
     parts = list(slices(HEIGHTS, SpecificCharacterSet="ISO_IR 192"))
     for k, one in enumerate(parts):

@@ -30,7 +30,7 @@ def test_a_reader_that_goes_away_stops_no_run(raw, tmp_path, progress, stream):
     ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
     done = subprocess.run(words, **ends, text=True, check=False)
     os.close(writing)
-    assert outputs(tmp_path / "out") == 2 * CASES
+    assert (done.returncode, outputs(tmp_path / "out")) == (0, 2 * CASES)
     assert "Traceback" not in f"{done.stdout}{done.stderr}"
 
 

@@ -89,6 +89,20 @@ def test_segments_of_highdicom_come_back(tmp_path, kind, orientation):
     np.testing.assert_array_equal(own.volume.array_zyx, labels[1:5])
 
 
+def test_frames_that_are_padded_to_whole_bytes_are_recognised_by_their_length(tmp_path):
+    images, geometry = source_images(tmp_path)
+    labels = two_organs()
+    path = written(tmp_path / "seg.dcm", images, labels, {1: "Liver", 2: "Spleen"}, KINDS[0])
+    one = pydicom.dcmread(path)
+    pixels, frames = one.Rows * one.Columns, int(one.NumberOfFrames)
+    assert pixels % 8, "frames end with a byte: nothing is shown"
+    bits = np.unpackbits(np.frombuffer(one.PixelData, np.uint8), bitorder="little")[: frames * pixels]
+    padded = np.packbits(bits.reshape(frames, pixels), axis=1, bitorder="little").tobytes()
+    one.PixelData = padded + b"\0" * (len(padded) % 2)
+    one.save_as(path)
+    np.testing.assert_array_equal(read_seg(path, geometry).volume.array_zyx, labels)
+
+
 def test_a_reference_with_other_axes_gets_every_voxel_at_its_point(tmp_path):
     images, geometry = source_images(tmp_path)
     labels = two_organs()
