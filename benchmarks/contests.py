@@ -103,6 +103,18 @@ def contests(place: Workplace) -> list[Contest]:
             lambda dest: [place.frameworks.python, SCRIPTS / "nnunet_fingerprint.py", place.many / "nii.gz", dest, 2],
             cpu_target=0.10,
         ),
+        Contest(
+            "evaluate 12 classes, 11 M voxels", "MONAI's four functions",
+            lambda dest: [
+                ours("itk_evaluate"), place.evaluation / "gt", place.evaluation / "pred", dest,
+                "--metrics", "dice", "hd95", "assd", "nsd", "--format", "json",
+            ],
+            lambda dest: [
+                place.frameworks.python, SCRIPTS / "monai_metrics.py", place.evaluation / "gt",
+                place.evaluation / "pred", dest, 12, 2,
+            ],
+            check=("evaluate",), cpu_target=0.05,
+        ),
         same("itk_patch", mha, "DEST", "--patch-size", *["96"] * 3, "--patch-stride", *["48"] * 3, check=("patch",),
              wall=0.16, ours_needs=("--orient", "LPI")),
         Contest(

@@ -62,6 +62,11 @@ class Workplace:
         return self.data / "lots" / "nii.gz"
 
     @property
+    def evaluation(self) -> Path:
+        """Return the folder with a reference and a prediction, ``gt`` and ``pred``."""
+        return self.data / "evaluation"
+
+    @property
     def headers(self) -> Path:
         """Return the flat folder of 2,000 files."""
         return self.data / "headers"
@@ -128,6 +133,9 @@ def _make_data(workplace: Workplace, cases: int, size_zyx: tuple[int, int, int])
         _link_copies(data, workplace.many, TIMES, ("nii.gz", "mha"))
         _link_copies(data, workplace.lots.parent, LOTS, ("nii.gz",))
         (data / ".complete").touch()
+    if not (workplace.evaluation / ".complete").exists():
+        script = [workplace.ours.python, SCRIPTS / "make_evaluation.py", workplace.evaluation]
+        subprocess.run([str(word) for word in script], check=True)
 
 
 def _link_copies(data: Path, to: Path, times: int, folders: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 Run: python agree.py resample SOURCE OURS THEIRS
      python agree.py aug SOURCE OURS THEIRS
-     python agree.py voxels|orient|extract|patch OURS THEIRS
+     python agree.py voxels|orient|extract|patch|evaluate OURS THEIRS
 """
 
 import json
@@ -141,6 +141,19 @@ def patch(ours, theirs):
     )
 
 
+def evaluate(ours, theirs):
+    mine, peers = (json.loads((folder / "evaluation.json").read_text())["cases"] for folder in (ours, theirs))
+    expect(mine.keys() == peers.keys(), "evaluate: other cases")
+    worst = 0.0
+    for case, labels in peers.items():
+        for label, values in labels.items():
+            for name, value in values.items():
+                difference = abs(mine[case][label][name] - value) / max(abs(value), 1e-3)
+                worst = max(worst, difference)
+                expect(difference < 1e-4, f"{case}, class {label}, {name}: {mine[case][label][name]} and {value}")
+    print(f"every metric of every class agrees within {worst:.0e} of its value (the peer's are in single precision)")
+
+
 job, *words = sys.argv[1:]
 functions = {
     "resample": resample,
@@ -149,5 +162,6 @@ functions = {
     "orient": pairwise,
     "extract": pairwise,
     "patch": patch,
+    "evaluate": evaluate,
 }
 functions[job](*(Path(word) for word in words))
