@@ -1,8 +1,8 @@
 """ITKIT: from any pile of CT/MR volumes to a clean, uniform, training-ready dataset.
 
 All names load on first use, so that ``import itkit`` costs nothing. ``dir(itkit)`` shows them: functions of one volume
-(`read`, `orient`, `resample` …), a function for every command and converter (`orient_dataset`, `convert_kits23` …), and
-`run`, which runs any operation by its name.
+(`read`, `orient`, `resample` …), `metrics`, which compares label maps, a function for every command and converter
+(`orient_dataset`, `convert_kits23` …), and `run`, which runs any operation by its name.
 
 Examples
 --------
@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # like typing.TYPE_CHECKING; importing typing takes longe
 if TYPE_CHECKING:
     from typing import Any
 
+    from itkit import metrics as metrics
     from itkit.commands import *  # noqa: F403 - a function for every operation
     from itkit.core.errors import ItkitError as ItkitError
     from itkit.core.geometry import Geometry as Geometry
@@ -45,6 +46,7 @@ _HOMES = {
     "__version__": "itkit.core.version:VERSION",
     "augment": "itkit.process.itk_aug:augment",
     "crop_patches": "itkit.process.itk_patch:crop_patches",
+    "metrics": "itkit.metrics",
     "operations": "itkit.engine.api:operations",
     "orient": "itkit.process.geometry:orient",
     "read": "itkit.io.anything:read",
@@ -66,7 +68,8 @@ if not TYPE_CHECKING:  # hidden from type checkers, so that they report names th
 
         if name in _HOMES:
             module, _, attribute = _HOMES[name].partition(":")
-            return getattr(import_module(module), attribute)
+            home = import_module(module)
+            return getattr(home, attribute) if attribute else home
         functions = () if name.startswith("_") else import_module("itkit.commands").FUNCTIONS
         if name not in functions:
             raise AttributeError(f"module 'itkit' has no attribute {name!r}")

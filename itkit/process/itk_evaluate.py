@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, model_validator
 from typing_extensions import Self
 
@@ -228,8 +229,6 @@ def evaluate_case(case: Case, params: EvaluateParams, context: Context) -> Outco
 def _compared(
     gt: Volume, other: Volume | None, question: Question, params: EvaluateParams
 ) -> tuple[Mapping[int | str, Mapping[str, Any]], list[list[int]]]:
-    import numpy as np  # here: the help needs none
-
     first = gt.array_zyx
     second = np.zeros(first.shape, np.uint8) if other is None else other.array_zyx
     if question.ignored is not None:
@@ -422,6 +421,7 @@ def collect(params: EvaluateParams, run: Collected) -> Report:
         value: dict[str, Any] = {
             "itkit": VERSION,
             "operation": _NAME,
+            "versions": {"itkit": VERSION, "numpy": np.__version__},
             "definition": definition,
             "params": _stated(params, seed, answers),
             "cases": evaluation.rows,

@@ -15,6 +15,7 @@ from itkit.report.scales import Scale, log_scale_of, scale_of, tick_text
 WIDTH = 440
 _RIGHT, _BOTTOM, _TOP = 26, 40, 8
 _LETTER = 7.0  # width of a letter of 12 px
+_MOST_POINTS = 5000
 _LONGEST_NAME = 24
 
 
@@ -87,6 +88,7 @@ def box_plot(
 ) -> Html:
     """Return a box for each group: quartiles, median, whiskers to 1.5 times the box, and every value as a point.
 
+    Of thousands of values, only those beyond the whiskers are drawn as points, so that a browser can show the page.
     Values that have no place on the axis (not finite, or on a logarithmic axis not greater than 0) are left out and
     counted beside the group's name.
     """
@@ -105,7 +107,7 @@ def box_plot(
     for number, (group, name) in enumerate(zip(groups, shown, strict=True)):
         middle = down.place(number + 0.5)
         parts.append(_text(left - 8, middle + 4, name, "end"))
-        parts += _box(group, across, middle)
+        parts += _box(group, across, middle, far_only=len(finite) > _MOST_POINTS)
     said = f"box plot of {x} for {len(groups)} groups"
     return _plot(title, said, WIDTH, height, [*parts, *_lines(marks, across, down)])
 
@@ -115,7 +117,7 @@ def _with_missing(group: Group) -> str:
     return _short(group.name) + (f" (+{lost} \u221e)" if lost else "")
 
 
-def _box(group: Group, across: Scale, middle: float) -> list[str]:
+def _box(group: Group, across: Scale, middle: float, *, far_only: bool) -> list[str]:
     values = sorted(value for value in group.values if math.isfinite(value))
     if not values:
         return []
@@ -133,9 +135,9 @@ def _box(group: Group, across: Scale, middle: float) -> list[str]:
     ]
     names = group.names or [""] * len(group.values)
     for number, (value, name) in enumerate(zip(group.values, names, strict=True)):
-        if math.isfinite(value):
+        is_far = not low <= value <= high
+        if math.isfinite(value) and (is_far or not far_only):
             shift = (number * 0.61803398875) % 1 * 12 - 6  # spread evenly, the same in every run
-            is_far = not low <= value <= high
             parts.append(_dot(Dot(across.place(value), middle + shift, f"{name}: {value:.4g}", is_far), 2.2))
     return parts
 

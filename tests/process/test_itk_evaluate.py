@@ -360,6 +360,36 @@ def test_folders_without_a_common_case_are_refused(data, tmp_path):
         run(data, data / "a" / "out")
 
 
+def test_label_maps_without_any_class_make_empty_tables(tmp_path):
+    empty = phantoms.l_shape(phantoms.GRIDS["plain"])
+    empty = empty.with_array(np.zeros_like(empty.array_zyx))
+    for name in ("gt", "pred"):
+        for case in "ab":
+            write_volume(empty, tmp_path / name / f"{case}.mha")
+    result = itkit.run("itk_evaluate", gt=tmp_path / "gt", pred=tmp_path / "pred", dest=tmp_path / "out")
+    assert result.exit_code == 0
+    value = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (value["cases"], value["summary"]) == ({"a": {}, "b": {}}, {})
+    assert read(tmp_path / "out" / "per_case.csv") == []
+
+
+def test_what_is_no_label_map_is_a_named_failure(data, tmp_path):
+    grid = phantoms.GRIDS["plain"]
+    write_volume(phantoms.l_shape(grid), tmp_path / "gt" / "a.mha")
+    write_volume(phantoms.l_shape(grid), tmp_path / "gt" / "b.mha")
+    write_volume(Volume(phantoms.noise(grid).array_zyx + np.float32(0.5), grid), tmp_path / "pred" / "a.mha")
+    write_volume(phantoms.l_shape(grid), tmp_path / "pred" / "b.mha")
+    result = itkit.run("itk_evaluate", gt=tmp_path / "gt", pred=tmp_path / "pred", dest=tmp_path / "out")
+    assert [record.status for record in result.records] == ["failed", "done"]
+    assert "a" in json.loads((tmp_path / "out" / "evaluation.json").read_text())["failed"]
+
+
+def test_metrics_are_at_hand_in_the_package():
+    label = phantoms.l_shape(phantoms.GRIDS["plain"])
+    assert itkit.metrics.evaluate(label, label)[1]["dice"] == 1
+    assert "metrics" in dir(itkit)
+
+
 def test_argv_and_back(tmp_path):
     values = {
         "gt": tmp_path / "a b", "pred": tmp_path / "p", "dest": tmp_path / "c", "tolerance_mm": 1.5,

@@ -110,3 +110,10 @@ def test_scales_hold_all_values_and_have_round_ticks():
         assert all(0 <= scale.place(value) <= 100 for value in values if value == value)
         assert 2 <= len(scale.ticks()) <= 8
     assert tick_text(-0.0) == "0"
+
+
+def test_of_thousands_of_values_a_box_plot_draws_the_far_ones_alone():
+    values = [float(n % 100) for n in range(6000)] + [1e4]
+    few = box_plot([Group("a", values[:50])], title="t", x="mm").text
+    many = box_plot([Group("a", values)], title="t", x="mm").text
+    assert (few.count("<circle"), many.count("<circle")) == (50, 1)
