@@ -141,6 +141,13 @@ def test_millilitres_of_a_class():
     assert places(divides) == {"core/geometry.py": 1}
 
 
+def test_random_numbers_of_a_case():
+    seeds = places(lambda node: isinstance(node, ast.Call) and "crc32(case_id" in ast.unparse(node))
+    assert seeds.keys() == {"core/draws.py"}
+    picks = places(lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) == "start_around")
+    assert picks == {"kernels/draws.py": 1}
+
+
 def test_version_of_itkit():
     import_names = r"^\d+\.\d+\.\d+(\.\w+)?$"
     assigns = places(

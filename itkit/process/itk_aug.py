@@ -36,6 +36,7 @@ from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import json_text
 from itkit.kernels.affine import affine_linear, affine_nearest
+from itkit.kernels.kinds import looks_like_image, looks_like_labels
 from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
 from itkit.process.common import OutputParams, clamped_fill, converted
@@ -193,7 +194,8 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
     notes, warnings = Notes(), list[str]()
 
     def changed(volume: Volume, transform: Augmentation, copy: int) -> Volume:
-        warnings.extend(text for text in clamped_fill(params.fill, volume) if text not in warnings)
+        doubts = () if copy else _doubts(volume)
+        warnings.extend(text for text in (*doubts, *clamped_fill(params.fill, volume)) if text not in warnings)
         new = augment(volume, transform, fill=params.fill, threads=context.threads)
         if volume.kind == "label":
             new = with_classes(new)
@@ -210,6 +212,15 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
         for copy, transform in enumerate(transforms)
     }
     return Outcome(copies(), facts, warnings, late_warnings=notes)
+
+
+def _doubts(volume: Volume) -> tuple[str, ...]:
+    """Return a warning about a volume that looks as if the folders of images and labels were exchanged."""
+    if volume.kind == "label" and looks_like_image(volume.array_zyx):
+        return ("the label looks like an image (hundreds of values, no regions); are the two folders exchanged?",)
+    if volume.kind == "image" and looks_like_labels(volume.array_zyx):
+        return ("the image looks like a label map, and interpolation makes up classes; are the folders exchanged?",)
+    return ()
 
 
 def _folders(params: AugParams) -> dict[str, Path]:

@@ -110,3 +110,16 @@ def test_only_one_output_and_originals_beside_it(tmp_path):
     assert {p.name for p in (tmp_path / "o").glob("*.mha")} == {"a.mha", "a_0.mha"}
     with pytest.raises(ParamsError, match="give -oimg, -olbl or both"):
         itkit.run("itk_aug", **values)
+
+
+def test_folders_that_are_exchanged_are_seen(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    folders = {"source": tmp_path / "raw/label", "label_source": tmp_path / "raw/image"}
+    outputs = {"dest": tmp_path / "a", "label_dest": tmp_path / "b"}
+    said = itkit.run("itk_aug", **folders, **outputs, number=2, random_rot=(3, 3, 3)).records[0].warnings
+    assert sum("the label looks like an image" in text for text in said) == 1
+    assert sum("the image looks like a label map" in text for text in said) == 1
+    right = {"source": tmp_path / "raw/image", "label_source": tmp_path / "raw/label"}
+    outputs = {"dest": tmp_path / "c", "label_dest": tmp_path / "d"}
+    said = itkit.run("itk_aug", **right, **outputs, number=2, random_rot=(3, 3, 3)).records[0].warnings
+    assert not any("looks like" in text for text in said)
