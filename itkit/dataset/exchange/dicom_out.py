@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from itkit.core.errors import GeometryMismatchError
+from itkit.core.errors import GeometryMismatchError, IrregularSeriesError
 from itkit.core.extras import require
 from itkit.core.files import DATASET_META, Compression
 from itkit.core.grids import grid_difference
@@ -27,7 +27,7 @@ from itkit.core.operation import (
     Target,
     Written,
 )
-from itkit.core.text import counted, file_part
+from itkit.core.text import file_part
 from itkit.core.volume import Case, Volume
 from itkit.dataset.exchange.direction import Direction, finished
 from itkit.dataset.exchange.params import ConvertParams
@@ -50,31 +50,30 @@ class _SeriesFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._only: tuple[Series | None, str] | None = None
+        self._all: tuple[Series, ...] | None = None
 
-    def of(self, case_id: str) -> tuple[Series | None, str]:
-        """Return the series of a case, or ``None`` and why there is none."""
+    def of(self, case_id: str) -> tuple[tuple[Series, ...], str]:
+        """Return the series that may be that of a case, or why there is none."""
         own = self.folder / case_id
         if own.is_dir():
-            return self._in(own)
-        if self._only is None:
-            self._only = self._in(self.folder)
-        series, problem = self._only
-        return series, f"no sub-folder {case_id} in {self.folder}, and {problem}" if problem else ""
+            found = _images_in(own)
+            return found, "" if found else f"no DICOM image series in {own}"
+        if self._all is None:
+            self._all = _images_in(self.folder)
+        if len(self._all) == 1:
+            return self._all, ""
+        return (), f"no sub-folder {case_id} in {self.folder}, and {len(self._all)} DICOM image series there, not one"
 
-    @staticmethod
-    def _in(folder: Path) -> tuple[Series | None, str]:
-        images = [series for series in find_series(folder)[0] if series.kind == "image"]
-        if len(images) == 1:
-            return images[0], ""
-        return None, f"{counted(len(images), 'DICOM image series').replace('seriess', 'series')} in {folder}, not one"
+
+def _images_in(folder: Path) -> tuple[Series, ...]:
+    return tuple(series for series in find_series(folder)[0] if series.kind == "image")
 
 
 @dataclass(frozen=True)
 class _Details:
-    """The series of a case, the names of the classes, and the channels of an image."""
+    """The series that may be that of a case, the names of the classes, and the channels of an image."""
 
-    series: Series | None
+    series: tuple[Series, ...]
     names: Mapping[int, str]
     channels: tuple[str, ...] = ()
 
@@ -108,8 +107,8 @@ def plan_labels(params: ConvertParams) -> Plan:
                 {LABEL: InputFile(path, "label")},
                 {_OBJECT: Target(params.dest, ".dcm", "label")},
                 details=_Details(own, names),
-                stamp=f"{sorted(names.items())} {stamp_of(own.files if own else ())}",
-                more_files=own.files if own else (),
+                stamp=f"{sorted(names.items())} {stamp_of(_files_of(own))}",
+                more_files=_files_of(own),
                 problem=problem,
             )
         )
@@ -119,9 +118,7 @@ def plan_labels(params: ConvertParams) -> Plan:
 def convert_labels(make: Make, case: Case, params: ConvertParams, context: Context) -> Outcome:
     """Write one label map as one DICOM object, on the grid of its series."""
     details: _Details = case.details
-    assert details.series is not None
-    template = template_of(details.series)
-    label = _on_grid(case, template, context)
+    template, label = _on_grid(case, details.series, context)
     dataset = make(label, details.names, template, title=case.id.rsplit("/", 1)[-1])
 
     def write(place: Place, compression: Compression) -> list[Written]:
@@ -132,23 +129,45 @@ def convert_labels(make: Make, case: Case, params: ConvertParams, context: Conte
     return Outcome(batches=(write,), facts={"classes": len(np.unique(label.array_zyx)) - 1})
 
 
-def _on_grid(case: Case, template: Template, context: Context) -> Volume:
-    """Return the label map with its axes as those of the series.
+def _on_grid(case: Case, series: tuple[Series, ...], context: Context) -> tuple[Template, Volume]:
+    """Return the series that the label map belongs to, by its grid, and the map with its axes as those of the series.
 
     Raises
     ------
     GeometryMismatchError
-        When the voxels are not those of the series.
+        When the voxels are those of no series, or of several.
+    IrregularSeriesError
+        When the only series is not a regular volume.
     """
-    label = case.volumes[LABEL]
-    if label.geometry.orientation != template.geometry.orientation:
-        label = orient(label, template.geometry.orientation, threads=context.threads)
-    reason = grid_difference(template.geometry, label.geometry, "the series", "the label")
-    if reason:
-        raise GeometryMismatchError(
-            f"{case.id}: {reason}; put the label on the grid of the series with itk_resample --target-folder"
-        )
-    return label.with_array(label.array_zyx, template.geometry)
+    found, reasons = [], []
+    for one in series:
+        try:
+            template = template_of(one)
+        except IrregularSeriesError:
+            if len(series) == 1:
+                raise
+            continue
+        label = case.volumes[LABEL]
+        if label.geometry.orientation != template.geometry.orientation:
+            label = orient(label, template.geometry.orientation, threads=context.threads)
+        reason = grid_difference(template.geometry, label.geometry, "the series", "the label")
+        if reason:
+            reasons.append(reason)
+        else:
+            found.append((template, label.with_array(label.array_zyx, template.geometry)))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise GeometryMismatchError(f"{case.id}: {len(found)} series have the grid of the label; keep the right one")
+    none = f"none of {len(series)} series has the grid of the label; " if len(series) > 1 else ""
+    raise GeometryMismatchError(
+        f"{case.id}: {none}{'; '.join(reasons)}; put the label on the grid of the series with "
+        "itk_resample --target-folder"
+    )
+
+
+def _files_of(series: Iterable[Series]) -> tuple[Path, ...]:
+    return tuple(path for one in series for path in one.files)
 
 
 def plan_series(params: ConvertParams) -> Plan:
@@ -165,7 +184,9 @@ def plan_series(params: ConvertParams) -> Plan:
     meta = images.described.meta
     jobs = []
     for case, files in images.cases.items():
-        own, problem = series.of(case) if series is not None else (None, "")
+        own, problem = series.of(case) if series is not None else ((), "")
+        if len(own) > 1:
+            problem = f"{len(own)} DICOM image series in {params.series}/{case}, not one"
         is_vector = images.components != (1,) and meta is not None and list(files) == [IMAGE]
         channels = tuple(map(file_part, meta.channels)) if is_vector and meta is not None else tuple(files)
         jobs.append(
@@ -175,8 +196,8 @@ def plan_series(params: ConvertParams) -> Plan:
                 {name: Target(params.dest, ".dcm", "image") for name in channels},
                 (),
                 _Details(own, {}, channels),
-                stamp_of(own.files if own else ()),
-                own.files if own else (),
+                stamp_of(_files_of(own)),
+                _files_of(own),
                 images.problems.get(case, "") or problem,
             )
         )
@@ -192,7 +213,7 @@ def convert_series(case: Case, params: ConvertParams, context: Context) -> Outco
         volume = finished(volume, params=params, context=context)
         folder = case.id if len(details.channels) == 1 else f"{case.id}/{name.removeprefix(f'{IMAGE}_')}"
         warnings += _loss(volume, name)
-        batches.append(partial(_write_series, volume, name, folder, number, details.series))
+        batches.append(partial(_write_series, volume, name, folder, number, next(iter(details.series), None)))
     return Outcome(batches=batches, warnings=warnings)
 
 

@@ -221,3 +221,15 @@ def test_what_is_missing_is_told_before_anything_is_written(scans, tmp_path, mon
     with pytest.raises(MissingExtraError, match=r"itkit\[dicom\]"):
         convert("dicom-seg", tmp_path / "raw", tmp_path / "out", series=scans)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_several_series_in_a_folder_the_grid_decides(scans, tmp_path):
+    write_series(phantoms.noise(phantoms.GRIDS["sagittal"]), scans / "flipped/another", series_number=8, modality="CT")
+    write_series(phantoms.noise(phantoms.GRIDS["oblique"], 1), scans / "oblique/same", series_number=9, modality="CT")
+    result = convert("dicom-seg", tmp_path / "raw", tmp_path / "out", series=scans)
+    failed = {record.case_id: record.message for record in result.records if record.status == "failed"}
+    assert failed.keys() == {"oblique"}
+    assert "2 series have the grid of the label" in failed["oblique"]
+    found = pydicom.dcmread(tmp_path / "out/flipped.dcm")
+    (series,) = find_series(scans / "flipped", recursive=False)[0]
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == series.uid
