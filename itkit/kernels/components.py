@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Neighbours = Literal[4, 6, 8, 18, 26]
 """Which voxels touch: those with a common face (6), edge (18) or corner (26); 4 and 8 stay in a slice of axis Z."""
 
+_RUNS_PER_ROW = 16
+"""Room that is made for runs at first; an array with more of them is gone through twice."""
 _SLANTS: dict[int, tuple[int, int, int, bool]] = {
     4: (0, 0, 0, False),
     8: (1, 0, 0, False),
@@ -169,12 +171,15 @@ def components(array_zyx: NDArray[Any], *, neighbours: Neighbours = 26, backgrou
 def _runs_in_c(library: Any, array: NDArray[Any], background: bool) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     z, y, x = array.shape
     offsets = np.zeros(z * y + 1, dtype=np.int64)
-    given = (array.itemsize, array.ctypes.data, z * y, x, int(background), offsets.ctypes.data)
-    library.itkit_runs(*given, None, None)
-    count = _countable(int(offsets[-1]))
-    starts, ends = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
-    library.itkit_runs(*given, starts.ctypes.data, ends.ctypes.data)
-    return offsets, starts, ends
+    room = _RUNS_PER_ROW * z * y
+    while True:
+        starts, ends = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+        pointers = (offsets.ctypes.data, starts.ctypes.data, ends.ctypes.data)
+        library.itkit_runs(array.itemsize, array.ctypes.data, z * y, x, int(background), room, *pointers)
+        count = _countable(int(offsets[-1]))
+        if count <= room:
+            return offsets, starts[:count], ends[:count]
+        room = count
 
 
 def _countable(runs: int) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 2  # changes whenever a C function's arguments change, so that a stale build is never called
+ABI = 3  # changes whenever a C function's arguments change, so that a stale build is never called
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 _SIGNATURES = {
     "itkit_abi": "",
@@ -35,7 +35,7 @@ _SIGNATURES = {
     "itkit_surface": "ppippp",
     "itkit_distances": "pqpq" + "pppp" + "qp",
     "itkit_summary": "ipqipp",
-    "itkit_runs": "ipqqippp",
+    "itkit_runs": "ipqqi" + "qppp",
     "itkit_join_runs": "ipqqqi" + "pppp",
     "itkit_measure_runs": "qqqpppp" + "ppp",
     "itkit_paint_runs": "iqq" + "pppppp",

@@ -35,7 +35,7 @@ _TISSUE_HU = (-200.0, 200.0)
 _BINS = 256
 
 
-def body_mask(volume: Volume, *, threshold: float | None = None) -> Volume:
+def body_mask(volume: Volume, *, threshold: float | None = None, with_air: bool = True) -> Volume:
     """Find the patient in a CT or MR image.
 
     Parameters
@@ -45,6 +45,8 @@ def body_mask(volume: Volume, *, threshold: float | None = None) -> Volume:
     threshold
         Least intensity of the body. By default -500 HU; in an image without values below -200, Otsu's threshold
         between its dark and its bright voxels.
+    with_air
+        Whether the air inside belongs to the body; without it, the mask has the same box and takes half the time.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def body_mask(volume: Volume, *, threshold: float | None = None) -> Volume:
     image = first_channel(volume)
     level = body_threshold(image.array_zyx) if threshold is None else threshold
     upright = orient(image, PATIENT)
-    mask = find_body(upright.array_zyx, upright.geometry.spacing_zyx, level)
+    mask = find_body(upright.array_zyx, upright.geometry.spacing_zyx, level, with_air=with_air)
     turned_back = orient(Volume(mask, upright.geometry, "label"), image.geometry.orientation)
     return Volume(np.ascontiguousarray(turned_back.array_zyx), image.geometry, "label")
 
@@ -136,7 +138,9 @@ def coarse_steps(spacing_zyx: Sequence[float], coarse_mm: float) -> tuple[int, i
     return (z, y, x)
 
 
-def find_body(image: NDArray[Any], spacing: Sequence[float], level: float) -> NDArray[np.uint8]:
+def find_body(
+    image: NDArray[Any], spacing: Sequence[float], level: float, *, with_air: bool = True
+) -> NDArray[np.uint8]:
     """Find the patient in an array.
 
     Parameters
@@ -145,6 +149,8 @@ def find_body(image: NDArray[Any], spacing: Sequence[float], level: float) -> ND
         Image, axes pointing up, to the back and to the patient's left; spacing in mm.
     level
         Least intensity of the body.
+    with_air
+        Whether the air inside belongs to it.
     """
     steps = coarse_steps(spacing, _COARSE_MM)
     coarse_image = image[:: steps[0], :: steps[1], :: steps[2]]
@@ -165,7 +171,8 @@ def find_body(image: NDArray[Any], spacing: Sequence[float], level: float) -> ND
     part &= enlarged(near[box], steps, part.shape)
     found = components(part)
     part[...] = found.painted((found.voxels >= _LEAST_SHARE * found.voxels.max(initial=0)).astype(np.uint8))
-    part |= _inner_air(part, core[box], steps, coarse_spacing)
+    if with_air:
+        part |= _inner_air(part, core[box], steps, coarse_spacing)
     return mask
 
 
@@ -174,24 +181,27 @@ def _inner_air(
 ) -> NDArray[np.uint8]:
     """Return the air that the body encloses.
 
-    What it encloses in space is inner air. What it encloses in axial slices only may be the lungs, if the volume ends
+    That is what it encloses in axial slices. Of it, regions that are open in space may be the lungs, if the volume ends
     in the trachea, or the gap between the back and the table's cover, or between an arm and the trunk.
     """
-    inner = holes(mask)
     flat = holes(mask, cut_axis=0)
-    flat &= inner ^ 1
-    some = flat[:: steps[0], :: steps[1], :: steps[2]]
-    found = components(some, neighbours=6)
+    found = components(flat[:: steps[0], :: steps[1], :: steps[2]], neighbours=6)
     if len(found) == 0:
-        inner |= flat
-        return inner
-    enclosed = holes(core) | holes(core, cut_axis=0)
+        return flat
+    numbers = found.numbered().ravel()
+    around = components(mask[:: steps[0], :: steps[1], :: steps[2]], neighbours=6, background=True)
+    is_open = around.painted(around.touch_border.astype(np.uint8)).ravel()
+    opens = np.bincount(numbers, weights=is_open, minlength=len(found) + 1)[1:] > 0
+    if not opens.any():
+        return flat
+    enclosed = holes(core, cut_axis=0)
     enclosed &= _outer_air(core, coarse_spacing) ^ 1
-    shares = np.bincount(found.numbered().ravel(), weights=enclosed.ravel(), minlength=len(found) + 1)[1:]
-    kept = found.painted((shares >= _INNER_SHARE * found.voxels).astype(np.uint8))
-    flat &= enlarged(dilated(kept, coarse_spacing, 2 * max(coarse_spacing)), steps, flat.shape)
-    inner |= flat
-    return inner
+    shares = np.bincount(numbers, weights=enclosed.ravel(), minlength=len(found) + 1)[1:]
+    is_outer = opens & (shares < _INNER_SHARE * found.voxels)
+    if is_outer.any():
+        outer = dilated(found.painted(is_outer.astype(np.uint8)), coarse_spacing, 2 * max(coarse_spacing))
+        flat &= enlarged(outer, steps, flat.shape) ^ 1
+    return flat
 
 
 def _outer_air(core: NDArray[np.uint8], spacing: Sequence[float]) -> NDArray[np.uint8]:
@@ -209,7 +219,10 @@ def enlarged(array: NDArray[Any], steps: Sequence[int], shape: Sequence[int]) ->
     >>> enlarged(np.array([[[1, 2]]]), (1, 1, 3), (1, 1, 5)).tolist()
     [[[1, 1, 2, 2, 2]]]
     """
-    for axis, (step, size) in enumerate(zip(steps, shape, strict=True)):
+    for axis in (2, 1, 0):  # whole rows and slices are copied last
+        step, size = steps[axis], shape[axis]
+        if step == 1 and size == array.shape[axis]:
+            continue
         array = array.take(np.minimum((np.arange(size) + step // 2) // step, array.shape[axis] - 1), axis=axis)
     return array
 

@@ -184,7 +184,7 @@ def _body(case: Case, classes: tuple[int, ...]) -> tuple[Any, str]:
     from itkit.process.body import body_mask
 
     del classes
-    return body_mask(case.volumes[case.names[0]]).array_zyx, "the body"
+    return body_mask(case.volumes[case.names[0]], with_air=False).array_zyx, "the body"
 
 
 _GOALS: Mapping[str, Callable[[Case, tuple[int, ...]], tuple[Any, str]]] = {

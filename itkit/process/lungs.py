@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RIGHT, LEFT = 1, 2
-_COARSE_MM = 2.5
+_COARSE_MM = 3.0
 _LUNG_HU = -400.0
 _GAS_HU = -935.0
 _INTERIOR_MM = 3.0
@@ -56,7 +56,7 @@ class Lungs:
 
 
 def lungs(image: NDArray[Any], spacing: Sequence[float]) -> Lungs:
-    """Find the lungs on a grid of about 2.5 mm, and their surface on the image's own grid.
+    """Find the lungs on a grid of about 3 mm, and their surface on the image's own grid.
 
     Parameters
     ----------
@@ -92,7 +92,9 @@ def _on_fine_grid(
     z, y, x = place
     part = result[z, y, x]
     fine = enlarged(codes[box], steps, part.shape)
-    part[...] = (fine & 3) | ((fine >> 2) * (image[z, y, x] < _LUNG_HU).view(np.uint8))
+    fine = (fine & 3) | ((fine >> 2) * (image[z, y, x] < _LUNG_HU).view(np.uint8))
+    pieces = components(fine, neighbours=6)
+    part[...] = pieces.chosen(pieces.voxels >= _LEAST_SHARE * pieces.voxels.max(initial=0))
     return result
 
 
@@ -207,13 +209,17 @@ def _grown(
 ) -> NDArray[np.uint8]:
     """Let two labels grow into the free voxels of a part, one voxel at a time; where they meet, both stop."""
     for _ in range(_MOST_GROWTH):
-        free = part & (labels == 0)
-        right, left = (dilated(labels == side, spacing, step) & free for side in (RIGHT, LEFT))
+        box = foreground_box(part & (labels == 0))
+        if box is None:
+            break
+        z, y, x = (slice(max(0, side.start - 1), side.stop + 1) for side in box)
+        near, free = labels[z, y, x], part[z, y, x] & (labels[z, y, x] == 0)
+        right, left = (dilated(near == side, spacing, step) & free for side in (RIGHT, LEFT))
         right, left = right & (left ^ 1), left & (right ^ 1)
         if not (right.any() or left.any()):
             break
-        labels[right != 0] = RIGHT
-        labels[left != 0] = LEFT
+        near[right != 0] = RIGHT
+        near[left != 0] = LEFT
     return labels
 
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
+from itkit.kernels.arrays import foreground_box
 from itkit.process.airway import find_airway
 from itkit.process.body import body_mask, body_threshold, coarse_steps, enlarged, otsu_threshold
 from itkit.process.geometry import orient
@@ -33,6 +34,12 @@ def test_any_storage_order_gives_the_same_body(code):
     mask = body_mask(turned)
     assert mask.geometry == turned.geometry
     np.testing.assert_array_equal(orient(mask, "LPS").array_zyx, body_mask(image()).array_zyx)
+
+
+def test_without_the_air_inside_the_box_is_the_same():
+    with_air, without = (body_mask(image(), with_air=flag).array_zyx for flag in (True, False))
+    assert foreground_box(with_air) == foreground_box(without)
+    assert not without[SHAPES["right"] & ~SHAPES["vessels"]].any()
 
 
 def test_a_fine_grid_keeps_the_surface_of_its_threshold():

@@ -1,6 +1,6 @@
 /* Connected components of label maps. Every row of voxels is cut into runs of one class; runs that touch are joined in a
  * union-find forest whose roots are the first runs of their components, so that numbering follows the order of voxels.
- * The caller owns all memory: it counts the runs first, then has them listed, joined, measured and painted. */
+ * The caller owns all memory; if there was no room for all runs, it has them listed again. */
 #include "common.h"
 
 #define BLOCK(size) (64 / (size))
@@ -18,10 +18,11 @@
     }
 FOR_SIZES(DEFINE_END)
 
-/* List the runs of all rows; without `starts`, only count them. `offsets` gets the number of runs before each row. */
+/* List the runs of all rows, and count those for which there is no room. `offsets` gets the number of runs before each
+ * row. */
 #define DEFINE_RUNS(size, T)                                                                                           \
-    CLONES static void runs_##size(const char *source, int64_t rows, int64_t n, int background, int64_t *offsets,      \
-                                   int32_t *starts, int32_t *ends) {                                                   \
+    CLONES static void runs_##size(const char *source, int64_t rows, int64_t n, int background, int64_t room,          \
+                                   int64_t *offsets, int32_t *starts, int32_t *ends) {                                 \
         int64_t count = 0;                                                                                             \
         for (int64_t i = 0; i < rows; i++) {                                                                           \
             const T *row = (const T *)source + i * n;                                                                  \
@@ -30,7 +31,7 @@ FOR_SIZES(DEFINE_END)
                 T value = row[x];                                                                                      \
                 end = end_##size(row, x, n, value);                                                                    \
                 if ((value == 0) != background) continue;                                                              \
-                if (starts) starts[count] = (int32_t)x, ends[count] = (int32_t)end;                                    \
+                if (count < room) starts[count] = (int32_t)x, ends[count] = (int32_t)end;                              \
                 count++;                                                                                               \
             }                                                                                                          \
         }                                                                                                              \
@@ -38,9 +39,9 @@ FOR_SIZES(DEFINE_END)
     }
 FOR_SIZES(DEFINE_RUNS)
 
-EXPORT void itkit_runs(int size, const char *source, int64_t rows, int64_t n, int background, int64_t *offsets,
-                       int32_t *starts, int32_t *ends) {
-    (size == 1 ? runs_1 : size == 2 ? runs_2 : size == 4 ? runs_4 : runs_8)(source, rows, n, background, offsets,
+EXPORT void itkit_runs(int size, const char *source, int64_t rows, int64_t n, int background, int64_t room,
+                       int64_t *offsets, int32_t *starts, int32_t *ends) {
+    (size == 1 ? runs_1 : size == 2 ? runs_2 : size == 4 ? runs_4 : runs_8)(source, rows, n, background, room, offsets,
                                                                             starts, ends);
 }
 
