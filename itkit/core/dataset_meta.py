@@ -78,6 +78,14 @@ class DatasetMeta:
         return {int(number): str(name) for number, name in names.items()} if _are_numbered(names) else {}
 
     @property
+    def modality(self) -> str:
+        """Modality of all images, e.g. ``CT``; empty if it is unknown, or images differ in it."""
+        words = self.values.get("modality")
+        if isinstance(words, list):
+            return str(words[0]) if len(words) == 1 else ""
+        return "CT" if [name.upper() for name in self.channels] == ["CT"] else ""
+
+    @property
     def labels(self) -> dict[int, str]:
         """Name of each label value; regions (several values under one name) are left out."""
         raw = self.values.get("labels", {})

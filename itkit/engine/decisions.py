@@ -12,6 +12,7 @@ from typing import Any, Literal
 from itkit.core.errors import LayoutError, ReadError
 from itkit.core.files import split_extension
 from itkit.core.operation import Job, Plan, Record
+from itkit.core.text import counted
 from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, print_of_files
 from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.manifest import Manifest
@@ -57,6 +58,10 @@ def decide(
         ]
         if standing:
             raise LayoutError(f"--existing error: {len(standing)} outputs exist already, the first is {standing[0]}")
+        if before and not any(job.targets for job in plan.jobs):  # all results stand in files for the whole run
+            raise LayoutError(
+                f"--existing error: {manifest.dest} holds the results of {counted(before, 'case')} already"
+            )
     names_of = lru_cache(maxsize=None)(_names_by_case)
     for job, inputs in zip(plan.jobs, _fingerprints(plan.jobs, manifest.dest, options.fingerprint), strict=True):
         record = before.get(job.case_id)

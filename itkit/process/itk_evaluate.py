@@ -205,6 +205,7 @@ class Answers:
     prediction: str
     reference: str
     baseline: str
+    modality: str = ""
 
 
 def evaluate_case(case: Case, params: EvaluateParams, context: Context) -> Outcome:
@@ -300,7 +301,8 @@ def plan(params: EvaluateParams) -> Plan:
         *(Unpaired(case, path, _PRED) for case, path in references.items() if case not in others[_PRED]),
         *(Unpaired(case, path, _GT) for case, path in others[_PRED].items() if case not in references),
     ]
-    jobs, stamp = [], hashlib.sha256(repr(question).encode(errors="surrogateescape")).hexdigest()[:16]
+    asked = repr((question, sorted(others))).encode(errors="surrogateescape")
+    jobs, stamp = [], hashlib.sha256(asked).hexdigest()[:16]
     for case, path in references.items():
         inputs = {_GT: InputFile(path, "label")}
         inputs |= {name: InputFile(found[case], "label") for name, found in others.items() if case in found}
@@ -316,9 +318,10 @@ def plan(params: EvaluateParams) -> Plan:
         _folder_name(params.pred),
         _folder_name(params.gt),
         "" if params.baseline is None else _folder_name(params.baseline),
+        "" if described.meta is None else described.meta.modality,
     )
     unpaired.sort(key=lambda item: item.case_id)
-    return Plan(tuple(jobs), tuple(unpaired), params.dest, described.notes, answers, is_partial=params.only_common)
+    return Plan(tuple(jobs), tuple(unpaired), params.dest, described.notes, answers)
 
 
 def _folder_name(folder: Path) -> str:
@@ -537,7 +540,7 @@ def _worst(evaluation: Evaluation, params: EvaluateParams, answers: Answers) -> 
         if image is not None and not image.geometry.same_grid(gt.geometry):
             image = None
         values = answers.question.regions.get(label) or (int(label),)
-        yield Worst(case, label, values, gt, pred, image)
+        yield Worst(case, label, values, gt, pred, image, modality=answers.modality)
 
 
 def _lines(evaluation: Evaluation, means: Mapping[str, Any]) -> Iterator[str]:

@@ -162,18 +162,10 @@ def collect(params: StatsParams, run: Collected) -> Report:
             found,
             pools,
             pictures,
-            modality=_modality(meta),
+            modality=meta.modality,
         ),
     }
     return Report(tuple(_lines(cases, meta, found)), files=files)
-
-
-def _modality(meta: DatasetMeta) -> str:
-    """Return the modality of all images; empty if it is unknown, or images differ in it."""
-    words = meta.values.get("modality")
-    if isinstance(words, list):
-        return str(words[0]) if len(words) == 1 else ""
-    return "CT" if [name.upper() for name in meta.channels] == ["CT"] else ""
 
 
 def _with_names(case: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from itkit.report.pages import (
 )
 from itkit.report.pictures import FILL, Overlay, busiest_point, three_planes
 from itkit.report.plots import Group, Line, bland_altman, box_plot, heat_map
+from itkit.report.windows import window_of
 
 REFERENCE: Rgb = (64, 196, 255)
 PREDICTION: Rgb = (255, 140, 0)
@@ -71,6 +72,8 @@ class Worst:
         The image on the same grid.
     problem
         Why there is no picture.
+    modality
+        Modality of the image, as ``dataset.json`` names it.
     """
 
     case: str
@@ -80,6 +83,7 @@ class Worst:
     pred: Volume | None = None
     image: Volume | None = None
     problem: str = ""
+    modality: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,12 +282,13 @@ def draw_disagreement(item: Worst) -> Mapping[Any, Any]:
     gt, pred, differs = (
         Volume(np.ascontiguousarray(mask[box]).view(np.uint8), cut, "label") for mask in (*masks, masks[0] ^ masks[1])
     )
-    image = item.image
+    image, window = item.image, None
     if image is not None:
+        window = window_of(image, item.gt.with_array(either.view(np.uint8)), item.modality)
         image = image.with_array(np.ascontiguousarray(image.array_zyx[box]), cut)
     fill = 0.0 if image is not None else FILL
     overlays = [Overlay(gt, REFERENCE, fill), Overlay(pred, PREDICTION, fill)]
-    return three_planes(image, overlays, at_xyz=busiest_point(differs), longest_side=300)
+    return three_planes(image, overlays, at_xyz=busiest_point(differs), window=window, longest_side=300)
 
 
 def _surroundings(mask: NDArray[np.bool_], volume: Volume) -> tuple[slice, slice, slice]:

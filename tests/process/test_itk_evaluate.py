@@ -245,6 +245,28 @@ def test_a_missing_prediction_counts_as_missed_or_is_left_out(data, tmp_path):
     assert not (tmp_path / "strict").exists()
 
 
+def test_cases_and_baselines_that_come_or_go_between_runs(data, tmp_path):
+    some, base = tmp_path / "some", tmp_path / "base"
+    for folder, numbers in ((some, (0, 3)), (base, (0, 1))):
+        folder.mkdir()
+        for number in numbers:
+            name = f"case_{number}.mha"
+            (folder / name).write_bytes((data / "a" / name).read_bytes())
+    values = {"gt": data / "label", "pred": some, "dest": tmp_path / "out", "format": ("json",)}
+
+    def cases(**more):
+        itkit.run("itk_evaluate", **values, **more)
+        return json.loads((tmp_path / "out" / "evaluation.json").read_text())
+
+    assert len(cases()["cases"]) == 5
+    assert cases(only_common=True)["cases"].keys() == {"case_0", "case_3"}
+    assert cases(baseline=base)["baseline"]["cases"]["case_3"]["1"]["flag"] == "missed"
+    assert cases(baseline=base, only_common=True)["cases"].keys() == {"case_0"}
+    assert len(cases()["cases"]) == 5
+    with pytest.raises(LayoutError, match="holds the results of 5 cases already"):
+        cases(existing="error")
+
+
 def test_one_bad_pair_is_one_failure(data, tmp_path):
     pred = tmp_path / "pred"
     pred.mkdir()
