@@ -22,6 +22,10 @@ _LABEL_WORDS = {
 _WORD = re.compile(r"[A-Za-z]+|\d+")
 _DICOM = (".dcm", ".dicom", ".ima")
 _MARKS = "_-. "
+_STAR = 100
+"""Letters that a star counts for: where a name is enough, it is better."""
+_MOST = 12
+"""Shapes of names that are tried for images, and for labels; the commonest first."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def guess(source: Path) -> list[str]:
     files = [_File(folder, *parts) for path in paths if (parts := _split(path)) for folder in [path.rpartition("/")[0]]]
     proposals = list(_proposals(files, paths))
     scored = [(_score(paths, patterns), patterns) for patterns in proposals]
-    scored = [(score, patterns) for score, patterns in scored if score[0] > 0]
+    scored = [(score, patterns) for score, patterns in scored if score[1] > 0]
     if not scored:
         return [f"{source}: no pattern fits its {counted(paths, 'file')}: {some(paths, 4)}{advice(source)}"]
     best = max(scored, key=lambda item: item[0])[1]
@@ -86,6 +90,8 @@ def _by_folder(files: Sequence[_File], level: int) -> Iterator[tuple[str, str]]:
         name = file.stem.replace(case, "{case}") + file.ending
         shapes.setdefault(f"{_with_case(file.folder, level)}/{name}", set()).add(case)
     cases = {case for own in shapes.values() for case in own}
+    if any(case.lower() in _LABEL_WORDS for case in cases):  # a folder of labels is no case
+        return
     common = [shape for shape, own in shapes.items() if len(own) > len(cases) / 2 and len(cases) > 1]
     if not common and len(cases) > 1:  # names that are different in every folder
         common = sorted({re.sub(r"[^/]*(?=\.[^/]*$)", "*", shape, count=1) for shape in shapes}, key=len)[:1]
@@ -99,6 +105,9 @@ def _by_name(files: Sequence[_File]) -> Iterator[tuple[str, str]]:
     for file in files:
         folder = f"{file.folder}/" if file.folder else ""
         shapes[f"{folder}{{case}}{file.ending}"] += 1
+        numbered = re.fullmatch(r"([A-Za-z]+)\d+", file.stem)
+        if numbered is not None:
+            shapes[f"{folder}{numbered[1]}{{case}}{file.ending}"] += 1
         for mark in _MARKS:
             head, _, tail = file.stem.rpartition(mark)
             start, _, rest = file.stem.partition(mark)
@@ -107,18 +116,27 @@ def _by_name(files: Sequence[_File]) -> Iterator[tuple[str, str]]:
             if not head or not tail or not _is_ending(tail, head, mark, stems):
                 continue
             shapes[f"{folder}{{case}}{mark}{tail}{file.ending}"] += 1
+    shapes.update(_in_any_folder(shapes))
     images, labels = _apart([shape for shape, _ in shapes.most_common()])
-    plain = [shape for shape in images if "{case}." in shape]
-    ended = [shape for shape in images if "{case}." not in shape]
-    plain_labels = [shape for shape in labels if "{case}." in shape]
-    of_folders = plain_labels or labels
-    for label in [*of_folders[:2], *labels[:2], ""]:
-        for image in plain[:2]:
-            yield image, label
-        if len(ended) > 1:
-            yield _with_channel(ended), label
-        for image in ended[:2]:
-            yield image, label
+    by_folder: dict[str, list[str]] = {}
+    for shape in images:
+        if "{case}." not in shape:
+            by_folder.setdefault(shape.rpartition("/")[0], []).append(shape)
+    channels = [_with_channel(sorted(group)) for group in by_folder.values() if len(group) > 1]
+    for label in [*labels[:_MOST], ""]:
+        yield from ((image, label) for image in (*channels[:_MOST], *images[:_MOST]))
+
+
+def _in_any_folder(shapes: Counter[str]) -> Counter[str]:
+    """Return the shapes of names that stand in several folders, with ``*`` for the first folder that differs."""
+    found: Counter[str] = Counter()
+    folders: dict[str, set[str]] = {}
+    for shape, count in shapes.items():
+        first, slash, rest = shape.partition("/")
+        if slash:
+            found[f"*/{rest}"] += count
+            folders.setdefault(f"*/{rest}", set()).add(first)
+    return Counter({shape: count for shape, count in found.items() if len(folders[shape]) > 1})
 
 
 def _is_ending(tail: str, head: str, mark: str, stems: set[str]) -> bool:
@@ -161,24 +179,24 @@ def _with_channel(shapes: Sequence[str]) -> str:
     return f"{folder}/{head}{{channel}}{ending}" if folder else f"{head}{{channel}}{ending}"
 
 
-def _score(paths: Sequence[str], patterns: tuple[str, str]) -> tuple[int, int, int]:
-    """Return how good patterns are: cases with an image and a label, files that fit, fixed letters."""
+def _score(paths: Sequence[str], patterns: tuple[str, str]) -> tuple[bool, int, int, int]:
+    """Return how good patterns are: cases with an image and a label, files that fit, few fixed letters."""
     try:
         parsed = _parsed(patterns)
     except ValueError:
-        return (0, 0, 0)
+        return (False, 0, 0, 0)
     found, rest, unclear = sort_paths(paths, parsed)
     by_role = {role: [one for one in found if one.pattern.role == role] for role in ("image", "label", "part")}
     images = Counter((one.values["case"], one.values.get("channel")) for one in by_role["image"])
     labels = Counter((one.values["case"], one.values.get("part")) for one in [*by_role["label"], *by_role["part"]])
     doubled = any(count > 1 for count in (*images.values(), *labels.values()))
     if unclear or doubled or not images:
-        return (0, 0, 0)
+        return (False, 0, 0, 0)
     image_cases, label_cases = {case for case, _ in images}, {case for case, _ in labels}
     lone = len(label_cases - image_cases) + (len(image_cases - label_cases) if label_cases else 0)
-    weight = sum(pattern.weight for pattern in parsed)
-    pairs = 2 * len(image_cases & label_cases) + len(image_cases) - lone
-    return max(1, pairs), len(paths) - len(rest), weight if label_cases else -weight
+    pairs = len(image_cases & label_cases)
+    letters = sum(pattern.weight + _STAR * pattern.text.count("*") for pattern in parsed)
+    return bool(pairs), max(1, 2 * pairs + len(image_cases) - lone), len(paths) - len(rest), -letters
 
 
 def _parsed(patterns: tuple[str, str]) -> list[PathPattern]:
