@@ -158,7 +158,7 @@ def plan_chain(data: Path, out: Path) -> Iterator[Planned]:
     yield Planned(
         "itk_enhance",
         {"source": resampled, "dest": out / "enhanced", "steps": (*clip, "normalize zscore")},
-        "values that a network likes",
+        "clipped and normalized",
     )
     target = "bone" if bones and is_scan else "body" if is_scan else "nonzero"
     cleaning = {"closing_mm": 8.0, "fill_holes": True} if target == "bone" else {}  # marrow is softer than 200 HU

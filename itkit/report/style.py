@@ -27,7 +27,7 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .8rem 0 0; font-s
 .tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .5rem .9rem }
 .tiles b { display: block; font-size: 1.3rem; line-height: 1.3; font-variant-numeric: tabular-nums }
 .tiles .bad b { color: var(--bad) }
-.scroll { overflow: auto; max-width: 100%; max-height: 34rem; margin: .5rem 0; border: 1px solid var(--line);
+.scroll { overflow: auto; max-width: 100%; max-height: 40rem; margin: .5rem 0; border: 1px solid var(--line);
   border-radius: 8px; background: var(--card) }
 table { border-collapse: separate; border-spacing: 0; width: 100% }
 caption { text-align: left; padding: .4rem .7rem; color: var(--muted); font-size: .9em }
