@@ -212,6 +212,20 @@ def describe_dataset(
     recursive: bool = False,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def enhance_dataset(
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    dtype: Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"] | None = None,
+    steps: Sequence[str] = (),
+    within: str | None = None,
+    percentiles: Sequence[float] = (0.5, 99.5),
+    match_levels: int = 256,
+    match_points: int = 1,
+    recursive: bool = False,
+    ext: str = ".mha",
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def combine_datasets(
     *,
     inputs: Sequence[str],

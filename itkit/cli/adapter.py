@@ -15,7 +15,21 @@ from typing import Any, NoReturn, get_args
 from pydantic.fields import FieldInfo
 
 from itkit.core.errors import ParamsError
-from itkit.core.fields import Alone, Axes, all_flags, base_type, is_flag, is_many, is_positional, marker, value_count
+from itkit.core.fields import (
+    Alone,
+    Axes,
+    Step,
+    Steps,
+    all_flags,
+    base_type,
+    is_flag,
+    is_many,
+    is_positional,
+    marker,
+    option_name,
+    step_kinds,
+    value_count,
+)
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import close_words
@@ -39,6 +53,15 @@ class _Parser(argparse.ArgumentParser):
         return f"; did you mean {known[close[0]]}?" if close else ""
 
 
+class _StepAction(argparse.Action):
+    """Append a step to its field, so that steps keep the order of their options."""
+
+    def __call__(self, parser: object, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Append the step."""
+        words = [str(self.const), *filter(None, values)]
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest, ()), " ".join(words)])
+
+
 def _split(text: str) -> list[str]:
     return text.split(_SEPARATOR)
 
@@ -59,6 +82,9 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
         for name, field in model.model_fields.items():
             if is_positional(field):
                 parser.add_argument(name, nargs="*" if is_many(field) else "?")
+            elif (steps := marker(field, Steps)) is not None:
+                for kind in steps.kinds:
+                    parser.add_argument(option_name(kind), dest=name, type=_split, action=_StepAction, const=kind)
             elif is_flag(field):
                 parser.add_argument(*all_flags(name, field), dest=name, action="store_true")
             elif is_many(field):
@@ -72,9 +98,11 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
 def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
     """Join an option and its values to one token, so that argparse takes no value for an option or an argument."""
     many: dict[str, FieldInfo] = {}
+    fields = operation.params.model_fields
+    kinds = {option_name(kind): steps.kinds[kind] for kind, (_, steps) in step_kinds(fields).items()}
     for model in (operation.params, RunOptions):
         for name, field in model.model_fields.items():
-            if is_many(field) and not is_positional(field):
+            if is_many(field) and not is_positional(field) and marker(field, Steps) is None:
                 many |= dict.fromkeys(all_flags(name, field), field)
     joined: list[str] = []
     tokens = list(argv)
@@ -84,8 +112,11 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
             joined += [f"./{word}" if word.startswith("-") and not _NUMBER.match(word) else word for word in tokens]
             break
         option, is_set, first = token.partition("=")
-        if is_set and option in many:
+        if is_set and (option in many or option in kinds):
             token, tokens = option, [first, *tokens]
+        if token in kinds:
+            joined.append(f"{token}={_SEPARATOR.join(_step_values(token, kinds[token], tokens))}")
+            continue
         if token not in many:
             joined.append(token)
             continue
@@ -112,6 +143,21 @@ def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
         text = _SEPARATOR.join(values)
         joined.append(f"{token}={text}" if token.startswith("--") else f"{token}{text}")
     return joined
+
+
+def _step_values(option: str, step: Step, tokens: list[str]) -> list[str]:
+    """Take the values of a step from the words that follow its option."""
+    values: list[str] = []
+    for place, pattern in enumerate(step.values):
+        fits = bool(tokens) and re.fullmatch(pattern, tokens[0], re.IGNORECASE) is not None
+        if fits:
+            values.append(tokens.pop(0))
+        elif place >= len(step.values) - step.optional:
+            break
+        else:
+            got = f"; got {' '.join([*values, *tokens[:1]])!r}" if values or tokens else ""
+            raise ParamsError(f"{option}: expected {step.metavar}{got}")
+    return values
 
 
 def _refuse_half(option: str, axes: Axes, values: Sequence[str], following: str) -> None:

@@ -12,6 +12,7 @@ from itkit.core.fields import (
     Axes,
     OnlyWith,
     Secret,
+    Steps,
     Unit,
     flags,
     is_flag,
@@ -20,6 +21,7 @@ from itkit.core.fields import (
     marker,
     markers,
     metavar,
+    option_name,
 )
 from itkit.core.operation import Operation
 from itkit.engine.options import RunOptions
@@ -44,6 +46,10 @@ def help_text(operation: Operation[Any], *, prog: str | None = None) -> str:
             if is_positional(field):
                 shown = metavar(name, field) + (" ..." if is_many(field) else "")
                 positional.append((shown, text))
+            elif (steps := marker(field, Steps)) is not None:
+                rows += [
+                    (f"{option_name(kind)} {step.metavar}".rstrip(), step.text) for kind, step in steps.kinds.items()
+                ]
             else:
                 value = "" if is_flag(field) else f" {metavar(name, field)}"
                 rows.append((", ".join(flags(name, field)) + value, text))

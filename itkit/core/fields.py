@@ -256,6 +256,77 @@ class Advanced(_Marker):
     schema_key: ClassVar[str] = "x-advanced"
 
 
+@dataclass(frozen=True)
+class Step:
+    """A kind of step: what follows its name.
+
+    Parameters
+    ----------
+    metavar
+        Placeholders of its values in the help, e.g. ``LO HI``.
+    text
+        What it does, in the indicative.
+    values
+        A regular expression for each value; the last ``optional`` ones may be missing.
+    optional
+        How many values may be missing.
+    """
+
+    metavar: str
+    text: str
+    values: tuple[str, ...] = ()
+    optional: int = 0
+
+
+class Steps(_Marker):
+    """A list of steps, in the order in which they are done; each is a text: the name of its kind, then its values.
+
+    On the command line, each kind is an option of its own, and the order of the options counts. In Python, in JSON and
+    in config files, steps are given as a list of texts, or by their names as if they were parameters, in order.
+
+    Parameters
+    ----------
+    kinds
+        The kinds, by name.
+    """
+
+    schema_key = "x-steps"
+
+    def __init__(self, kinds: Mapping[str, Step]) -> None:
+        self.kinds = kinds
+
+    def schema_value(self) -> dict[str, Any]:
+        """Return what the JSON schema shows: placeholders and description of each kind."""
+        return {name: {"metavar": kind.metavar, "description": kind.text} for name, kind in self.kinds.items()}
+
+    def text(self, name: str, value: Any) -> str | None:
+        """Return the step that a value under its kind's name stands for; ``None`` for a step that is switched off.
+
+        Examples
+        --------
+        >>> steps = Steps({"clip": Step("LO HI", ""), "n4": Step("", "")})
+        >>> steps.text("clip", (-160, 240)), steps.text("n4", True), steps.text("n4", False)
+        ('clip -160 240', 'n4', None)
+        """
+        if value is None or value is False:
+            return None
+        items = () if value is True else value if isinstance(value, (list, tuple)) else (value,)
+        return " ".join([name, *map(str, items)])
+
+    def argv(self, text: str) -> list[str]:
+        """Return a step as words of a command line; the only value of a kind may hold blanks.
+
+        Examples
+        --------
+        >>> steps = Steps({"clip": Step("LO HI", "", ("", "")), "match": Step("FILE", "", ("",))})
+        >>> steps.argv("clip -160 240"), steps.argv("match my file.mha")
+        (['--clip', '-160', '240'], ['--match', 'my file.mha'])
+        """
+        name, _, rest = text.partition(" ")
+        one = name in self.kinds and len(self.kinds[name].values) == 1
+        return [option_name(name), *([rest] if one and rest else rest.split())]
+
+
 class OnlyWith(_Marker):
     """A parameter that is refused unless other parameters are given, or have certain values.
 
@@ -402,8 +473,18 @@ def metavar(name: str, field: FieldInfo) -> str:
     return name.upper()
 
 
+def step_kinds(fields: Mapping[str, FieldInfo]) -> dict[str, tuple[str, Steps]]:
+    """Return, for each kind of step that a model knows, the field that holds it and the marker of the field."""
+    return {
+        kind: (name, steps) for name, field in fields.items() for steps in markers(field, Steps) for kind in steps.kinds
+    }
+
+
 def flags(name: str, field: FieldInfo) -> list[str]:
     """Return every spelling of a field's option that the help shows."""
+    steps = marker(field, Steps)
+    if steps is not None:
+        return [option_name(kind) for kind in steps.kinds]
     return [*(short.flag for short in markers(field, Short)), option_name(name)]
 
 

@@ -38,6 +38,7 @@ from itkit.core.fields import (
     markers,
     option_name,
     shown_name,
+    step_kinds,
 )
 from itkit.core.files import VOLUME_EXTENSIONS
 
@@ -117,17 +118,25 @@ class Params(BaseModel):
 
     @classmethod
     def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values with former parameter names replaced by the present ones.
+        """Return the values with former parameter names replaced by the present ones, and steps gathered in order.
 
         Raises
         ------
         ValueError
             When a parameter is given under two of its names.
         """
-        former = former_names(cls.model_fields)
+        former, kinds = former_names(cls.model_fields), step_kinds(cls.model_fields)
         present: dict[str, Any] = {}
         for given, value in values.items():
+            if given in kinds:
+                field, steps = kinds[given]
+                text = steps.text(given, value)
+                present[field] = (*present.get(field, ()), *(() if text is None else (text,)))
+                continue
             name = given if given in cls.model_fields else former.get(given, given)
+            if name in present and any(name == field for field, _ in kinds.values()):
+                present[name] = (*present[name], *value)
+                continue
             if name in present:
                 old = next(old for old in former if former[old] == name and old in values)
                 raise ValueError(f"{name!r} is given twice: {old!r} is its former name")

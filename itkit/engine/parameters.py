@@ -14,6 +14,7 @@ from itkit.core.errors import ParamsError
 from itkit.core.fields import (
     Axes,
     Secret,
+    Steps,
     base_type,
     former_names,
     is_flag,
@@ -21,6 +22,7 @@ from itkit.core.fields import (
     marker,
     metavar,
     option_name,
+    step_kinds,
 )
 from itkit.core.operation import Operation
 from itkit.core.params import Params
@@ -141,8 +143,14 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
     fields = {**operation.params.model_fields, **RunOptions.model_fields}
     known = known_names(operation.params, RunOptions)
     given: dict[str, Any] = {}
+    kinds = step_kinds(fields)
     for name, value in values.items():
         key = str(name).replace("-", "_")
+        if key in kinds:
+            field, steps = kinds[key]
+            text = steps.text(key, value)
+            given[field] = [*given.get(field, ()), *([] if text is None else [text])]
+            continue
         if key not in known:
             raise ParamsError(f"--config {path}: unknown parameter {name!r}{did_you_mean(key, known)}")
         if known[key] in given:
@@ -169,6 +177,8 @@ def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
                 positional += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
             elif value is None or value == field.default:
                 continue
+            elif (steps := marker(field, Steps)) is not None:
+                optional += [word for text in value for word in steps.argv(text)]
             elif value is True:
                 optional.append(option_name(name))
             elif isinstance(value, tuple):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+_BYTE_TABLE = 256
 TABLE_LIMIT = 1 << 22  # wider ranges of values are searched instead of looked up in a table
 
 
@@ -65,10 +66,10 @@ def value_table(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] 
     if table is None:
         return None
     first, length = table
-    histogram = _histogram(values, first, length)
-    places = np.flatnonzero(histogram)
+    tally = histogram(values, first, length)
+    indices = np.flatnonzero(tally)
     kind = np.uint64 if first > 2**62 else np.int64
-    return places.astype(kind) + kind(first), histogram[places]
+    return indices.astype(kind) + kind(first), tally[indices]
 
 
 def remap(
@@ -120,8 +121,8 @@ def remap(
     for old, new in mapping.items():
         if first <= old < first + length and limits.min <= new <= limits.max:
             lookup[old - first] = new
-    result, histogram = _look_up(values, lookup, first)
-    counts = _named(histogram, first)
+    result, tally = _look_up(values, lookup, first)
+    counts = _named(tally, first)
     _check_fit(counts, mapping, target, rest)
     return result, counts
 
@@ -143,7 +144,8 @@ def places(values: NDArray[Any], first: int) -> NDArray[Any]:
     return values.astype(np.int64) - first if first <= 2**62 else (values - values.dtype.type(first)).astype(np.int64)
 
 
-def _histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64]:
+def histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64]:
+    """Return how often each integer from ``first`` on occurs; all values must lie in a range of `table_range`."""
     library = native()
     if library is None:
         return np.bincount(places(values, first).ravel().astype(np.int64), minlength=length)
@@ -160,14 +162,27 @@ def look_up(indices: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
     >>> look_up(np.array([2, 0, 2]), np.array([0.5, 1.5, 2.5])).tolist()
     [2.5, 0.5, 2.5]
     """
-    return _look_up(indices, table, 0)[0]
+    return look_up_from(indices, table, 0)
+
+
+def look_up_from(values: NDArray[Any], table: NDArray[Any], first: int) -> NDArray[Any]:
+    """Return the entry of a table for each integer, C-contiguous; the first entry belongs to the value ``first``.
+
+    Examples
+    --------
+    >>> look_up_from(np.array([-1, 1, 0], np.int16), np.array([0.5, 1.5, 2.5]), -1).tolist()
+    [0.5, 2.5, 1.5]
+    """
+    if values.dtype.itemsize == 1 and len(table) < _BYTE_TABLE:  # the kernel counts bytes in tables of this length
+        table = np.concatenate([table, np.zeros(_BYTE_TABLE - len(table), table.dtype)])
+    return _look_up(values, table, first)[0]
 
 
 def _look_up(values: NDArray[Any], lookup: NDArray[Any], first: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     library = native()
     if library is None:
         result = np.ascontiguousarray(lookup[places(values, first)])
-        return result, _histogram(values, first, len(lookup))
+        return result, histogram(values, first, len(lookup))
     values, counts = np.ascontiguousarray(values), np.zeros(len(lookup), dtype=np.int64)
     result = empty(values.shape, lookup.dtype)
     pointers = (array.ctypes.data for array in (lookup, result, counts))

@@ -94,6 +94,14 @@ class TestPostprocess(OperationContract):
         return {"source": source / "label", "dest": dest, "largest": ("all",), "closing_mm": 2.0}
 
 
+class TestEnhance(OperationContract):
+    operation = load("itk_enhance")
+    changed = {"steps": ("normalize zscore", "clip -1 1")}
+
+    def values(self, source, dest):
+        return {"source": source, "dest": dest, "steps": ("clip -160 240", "denoise median 1vox", "normalize robust")}
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
