@@ -210,7 +210,7 @@ def _recover(manifest: Manifest, root: Path, allowed: tuple[Path, ...]) -> None:
         file.unlink(missing_ok=True)
     for folder in sorted(root.iterdir()):
         if folder.is_symlink() or not folder.is_dir():
-            if not _is_of_living(folder.name.removeprefix(".itkit").lstrip(".-")):
+            if not _is_of_living(folder.name.removeprefix(STATE_FOLDER).lstrip(".-")):
                 folder.unlink(missing_ok=True)
             continue
         if not (_is_plain(folder / "lock") and _is_plain(folder / _JOURNAL)):

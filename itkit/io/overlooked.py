@@ -20,6 +20,7 @@ _LABEL_MARKS = re.compile(r"(?i)[_.-](?:seg|segmentation|label|labels|mask|gt|ms
 LABEL_FOLDERS = ("label", "labels", "masks", "mask", "seg", "segs", "segmentations", "annotations", "labelstr")
 _IMAGES = ("images", "img", "imgs", "volumes", "scans", "imagestr")
 _LABELS = LABEL_FOLDERS[1:]
+_COLLECT = "itk_collect can sort them (itk_collect FOLDER DEST --guess proposes how)"
 _NNUNET = re.compile(r"Dataset\d{3}_.+")
 
 
@@ -67,7 +68,9 @@ def advice(folder: Path) -> str:
         parts.append(f"volumes lie deeper, e.g. {deeper}: give the folder that holds them")
     elif not layout and holds:
         where = some((f"{name}/ ({counted(count, 'volume')})" for name, count in holds.items()), 4)
-        parts.append(f"volumes lie one level down, in {where}: give that folder, or add -r where the command has it")
+        parts.append(
+            f"volumes lie one level down, in {where}: give that folder, or add -r where the command has it; {_COLLECT}"
+        )
     own = _volumes(folder)
     if own:
         parts.append(f"{counted(own, 'volume')} lie in {folder} itself: move them to image/ and label/")
@@ -89,7 +92,7 @@ def other_layout(folder: Path) -> str:
         return ""
     here = [f"{name}/" for name in (images, labels) if name is not None]
     wanted = [new for new, name in (("image/", images), ("label/", labels)) if name is not None]
-    rule = f"pairs are looked for in image/ and label/; rename to {' and '.join(wanted)}"
+    rule = f"pairs are looked for in image/ and label/; rename to {' and '.join(wanted)}; {_COLLECT}"
     return f"{folder} holds {' and '.join(here)}: {rule}"
 
 
@@ -165,11 +168,12 @@ def note_of_pairs(pairs: Collection[tuple[str, str]], *, one_folder: bool) -> tu
     shown = some((f"{image} and {label}" for image, label in pairs), 4)
     what = "pair of files looks" if len(pairs) == 1 else "pairs of files look"
     if one_folder:
-        rule = "to pair them, move images to image/ and labels to label/, under one name each"
+        rule = f"to pair them, move images to image/ and labels to label/, under one name each; {_COLLECT}"
     elif any(unicodedata.normalize("NFC", image) == unicodedata.normalize("NFC", label) for image, label in pairs):
         rule = "their letters are encoded in two ways (NFC and NFD): rename one file of each to the other's name"
     else:
         rule = (
-            "an image and its label are a pair when their names are the same but for the extension: rename one of each"
+            "an image and its label are a pair when their names are the same but for the extension: rename one of "
+            f"each; {_COLLECT}"
         )
     return (f"{len(pairs)} {what} like image and label ({shown}); {rule}",)

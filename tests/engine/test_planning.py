@@ -85,6 +85,7 @@ def test_images_and_labels_in_one_folder_are_named(tmp_path):
         volume(tmp_path / f"raw/{name}.mha")
     text = "\n".join(notes("itk_orient", tmp_path))
     assert "1 pair of files looks like image and label (a and a_seg); to pair them, move images to image/" in text
+    assert "itk_collect can sort them" in text
 
 
 @pytest.mark.parametrize(
