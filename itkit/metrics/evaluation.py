@@ -26,6 +26,8 @@ LabelMap = NDArray[Any] | Volume
 Tolerances = float | Sequence[float] | Mapping[Label, float]
 Flag = Literal["", "both_empty", "missed", "invented"]
 _SURFACE = (*DISTANCES, *VARIANTS)
+_MOST_COMPARED = 4
+"""Number of values of a region up to which comparing with each is the quickest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +213,8 @@ def _chosen(row: Mapping[str, Any], metrics: Collection[str]) -> dict[str, Any]:
 
 def _mask(array: NDArray[Any], values: Sequence[int], box: Box) -> NDArray[np.bool_]:
     part = array[box]
+    if len(values) > _MOST_COMPARED:
+        return np.isin(part, np.array(values))
     mask: NDArray[np.bool_] = _equals(part, values[0]) if values else np.zeros(part.shape, bool)
     for value in values[1:]:
         mask |= _equals(part, value)

@@ -284,14 +284,14 @@ def comparison_table(
 def worst_rows(evaluation: Evaluation, most: int) -> list[tuple[str, str]]:
     """Return the case and label of the worst results, one for each case, the worst first.
 
-    The worst have the lowest Dice, or IoU, or the least overlap in voxels; perfect ones are left out.
+    The worst have the lowest Dice. Perfect cases and those without a prediction are left out.
     """
     found = []
     for case, rows in evaluation.rows.items():
         scored = [
             (_score(row), label) for label, row in rows.items() if row["flag"] != "both_empty" and _score(row) < 1
         ]
-        if scored:
+        if scored and case not in evaluation.missing:
             found.append((*min(scored), case))
     return [(case, label) for _, label, case in sorted(found)[:most]]
 

@@ -187,19 +187,24 @@ def _text(evaluation: Evaluation, label: str) -> str:
 
 def _class_table(evaluation: Evaluation, summary: Mapping[str, Any]) -> Html:
     metrics = [name for name in _SHOWN if name in evaluation.metrics] or list(evaluation.metrics[:5])
-    head = ["class"]
-    for metric in metrics:
-        head += [f"{_PLOTS.get(metric, metric)}, mean", "95 % interval"]
     rows: list[list[TableCell]] = []
     for label, found in summary.items():
-        row: list[TableCell] = [_ranked(evaluation, label)]
-        for metric in metrics:
-            row += [_number(found[metric]["mean"], metric), _interval(found[metric], metric)]
-        rows.append([*row, *(str(found[f"n_{flag}"]) for flag in ("missed", "invented", "both_empty"))])
+        means = [_mean_and_interval(found[metric], metric) for metric in metrics]
+        counts = [str(found[f"n_{flag}"]) for flag in ("missed", "invented", "both_empty")]
+        rows.append([_ranked(evaluation, label), *counts, *means])
     caption = (
-        "means over the cases with a finite value; intervals by bootstrap over cases; summary.csv holds medians, too"
+        "mean over the cases with a finite value (95 % interval by bootstrap over cases); summary.csv holds medians"
     )
-    return table([*head, "missed", "invented", "in neither"], rows, caption=caption)
+    head = ["class", "missed", "invented", "in neither", *(_PLOTS.get(metric, metric) for metric in metrics)]
+    return table(head, rows, caption=caption)
+
+
+def _mean_and_interval(found: Mapping[str, Any], metric: str) -> TableCell:
+    mean, (low, high) = found["mean"], found["ci95"]
+    if mean is None:
+        return MISSING
+    interval = "" if low is None else f" ({_number(low, metric)} to {_number(high, metric)})"
+    return Ranked(f"{_number(mean, metric)}{interval}", mean)
 
 
 def _interval(found: Mapping[str, Any], metric: str) -> TableCell:

@@ -67,6 +67,15 @@ def test_a_region_is_the_union_of_its_classes():
     assert found["limb"] == joined[1]
 
 
+def test_a_region_of_many_classes_is_their_union_as_well():
+    gt = np.arange(4 * 6 * 6, dtype=np.uint8).reshape(4, 6, 6) % 9
+    pred = np.roll(gt, 1, axis=2)
+    values = (1, 2, 3, 5, 8, 300)
+    found = evaluate(gt, pred, spacing_zyx=SPACING, labels=[], regions={"some": values})
+    joined = evaluate(np.isin(gt, values), np.isin(pred, values), spacing_zyx=SPACING)
+    assert found == {"some": joined[1]}
+
+
 def test_background_counts_only_if_it_is_listed():
     assert 0 not in evaluate(label(), label(), spacing_zyx=SPACING)
     row = evaluate(label(), np.roll(label(), 1, 0), spacing_zyx=SPACING, labels=[0])[0]
