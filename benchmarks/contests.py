@@ -181,6 +181,21 @@ def contests(place: Workplace) -> list[Contest]:
             wall_target=1.4,
         )
     )  # fmt: skip
+    rows += [
+        Contest(
+            f"crop --to body, whole run ({TIMES * count} cases)", "the floor (codec + disk)",
+            lambda dest: [ours("itk_crop"), place.many / "nii.gz", dest, "--to", "body", *two],
+            lambda dest: [place.ours.python, SCRIPTS / "floor.py", place.many / "nii.gz", raw / "cropped", dest, 2],
+            wall_target=1.5,
+        ),
+        Contest(
+            "presegment --target lungs", "a SimpleITK script",
+            lambda dest: [ours("itk_presegment"), place.chests, dest, "--target", "lungs", *two],
+            lambda dest: [*script, "lungs", place.chests, dest],
+            check=("lungs",),
+            cpu_target=0.5,
+        ),
+    ]  # fmt: skip
     rows.append(
         Contest(
             "itk_check --help", "python -c pass",

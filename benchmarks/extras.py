@@ -33,13 +33,18 @@ def _resample(place: Workplace, source: Path, *more: str, spacing: str = "1.5") 
 
 
 def raw_results(place: Workplace) -> None:
-    """Keep the raw bytes of resampled volumes, which the floor compresses."""
+    """Keep the raw bytes of results, which the floor compresses."""
     for spacing in ("1.5", "1.0"):
         folder = place.data / "raw" / spacing
         if folder.exists():
             continue
         run(_resample(place, place.many / "nii.gz", "--mp", spacing=spacing)())
         _output(place.ours.python, SCRIPTS / "unpack.py", place.scratch / "ours", folder)
+    cropped = place.data / "raw" / "cropped"
+    if not cropped.exists():
+        dest = place.fresh("ours")
+        run([place.ours.command("itk_crop"), place.many / "nii.gz", dest, "--to", "body", "--mp"])
+        _output(place.ours.python, SCRIPTS / "unpack.py", dest, cropped)
     named, folder = place.data / "named", place.data / "raw" / "same"
     if folder.exists():
         return

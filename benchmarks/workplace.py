@@ -67,6 +67,11 @@ class Workplace:
         return self.data / "evaluation"
 
     @property
+    def chests(self) -> Path:
+        """Return the flat folder of chests."""
+        return self.data / "chests"
+
+    @property
     def headers(self) -> Path:
         """Return the flat folder of 2,000 files."""
         return self.data / "headers"
@@ -133,6 +138,9 @@ def _make_data(workplace: Workplace, cases: int, size_zyx: tuple[int, int, int])
         _link_copies(data, workplace.many, TIMES, ("nii.gz", "mha"))
         _link_copies(data, workplace.lots.parent, LOTS, ("nii.gz",))
         (data / ".complete").touch()
+    if not workplace.chests.exists():
+        script = [workplace.itkit4.python, SCRIPTS / "make_chest.py", workplace.chests, cases, *size_zyx]
+        subprocess.run([str(word) for word in script], check=True)
     if not (workplace.evaluation / ".complete").exists():
         script = [workplace.ours.python, SCRIPTS / "make_evaluation.py", workplace.evaluation]
         subprocess.run([str(word) for word in script], check=True)

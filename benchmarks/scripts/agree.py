@@ -154,6 +154,17 @@ def evaluate(ours, theirs):
     print(f"every metric of every class agrees within {worst:.0e} of its value (the peer's are in single precision)")
 
 
+def lungs(ours, theirs):
+    """Both lungs together; the script leaves trachea and bronchi in."""
+    for path in sorted(ours.glob("case_*")):
+        (_, array), (_, peer) = pair = read(path), read(theirs / path.name)
+        a, b = array > 0, peer > 0
+        dice = 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+        expect(dice > 0.97, f"{path.name}: Dice {dice:.3f}")
+        del pair
+    print("the lungs overlap, Dice > 0.97; the script leaves the airways in")
+
+
 job, *words = sys.argv[1:]
 functions = {
     "resample": resample,
@@ -162,6 +173,7 @@ functions = {
     "orient": pairwise,
     "extract": pairwise,
     "patch": patch,
+    "lungs": lungs,
     "evaluate": evaluate,
 }
 functions[job](*(Path(word) for word in words))

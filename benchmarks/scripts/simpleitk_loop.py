@@ -2,6 +2,7 @@
 
 Run: python simpleitk_loop.py headers FOLDER
      python simpleitk_loop.py resample|orient SOURCE DEST [SPACING]
+     python simpleitk_loop.py lungs SOURCE DEST
 """
 
 import sys
@@ -33,9 +34,27 @@ def each(source, dest, function):
             sitk.WriteImage(image, str(Path(dest) / name / f"{path.name.split('.')[0]}.mha"), useCompression=True)
 
 
+def lungs(source, dest):
+    """Threshold, components, the two largest that do not reach the sides, holes filled."""
+    Path(dest).mkdir(parents=True)
+    for path in sorted(Path(source).glob("case_*")):
+        image = sitk.ReadImage(str(path))
+        parts = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.BinaryThreshold(image, -2000, -400)))
+        shapes = sitk.LabelShapeStatisticsImageFilter()
+        shapes.Execute(parts)
+        width = image.GetSize()[0]
+        boxes = {label: shapes.GetBoundingBox(label) for label in shapes.GetLabels()}
+        inner = [label for label, box in boxes.items() if box[0] > 0 and box[0] + box[3] < width][:2]
+        mask = sum((sitk.Equal(parts, label) for label in inner[1:]), sitk.Equal(parts, inner[0]))
+        name = path.name.split(".")[0]
+        sitk.WriteImage(sitk.BinaryFillhole(mask), str(Path(dest) / f"{name}.mha"), useCompression=True)
+
+
 job, *words = sys.argv[1:]
 if job == "headers":
     headers(*words)
+elif job == "lungs":
+    lungs(*words)
 elif job == "resample":
     source, dest, spacing = words
     kinds = {"image": sitk.sitkLinear, "label": sitk.sitkNearestNeighbor}
