@@ -22,7 +22,10 @@ REGIONS = ("whole", "foreground")
 ROBUST_Z = 3.5
 """Least robust z of an outlier, after Iglewicz and Hoaglin, "How to Detect and Handle Outliers", ASQC 1993."""
 _TO_SIGMA = 0.6745  # the MAD of a normal distribution, in standard deviations
-_SAME = 1e-4  # relative difference of two equal spacings, as headers of float32 store them
+SAME = 1e-6
+"""Relative difference up to which two numbers count as equal: what rounding leaves."""
+SAME_SPACING = 1e-4
+"""The same for spacings, which headers of float32 round."""
 
 
 def intensity_numbers(values: Distribution) -> dict[str, float] | None:
@@ -154,7 +157,9 @@ class Outlier:
     why: str
 
 
-def outliers(what: str, values: Mapping[str, float], unit: str = "", *, least_z: float = ROBUST_Z) -> Iterator[Outlier]:
+def outliers(
+    what: str, values: Mapping[str, float], unit: str = "", *, least_z: float = ROBUST_Z, tolerance: float = SAME
+) -> Iterator[Outlier]:
     """Yield the cases whose robust z exceeds a limit: 0.6745 times the distance to the median, by the MAD.
 
     Parameters
@@ -168,6 +173,8 @@ def outliers(what: str, values: Mapping[str, float], unit: str = "", *, least_z:
     least_z
         The limit. Where the MAD (median of the absolute distances to the median) is 0, every case that differs from
         the median is named, without a z.
+    tolerance
+        Relative difference up to which two values count as equal.
 
     Examples
     --------
@@ -183,9 +190,9 @@ def outliers(what: str, values: Mapping[str, float], unit: str = "", *, least_z:
     with_unit = f" {unit}" if unit else ""
     for case, value in values.items():
         distance = value - median
-        if abs(distance) <= _SAME * max(abs(median), abs(value)):
+        if abs(distance) <= tolerance * max(abs(median), abs(value)):
             continue
-        if mad <= _SAME * abs(median) * 1e-3:
+        if mad <= tolerance * abs(median):
             why = f"{what} is {value:.6g}{with_unit}; of {len(values)} cases most have {median:.6g}{with_unit}"
             yield Outlier(case, what, value, None, why)
             continue

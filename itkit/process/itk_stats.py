@@ -23,6 +23,7 @@ from itkit.io.overlooked import advice
 from itkit.kernels.distribution import Distribution, distribution
 from itkit.process.dataset_statistics import (
     REGIONS,
+    SAME_SPACING,
     Outlier,
     Pool,
     intensity_numbers,
@@ -235,9 +236,10 @@ def _class_numbers(cases: Mapping[str, Any], value: str) -> dict[str, Any]:
 
 def find_outliers(cases: Mapping[str, Any]) -> Iterator[Outlier]:
     """Yield the cases of ``stats.json`` that lie far from the others in spacing, size, class volume or intensity."""
-    for name, unit in (("spacing", "mm"), ("size", "voxels")):
+    for name, unit, tolerance in (("spacing", "mm", SAME_SPACING), ("size", "voxels", 0.0)):
         for place, axis in enumerate("ZYX"):
-            yield from outliers(f"{name} {axis}", {key: case[name][place] for key, case in cases.items()}, unit)
+            values = {key: case[name][place] for key, case in cases.items()}
+            yield from outliers(f"{name} {axis}", values, unit, tolerance=tolerance)
     for value in _classes(cases):
         there = {key: case["labels"][value] for key, case in cases.items() if value in case["labels"]}
         name = next(iter(there.values()))["name"]
@@ -250,8 +252,8 @@ def find_outliers(cases: Mapping[str, Any]) -> Iterator[Outlier]:
                 for number in _COMPARED if numbers is not None else ():
                     what = " ".join(filter(None, ("intensity", channel, region, number)))
                     found.setdefault(what, {})[key] = numbers[number]
-    for what, values in found.items():
-        yield from outliers(what, values)
+    for what, numbers_of in found.items():
+        yield from outliers(what, numbers_of)
 
 
 def _furthest(found: Sequence[Outlier]) -> list[str]:

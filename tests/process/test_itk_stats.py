@@ -220,6 +220,8 @@ def test_robust_z_follows_its_formula_and_ignores_rounding():
     assert far.case == "g"
     assert far.z == pytest.approx(0.6745 * (20 - 10.2) / 0.7)
     assert not list(outliers("x", {"a": 0.7, "b": 0.7, "c": 0.69999999}))
+    assert [item.z for item in outliers("x", {"a": 1.0, "b": 1.0, "c": 1.00002})] == [None]
+    assert not list(outliers("x", {"a": 1.0, "b": 1.0, "c": 1.00002}, tolerance=1e-4))
     assert not list(outliers("x", {"a": 1.0, "b": 9.0}))  # two cases have no median to stand out from
     assert [item.case for item in outliers("x", {"a": 0.0, "b": 0.0, "c": 0.0, "d": 1e-9})] == ["d"]
 
