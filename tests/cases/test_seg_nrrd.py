@@ -75,6 +75,20 @@ def test_commands_carry_the_table_on(raw, tmp_path, operation, values):
     assert table(tmp_path / "out") == EXPECTED
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_collected_segmentations_keep_their_table(raw, tmp_path, link):
+    for number in range(2):
+        (tmp_path / f"any/c{number}").mkdir(parents=True)
+        (raw / f"image/c{number}.nrrd").rename(tmp_path / f"any/c{number}/ct.nrrd")
+        (raw / f"label/c{number}.nrrd").rename(tmp_path / f"any/c{number}/Segmentation.seg.nrrd")
+    values = {"image": "{case}/ct.nrrd", "label": "{case}/Segmentation.seg.nrrd", "link": link}
+    assert itkit.run("itk_collect", source=tmp_path / "any", dest=tmp_path / "out", **values).exit_code == 0
+    assert table(tmp_path / "out") == EXPECTED
+    named = itkit.run("itk_collect", source=tmp_path / "any", dest=tmp_path / "b", **values, labels=("1=organ",))
+    assert named.exit_code == 0
+    assert table(tmp_path / "b") == ({"0": "background", "1": "organ"}, None)
+
+
 def test_extraction_renumbers_names_and_colours(raw, tmp_path):
     itkit.run("itk_extract", source=raw / "label", dest=tmp_path / "out", mappings=("5:1",))
     assert table(tmp_path / "out") == ({"0": "background", "1": "tumour, left"}, {"1": [255, 0, 128]})

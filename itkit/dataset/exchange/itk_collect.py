@@ -40,6 +40,7 @@ from itkit.dataset.exchange.dicom_folders import dicom_case, load_collected
 from itkit.dataset.exchange.guess import guess
 from itkit.dataset.exchange.patterns import PathPattern, Sorted, sort_paths
 from itkit.io.layouts import IMAGE, LABEL, require_destination, require_folder
+from itkit.io.segments import SegmentTable
 from itkit.process.common import GridParams
 from itkit.process.itk_describe import named_values
 
@@ -67,7 +68,8 @@ class CollectParams(GridParams):
     guess: Annotated[bool, Unkeyed()] = False
     """Propose patterns from what is there, with counts, and change nothing."""
     labels: tuple[Annotated[str, Pattern(r"^-?\d+=.*\S")], ...] = ()
-    """Name of each label value, e.g. 1=liver 2=tumour; 0 is background. Masks of these names get these values."""
+    """Name of each label value, e.g. 1=liver 2=tumour; 0 is background. Masks of these names get these values. Without
+    it, labels of 3D Slicer keep the names and colours of their segments."""
     modality: tuple[Annotated[str, FreeText("CT")], ...] = ()
     """Modality of the images, e.g. CT or MR."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
@@ -211,6 +213,8 @@ def find(params: CollectParams) -> tuple[DatasetSpec, Finding]:
     gathered = _gathered(found, patterns)
     channels = tuple(sorted({name for files in gathered.values() for name in files.images}))
     table = _class_table(params, gathered)
+    segments = _segments(source, gathered) if list(table) == [0] else SegmentTable({}, {})
+    table |= segments.names
     spec = DatasetSpec(
         name=source.absolute().name or "dataset",
         title="",
@@ -232,7 +236,13 @@ def find(params: CollectParams) -> tuple[DatasetSpec, Finding]:
         else:
             cases.append(_case(params, case_id, files, channels, table))
     notes = (f"{counted(rest, 'file')} {'fits' if len(rest) == 1 else 'fit'} no pattern: {some(rest)}",) if rest else ()
-    return spec, Finding(tuple(cases), tuple(unpaired), notes=notes)
+    about = {"": {"colours": segments.entries["colours"]}} if segments.colours else {}
+    return spec, Finding(tuple(cases), tuple(unpaired), notes=(*notes, *segments.problems), about=about)
+
+
+def _segments(source: Path, gathered: Mapping[str, _Files]) -> SegmentTable:
+    """Return the names and colours that 3D Slicer's segmentations have in their headers."""
+    return SegmentTable.of({case: source / path for case, files in gathered.items() for path in files.labels.values()})
 
 
 def _gathered(found: Sequence[Sorted], patterns: Sequence[PathPattern]) -> dict[str, _Files]:
