@@ -59,8 +59,8 @@ class CollectParams(GridParams):
     """Folder to write."""
     image: Annotated[str, FreeText("{case}/{channel}.nii.gz")] = ""
     """Pattern of the images' paths below the source: {case}, {channel}, {patient} and {split} stand for a piece of a
-    name, * for anything within a name, ** for any folders; a pattern without a volume's extension names folders of
-    DICOM files."""
+    name, * for anything within a name, ** for any folders, .* at the end for any format; a pattern without a volume's
+    extension names folders of DICOM files."""
     label: Annotated[str, FreeText("{case}/seg.nii.gz")] = ""
     """Pattern of the labels' paths; with {part}, each file is the mask of a class of this name."""
     part: tuple[Annotated[str, Pattern(r"^[^=]*[^=\s][^=]*=.+$")], ...] = ()
@@ -207,7 +207,7 @@ def find(params: CollectParams) -> tuple[DatasetSpec, Finding]:
         raise ParamsError(f"{path} fits {' and '.join(texts)} equally well; write more of the names into one of them")
     if not any(one.pattern.role == "image" for one in found):
         raise LayoutError(
-            f"{source}: no {'folder' if patterns[0].is_folder else 'file'} fits --image {params.image!r}; "
+            f"{source}: no {'folder' if patterns[0].is_folder else 'volume file'} fits --image {params.image!r}; "
             f"there are {counted(paths, 'file')}: {some(paths, 4)}; itk_collect --guess proposes patterns"
         )
     gathered = _gathered(found, patterns)

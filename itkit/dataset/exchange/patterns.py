@@ -12,6 +12,8 @@ from itkit.core.files import split_extension, volume_pattern
 
 Role = Literal["image", "label", "part"]
 FIELDS = ("case", "channel", "part", "patient", "split")
+_ANY = ".*"
+"""End of a pattern of volume files of any format."""
 _PIECE = re.compile(r"\{(\w*)\}|(\*+)|([^{}*]+)|(.)")
 _ENDING = re.compile(rf"{volume_pattern()}\Z")
 
@@ -24,7 +26,8 @@ class PathPattern:
     ----------
     text
         As the user wrote it: ``{case}``, ``{channel}``, ``{part}``, ``{patient}`` and ``{split}`` stand for a piece of
-        a name, ``*`` for anything within a name, ``**`` for any folders. A field that stands twice is the same twice.
+        a name, ``*`` for anything within a name, ``**`` for any folders, ``.*`` at the end for any format. A field that
+        stands twice is the same twice.
     role
         What the files are.
     part
@@ -58,7 +61,8 @@ class PathPattern:
         """
         text = text.strip().removeprefix("./").rstrip("/")
         ending = _ENDING.search(text)
-        body = text[: ending.start()] if ending else text
+        of_any_format = text.endswith(_ANY)
+        body = text[: ending.start()] if ending else text.removesuffix(_ANY) if of_any_format else text
         regex, weight, seen = "", 0, set()
         for name, stars, plain, wrong in _PIECE.findall(body):
             if wrong or (not name and not stars and not plain) or (name and name not in FIELDS):
@@ -80,6 +84,9 @@ class PathPattern:
         if ending:
             regex += f"(?i:{re.escape(ending[0])})"
             weight += len(ending[0])
+        elif of_any_format:
+            regex += volume_pattern()
+            weight += 1
         return cls(text, role, part, re.compile(regex), weight)
 
     @property
@@ -90,7 +97,7 @@ class PathPattern:
     @property
     def is_folder(self) -> bool:
         """Whether the pattern names folders of DICOM files: it does not end like a volume file."""
-        return _ENDING.search(self.text) is None
+        return _ENDING.search(self.text) is None and not self.text.endswith(_ANY)
 
 
 @dataclass(frozen=True)

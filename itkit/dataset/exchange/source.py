@@ -67,7 +67,8 @@ class Source:
     images
         What was found in ``image/``.
     unpaired
-        Labels without an image, and files that match no channel.
+        Labels without an image, and files that match no channel; images without a label are named here, too, unless
+        they are in the test set, but they are cases all the same.
     """
 
     root: Path
@@ -114,10 +115,7 @@ class Source:
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the source."""
         found = list(self.images.described.notes)
-        without = [case.case_id for case in self.cases if not case.has_label]
         held = [case.case_id for case in self.cases if case.has_label and case.split == _TEST]
-        if without:
-            found.append(f"{counted(without, 'case')} without label: {some(without)}")
         if held:
             found.append(f"the split {_TEST} is kept apart from the training cases: {some(held)}")
         return tuple(found)
@@ -147,6 +145,11 @@ def read_source(root: Path) -> Source:
         for case, files in images.cases.items()
     )
     lone = [Unpaired(case, path, IMAGE) for case, path in labels.items() if case not in images.cases]
+    lone += [
+        Unpaired(case.case_id, next(iter(case.files.values())), LABEL)
+        for case in cases
+        if labels and not case.has_label and case.split != _TEST
+    ]
     unpaired = sorted([*lone, *images.extras], key=lambda item: item.case_id)
     return Source(root, meta, cases, images, tuple(unpaired))
 

@@ -96,6 +96,8 @@ class TestContract(OperationContract):
         ("*/{case}.mha", "a/b/p.mha", None),
         ("**/{case}.mha", "a/b/p.mha", {"case": "p"}),
         ("images{split}/{patient}/{case}.mha", "imagesTr/7/x.mha", {"split": "Tr", "patient": "7", "case": "x"}),
+        ("image/{case}.*", "image/a.b.NII.gz", {"case": "a.b"}),
+        ("image/{case}.*", "image/a.txt", None),
         ("{case}.v1 (x).mha", "p.v1 (x).mha", {"case": "p"}),
     ],
 )
@@ -165,7 +167,7 @@ def test_files_without_a_partner_are_named_and_strict_refuses(tmp_path):
     with pytest.raises(LayoutError, match="--strict"):
         collect(tmp_path / "in", tmp_path / "strict", **patterns, strict=True)
     assert not (tmp_path / "strict").exists()
-    with pytest.raises(LayoutError, match="no file fits --image"):
+    with pytest.raises(LayoutError, match="no volume file fits --image"):
         collect(tmp_path / "in", tmp_path / "none", "scans/{case}.mha")
 
 
