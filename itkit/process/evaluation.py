@@ -78,6 +78,17 @@ class Evaluation:
         ]
 
 
+def label_of(text: str) -> int | str:
+    """Return a label as a value, or as the name of a region.
+
+    Examples
+    --------
+    >>> label_of("-3"), label_of("whole")
+    (-3, 'whole')
+    """
+    return int(text) if text.removeprefix("-").isdigit() else text
+
+
 def storable(row: Row) -> dict[str, Any]:
     """Return a row as JSON can hold it: ``None`` for what is infinite or undefined.
 
@@ -223,7 +234,7 @@ def case_table(evaluation: Evaluation, group: str = "") -> tuple[list[str], list
     rows = [
         [
             case,
-            label,
+            label_of(label),
             row["name"],
             *(_cell(shown_value(row, name)) for name in (*first, *more, *instances)),
             *([evaluation.groups.get(case, "")] if group else []),
@@ -255,7 +266,14 @@ def summary_table(
                 numbers = [of["mean"], of["median"], of["std"], *of["ci95"], of["n"]]
                 counts = [found["n_missed"], found["n_invented"], found["n_both_empty"]]
                 rows.append(
-                    [*([group] if grouped else []), label, found["name"], metric, *map(_cell, numbers), *counts]
+                    [
+                        *([group] if grouped else []),
+                        label_of(label),
+                        found["name"],
+                        metric,
+                        *map(_cell, numbers),
+                        *counts,
+                    ]
                 )
     return head, rows
 
@@ -268,7 +286,7 @@ def comparison_table(
     head = ["label", "name", "metric", *numbers[:3], "ci95_low", "ci95_high", *numbers[3:]]
     rows = [
         [
-            label,
+            label_of(label),
             names[label],
             metric,
             *(_cell(of[name]) for name in numbers[:3]),

@@ -58,6 +58,7 @@ from itkit.process.evaluation import (
     compare_paired,
     comparison_table,
     complete,
+    label_of,
     overall,
     storable,
     summarise,
@@ -450,14 +451,10 @@ def collect(params: EvaluateParams, run: Collected) -> Report:
             answers.reference,
             answers.baseline,
             params.group_by or "",
-            {label: answers.question.limit(_key(label)) for label in evaluation.names},
+            {label: answers.question.limit(label_of(label)) for label in evaluation.names},
         )
         files[Path("evaluation.html")] = evaluation_page(evaluation, results, _worst(evaluation, params, answers))
     return Report(tuple(_lines(evaluation, means)), files=files)
-
-
-def _key(label: str) -> int | str:
-    return int(label) if label.removeprefix("-").isdigit() else label
 
 
 def _evaluation(params: EvaluateParams, run: Collected, answers: Answers) -> Evaluation:
@@ -494,7 +491,7 @@ def _evaluation(params: EvaluateParams, run: Collected, answers: Answers) -> Eva
 def _definition(evaluation: Evaluation, params: EvaluateParams, answers: Answers) -> dict[str, Any]:
     instances = INSTANCES if params.instances else ()
     chosen = {name: DEFINITIONS[name] for name in (*evaluation.metrics, *COUNTS, "flag", *instances)}
-    limits = {label: answers.question.limit(_key(label)) for label in evaluation.names}
+    limits = {label: answers.question.limit(label_of(label)) for label in evaluation.names}
     return {
         **chosen,
         "border": BORDER,
