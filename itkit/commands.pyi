@@ -666,5 +666,6 @@ def download_tcia(
     server: str = "https://services.cancerimagingarchive.net/nbia-api/services/v1",
     retries: int = 4,
     pause: float = 2.0,
+    largest: float | None = None,
     **options: Unpack[RunValues],
 ) -> RunResult: ...

@@ -1,13 +1,20 @@
 """The peak memory of a run stays below --max-memory."""
 
+import re
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from helpers import BIN
 
 from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
+from itkit.engine.resources import BASE_BYTES
+from itkit.io.dicom.write import write_series
 from itkit.io.sitk_toolkit import write_volume
 from itkit.testing import phantoms
 
@@ -57,3 +64,110 @@ def test_peak_is_bounded(tmp_path):
     assert code == 1
     assert "4 failed" in stdout
     assert highest < limit // 2
+
+
+GRID = Geometry((32, 512, 512), (2.0, 1.0, 1.0))
+TINY = Geometry((4, 16, 16), (2.0, 1.0, 1.0))
+RESAMPLE = ["itk_resample", "image", "int16", "OUT", "--spacing"]
+AUG = ["itk_aug", "pair/image", "pair/label", "-oimg", "OUT", "-olbl", "OUT2", "-n", 1]
+TABLE = {
+    "orient": ["itk_orient", "uint8", "OUT", "LPI"],
+    "orient --dtype": ["itk_orient", "uint8", "OUT", "LPI", "--dtype", "float64"],
+    "orient --compression small": ["itk_orient", "int16", "OUT", "LPI", "--compression", "small"],
+    "orient .nii.gz": ["itk_orient", "zipped", "OUT", "LPI", "--ext", "keep"],
+    "orient, scaled": ["itk_orient", "scaled", "OUT", "LPI"],
+    "orient, read by ITK": ["itk_orient", "by_itk", "OUT", "LPI"],
+    "convert": ["itk_convert", "format", "int16", "OUT", "--ext", ".nii.gz", "--orient", "LPI"],
+    "convert --dtype": ["itk_convert", "format", "uint8", "OUT", "--dtype", "float64"],
+    "convert dicom": ["itk_convert", "dicom", "series", "OUT", "--orient", "LPI", "--dtype", "float64"],
+    "resample": [*RESAMPLE, 1, 1, 1],
+    "resample --dtype": [*RESAMPLE, 1, 1, 1, "--dtype", "float64"],
+    "resample nearest": [*RESAMPLE, 1, 1, 1, "--interpolation", "nearest"],
+    "resample bspline": [*RESAMPLE, 2, 1, 1.1, "--interpolation", "bspline"],
+    "resample --antialias": [*RESAMPLE, 4, 2, 2, "--antialias"],
+    "resample --orient": [*RESAMPLE, 1, 1, 1, "--orient", "LPI"],
+    "resample --target-folder": ["itk_resample", "image", "int16", "OUT", "--target-folder", "oblique"],
+    "resample labels": ["itk_resample", "label", "float_labels", "OUT", "--spacing", 1, 1, 1],
+    "patch": ["itk_patch", "pair", "OUT", "--patch-size", 32, "--patch-stride", 32],
+    "patch --pad": ["itk_patch", "pair", "OUT", "--patch-size", 48, "--patch-stride", 48, "--pad"],
+    "patch --dtype": ["itk_patch", "pair", "OUT", "--patch-size", 32, "--patch-stride", 32, "--dtype", "float64"],
+    "patch --store": ["itk_patch", "pair", "OUT", "--patch-size", 32, "--patch-stride", 32, "--store", "blosc2"],
+    "aug": [*AUG, "--random-rot", 9, 9, 9],
+    "aug --dtype": [*AUG, "--random-rot", 9, 9, 9, "--dtype", "float64"],
+    "aug --elastic": [*AUG, "--elastic", 5, 5, 5],
+    "extract": ["itk_extract", "pair/label", "OUT", "1:1", "2:300"],
+    "extract --keep-rest": ["itk_extract", "pair/label", "OUT", "1:70000", "--keep-rest"],
+    "extract, floats": ["itk_extract", "float_labels", "OUT", "1:1", "2:2"],
+    "check --deep": ["itk_check", "check", "pair", "--deep"],
+    "check --deep, floats": ["itk_check", "check", "float32", "--deep"],
+    "check --deep, read by ITK": ["itk_check", "check", "by_itk", "--deep"],
+}
+"""Every command, and every option that takes memory."""
+
+
+def write_inputs(root, grid):
+    oblique = replace(grid, direction_xyz=phantoms.GRIDS["oblique"].direction_xyz)
+    image, label = phantoms.noise(grid, 0), phantoms.l_shape(grid)
+    whole = {
+        "int16/a.mha": image,
+        "uint8/a.mha": image.with_array((image.array_zyx // 16).astype("uint8")),
+        "float32/a.mha": image.with_array(image.array_zyx.astype("float32")),
+        "float_labels/a.mha": label.with_array(label.array_zyx.astype("float64")),
+        "oblique/a.mha": Volume(image.array_zyx, oblique),
+        "pair/image/a.mha": image,
+        "pair/label/a.mha": label,
+        "by_itk/a.mha": image,
+    }
+    for name, volume in whole.items():
+        write_volume(volume, root / name, compression="none")
+    write_volume(image, root / "zipped" / "a.nii.gz")
+    path = root / "by_itk" / "a.mha"
+    data = path.read_bytes()
+    at = data.index(b"ElementDataFile")
+    path.write_bytes(data[:at] + b"ElementToIntensityFunctionSlope = 2\n" + data[at:])
+    (root / "scaled").mkdir()
+    scaled = nibabel.Nifti1Image(image.array_zyx.T, np.diag([1.0, 1.0, 2.0, 1.0]))
+    scaled.header.set_slope_inter(0.5, 1.0)
+    nibabel.save(scaled, root / "scaled" / "a.nii")
+    write_series(image, root / "series")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("inputs")
+    for name, grid, oblique in (
+        ("large", GRID, OBLIQUE),
+        ("tiny", TINY, replace(TINY, direction_xyz=OBLIQUE.direction_xyz)),
+    ):
+        write_inputs(root / name, grid, oblique)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", TABLE)
+def test_what_a_case_is_said_to_need_is_what_it_takes(inputs, tmp_path, what):
+    """Beside the memory of the process, which a tiny volume shows; and a run at the limit stays below it."""
+    name, *arguments = map(str, TABLE[what])
+
+    def command(size, out, limit):
+        places = {"OUT": str(tmp_path / out), "OUT2": str(tmp_path / f"{out}_labels")}
+        there = [str(inputs / size / word) if (inputs / size / word).exists() else word for word in arguments]
+        return [BIN / name, *(places.get(word, word) for word in there), "--max-memory", int(limit)]
+
+    refused = subprocess.run(list(map(str, command("large", "no", MIB))), capture_output=True, text=True, check=False)
+    found = re.search(r"needs about ([\d.]+) MiB", refused.stderr)
+    assert found, refused.stderr
+    needed = float(found[1]) * MIB - 2 * BASE_BYTES
+    code, base, _ = peak(command("tiny", "tiny", 8 << 30))
+    assert code == 0
+    limit = needed + BASE_BYTES + MIB
+    code, highest, stdout = peak(command("large", "large", limit))
+    assert code == 0, stdout
+    assert highest < limit
+    assert highest - base < needed + 4 * MIB
+    if "--dtype" in arguments:
+        narrow = list(map(str, command("large", "narrow", MIB)))
+        del narrow[narrow.index("--dtype") : narrow.index("--dtype") + 2]
+        done = subprocess.run(narrow, capture_output=True, text=True, check=False)
+        less = float(re.search(r"needs about ([\d.]+) MiB", done.stderr)[1]) * MIB - 2 * BASE_BYTES
+        assert needed - less >= 8 * 0.9 * GRID.size_zyx[0] * 512 * 512

@@ -81,6 +81,8 @@ class Job:
     """Files that the result depends on beside the inputs, e.g. the other slices of a series; `stamp` tells of them."""
     problem: str = ""
     """Why the case can't be processed, e.g. because a channel's file is missing; the case fails with this message."""
+    sizes: Mapping[str, CaseInput] = field(default_factory=dict)
+    """What the plan knows of inputs whose headers do not tell their size, such as series of files."""
 
     def outputs(self) -> list[Path]:
         """Return the final paths that are known before the case runs."""
@@ -231,7 +233,8 @@ class Operation(Generic[P]):
     example
         A command line that runs.
     memory
-        Estimates the bytes that a case needs: ``(each input's grid, voxel type and size, params) -> bytes``.
+        Estimates the bytes that a case needs: ``(what is known of each input, params) -> bytes``. The engine adds what
+        reading takes for a while, and the buffers of threads that compress.
     reads
         What ``case`` needs of its inputs, or a function that returns it for given parameters: ``voxels``,
         ``one by one`` (the voxels of one volume at a time: ``case`` does nothing but call `Case.map`), or
@@ -294,11 +297,22 @@ class Report:
 
 @dataclass(frozen=True)
 class CaseInput:
-    """What the header of an input states: its grid, its voxel type and its bytes in memory."""
+    """What is known of an input before it is read.
+
+    Parameters
+    ----------
+    geometry
+        Its grid.
+    dtype, nbytes
+        Type and bytes of its voxels in memory.
+    reading
+        Bytes that reading it takes beside these, for a while: what a decoder or a conversion holds.
+    """
 
     geometry: Geometry
     dtype: str
     nbytes: int
+    reading: int = 0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ from itkit.engine.resources import available_memory
 from itkit.engine.stage import Stage
 from itkit.engine.worker import Task, describe_inputs
 
+_PIECE_BYTES, _THREAD_BYTES = 4 << 20, 16 << 20
+"""What a thread compresses at a time, and what it holds for that: the piece, its streams, and results in a queue."""
+
 
 @dataclass(frozen=True, eq=False)
 class Session:
@@ -115,5 +118,8 @@ class Session:
         inputs = describe_inputs(decision.job)
         measure = self.operation.memory
         with contextlib.suppress(CaseError):  # the case will fail with this error
-            return measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
+            total = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
+            reading = sum(item.reading for item in inputs.values())
+            threads = self.cores if self.is_serial else 1 + self.cores // self._workers()
+            return total + reading + min(threads, -(-total // _PIECE_BYTES)) * _THREAD_BYTES
         return 0

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ArgumentError, CaseError, CaseSkipped, ItkitError, ReadError, WriteError
 from itkit.core.geometry import Geometry
-from itkit.core.operation import Batch, CaseInput, Context, Job, Operation, Outcome
+from itkit.core.operation import Batch, CaseInput, Context, InputKind, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
 from itkit.io.disk import os_reason, sync_files
+from itkit.io.formats.header_model import ITEM_BYTES, Header
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.meta import file_stamp, volume_entry
 from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from itkit.engine.fingerprint import Fingerprint
 
 
+_TEXT_BYTES_PER_VOXEL, _FLOAT_LABEL_BYTES = 128, 24
 SMALL_BYTES = 16 << 20
 """Size below which a volume is compressed in one thread."""
 
@@ -255,5 +257,22 @@ def describe_inputs(job: Job) -> dict[str, CaseInput]:
             header = read_any_header(file.path)
         except ItkitError:
             continue
-        found[name] = CaseInput(header.geometry, header.dtype, 0 if file.kind == "grid" else header.size_bytes)
-    return found
+        found[name] = _in_memory(header, file.kind)
+    return {**found, **job.sizes}
+
+
+def _in_memory(header: Header, kind: InputKind) -> CaseInput:
+    """Return what a volume takes in memory, and what reading it takes beside that."""
+    if kind == "grid":
+        return CaseInput(header.geometry, header.dtype, 0)
+    voxels = header.size_bytes // ITEM_BYTES[header.dtype]
+    dtype = header.value_dtype if kind != "label" else "float64" if header.is_scaled else header.dtype
+    nbytes = voxels * ITEM_BYTES[dtype]
+    reading = header.size_bytes if header.is_scaled else 0
+    if header.encoding in ("itk", "plug-in"):  # the child's voxels, and what ITK converts
+        reading += 2 * header.size_bytes
+    elif header.encoding == "text":
+        reading += _TEXT_BYTES_PER_VOXEL * voxels
+    if kind == "label" and dtype.startswith("float"):  # they are compared with whole numbers
+        reading += _FLOAT_LABEL_BYTES * voxels
+    return CaseInput(header.geometry, dtype, nbytes, reading)

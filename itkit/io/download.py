@@ -14,18 +14,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from functools import cache
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
 from itkit.core.errors import DownloadError, WriteError
+from itkit.core.text import shown
 from itkit.io.disk import sync_file
 
 LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 20
 _BUSY = (408, 429)
+_HEAD_BYTES = 512
+_LONG_PAUSE_S = 5.0
+"""A user is told of a pause that is longer."""
+MOST_ANSWER_BYTES = 256 << 20
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_PAGE = re.compile(rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b")
 _OUT_OF_RANGE = 416
 _PARTIAL = 206
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -48,12 +65,16 @@ class Patience:
         Longest pause, also if the server states a longer one.
     timeout_s
         An attempt fails after this many seconds without a byte.
+    least_bytes_per_s, slow_s
+        An attempt fails if fewer bytes come in such a time; the next one goes on from there.
     """
 
     attempts: int = 4
     pause_s: float = 0.4
-    longest_pause_s: float = 120.0
+    longest_pause_s: float = 60.0
     timeout_s: float = 30.0
+    least_bytes_per_s: int = 1024
+    slow_s: float = 20.0
 
 
 class _CutShortError(HTTPException):
@@ -85,23 +106,27 @@ def discard_part(path: Path) -> None:
     _version_file(path).unlink(missing_ok=True)
 
 
-def read_url(url: str, *, patience: Patience | None = None) -> bytes:
-    """Return the complete answer of a server.
+def read_url(url: str, *, patience: Patience | None = None, most: int = MOST_ANSWER_BYTES) -> bytes:
+    """Return the complete answer of a server, of ``most`` bytes.
 
     Raises
     ------
     DownloadError
-        When the server refuses, or does not answer after all attempts.
+        When the server refuses, does not answer after all attempts, or has more to say.
     """
     patience = patience or Patience()
 
     def once() -> bytes:
         with _open(url, {}, patience) as answer:
             length = _length(answer)
-            data: bytes = answer.read()
+            _require_size(url, length or 0, most)
+            data = bytearray()
+            for block in _blocks(answer, patience):
+                data += block
+                _require_size(url, len(data), most)
         if length is not None and len(data) != length:
             raise _CutShortError(f"{len(data)} of {length} bytes came")
-        return data
+        return bytes(data)
 
     return _persist(url, patience, once)
 
@@ -112,6 +137,7 @@ def download(
     *,
     sha256: str | None = None,
     size: int | None = None,
+    most: int | None = None,
     patience: Patience | None = None,
     resume_unnamed: bool = False,
     progress: Progress | None = None,
@@ -128,6 +154,8 @@ def download(
         Expected SHA-256, or its first digits.
     size
         Expected size in bytes.
+    most
+        Largest size to accept, in bytes; by default what the server announces.
     patience
         How often and how long to try.
     resume_unnamed
@@ -139,14 +167,14 @@ def download(
     Raises
     ------
     DownloadError
-        When the server refuses or does not answer, or the file has another size or digest. Received bytes are kept
-        unless they are wrong.
+        When the server refuses or does not answer, sends nothing or a web page, or the file has another size or
+        digest. Received bytes are kept unless they are wrong.
     WriteError
         When the file can't be written.
     """
     patience = patience or Patience()
     name = _shown(url)
-    receiver = _Receiver(url, path, patience, size, resume_unnamed, progress)
+    receiver = _Receiver(url, path, patience, size, most, resume_unnamed, progress)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -156,6 +184,11 @@ def download(
         kept_text = f"; {kept} bytes are kept, the next call goes on with them" if kept else ""
         raise DownloadError(f"{error}{kept_text}") from error
     with _writing(path):
+        with part_of(path).open("rb") as file:
+            reason = _no_file(file.read(_HEAD_BYTES))
+        if reason and size != 0:
+            discard_part(path)
+            raise DownloadError(f"{name}: {reason}")
         if sha256 is not None and not has_sha256(part_of(path), sha256):
             found = file_sha256(part_of(path))
             discard_part(path)
@@ -175,10 +208,11 @@ class _Receiver:
         path: Path,
         patience: Patience,
         size: int | None,
+        most: int | None,
         resume_unnamed: bool,
         progress: Progress | None,
     ) -> None:
-        self.url, self.path, self.patience, self.size = url, path, patience, size
+        self.url, self.path, self.patience, self.size, self.most = url, path, patience, size, most
         self.resume_unnamed, self.progress = resume_unnamed, progress
 
     def receive(self) -> None:
@@ -197,6 +231,8 @@ class _Receiver:
             start, total = self._place(answer, start)
             if self.size is not None and total is not None and total != self.size:
                 raise DownloadError(f"{_shown(self.url)}: holds {total} bytes, expected {self.size}")
+            if self.most is not None:
+                _require_size(self.url, total or 0, self.most)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             with _writing(self.path):
                 _version_file(self.path).write_text("" if version.startswith("W/") else version, encoding="utf-8")
@@ -236,7 +272,9 @@ class _Receiver:
             file = part_of(self.path).open("ab" if start else "wb")
         with file:
             got = start
-            while block := answer.read1(_BLOCK):
+            for block in _blocks(answer, self.patience):
+                if self.most is not None:
+                    _require_size(self.url, got + len(block), self.most)
                 with _writing(self.path):
                     file.write(block)
                     file.flush()
@@ -271,16 +309,73 @@ def _shown(url: str) -> str:
 
 
 def _length(answer: HTTPResponse) -> int | None:
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else None
+    text = answer.headers.get("Content-Length", "").strip()
+    if text and not _DIGITS.fullmatch(text):
+        raise DownloadError(f"{_shown(answer.url)}: the server states {text[:40]!r} as the length of its answer")
+    return int(text) if text else None
+
+
+def _require_size(url: str, size: int, most: int) -> None:
+    if size > most:
+        raise DownloadError(f"{_shown(url)}: {size} bytes or more; at most {most} are accepted")
+
+
+def _no_file(head: bytes) -> str:
+    """Return why the first bytes are no file that anybody wants to download; empty if they may be one."""
+    if not head:
+        return "the server sent an empty file"
+    if _PAGE.match(head):
+        return "the server sent a web page in place of the file (maintenance, or it wants a login)"
+    return ""
+
+
+def _blocks(answer: HTTPResponse, patience: Patience) -> Iterator[bytes]:
+    """Yield what comes, as long as it comes fast enough."""
+    since, got = time.monotonic(), 0
+    while block := answer.read1(_BLOCK):
+        yield block
+        got += len(block)
+        took_s = time.monotonic() - since
+        if took_s >= patience.slow_s:
+            if got < patience.least_bytes_per_s * took_s:
+                raise _CutShortError(f"only {got / took_s:.0f} bytes a second came; given up")
+            since, got = time.monotonic(), 0
 
 
 def _open(url: str, headers: Mapping[str, str], patience: Patience) -> HTTPResponse:
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"{_shown(url)}: expected a web address (http:// or https://)")
     request = Request(url, headers={"User-Agent": "itkit", "Accept-Encoding": "identity", **headers})
-    answer: HTTPResponse = urlopen(request, timeout=patience.timeout_s)
+    answer: HTTPResponse = _opener().open(request, timeout=patience.timeout_s)
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        answer.close()
+        raise DownloadError(f"{_shown(url)}: the server sends the file packed ({encoding[:40]}) although nobody asked")
     return answer
+
+
+class _WebRedirects(HTTPRedirectHandler):
+    """Follow a server that sends elsewhere, but only to the web, and never from an encrypted address to a plain one."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        """Return the request for the new address."""
+        allowed = ("https://",) if req.full_url.startswith("https://") else ("https://", "http://")
+        if not newurl.lower().startswith(allowed):
+            raise DownloadError(f"{_shown(req.full_url)}: the server sends to {_shown(newurl)[:200]!r}; not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@cache
+def _opener() -> OpenerDirector:
+    """Return what opens web addresses and nothing else: no local files, no FTP."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(), HTTPHandler(), HTTPSHandler(), HTTPDefaultErrorHandler(), _WebRedirects(), HTTPErrorProcessor(),
+    ):  # fmt: skip
+        opener.add_handler(handler)
+    return opener
 
 
 def _persist(url: str, patience: Patience, once: Callable[[], _T]) -> _T:
@@ -301,6 +396,9 @@ def _persist(url: str, patience: Patience, once: Callable[[], _T]) -> _T:
             is_final = False
         if is_final or attempt == patience.attempts:
             raise DownloadError(f"{_shown(url)}: {reason}") from failure
-        LOGGER.info("%s: %s; attempt %d of %d failed", _shown(url), reason, attempt, patience.attempts)
-        time.sleep(min(pause_s, patience.longest_pause_s))
+        pause_s = min(pause_s, patience.longest_pause_s)
+        tell = LOGGER.warning if pause_s >= _LONG_PAUSE_S else LOGGER.info
+        told = shown(f"{_shown(url)}: {reason}; attempt {attempt} of {patience.attempts} failed")
+        tell("%s; waiting %.0f s", told, pause_s)
+        time.sleep(pause_s)
     raise DownloadError(f"{_shown(url)}: not tried; allow at least one attempt")

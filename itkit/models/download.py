@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from pathlib import Path
@@ -11,11 +12,14 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from itkit.core.errors import DownloadError, WeightsError, WriteError
+from itkit.core.text import shown
 from itkit.io.download import Patience, download, file_sha256, has_sha256
 from itkit.io.locks import locked
 
 if TYPE_CHECKING:
     from itkit.io.download import Progress
+
+LOGGER = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -79,4 +83,6 @@ def fetch(
             download(url, path, sha256=sha256, patience=Patience(attempts, timeout_s=timeout_s), progress=progress)
         except (DownloadError, WriteError) as error:
             raise WeightsError(str(error)) from error
+        if sha256 is None:
+            LOGGER.warning("%s: no checksum to compare it with; its SHA-256 is %s", shown(path.name), file_sha256(path))
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,10 +14,12 @@ from typing_extensions import Self
 from itkit.core.fields import Advanced, Group
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, resampled_grid
-from itkit.core.operation import Collected
+from itkit.core.operation import CaseInput, Collected
 from itkit.core.params import OrientationCode, Params, SizeZyx, SpacingZyx
 from itkit.core.version import VERSION
 from itkit.core.volume import Volume
+from itkit.io.formats.header_model import ITEM_BYTES
+from itkit.io.layouts import LABEL
 from itkit.io.meta import file_stamp
 from itkit.kernels.arrays import fill_value, to_dtype
 
@@ -64,6 +66,24 @@ def converted(volume: Volume, params: OutputParams) -> Volume:
     if params.dtype is None or volume.kind == "label":
         return volume
     return volume.with_array(to_dtype(volume.array_zyx, params.dtype))
+
+
+def converted_bytes(inputs: Mapping[str, CaseInput], params: OutputParams, grow: float = 1.0) -> int:
+    """Return the bytes of the images of a case in the type of ``--dtype``; 0 if it is not given.
+
+    Parameters
+    ----------
+    inputs
+        What is known of the inputs, by name; a label map keeps its type.
+    params
+        The parameters.
+    grow
+        How many times more voxels the results have.
+    """
+    if params.dtype is None:
+        return 0
+    images = (item for name, item in inputs.items() if name != LABEL)
+    return sum(int(grow * item.nbytes) // ITEM_BYTES[item.dtype] * ITEM_BYTES[params.dtype] for item in images)
 
 
 def clamped_fill(fill: float | None, volume: Volume) -> tuple[str, ...]:

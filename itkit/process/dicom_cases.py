@@ -203,6 +203,9 @@ def _with_annotations(cases: list[DicomCase], found: Sequence[Series]) -> tuple[
         if annotation.kind not in ("SEG", "RTSTRUCT"):
             continue
         references = references_of(annotation.files[0])
+        if not (references.series or references.images or references.has_regions):
+            refused.append(_refusal(annotation, f"{annotation.kind}: it holds no region and refers to no image"))
+            continue
         targets = _targets(annotation, references, images)
         at = [place for place, case in enumerate(cases) if any(_is_of(case, target) for target in targets)]
         if at:
@@ -253,30 +256,32 @@ def _targets(annotation: Series, references: References, images: Sequence[Series
 
 @dataclass(frozen=True)
 class References:
-    """The UIDs of series, images and frames of reference that a SEG or RTSTRUCT refers to."""
+    """The UIDs of series, images and frames of reference that a SEG or RTSTRUCT refers to; whether it has regions."""
 
     series: frozenset[str] = frozenset()
     images: frozenset[str] = frozenset()
     frames: frozenset[str] = frozenset()
+    has_regions: bool = True
 
 
 def references_of(path: Path) -> References:
     """Return the references of a SEG or RTSTRUCT; empty if the file can't be read."""
     try:
-        dataset = read_dataset(path, keywords=_REFERENCES, pixels=False, notes=[])
+        dataset = read_dataset(path, keywords=(*_REFERENCES, *_REGIONS), pixels=False, notes=[])
     except CaseError:
         return References()
     found: dict[str, set[str]] = {keyword: set() for keyword in _UIDS}
     with suppress(*parse_errors()):
         _collect_references(dataset, found, _DEPTH)
     series, images, *frames = (frozenset(found[keyword]) for keyword in _UIDS)
-    return References(series, images, frozenset().union(*frames))
+    return References(series, images, frozenset().union(*frames), any(dataset.get(name) for name in _REGIONS))
 
 
 _REFERENCES = (
     "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence", "StructureSetROISequence", "ROIContourSequence",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
+_REGIONS = ("SegmentSequence", "ROIContourSequence")
 _NESTED = (
     *_REFERENCES, "RTReferencedStudySequence", "RTReferencedSeriesSequence", "ContourImageSequence", "ContourSequence",
     "ReferencedInstanceSequence", "DerivationImageSequence", "SourceImageSequence",

@@ -215,6 +215,43 @@ def test_names_in_an_archive_stay_inside(server, tmp_path):
     assert (tmp_path / "a" / "b") in files[0].parents
 
 
+def test_files_without_a_checksum_are_named(server, tmp_path):
+    uid = next(iter(server.series))
+    row, _ = server.series[uid]
+    server.series[uid] = row, packed({"1-1.dcm": b"a", "1-2.dcm": b"b"}, {"1-1.dcm": hashlib.md5(b"a").hexdigest()})
+    (record,) = download(server, tmp_path, series=(uid,)).records
+    assert record.status == "done"
+    assert record.warnings == ("no checksum came with 1 file: 1-2.dcm; not checked",)
+
+
+def test_an_archive_that_becomes_larger_than_announced_is_refused(server, tmp_path):
+    uid = next(iter(server.series))
+    row, _ = server.series[uid]
+    bomb = packed({"1-1.dcm": bytes(20 << 20)})
+    server.series[uid] = {**row, "FileSize": 4000}, bomb
+    (record,) = download(server, tmp_path, series=(uid,)).records
+    assert record.status == "failed"
+    assert "unpacks to 20971" in record.message
+    assert "(--largest raises)" in record.message
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1 << 20
+    assert statuses(download(server, tmp_path, series=(uid,), largest=0.03)) == ["done"]
+
+
+def test_a_table_of_checksums_that_is_too_large_is_not_read(server, tmp_path):
+    uid = next(iter(server.series))
+    row, _ = server.series[uid]
+    server.series[uid] = row, packed({"1-1.dcm": b"a", "more.csv": b"," * (65 << 20)})
+    (record,) = download(server, tmp_path, series=(uid,)).records
+    assert "table of checksums has 68157440 bytes" in record.message
+
+
+@pytest.mark.parametrize("answer", [b"[" * 200_000, b"<html>maintenance</html>", b"\xff\xfe"])
+def test_an_answer_that_is_no_list_of_series_is_named(server, tmp_path, answer, monkeypatch):
+    monkeypatch.setattr(Archive, "do_GET", lambda self: self._answer(answer))
+    with pytest.raises(LayoutError, match=r"getSeries: expected JSON; got .*: it "):
+        download(server, tmp_path)
+
+
 def test_refusals_are_not_repeated(server, tmp_path):
     server.faults = ["forbidden"]
     result = download(server, tmp_path, series=(next(iter(server.series)),))

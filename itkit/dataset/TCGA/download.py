@@ -5,6 +5,7 @@ A series is written completely or not at all; the same command continues an inte
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -15,19 +16,20 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import CaseSkipped, DownloadError, LayoutError, ReadError
-from itkit.core.fields import Advanced, FreeText, PathRole, Pattern, Positional, Unit
+from itkit.core.fields import Advanced, FreeText, Later, PathRole, Pattern, Positional, Unit
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Collected, Context, Job, Operation, Outcome, Plan, Report
 from itkit.core.params import Params
-from itkit.core.text import csv_text
+from itkit.core.text import counted, csv_text, some
 from itkit.core.volume import Case
-from itkit.dataset.TCGA.nbia import PUBLIC, Server, read_manifest, unpack
+from itkit.dataset.TCGA.nbia import PUBLIC, Server, Unpacked, read_manifest, unpack
 from itkit.dataset.TCGA.series import METADATA
 from itkit.io.download import part_of
 from itkit.io.meta import read_json, write_json
 
 _COLUMNS = ("Series UID", "Collection", "Subject ID", "Study UID", "Series Description", "Modality",
             "Number of Images", "File Location")  # fmt: skip
+_TIMES_ANNOUNCED, _MORE_THAN_ANNOUNCED = 1.5, 16 << 20
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
 
 
@@ -50,6 +52,8 @@ class DownloadParams(Params):
     """Further attempts after a failed one."""
     pause: Annotated[float, Advanced(), Field(ge=0), Unit("s")] = 2.0
     """Pause before the next attempt; doubles each time."""
+    largest: Annotated[Annotated[float, Field(gt=0)] | None, Later(), Advanced(), Unit("GB")] = None
+    """Largest series to accept (default: the size that the archive announces for it, and some more)."""
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
@@ -129,7 +133,8 @@ def download_series(case: Case, params: DownloadParams, context: Context) -> Out
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(unpacked, ignore_errors=True)
-        files = _fetch(params.connection(), case.id, archive, unpacked)
+        found = _fetch(params.connection(), case.id, archive, unpacked, _most_bytes(row, params))
+        files = {name: dict(facts) for name, facts in found.files.items()}
         final.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(final, ignore_errors=True)
         unpacked.rename(final)
@@ -138,7 +143,22 @@ def download_series(case: Case, params: DownloadParams, context: Context) -> Out
     except OSError as error:
         raise DownloadError(f"{case.id}: can't be written ({error.strerror or error})") from error
     total = sum(int(item["bytes"]) for item in files.values())
-    return Outcome(facts={"files": len(files), "bytes": total, "folder": folder_of(row)})
+    unchecked = [name for name in files if name not in found.checked and name.upper() != "LICENSE"]
+    names = f"{counted(unchecked, 'file')}: {some(unchecked, 3)}"
+    warnings = [f"no checksum came with {names}; not checked"] if unchecked else []
+    if found.outside:
+        warnings.append(f"names in the archive led outside and were shortened: {some(found.outside, 3)}")
+    return Outcome(facts={"files": len(files), "bytes": total, "folder": folder_of(row)}, warnings=tuple(warnings))
+
+
+def _most_bytes(row: Mapping[str, Any], params: DownloadParams) -> int | None:
+    """Return the largest size to accept for a series; ``None`` if nothing is known."""
+    if params.largest is not None:
+        return int(params.largest * 10**9)
+    announced = row.get("FileSize")
+    if not isinstance(announced, (int, float)) or not 0 < announced < math.inf:
+        return None
+    return int(_TIMES_ANNOUNCED * announced) + _MORE_THAN_ANNOUNCED
 
 
 def _is_complete(folder: Path, record: Any) -> bool:
@@ -150,14 +170,14 @@ def _is_complete(folder: Path, record: Any) -> bool:
     )
 
 
-def _fetch(server: Server, uid: str, archive: Path, unpacked: Path) -> dict[str, dict[str, Any]]:
+def _fetch(server: Server, uid: str, archive: Path, unpacked: Path, most: int | None) -> Unpacked:
     """Download and unpack a series; an archive that was resumed and is damaged is downloaded once more."""
     was_there = archive.exists() or part_of(archive).exists()
     for attempt in range(2):
         if not archive.exists():
-            server.download("getImageWithMD5Hash", {"SeriesInstanceUID": uid}, archive)
+            server.download("getImageWithMD5Hash", {"SeriesInstanceUID": uid}, archive, most=most)
         try:
-            return unpack(archive, unpacked)
+            return unpack(archive, unpacked, most=most)
         except ReadError as error:
             archive.unlink(missing_ok=True)
             if attempt or not was_there:

@@ -9,23 +9,29 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import DownloadError, LayoutError, ReadError
+from itkit.core.files import is_inner_name
+from itkit.core.text import some
 from itkit.io.download import Patience, download, read_url
+from itkit.io.formats.header_model import MOST_INFLATED
 
 PUBLIC = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _CHUNK = 1 << 20
+_MOST_MEMBERS = 200_000
+_MOST_TABLE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,13 @@ class Server:
         if not data.strip():
             return []  # the archive answers so if there are no rows
         try:
-            rows = json.loads(data)
+            rows = parse_json(data)
         except ValueError as error:
-            raise DownloadError(f"{self.url}/{endpoint}: expected JSON; got {data[:60]!r}") from error
+            raise DownloadError(f"{self.url}/{endpoint}: expected JSON; got {data[:60]!r}: {error}") from error
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
-    def download(self, endpoint: str, query: Mapping[str, str], path: Path) -> None:
-        """Download to a file; continue the download of an earlier run if the server supports it.
+    def download(self, endpoint: str, query: Mapping[str, str], path: Path, *, most: int | None = None) -> None:
+        """Download to a file of ``most`` bytes; continue the download of an earlier run if the server supports it.
 
         The archive packs its answers anew each time and states no version, so the caller must verify the content.
 
@@ -76,7 +82,7 @@ class Server:
         DownloadError
             When all attempts fail; the received bytes are kept for the next run.
         """
-        download(self._address(endpoint, query), path, patience=self._patience, resume_unnamed=True)
+        download(self._address(endpoint, query), path, most=most, patience=self._patience, resume_unnamed=True)
 
     @property
     def _patience(self) -> Patience:
@@ -95,8 +101,8 @@ def read_manifest(path: Path) -> tuple[str, ...]:
         When the manifest can't be read, or lists no series.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(path).decode("utf-8").split()
+    except (OSError, ValueError) as error:
         raise LayoutError(f"{path}: can't be read ({error})") from error
     start = next((number for number, line in enumerate(lines, 1) if line.startswith("ListOfSeriesToDownload=")), 0)
     found = tuple(line for line in lines[start:] if re.fullmatch(r"[0-9.]+", line))
@@ -105,43 +111,92 @@ def read_manifest(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def unpack(archive: Path, folder: Path) -> dict[str, dict[str, Any]]:
-    """Unpack the archive of a series into a new folder and verify every file; return size and MD5 by name.
+@dataclass(frozen=True)
+class Unpacked:
+    """The files of an archive: size and MD5 by name, those whose checksum came with it, names that led outside."""
+
+    files: Mapping[str, Mapping[str, Any]]
+    checked: frozenset[str]
+    outside: tuple[str, ...] = ()
+
+
+def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Unpacked:
+    """Unpack the archive of a series into a new folder and verify every file.
+
+    Parameters
+    ----------
+    archive
+        The zip file.
+    folder
+        The folder; it must not exist.
+    most
+        Largest size of all files together, in bytes; by default, as much as DEFLATE can expand the archive to.
 
     Raises
     ------
     ReadError
-        When the archive is damaged, holds no image, or a checksum differs.
+        When the archive is damaged, holds no image or too much, a name leads elsewhere, or a checksum differs.
     """
     folder.mkdir(parents=True)
     files: dict[str, dict[str, Any]] = {}
     sums: dict[str, str] = {}
     try:
         with zipfile.ZipFile(archive) as source:
-            for entry in source.infolist():
-                name = Path(entry.filename.replace("\\", "/")).name  # only the name: never outside the folder
-                if entry.is_dir() or not name or name.startswith("."):
+            entries = [entry for entry in source.infolist() if not entry.is_dir()]
+            _require_honest(archive, entries, most)
+            for entry in entries:
+                name = _name_of(entry)
+                if not name or name.startswith("."):
                     continue
                 if name.lower().endswith(".csv"):
                     sums |= read_sums(source.read(entry).decode("utf-8", "replace"))
                     continue
-                if name in files:
-                    raise ReadError(f"{archive.name}: two files are called {name}")
                 digest = hashlib.md5(usedforsecurity=False)
                 with source.open(entry) as packed, (folder / name).open("wb") as plain:
                     while chunk := packed.read(_CHUNK):
                         digest.update(chunk)
                         plain.write(chunk)
                 files[name] = {"bytes": entry.file_size, "md5": digest.hexdigest()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ReadError(f"{archive.name}: damaged archive ({error})") from error
+    except ReadError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     wrong = [name for name, md5 in sums.items() if name not in files or files[name]["md5"] != md5]
     images = [name for name in files if name.upper() != "LICENSE"]
     if wrong or not images:
         shutil.rmtree(folder, ignore_errors=True)
         raise ReadError(f"{archive.name}: {'wrong or missing: ' + ', '.join(wrong[:5]) if wrong else 'holds no image'}")
-    return files
+    outside = [entry.filename for entry in entries if not is_inner_name(entry.filename.replace("\\", "/"))]
+    return Unpacked(files, frozenset(sums), tuple(outside))
+
+
+def _require_honest(archive: Path, entries: Sequence[zipfile.ZipInfo], most: int | None) -> None:
+    """Refuse an archive whose members are too large or too many, or share a name.
+
+    Raises
+    ------
+    ReadError
+        Naming the member.
+    """
+    twice = [name for name, count in Counter(map(_name_of, entries)).items() if count > 1]
+    if twice:
+        raise ReadError(f"{archive.name}: {some((f'two files are called {name!r}' for name in twice), 3)}")
+    if len(entries) > _MOST_MEMBERS:
+        raise ReadError(f"{archive.name}: holds {len(entries)} files; at most {_MOST_MEMBERS} are accepted")
+    tables = [entry for entry in entries if entry.filename.lower().endswith(".csv")]
+    if any(entry.file_size > _MOST_TABLE_BYTES for entry in tables):
+        raise ReadError(f"{archive.name}: its table of checksums has {max(e.file_size for e in tables)} bytes")
+    total = sum(entry.file_size for entry in entries)
+    allowed = MOST_INFLATED * archive.stat().st_size if most is None else most
+    if total > allowed:
+        raise ReadError(f"{archive.name}: unpacks to {total} bytes; at most {allowed} are accepted (--largest raises)")
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """Return the name that a member gets in our folder: never one outside."""
+    return Path(entry.filename.replace("\\", "/")).name
 
 
 def read_sums(text: str) -> dict[str, str]:

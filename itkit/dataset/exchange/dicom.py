@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from itkit.core.files import split_extension
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Outcome, Plan, Report, Target
 from itkit.core.text import csv_text, some
 from itkit.core.volume import Case
-from itkit.dataset.exchange.direction import Direction, finished
+from itkit.dataset.exchange.direction import Direction, estimate, finished
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.io.meta import json_text
@@ -30,6 +31,8 @@ REPORT = "dicom_report.csv"
 LABELS = "label_names.json"
 _COLUMNS = ("case", "status", "modality", "slices", "size_zyx", "spacing_zyx", "label", "path", "reason")
 _MAP_COLUMNS = ("case", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "path")
+_MOST_UNPACKED = 8
+"""A segmentation has a bit for each voxel, which becomes a byte."""
 _UID = re.compile(r"[0-2](?:\.\d+){5,}")
 
 
@@ -73,7 +76,15 @@ def plan_dicom(params: ConvertParams) -> Plan:
         if case.annotations:
             targets[LABEL] = Target(params.dest / LABEL, params.ext, "label")
         inputs = {IMAGE: InputFile(case.series.files[0], "file")}
-        jobs[own] = Job(own, inputs, targets, details=case, stamp=stamp_of(case.files), more_files=tuple(case.files))
+        jobs[own] = Job(
+            own,
+            inputs,
+            targets,
+            details=case,
+            stamp=stamp_of(case.files),
+            more_files=tuple(case.files),
+            sizes=_sizes_of(case),
+        )
     notes = [f"left out: {_place(item.path, params)}: {_said(item.reason, params)}" for item in refused if item.series]
     others = sum(item.series is None for item in refused)
     if others:
@@ -90,6 +101,17 @@ def plan_dicom(params: ConvertParams) -> Plan:
         format_ = f"; {volumes} is a volume file: itk_convert format converts those" if volumes else ""
         raise LayoutError(f"{params.source}: no series to convert: {reasons or 'there is no file'}{format_}")
     return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest, tuple(notes), refused)
+
+
+def _sizes_of(case: DicomCase) -> dict[str, CaseInput]:
+    """Return what a series takes in memory: it is decoded to integers, rescaled, and perhaps resampled in doubles."""
+    if case.geometry is None:
+        return {}
+    voxels = math.prod(case.geometry.size_zyx)
+    drawn = sum(path.stat().st_size for series in case.annotations for path in series.files if path.exists())
+    image = CaseInput(case.geometry, "int32", 4 * voxels, reading=4 * voxels)
+    label = CaseInput(case.geometry, "uint8", voxels, reading=2 * voxels + _MOST_UNPACKED * drawn)
+    return {IMAGE: image, **({LABEL: label} if case.annotations else {})}
 
 
 def convert_series(case: Case, params: ConvertParams, context: Context) -> Outcome:
@@ -225,9 +247,8 @@ def _said(reason: str, params: ConvertParams) -> str:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
-    """Estimate the memory of a series, whose size no header of a single file tells."""
-    del inputs, params
-    return 512 << 20
+    """Estimate the memory of a series: its voxels twice, and compression buffers; half a gigabyte if it has no grid."""
+    return estimate(inputs, params) or 512 << 20
 
 
 DIRECTION = Direction(plan_dicom, convert_series, collect_dicom, memory)

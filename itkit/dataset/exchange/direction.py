@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from itkit.core.operation import CaseInput, Collected, Context, Outcome, Plan, Report
 from itkit.core.volume import Case, Volume
 from itkit.dataset.exchange.params import ConvertParams
-from itkit.process.common import converted
+from itkit.process.common import converted, converted_bytes
 from itkit.process.geometry import orient
 
 
-def _estimate(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
+def estimate(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
     """Estimate the memory of a case: its voxels twice, and compression buffers."""
-    del params
-    return sum(5 * item.nbytes // 2 for item in inputs.values())
+    return sum(5 * item.nbytes // 2 for item in inputs.values()) + converted_bytes(inputs, params)
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Direction:
     plan: Callable[[ConvertParams], Plan]
     case: Callable[[Case, ConvertParams, Context], Outcome]
     collect: Callable[[ConvertParams, Collected], Report]
-    memory: Callable[[Mapping[str, CaseInput], ConvertParams], int] = _estimate
+    memory: Callable[[Mapping[str, CaseInput], ConvertParams], int] = estimate
 
 
 def finished(volume: Volume, *, params: ConvertParams, context: Context) -> Volume:

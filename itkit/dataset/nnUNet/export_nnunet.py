@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from itkit.core.fields import Group, PathRole, Positional
-from itkit.core.operation import Collected, Context, Operation, Outcome, Plan, Report
+from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.params import VolumeExtension
 from itkit.core.volume import Case
 from itkit.dataset.exchange.nnunet import collect_nnunet, plan_nnunet
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.source import export_case
 from itkit.io.layouts import require_destination, require_folder
-from itkit.process.common import OutputParams
+from itkit.process.common import OutputParams, converted_bytes
 
 
 class ToNnunetParams(OutputParams):
@@ -57,6 +57,11 @@ def collect(params: ToNnunetParams, run: Collected) -> Report:
     return collect_nnunet(params.direction, run)
 
 
+def memory(inputs: Mapping[str, CaseInput], params: ToNnunetParams) -> int:
+    """Estimate the memory of a case: its volumes, their channels, and those of another type."""
+    return sum(3 * item.nbytes for item in inputs.values()) + converted_bytes(inputs, params)
+
+
 OPERATION: Operation[Any] = Operation(
     "convert_to_nnunet",
     ToNnunetParams,
@@ -64,6 +69,7 @@ OPERATION: Operation[Any] = Operation(
     convert,
     collect,
     example="itkit convert-dataset to_nnunet converted nnUNet_raw/Dataset001_Kidney --mp",
+    memory=memory,
 )
 
 if __name__ == "__main__":

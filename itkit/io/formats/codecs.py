@@ -119,6 +119,8 @@ def _read_text(header: Header) -> NDArray[Any]:
     if len(words) < count:
         raise _truncated(header, len(words) * dtype.itemsize)
     try:
+        if b"_" in b"".join(words):  # Python's own way of writing 1_000
+            raise ValueError("a number with _")  # noqa: TRY301 - as int and float do
         if dtype.kind == "f":
             return np.array(list(map(float, words)), dtype)
         return np.array(list(map(int, words)), dtype)

@@ -157,6 +157,28 @@ def is_orthonormal(direction: Sequence[float], *, tolerance: float = ORTHOGONAL_
     )
 
 
+def plain(numbers: object) -> str:
+    """Return the text of numbers in a header, for Python to parse.
+
+    Raises
+    ------
+    ValueError
+        When it holds what only Python takes for numbers: ``1_0``, or digits of other scripts.
+
+    Examples
+    --------
+    >>> float(plain("1.5"))
+    1.5
+    >>> plain("1_0")
+    Traceback (most recent call last):
+    ValueError: '1_0' is no number
+    """
+    text = str(numbers)
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is no number")
+    return text
+
+
 def number_text(value: float) -> str:
     """Return a number as text that reads back as the same number; integers have no decimal point.
 

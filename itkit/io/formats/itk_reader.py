@@ -17,7 +17,7 @@ from itkit.core.files import volume_suffix
 from itkit.core.geometry import Geometry
 from itkit.io.formats import itk_child
 from itkit.io.formats.gate import LOCAL, checked_files, require_axes, require_room
-from itkit.io.formats.header_model import ITEM_BYTES, MOST_INFLATED, Header, product
+from itkit.io.formats.header_model import ITEM_BYTES, MOST_INFLATED, Header, plain, product
 from itkit.io.formats.headers import first_bytes, text_header
 from itkit.io.formats.metaimage import VOXEL_TYPES as META_TYPES
 from itkit.io.formats.nifti import claimed_bytes
@@ -109,11 +109,11 @@ def _metaimage_claim(path: Path, head: bytes, size: int) -> _Claim:
             raise ReadError(f"{path}: MetaImage header has {name} twice, or not as '{name} = value'; export it again")
         end = lines.find(b"\n", match.end())
         fields[name] = lines[match.end() : end if end >= 0 else None].decode("latin-1").strip()
-    axes = int(fields["NDims"])
+    axes = int(plain(fields["NDims"]))
     require_axes(path, axes)
-    sizes = [int(word) for word in fields["DimSize"].split()]
-    channels = int(fields.get("ElementNumberOfChannels", 1))
-    if len(sizes) != axes or min(*sizes, channels) < 1 or int(fields.get("HeaderSize", 0)) < -1:
+    sizes = [int(word) for word in plain(fields["DimSize"]).split()]
+    channels = int(plain(fields.get("ElementNumberOfChannels", 1)))
+    if len(sizes) != axes or min(*sizes, channels) < 1 or int(plain(fields.get("HeaderSize", 0))) < -1:
         raise ValueError(f"DimSize {fields['DimSize']}, {channels} channels")
     if fields["ElementType"] not in META_TYPES:
         raise ReadError(f"{path}: ElementType is {fields['ElementType']}, which holds no numbers")
@@ -124,7 +124,9 @@ def _metaimage_claim(path: Path, head: bytes, size: int) -> _Claim:
     if fields.get("BinaryData", "True")[:1] not in "Tt1":
         require_room(path, 2 * count - 1, available)
     elif fields.get("CompressedData", "False")[:1] in "Tt1":
-        require_room(path, max(-(-claimed // MOST_INFLATED), int(fields.get("CompressedDataSize", 0))), available)
+        require_room(
+            path, max(-(-claimed // MOST_INFLATED), int(plain(fields.get("CompressedDataSize", 0)))), available
+        )
     else:
         require_room(path, claimed, available * _times_named(path, head, files))
     return _Claim(claimed, next(iter(files), path))
@@ -148,9 +150,9 @@ def _nrrd_claim(path: Path, head: bytes, size: int) -> _Claim:
         fields[name] = match[2].strip()
         if name == "datafile" and fields[name].startswith("LIST"):
             break
-    axes = int(fields["dimension"])
+    axes = int(plain(fields["dimension"]))
     require_axes(path, axes)
-    sizes = [int(word) for word in fields["sizes"].split()]
+    sizes = [int(word) for word in plain(fields["sizes"]).split()]
     if len(sizes) != axes or min(sizes) < 1:
         raise ValueError(f"sizes {fields['sizes']}")
     if fields["type"].lower() not in NRRD_TYPES:

@@ -23,6 +23,7 @@ from itkit.io.formats.header_model import (
     header_text,
     is_orthonormal,
     number_text,
+    plain,
     product,
     require_fields,
 )
@@ -110,12 +111,12 @@ def _fields(head: bytes) -> tuple[dict[str, str], str]:
 
 def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
     """Return the sizes of all axes."""
-    dims = int(fields["NDims"])
+    dims = int(plain(fields["NDims"]))
     require_axes(path, dims)
-    sizes = [int(word) for word in fields["DimSize"].split()]
+    sizes = [int(word) for word in plain(fields["DimSize"]).split()]
     if len(sizes) != dims or min(sizes, default=0) < 1 or max(sizes) > _LONGEST_AXIS:
         raise ReadError(f"{path}: DimSize is {fields['DimSize']!r}, expected {dims} numbers > 0; export the file again")
-    if int(fields.get(_CHANNELS, 1)) < 1:
+    if int(plain(fields.get(_CHANNELS, 1))) < 1:
         raise ReadError(f"{path}: {_CHANNELS} is {fields[_CHANNELS]}, expected > 0; export the file again")
     return sizes
 
@@ -134,7 +135,7 @@ def _first(fields: dict[str, str], names: tuple[str, ...]) -> str | None:
 def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) -> Header:
     if fields.get("ObjectType", "Image") != "Image" or not _true(fields.get("BinaryData", "True")):
         raise UnsupportedHeader(f"{path}: not a binary image")
-    if float(fields.get("ElementToIntensityFunctionSlope", 1)) != 1 or float(
+    if float(plain(fields.get("ElementToIntensityFunctionSlope", 1))) != 1 or float(
         fields.get("ElementToIntensityFunctionOffset", 0)
     ):
         raise UnsupportedHeader(f"{path}: intensity function")
@@ -143,7 +144,7 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
     if fields["ElementType"] not in VOXEL_TYPES:
         raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")
     dtype = VOXEL_TYPES[fields["ElementType"]]
-    components = int(fields.get(_CHANNELS, 1))
+    components = int(plain(fields.get(_CHANNELS, 1)))
     size_bytes = product(sizes) * components * ITEM_BYTES[dtype]
     compressed = _true(fields.get("CompressedData", "False"))
     data_path, data_offset = _data_place(fields, path, length, file_bytes, size_bytes, compressed=compressed)
@@ -165,7 +166,7 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
 
 
 def _numbers(text: str, count: int) -> list[float]:
-    values = list(map(float, text.split()))
+    values = list(map(float, plain(text).split()))
     if len(values) != count or not math.isfinite(sum(values)):
         raise ValueError(f"expected {count} finite numbers, got {text!r}")
     return values
@@ -203,7 +204,7 @@ def _data_place(
 ) -> tuple[Path, int]:
     """Return where the voxels start; raise an error if the file ends before they do."""
     name = fields["ElementDataFile"]
-    skip = int(fields.get("HeaderSize", 0))
+    skip = int(plain(fields.get("HeaderSize", 0)))
     local = name in LOCAL
     if not name or name.startswith("LIST") or (skip and (local or compressed)):
         raise UnsupportedHeader(f"{path}: ElementDataFile {name!r} with HeaderSize {skip}")
@@ -211,7 +212,7 @@ def _data_place(
     offset = length if local else skip
     if skip < 0:
         offset = available - size_bytes
-    expected = int(float(fields.get("CompressedDataSize", 0))) if compressed else size_bytes
+    expected = int(float(plain(fields.get("CompressedDataSize", 0)))) if compressed else size_bytes
     if compressed:
         expected = max(expected, -(-size_bytes // MOST_INFLATED))
     if offset < 0 or offset + expected > available:

@@ -41,6 +41,8 @@ _RGB = {128: 3, 2304: 4}
 _FARTHEST = 1e12
 _PLANAR_INTENTS = frozenset({1004, 1005, 1006, 1007})
 _VECTOR_INTENT = 1007
+_KNOWN_FRAMES = range(1, 6)
+"""Codes of qform and sform that the format knows; any other says nothing, as in nibabel."""
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _LARGEST_SIZE = 32767
 _MOST_BITS = 256
@@ -240,11 +242,11 @@ def _geometry(
     stated = [bool(step) and math.isfinite(step) for step in fields.pixdim[1:4]]
     steps = [abs(step) * unit if known else unit for step, known in zip(fields.pixdim[1:4], stated, strict=True)]
     lacking = "".join("XYZ"[axis] for axis in range(min(len(sizes), 3)) if not stated[axis])
-    if fields.sform_code > 0:
+    if fields.sform_code in _KNOWN_FRAMES:
         try:
             return _from_sform(fields, size_zyx, steps, unit)
         except GeometryError as error:
-            if fields.qform_code <= 0 or lacking or not math.isfinite(sum(fields.quatern)):
+            if fields.qform_code not in _KNOWN_FRAMES or lacking or not math.isfinite(sum(fields.quatern)):
                 if len(sizes) < 3:
                     raise UnsupportedHeader(f"{path}: {len(sizes)}-D, {error}") from error
                 raise ReadError(
@@ -267,7 +269,7 @@ def _geometry(
             *notes,
             f"the file states no spacing along {' and '.join(lacking)}: {assume_spacing} mm ZYX was assumed",
         )
-    if fields.qform_code <= 0:
+    if fields.qform_code not in _KNOWN_FRAMES:
         unknown = "neither sform nor qform is set: orientation and origin unknown"
         return Geometry.as_stated(size_zyx, to_zyx(steps)), (unknown, *notes)
     if not math.isfinite(sum(fields.quatern)):
@@ -303,7 +305,7 @@ def _from_sform(
         warnings.append(
             f"pixdim {to_zyx(steps)} and the sform's spacing {grid.spacing_zyx} (mm, ZYX) differ: sform kept"
         )
-    if fields.qform_code > 0 and math.isfinite(sum(fields.quatern)):
+    if fields.qform_code in _KNOWN_FRAMES and math.isfinite(sum(fields.quatern)):
         other = _from_qform(fields, size_zyx, steps, unit)
         far = _distance(grid, other)
         if far > GRID_TOLERANCE_MM and far > GRID_TOLERANCE_MM + _quaternion_doubt(fields) * sum(grid.extent_zyx):

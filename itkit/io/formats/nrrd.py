@@ -24,6 +24,7 @@ from itkit.io.formats.header_model import (
     header_text,
     is_orthonormal,
     number_text,
+    plain,
     product,
     require_fields,
 )
@@ -141,9 +142,9 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str], st
 
 def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
     """Return the sizes of all axes."""
-    dims = int(fields["dimension"])
+    dims = int(plain(fields["dimension"]))
     require_axes(path, dims)
-    sizes = [int(word) for word in fields["sizes"].split()]
+    sizes = [int(word) for word in plain(fields["sizes"]).split()]
     if len(sizes) != dims or min(sizes) < 1 or max(sizes) > _LONGEST_AXIS:
         raise ReadError(f"{path}: sizes are {fields['sizes']!r}, expected {dims} numbers > 0; export the file again")
     return sizes
@@ -155,7 +156,7 @@ def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length
     strange = fields.keys() - _UNDERSTOOD
     dtype = VOXEL_TYPES.get(fields["type"].lower())
     encoding = _ENCODING.get(fields["encoding"].lower())
-    if strange or dtype is None or encoding is None or int(fields.get("lineskip", 0)):
+    if strange or dtype is None or encoding is None or int(plain(fields.get("lineskip", 0))):
         raise UnsupportedHeader(f"{path}: {sorted(strange)} {fields['type']} {fields['encoding']}")
     endian = fields["endian"].lower() if ITEM_BYTES[dtype] > 1 and encoding != "text" else "little"
     if endian not in ("little", "big"):
@@ -194,7 +195,7 @@ def _channel_axes(fields: dict[str, str], path: Path, dims: int) -> int:
 
 def _vector(text: str, path: Path) -> Vector:
     text = text.strip()
-    words = text[1:-1].split(",")
+    words = plain(text[1:-1]).split(",")
     if text[:1] != "(" or text[-1:] != ")" or len(words) != 3:
         raise ValueError(f"expected (x,y,z), got {text!r}")
     x, y, z = (float(word) for word in words)
@@ -225,7 +226,7 @@ def _geometry(fields: dict[str, str], path: Path, channel_axes: int, domain: lis
         if "space" in fields or "spacedimension" in fields or "spaceorigin" in fields:
             raise UnsupportedHeader(f"{path}: a space without directions")
         words = fields["spacings"].split() if "spacings" in fields else ["1"] * (dims + channel_axes)
-        spacing = [float(word) for word in words[channel_axes:]]
+        spacing = [float(plain(word)) for word in words[channel_axes:]]
         if len(spacing) != dims or not all(0 < value < float("inf") for value in spacing):
             raise UnsupportedHeader(f"{path}: spacings {fields.get('spacings')}")
         return Geometry.as_stated(size_zyx, to_zyx((spacing + [1.0] * pad)[:3]))
@@ -268,7 +269,7 @@ def _data_place(
 ) -> tuple[Path, int]:
     """Return where the voxels (or their stream) start; raise an error if fewer than ``least`` bytes follow."""
     name = fields.get("datafile")
-    skip = int(fields.get("byteskip", 0))
+    skip = int(plain(fields.get("byteskip", 0)))
     if name is not None and (not name or name.split()[0] == "LIST" or "%" in name):
         raise UnsupportedHeader(f"{path}: data file {name!r}")
     if skip < -1 or (skip and encoding != "raw"):
