@@ -135,11 +135,8 @@ def write_inputs(root, grid):
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
-    for name, grid, oblique in (
-        ("large", GRID, OBLIQUE),
-        ("tiny", TINY, replace(TINY, direction_xyz=OBLIQUE.direction_xyz)),
-    ):
-        write_inputs(root / name, grid, oblique)
+    for name, grid in (("large", GRID), ("tiny", TINY)):
+        write_inputs(root / name, grid)
     return root
 
 
