@@ -1,0 +1,122 @@
+"""A clock that steps back, a full disk, a source that is cut, few file descriptors, little memory."""
+
+import os
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attack_data import first_quick, folder_with, made, pair, zeros
+from helpers import leftovers
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    found = tmp_path_factory.mktemp("library") / "unwilling.so"
+    source = Path(__file__).with_name("unwilling.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", found, source, "-ldl"], check=True)
+    return str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead_s", [[3600, 0, 0], [864000, 0, 0], [0, -86400, -86000]])
+def test_the_last_run_counts_whatever_the_clocks_say(attacked, tmp_path, library, ahead_s):
+    source, out = folder_with(tmp_path / "in", {}), tmp_path / "out"
+
+    def resample(spacing, ahead):
+        env = {"LD_PRELOAD": library, "CLOCK_S": str(ahead)}
+        return attacked("itk_resample", "image", source, out, "--spacing", spacing, 1, 1, env=env)
+
+    first, second, third = ahead_s
+    assert resample(2, first).code == 0
+    before = made(out)
+    assert resample(3, second).code == 0
+    assert made(out) != before
+    again = resample(3, third)
+    assert "2 skipped" in again.text, again
+    assert resample(2, third).code == 0
+    assert made(out) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20])
+def test_a_disk_that_takes_no_more_names_is_named(attacked, tmp_path, library, room):
+    source, whole, out = pair(tmp_path / "in", 2), tmp_path / "whole", tmp_path / "out"
+    run = ("itk_resample", "dataset", source)
+    assert attacked(*run, whole, "--spacing", 2, 1, 1).code == 0
+    env = {"LD_PRELOAD": library, "FULL_UNDER": str(out), "FULL_AFTER": str(room)}
+    ended = attacked(*run, out, "--spacing", 2, 1, 1, env=env)
+    assert ended.is_calm
+    standing, expected = (made(folder) if folder.exists() else {} for folder in (out, whole))
+    assert standing.items() <= expected.items()
+    assert ended.code != 0 or standing == expected
+    assert len({name.split("/")[-1] for name in standing}) * 2 == len(standing)
+    assert attacked(*run, out, "--spacing", 2, 1, 1).code == 0
+    assert made(out) == expected
+    assert not leftovers(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["itk_orient", "itk_resample"])
+def test_a_source_that_is_cut_while_it_is_read_costs_at_most_itself(attacked, tmp_path, name):
+    source, out, cut = tmp_path / "in", tmp_path / "out", []
+    for case in "ab":
+        zeros(source, f"{case}.mha", (160, 256, 256))
+
+    def watch(pids):
+        """Cut the first volume that a process has open or mapped."""
+        for pid in pids if not cut else ():
+            try:
+                seen = Path(f"/proc/{pid}/maps").read_text()
+                seen += " ".join(os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())  # noqa: PTH115
+            except OSError:
+                continue
+            for case in "ab":
+                if str(source / f"{case}.mha") in seen and not cut:
+                    os.truncate(source / f"{case}.mha", 100_000)
+                    cut.append(case)
+
+    more = ("RAS",) if name == "itk_orient" else ("--spacing", 2, 1, 1)
+    mode = () if name == "itk_orient" else ("image",)
+    ended = attacked(name, *mode, source, out, *more, watch=watch)
+    assert ended.is_calm
+    assert {f"{case}.mha" for case in "ab" if case not in cut} <= set(made(out))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("files", first_quick([20, 7, 9, 11]))
+def test_few_file_descriptors_are_named(attacked, tmp_path, files, workers):
+    source, out = pair(tmp_path / "in", 2), tmp_path / "out"
+    limits = [(resource.RLIMIT_NOFILE, files)]
+    ended = attacked("itk_orient", source, out, "LPI", "--workers", workers, limits=limits)
+    assert ended.is_calm
+    assert ended.code == 0 or "Too many open files" in ended.text
+    assert attacked("itk_orient", source, out, "LPI").code == 0
+    assert len(made(out)) == 4
+    assert not leftovers(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["itk_convert", "format", "IN", "OUT"],
+        ["itk_resample", "image", "IN", "OUT", "--spacing", 2, 1, 1.1],
+        ["itk_orient", "IN", "OUT", "LPI"],
+    ],
+)
+def test_memory_stays_below_its_limit_or_the_case_is_refused(attacked, tmp_path, command, dtype):
+    zeros(tmp_path / "in", "v.mha", (256, 512, 512), np.uint8)
+    places = {"IN": tmp_path / "in", "OUT": tmp_path / "out"}
+    more = ["--dtype", dtype] if dtype else []
+    ended = attacked(*(places.get(word, word) for word in command), *more, "--max-memory", "400MB", seconds=120)
+    assert ended.is_calm
+    if ended.code == 0:
+        assert ended.peak_mb <= 400
+    else:
+        assert "raise --max-memory" in ended.text
