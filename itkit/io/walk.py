@@ -8,14 +8,19 @@ from pathlib import Path
 
 from itkit.core.errors import LayoutError
 
+UNLISTED = "*.mha"
+"""Name of the volumes in a folder that can't be listed; no such file can be opened."""
+
 
 def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
     """Yield (relative folder with a trailing slash, file name); follow links to folders, but not loops.
 
+    A sub-folder that can't be listed yields `UNLISTED`, so that reading it fails by name while the others are read.
+
     Raises
     ------
     LayoutError
-        When a folder can't be listed.
+        When the folder itself can't be listed.
     """
     pending = [("", folder, frozenset({os.path.realpath(folder)}))]
     while pending:
@@ -23,6 +28,9 @@ def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
         try:
             entries = list(os.scandir(current))
         except OSError as error:
+            if prefix:
+                yield prefix, UNLISTED
+                continue
             raise LayoutError(f"{current}: can't be listed ({error.strerror})") from error
         for entry in entries:
             if entry.name.startswith("."):

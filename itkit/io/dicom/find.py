@@ -230,12 +230,14 @@ def _noted(series: Series) -> Series:
 
 
 def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+    unlisted: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         for name in sorted(names):
             path = Path(root, name)
             if not name.startswith(".") and path.is_file():
                 yield path
+    yield from (Path(error.filename, "*") for error in unlisted)  # reading them says why
 
 
 def _read_file(path: Path) -> _File:
