@@ -8,6 +8,8 @@ import pytest
 import itkit
 from itkit.catalogue import ALIASES, CATALOGUE, find, load, named
 from itkit.core.errors import ParamsError
+from itkit.core.geometry import Geometry
+from itkit.core.operation import CaseInput
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,3 +54,21 @@ def test_names_of_functions_are_given_once():
     functions = [entry.function or name for name, entry in CATALOGUE.items()]
     assert len(set(functions)) == len(functions)
     assert all(name.isidentifier() for name in functions)
+
+
+def test_every_operation_with_a_voxel_type_counts_its_memory():
+    """`--dtype float64` on 1000 voxels of bytes takes 8000 bytes more, whichever command it is."""
+    grid = Geometry((10, 10, 10), (1.0, 1.0, 1.0))
+    counted = []
+    for name in CATALOGUE:
+        operation = load(name)
+        if "dtype" not in operation.params.model_fields:
+            continue
+        mode = {"mode": "format"} if name == "itk_convert" else {}
+        narrow = operation.params.model_construct(**mode)
+        wide = operation.params.model_construct(**mode, dtype="float64")
+        inputs = {"image": CaseInput(grid, "uint8", 1000)}
+        assert operation.memory is not None, name
+        assert operation.memory(inputs, wide) - operation.memory(inputs, narrow) >= 8000, name
+        counted.append(name)
+    assert {"itk_orient", "itk_resample", "itk_patch", "itk_aug", "itk_convert"} <= set(counted)

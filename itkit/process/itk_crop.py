@@ -35,7 +35,7 @@ from itkit.io.layouts import IMAGE, LABEL, find_description, find_volumes, requi
 from itkit.io.meta import read_json
 from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts
-from itkit.process.common import OutputParams, clamped_fill, converted, sidecar
+from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes, sidecar
 from itkit.process.crops import CropBox, crop_box, cut_out, paste_back
 from itkit.process.lost import describe_classes
 from itkit.process.plans import carry, find_cases, single_jobs
@@ -302,10 +302,8 @@ def collect(params: CropParams, run: Collected) -> Report:
 
 def memory(inputs: Mapping[str, CaseInput], params: CropParams) -> int:
     """Estimate the memory of a case: its voxels before and after, and a mask."""
-    del params
-    return sum(5 * item.nbytes // 2 for item in inputs.values()) + max(
-        (item.nbytes for item in inputs.values()), default=0
-    )
+    both = sum(5 * item.nbytes // 2 for item in inputs.values())
+    return both + max((item.nbytes for item in inputs.values()), default=0) + converted_bytes(inputs, params)
 
 
 OPERATION: Operation[Any] = Operation(
