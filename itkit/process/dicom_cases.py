@@ -271,10 +271,12 @@ def references_of(path: Path) -> References:
     except CaseError:
         return References()
     found: dict[str, set[str]] = {keyword: set() for keyword in _UIDS}
+    has_regions = True  # of a damaged file, reading says what is wrong
     with suppress(*parse_errors()):
+        has_regions = any(dataset.get(name) for name in _REGIONS)
         _collect_references(dataset, found, _DEPTH)
     series, images, *frames = (frozenset(found[keyword]) for keyword in _UIDS)
-    return References(series, images, frozenset().union(*frames), any(dataset.get(name) for name in _REGIONS))
+    return References(series, images, frozenset().union(*frames), has_regions)
 
 
 _REFERENCES = (

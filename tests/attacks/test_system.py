@@ -48,7 +48,7 @@ def test_a_disk_that_takes_no_more_names_is_named(attacked, tmp_path, library, r
     source, whole, out = pair(tmp_path / "in", 2), tmp_path / "whole", tmp_path / "out"
     run = ("itk_resample", "dataset", source)
     assert attacked(*run, whole, "--spacing", 2, 1, 1).code == 0
-    env = {"LD_PRELOAD": library, "FULL_UNDER": str(out), "FULL_AFTER": str(room)}
+    env = {"LD_PRELOAD": library, "UNDER": str(out), "FULL_AFTER": str(room)}
     ended = attacked(*run, out, "--spacing", 2, 1, 1, env=env)
     assert ended.is_calm
     standing, expected = (made(folder) if folder.exists() else {} for folder in (out, whole))

@@ -11,7 +11,7 @@ from fuzz.watch import Finding
 from itkit.core.errors import ReadError
 
 pytestmark = pytest.mark.slow
-CASES, PIECES = 1500, 800
+CASES, PIECES, DICOM_CASES = 1500, 800, 150
 WORKER = """
 import os, pathlib, signal, sys, time
 from fuzz.watch import each
@@ -39,6 +39,14 @@ def test_no_damaged_file_crashes_a_reader_or_is_read_as_other_voxels():
     assert sum(tally.ended.values()) == CASES
     assert tally.ended["refused"] > CASES / 4  # the damage is real
     assert tally.ended["read by both"] > CASES / 8  # and not always fatal
+
+
+@needs_linux
+def test_no_damaged_dicom_file_costs_another_series():
+    tally = watch.watch(20, DICOM_CASES, worker=watch.DICOM_WORKER)
+    assert tally.findings == []
+    assert sum(tally.ended.values()) == DICOM_CASES
+    assert tally.ended["converted"] > DICOM_CASES / 8  # damage is not always fatal
 
 
 @needs_linux

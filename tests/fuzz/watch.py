@@ -27,6 +27,7 @@ MOST_BYTES = 8 << 30
 TESTS = Path(__file__).parents[1]
 WORKER = (sys.executable, "-m", "fuzz", "worker")
 """Is called with the folder to work in, the seed, the first case, and how many."""
+DICOM_WORKER = (sys.executable, "-m", "fuzz", "dicom-worker")
 
 
 @dataclass
@@ -117,6 +118,22 @@ def _known():
 
     with tempfile.TemporaryDirectory() as folder:
         return sources(Path(folder))
+
+
+def work_dicom(seed: int, first: int, count: int, folder: Path) -> None:
+    """Do damaged DICOM files one after another: what the other worker process runs."""
+    from fuzz import dicom
+
+    with tempfile.TemporaryDirectory() as place:
+        known = dicom.sources(Path(place))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+
+    def do(case: int, phase: Callable[[str], None]) -> str:
+        shutil.rmtree(folder / "case", ignore_errors=True)
+        (folder / "case").mkdir()
+        return dicom.check(dicom.files_of(seed, case, known), folder / "case", phase)
+
+    each(do, range(first, first + count), folder)
 
 
 def work(seed: int, first: int, count: int, folder: Path) -> None:
