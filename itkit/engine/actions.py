@@ -18,6 +18,7 @@ from itkit.core.operation import Report
 from itkit.engine.options import RunOptions
 from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
+from itkit.io.disk import left_by_dead_runs
 from itkit.io.meta import refresh_index, write_bytes, write_json, write_text
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
 
@@ -152,6 +153,9 @@ class Hands:
             return
         problems: list[str] = []
         planned: list[str] = []
+        for folder in () if is_dry else {final.parent for sample in action.samples for _, final in sample}:
+            for left in left_by_dead_runs(folder):
+                delete_file(left)
         for sample in action.samples:
             found = [
                 problem

@@ -48,6 +48,8 @@ class _Claim:
 
     size_bytes: int
     data_path: Path
+    stream_at: int | None = None
+    """Where a compressed stream begins in the data file."""
 
 
 def read_itk_header(path: Path) -> Header:
@@ -71,11 +73,32 @@ def read_itk_voxels(header: Header, path: Path, threads: int) -> NDArray[Any]:
     ReadError
         When the file has changed into one that is refused, or SimpleITK can't read it.
     """
-    _claim(path)
+    claim = _claim(path)
+    if claim.stream_at is not None:
+        _require_whole_stream(claim, path)
     most = max(header.size_bytes, 8 * header.size_bytes // ITEM_BYTES.get(header.dtype, 1))
     array = itk_child.read_array(path, most, _READERS[volume_suffix(path) or ""], threads=threads)
     axes = array.ndim - (header.components != 1)
     return array[0] if axes == 4 else array
+
+
+def _require_whole_stream(claim: _Claim, path: Path) -> None:
+    """Inflate a stream before SimpleITK does: MetaIO returns memory as it found it where the stream is damaged.
+
+    Raises
+    ------
+    ReadError
+        When it is damaged or too short.
+    """
+    from itkit.io.streams.inflate import CorruptStreamError, ShortStreamError, inflate  # headers alone need no numpy
+
+    try:
+        with claim.data_path.open("rb", buffering=0) as file:
+            file.seek(claim.stream_at or 0)
+            found = len(inflate(file, skip=0, size=claim.size_bytes))
+    except (OSError, CorruptStreamError, ShortStreamError) as error:
+        raise ReadError(f"{path}: the compressed stream is corrupt ({error}); copy or export the file again") from error
+    require_room(path, claim.size_bytes, found)
 
 
 def _claim(path: Path) -> _Claim:
@@ -127,6 +150,11 @@ def _metaimage_claim(path: Path, head: bytes, size: int) -> _Claim:
         require_room(
             path, max(-(-claimed // MOST_INFLATED), int(plain(fields.get("CompressedDataSize", 0)))), available
         )
+        if int(plain(fields.get("HeaderSize", 0))) or len(files) > 1:
+            raise ReadError(
+                f"{path}: compressed voxels in several files or after HeaderSize are not read; export it again"
+            )
+        return _Claim(claimed, next(iter(files), path), 0 if files else len(head))
     else:
         require_room(path, claimed, available * _times_named(path, head, files))
     return _Claim(claimed, next(iter(files), path))

@@ -175,6 +175,9 @@ def _numbers(text: str, count: int) -> list[float]:
 def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -> Geometry:
     spacing_text = _first(fields, ("ElementSpacing", "ElementSize"))
     spacing = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
+    for names in (_ORIGIN, _MATRIX):
+        if len({fields[name] for name in names if name in fields}) > 1:
+            raise ValueError(f"{' and '.join(name for name in names if name in fields)} differ")
     origin_text = _first(fields, _ORIGIN)
     origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
     matrix_text = _first(fields, _MATRIX)

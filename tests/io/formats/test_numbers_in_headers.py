@@ -66,3 +66,33 @@ def test_codes_of_nifti_that_nobody_knows_say_nothing(tmp_path, qform, sform, ta
     np.testing.assert_allclose(nibabel.load(path).affine[:3, 3] * [-1, -1, 1], expected)
     if taken == "q":
         assert sitk.ReadImage(str(path)).GetOrigin() == expected
+
+
+@pytest.mark.parametrize("damage", ["none", "bits", "cut", "HeaderSize"])
+def test_a_damaged_stream_that_simpleitk_reads_is_refused(tmp_path, damage):
+    """MetaIO returns memory as it found it where it can't inflate a stream."""
+    path = tmp_path / "a.mha"
+    image = sitk.GetImageFromArray(np.arange(4000, dtype=np.int16).reshape(10, 20, 20))
+    sitk.WriteImage(image, str(path), useCompression=True)
+    data = path.read_bytes()
+    at = data.index(b"ElementDataFile")
+    more = b"ElementToIntensityFunctionSlope = 2\n" + (b"HeaderSize = 7\n" if damage == "HeaderSize" else b"")
+    stream = bytearray(data[at:])
+    if damage == "bits":
+        stream[len(stream) // 2] ^= 0x55
+    path.write_bytes(data[:at] + more + stream[: -200 if damage == "cut" else None])
+    if damage == "none":
+        np.testing.assert_array_equal(read_volume(path).array_zyx, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    else:
+        with pytest.raises(ReadError):
+            read_volume(path)
+
+
+def test_two_origins_that_differ_are_refused(tmp_path):
+    path = tmp_path / "a.mha"
+    header = META.format(**GOOD)
+    path.write_bytes(header.replace("DimSize", "Position = 10 8 7\nDimSize").encode() + bytes(range(8)))
+    assert read_volume(path).geometry.origin_xyz == (10, 8, 7)
+    path.write_bytes(header.replace("DimSize", "Position = 9 8\nDimSize").encode() + bytes(range(8)))
+    with pytest.raises(ReadError, match="Offset and Position differ"):
+        read_volume(path)
