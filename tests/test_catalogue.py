@@ -64,9 +64,10 @@ def test_every_operation_with_a_voxel_type_counts_its_memory():
         operation = load(name)
         if "dtype" not in operation.params.model_fields:
             continue
-        mode = {"mode": "format"} if name == "itk_convert" else {}
-        narrow = operation.params.model_construct(**mode)
-        wide = operation.params.model_construct(**mode, dtype="float64")
+        values = {"mode": "format", "source": Path(), "dest": Path()}  # as far as a command has them
+        known = {key: value for key, value in values.items() if key in operation.params.model_fields}
+        narrow = operation.params.model_construct(**known)
+        wide = operation.params.model_construct(**known, dtype="float64")
         inputs = {"image": CaseInput(grid, "uint8", 1000)}
         assert operation.memory is not None, name
         assert operation.memory(inputs, wide) - operation.memory(inputs, narrow) >= 8000, name
