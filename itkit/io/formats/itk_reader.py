@@ -5,6 +5,7 @@ These checks are stricter than ITK's readers: a header of which two programs cou
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class _Claim:
     data_path: Path
     stream_at: int | None = None
     """Where a compressed stream begins in the data file."""
+    packed_bytes: int = 0
+    """Length of that stream, as the header states it and as MetaIO takes it."""
 
 
 def read_itk_header(path: Path) -> Header:
@@ -93,9 +96,9 @@ def _require_whole_stream(claim: _Claim, path: Path) -> None:
     from itkit.io.streams.inflate import CorruptStreamError, ShortStreamError, inflate  # headers alone need no numpy
 
     try:
-        with claim.data_path.open("rb", buffering=0) as file:
+        with claim.data_path.open("rb") as file:
             file.seek(claim.stream_at or 0)
-            found = len(inflate(file, skip=0, size=claim.size_bytes))
+            found = len(inflate(io.BytesIO(file.read(claim.packed_bytes)), skip=0, size=claim.size_bytes))
     except (OSError, CorruptStreamError, ShortStreamError) as error:
         raise ReadError(f"{path}: the compressed stream is corrupt ({error}); copy or export the file again") from error
     require_room(path, claim.size_bytes, found)
@@ -147,14 +150,12 @@ def _metaimage_claim(path: Path, head: bytes, size: int) -> _Claim:
     if fields.get("BinaryData", "True")[:1] not in "Tt1":
         require_room(path, 2 * count - 1, available)
     elif fields.get("CompressedData", "False")[:1] in "Tt1":
-        require_room(
-            path, max(-(-claimed // MOST_INFLATED), int(plain(fields.get("CompressedDataSize", 0)))), available
-        )
-        if int(plain(fields.get("HeaderSize", 0))) or len(files) > 1:
-            raise ReadError(
-                f"{path}: compressed voxels in several files or after HeaderSize are not read; export it again"
-            )
-        return _Claim(claimed, next(iter(files), path), 0 if files else len(head))
+        packed = int(plain(fields.get("CompressedDataSize", 0)))
+        require_room(path, max(-(-claimed // MOST_INFLATED), packed), available)
+        if int(plain(fields.get("HeaderSize", 0))) or len(files) > 1 or packed < 1:
+            where = "in several files, after HeaderSize, or without CompressedDataSize"
+            raise ReadError(f"{path}: compressed voxels {where} are not read; export it again")
+        return _Claim(claimed, next(iter(files), path), 0 if files else len(head), packed)
     else:
         require_room(path, claimed, available * _times_named(path, head, files))
     return _Claim(claimed, next(iter(files), path))

@@ -68,7 +68,7 @@ def test_codes_of_nifti_that_nobody_knows_say_nothing(tmp_path, qform, sform, ta
         assert sitk.ReadImage(str(path)).GetOrigin() == expected
 
 
-@pytest.mark.parametrize("damage", ["none", "bits", "cut", "HeaderSize"])
+@pytest.mark.parametrize("damage", ["none", "bits", "cut", "HeaderSize", "short", "no size"])
 def test_a_damaged_stream_that_simpleitk_reads_is_refused(tmp_path, damage):
     """MetaIO returns memory as it found it where it can't inflate a stream."""
     path = tmp_path / "a.mha"
@@ -77,10 +77,14 @@ def test_a_damaged_stream_that_simpleitk_reads_is_refused(tmp_path, damage):
     data = path.read_bytes()
     at = data.index(b"ElementDataFile")
     more = b"ElementToIntensityFunctionSlope = 2\n" + (b"HeaderSize = 7\n" if damage == "HeaderSize" else b"")
+    head = data[:at]
+    if damage in ("short", "no size"):
+        line = next(line for line in head.split(b"\n") if line.startswith(b"CompressedDataSize"))
+        head = head.replace(line + b"\n", b"CompressedDataSize = 2\n" if damage == "short" else b"")
     stream = bytearray(data[at:])
     if damage == "bits":
         stream[len(stream) // 2] ^= 0x55
-    path.write_bytes(data[:at] + more + stream[: -200 if damage == "cut" else None])
+    path.write_bytes(head + more + stream[: -200 if damage == "cut" else None])
     if damage == "none":
         np.testing.assert_array_equal(read_volume(path).array_zyx, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
     else:
