@@ -8,7 +8,7 @@ from types import MappingProxyType
 from itkit.core.operation import Record
 from itkit.core.text import csv_text, shown
 from itkit.io.meta import json_text
-from itkit.report.pages import page, table
+from itkit.report.pages import Ranked, class_name, page, table
 
 _COLUMNS = ("sample", "status", "size ZYX (voxels)", "spacing ZYX (mm)", "orientation", "reasons")
 
@@ -50,6 +50,9 @@ def check_report(
     cells = [tuple(shown(cell, lines=True) for cell in row) for row in rows]
     parts = [table(_COLUMNS, cells, marked=[record.status != "done" for record in records])]
     if classes:
-        counts = [(str(value), str(cases), str(voxels)) for value, (cases, voxels) in classes.items()]
+        counts = [
+            (Ranked(class_name(value) if value else str(value), float(value)), str(cases), str(voxels))
+            for value, (cases, voxels) in classes.items()
+        ]
         parts.append(table(("class", "cases", "voxels"), counts))
     return page("itk_check", intro, parts)
