@@ -141,7 +141,7 @@ def _channels(case: Case) -> Iterator[tuple[str, NDArray[Any]]]:
 def collect(params: StatsParams, run: Collected) -> Report:
     """Return ``stats.json``, ``stats.csv`` and ``stats.html``."""
     if not run.all_records:
-        return Report()
+        return Report() if run.options["dry_run"] else Report(("no case was measured: the files were not written",))
     meta: DatasetMeta = run.plan.details
     cases = {name: _with_names(record.facts["case"], meta.labels) for name, record in sorted(run.all_records.items())}
     values = {name: record.facts["values"] for name, record in run.all_records.items()}

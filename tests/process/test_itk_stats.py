@@ -284,6 +284,22 @@ def test_a_grid_that_differs_fails_that_case(tmp_path):
     assert list(found["cases"]) == ["c0", "c2"]
 
 
+def test_cases_that_are_gone_are_no_longer_described(tmp_path):
+    arrays, labels, spacings = plain_cases(3)
+    write_cases(tmp_path / "raw", arrays, labels, spacings)
+    measured(tmp_path / "raw", tmp_path / "out")
+    (tmp_path / "raw" / "label" / "c0.mha").unlink()
+    (tmp_path / "raw" / "image" / "c1.mha").unlink()
+    result, found = measured(tmp_path / "raw", tmp_path / "out")
+    assert [record.status for record in result.records] == ["skipped"]
+    assert list(found["cases"]) == ["c2"]
+    (tmp_path / "raw" / "image" / "c2.mha").write_bytes(b"broken")
+    result, _ = measured(tmp_path / "raw", tmp_path / "none")
+    assert result.exit_code == 1
+    assert "no case was measured: the files were not written" in result.summary.lines
+    assert not (tmp_path / "none" / "stats.json").exists()
+
+
 def test_the_table_has_a_row_for_each_case(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 3)
     _, found = measured(tmp_path / "raw", tmp_path / "out")
