@@ -135,7 +135,7 @@ def distances_mm(points: Points, targets: Points, spacing_zyx: tuple[float, floa
         return np.full(len(points), np.inf)
     library = native()
     if library is not None and points.shape[0] <= _MOST_SLICES:
-        offsets, squares = _columns_around(*spacing_zyx[1:], _NEAR)
+        offsets, squares = _columns_around(points.shape[1:], spacing_zyx[1:], _NEAR)
         steps, result = np.array(spacing_zyx, np.float64), np.empty(len(points))
         is_done = library.itkit_distances(
             points.places.ctypes.data, len(points), targets.places.ctypes.data, len(targets),
@@ -150,10 +150,18 @@ def distances_mm(points: Points, targets: Points, spacing_zyx: tuple[float, floa
 
 
 @lru_cache(maxsize=16)
-def _columns_around(step_y: float, step_x: float, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the columns (y, x) in a circle of about ``count`` columns, nearest first, and their squared distances."""
+def _columns_around(
+    shape_yx: tuple[int, int], spacing_yx: tuple[float, float], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the columns (y, x) in a circle of about ``count`` columns, nearest first, and their squared distances.
+
+    Columns that no point of a lattice of this shape can reach are left out.
+    """
+    step_y, step_x = spacing_yx
     limit = count * step_y * step_x / math.pi
-    reach_y, reach_x = int(math.sqrt(limit) / step_y), int(math.sqrt(limit) / step_x)
+    reach_y, reach_x = (
+        min(size - 1, int(math.sqrt(limit) / step)) for size, step in zip(shape_yx, spacing_yx, strict=True)
+    )
     y, x = np.meshgrid(np.arange(-reach_y, reach_y + 1), np.arange(-reach_x, reach_x + 1), indexing="ij")
     squares = (y * step_y) ** 2 + (x * step_x) ** 2
     places = np.flatnonzero(squares <= limit)
@@ -176,7 +184,7 @@ def _squares_numpy(points: Points, targets: Points, spacing_zyx: tuple[float, fl
             order = np.argsort(squares, kind="stable")
             offsets, squares = np.stack([dy, dx], axis=1)[order], squares[order]
         else:
-            offsets, squares = _columns_around(step_y, step_x, count)
+            offsets, squares = _columns_around((ny, nx), (step_y, step_x), count)
         for (dy, dx), square in zip(offsets.tolist(), squares.tolist(), strict=True):
             open_points = open_points[best[open_points] > square]
             if len(open_points) == 0:

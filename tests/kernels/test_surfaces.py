@@ -112,3 +112,12 @@ def test_views_and_many_classes():
         joint_counts(many, many)
     with pytest.raises(ArgumentError, match="one shape"):
         joint_counts(base, base[:2])
+
+
+def test_spacings_that_no_scanner_makes_need_no_more_memory():
+    shape = (2, 3, 4)
+    points, targets = Points(shape, np.arange(24)), Points(shape, np.array([5, 18]))
+    for spacing in ((1.0, 1e-12, 1e12), (1e-9, 1e9, 1e-9)):
+        expected = ndimage.distance_transform_edt(~np.isin(np.arange(24), [5, 18]).reshape(shape), sampling=spacing)
+        for found in both(distances_mm, points, targets, spacing):
+            np.testing.assert_allclose(found, expected.ravel(), rtol=1e-12)
