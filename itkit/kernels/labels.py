@@ -13,11 +13,13 @@ from itkit.kernels.dispatch import native
 from itkit.kernels.statistics import min_max
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import DTypeLike, NDArray
 
 _BYTE_TABLE = 256
+_PART = 1 << 20
+"""Number of values that numpy takes at a time in place of the kernel."""
 TABLE_LIMIT = 1 << 22  # wider ranges of values are searched instead of looked up in a table
 
 
@@ -144,11 +146,20 @@ def places(values: NDArray[Any], first: int) -> NDArray[Any]:
     return values.astype(np.int64) - first if first <= 2**62 else (values - values.dtype.type(first)).astype(np.int64)
 
 
+def _parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield parts of an array along its first axis, small enough that eight bytes for each value are no matter."""
+    step = max(1, len(array) * _PART // max(1, array.size)) if array.ndim else 1
+    yield from (array[first : first + step] for first in range(0, len(array), step)) if array.ndim else [array]
+
+
 def histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64]:
     """Return how often each integer from ``first`` on occurs; all values must lie in a range of `table_range`."""
     library = native()
     if library is None:
-        return np.bincount(places(values, first).ravel().astype(np.int64), minlength=length)
+        tally = np.zeros(length, dtype=np.int64)
+        for part in _parts(values):
+            tally += np.bincount(places(part, first).ravel().astype(np.int64), minlength=length)
+        return tally
     values, counts = in_memory_order(values), np.zeros(length, dtype=np.int64)
     library.itkit_count(values.itemsize, values.ctypes.data, values.size, first % 2**64, counts.ctypes.data)
     return counts
@@ -181,7 +192,9 @@ def look_up_from(values: NDArray[Any], table: NDArray[Any], first: int) -> NDArr
 def _look_up(values: NDArray[Any], lookup: NDArray[Any], first: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     library = native()
     if library is None:
-        result = np.ascontiguousarray(lookup[places(values, first)])
+        result = np.empty(values.shape, lookup.dtype)
+        for part, new in zip(_parts(values), _parts(result), strict=True):
+            new[...] = lookup[places(part, first)]
         return result, histogram(values, first, len(lookup))
     values, counts = np.ascontiguousarray(values), np.zeros(len(lookup), dtype=np.int64)
     result = empty(values.shape, lookup.dtype)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -98,3 +100,18 @@ def test_reversed_and_permuted_views_are_counted_without_a_copy(order):
     assert np.shares_memory(values, array)
     np.testing.assert_array_equal(values, array.ravel())
     np.testing.assert_array_equal(np.sort(in_memory_order(view[:, ::2])), np.sort(view[:, ::2].ravel()))
+
+
+def test_without_the_kernel_few_bytes_a_voxel_are_taken():
+    array = np.zeros((96, 256, 256), np.uint8)
+    array[5, 6, 7], array[-1, -1, -1] = 7, 9
+    tracemalloc.start()
+    try:
+        with forced_backend("numpy"):
+            result, counts = remap(array, {7: 300, 9: -3}, dtype=np.int16)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert counts == {0: array.size - 2, 7: 1, 9: 1}
+    assert (result[5, 6, 7], result[-1, -1, -1], np.count_nonzero(result)) == (300, -3, 2)
+    assert most < 6 * array.size  # the result takes two, a part of the voxels the others
