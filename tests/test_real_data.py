@@ -159,3 +159,12 @@ def test_body_and_lungs_are_those_that_a_person_marked(case):
 def axial(volume):
     """Name of the array axis that runs along the patient."""
     return "xyz"[next(place for place, letter in enumerate(volume.geometry.orientation) if letter in "SI")]
+
+
+def test_body_and_lung_bases_of_a_torso_beside_bowel_gas():
+    folder = Path(itkit.__file__).parent / "data" / "torso"
+    image, label = read_volume(folder / "image.nii.gz"), read_volume(folder / "label.nii.gz", "label")
+    assert presegment(image, "body").labels.array_zyx[label.array_zyx > 0].all()
+    lungs = presegment(image, "lungs").labels.array_zyx
+    for side, lobes in ((1, (12, 13, 14)), (2, (10, 11))):
+        assert dice(lungs == side, np.isin(label.array_zyx, lobes)) >= 0.95

@@ -83,12 +83,15 @@ class CropParams(OutputParams):
             raise ValueError(f"give one of --to, --box-from and --paste-back; got {found}")
         if self.labels and (self.to not in (None, "label") or self.paste_back is not None):
             raise ValueError("--labels only matters with --to label or --box-from; drop it")
-        if self.paste_back is not None and any(
-            getattr(self, name) != type(self).model_fields[name].default
-            for name in ("margin_mm", "multiple_of", "min_size")
-        ):
+        if self.paste_back is not None and self.grows:
             raise ValueError("--paste-back takes the boxes as they are: drop --margin-mm, --multiple-of, --min-size")
         return self
+
+    @property
+    def grows(self) -> bool:
+        """Whether a box would be grown."""
+        fields = type(self).model_fields
+        return any(getattr(self, name) != fields[name].default for name in ("margin_mm", "multiple_of", "min_size"))
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,7 @@ def plan(params: CropParams) -> Plan:
     if params.paste_back is not None:
         jobs = _with_boxes(jobs, _read_boxes(params.paste_back, "--paste-back"))
     elif params.box_from is not None and (params.box_from / BOXES).is_file():
+        _refuse_growth(params)
         jobs = _with_boxes(jobs, _read_boxes(params.box_from / BOXES, "--box-from"))
     elif params.box_from is not None:
         jobs, lone = _with_masks(jobs, params.box_from, classes, recursive=params.recursive)
@@ -228,6 +232,21 @@ def plan(params: CropParams) -> Plan:
     elif classes:
         jobs = tuple(replace(job, details=_Details(classes), stamp=str(classes)) for job in jobs)
     return Plan(jobs, tuple(unpaired), dest, described.notes, carries=carry(described, dest))
+
+
+def _refuse_growth(params: CropParams) -> None:
+    """Refuse options that would change boxes that are given.
+
+    Raises
+    ------
+    ParamsError
+        When there is one.
+    """
+    if params.grows or params.labels:
+        raise ParamsError(
+            f"--box-from {params.box_from}: its {BOXES} gives the boxes as they are: "
+            "drop --labels, --margin-mm, --multiple-of, --min-size"
+        )
 
 
 def _classes(params: CropParams, described: FoundMeta) -> tuple[int, ...]:

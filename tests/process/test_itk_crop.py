@@ -225,6 +225,8 @@ def test_masks_and_earlier_boxes_give_the_box(tmp_path):
     assert (tmp_path / "two" / f"{ids[0]}.mha").read_bytes() == (
         tmp_path / "out" / "image" / f"{ids[0]}.mha"
     ).read_bytes()
+    with pytest.raises(ParamsError, match="as they are"):
+        itkit.run("itk_crop", source=tmp_path / "raw", dest=tmp_path / "o", box_from=tmp_path / "out", min_size=5)
     other = read_volume(tmp_path / "masks" / f"{ids[1]}.mha", "label")
     moved = replace(other, geometry=other.geometry.crop((1, 0, 0), other.geometry.size_zyx))
     write_volume(moved, tmp_path / "masks" / f"{ids[1]}.mha")
