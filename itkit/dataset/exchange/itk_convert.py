@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
+from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Reads, Report
 from itkit.core.plugins import resolve
 from itkit.core.volume import Case
 from itkit.dataset.exchange.direction import Direction
-from itkit.dataset.exchange.params import ConvertParams
+from itkit.dataset.exchange.params import LAYOUTS, ConvertParams
 from itkit.io.layouts import require_destination, require_folder
 
 DIRECTIONS: Mapping[str, str] = {
@@ -68,6 +68,11 @@ def memory(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
     return direction_of(params).memory(inputs, params)
 
 
+def reads(params: ConvertParams) -> Reads:
+    """Return what a direction needs of its inputs at a time: the layouts of other tools are written file by file."""
+    return "one by one" if params.mode in LAYOUTS else "voxels"
+
+
 OPERATION: Operation[Any] = Operation(
     "itk_convert",
     ConvertParams,
@@ -76,4 +81,5 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_convert dicom downloads dataset --modality CT --mp",
     memory=memory,
+    reads=reads,
 )

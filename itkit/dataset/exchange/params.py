@@ -16,7 +16,7 @@ from itkit.process.common import OutputParams
 _DICOM, _NAMES, _SERIES = OnlyWith(mode="dicom"), Group("Names"), Group("Series")
 WITH_SERIES = ("dicom-seg", "rtstruct", "dicom-series")
 """Directions that write DICOM beside a series."""
-_LAYOUTS = ("nnunet", "msd", "monai", "torchio", "bids")
+LAYOUTS = ("nnunet", "msd", "monai", "torchio", "bids")
 """Layouts of other tools; their tools expect NIfTI."""
 
 
@@ -79,7 +79,7 @@ class ConvertParams(OutputParams):
     def _with_format(cls, values: Any) -> Any:
         """Fill in the format that a direction writes by default."""
         if isinstance(values, Mapping) and not values.get("ext"):
-            return {**values, "ext": ".nii.gz" if values.get("mode") in _LAYOUTS else ".mha"}
+            return {**values, "ext": ".nii.gz" if values.get("mode") in LAYOUTS else ".mha"}
         return values
 
     @model_validator(mode="after")

@@ -71,6 +71,7 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itkit convert-dataset to_nnunet converted nnUNet_raw/Dataset001_Kidney --mp",
     memory=memory,
+    reads="one by one",
 )
 
 if __name__ == "__main__":
