@@ -20,7 +20,7 @@ from itkit.engine.options import RunOptions
 from itkit.engine.progress import EventSink
 from itkit.engine.resources import available_memory
 from itkit.engine.stage import Stage
-from itkit.engine.worker import Task, describe_inputs
+from itkit.engine.worker import SMALL_BYTES, Task, describe_inputs
 
 _PIECE_BYTES, _THREAD_BYTES = 4 << 20, 16 << 20
 """What a thread compresses at a time, and what it holds for that: the piece, its streams, and results in a queue."""
@@ -121,5 +121,6 @@ class Session:
             total = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
             reading = sum(item.reading for item in inputs.values())
             threads = self.cores if self.is_serial else 1 + self.cores // self._workers()
-            return total + reading + min(threads, -(-total // _PIECE_BYTES)) * _THREAD_BYTES
+            busy = min(threads, total // _PIECE_BYTES) if total > SMALL_BYTES else 0
+            return total + reading + busy * _THREAD_BYTES
         return 0
