@@ -110,6 +110,7 @@ class Hands:
 
     def _refreshed(self, folder: Path) -> list[str]:
         """Refresh an index. If a folder other than the destination can't be written, say so; this is not a failure."""
+        _tidy(folder)
         try:
             refresh_index(folder, self.entries_of(folder))
         except WriteError as error:
@@ -154,8 +155,7 @@ class Hands:
         problems: list[str] = []
         planned: list[str] = []
         for folder in () if is_dry else {final.parent for sample in action.samples for _, final in sample}:
-            for left in left_by_dead_runs(folder):
-                delete_file(left)
+            _tidy(folder)
         for sample in action.samples:
             found = [
                 problem
@@ -178,3 +178,9 @@ class Hands:
             told.fail(1)
         if not is_dry and action.folder.is_dir():
             told.lines += self._refreshed(action.folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed runs left in a folder that has no manifest."""
+    for left in left_by_dead_runs(folder):
+        delete_file(left)
