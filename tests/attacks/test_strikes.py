@@ -11,7 +11,7 @@ from attack_data import made, pair
 from helpers import leftovers
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")]
-POINTS = int(os.environ.get("ITKIT_STRIKES", "6"))
+POINTS = int(os.environ.get("ITKIT_STRIKES", "3"))
 """Points of each command at which each error strikes; 0 for all of them."""
 COMMANDS = {
     "resample": ["itk_resample", "dataset", "IN", "OUT/a", "--spacing", 2, 1, 1, "--ext", ".mhd"],

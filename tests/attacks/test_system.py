@@ -43,7 +43,7 @@ def test_the_last_run_counts_whatever_the_clocks_say(attacked, tmp_path, library
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20])
+@pytest.mark.parametrize("room", [0, 1, 3, 5, 8, 12, 20])
 def test_a_disk_that_takes_no_more_names_is_named(attacked, tmp_path, library, room):
     source, whole, out = pair(tmp_path / "in", 2), tmp_path / "whole", tmp_path / "out"
     run = ("itk_resample", "dataset", source)
