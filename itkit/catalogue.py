@@ -83,6 +83,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "itk_describe": _process("itk_describe", "write the dataset.json of a dataset that has none", "describe_dataset"),
     "itk_enhance": _process("itk_enhance", "intensities in steps: clip, normalize, denoise …", "enhance_dataset"),
+    "itk_align": _process("itk_align", "register images to others; move labels along", "align_dataset"),
     "itk_combine": _process("itk_combine", "merge label maps of several sources or raters", "combine_datasets"),
     "itk_split": _process("itk_split", "folds, or train, validation and test, by case or patient", "split_dataset"),
     "itk_presegment": _process(

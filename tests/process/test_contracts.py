@@ -102,6 +102,17 @@ class TestEnhance(OperationContract):
         return {"source": source, "dest": dest, "steps": ("clip -160 240", "denoise median 1vox", "normalize robust")}
 
 
+class TestAlign(OperationContract):
+    operation = load("itk_align")
+    test_several_channels_are_one_case = test_a_vector_file_is_its_channels = (
+        None  # the first channel drives the others
+    )
+    changed = {"dtype": "float64"}
+
+    def values(self, source, dest):
+        return {"source": source, "fixed": source, "dest": dest, "transform": "translation", "levels": 1}
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
