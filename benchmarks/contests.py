@@ -159,6 +159,21 @@ def contests(place: Workplace) -> list[Contest]:
             check=("voxels",),
         )
     )  # fmt: skip
+    sources = [pairs / "label"] * 10
+    rows.append(
+        Contest(
+            "combine 10 label sources", "a SimpleITK script",
+            lambda dest: [
+                ours("itk_combine"), "-i", *(f"s{n}={folder}" for n, folder in enumerate(sources)),
+                "--map", *(f"s{n}:{n % 5 + 1}->{n + 1}" for n, _ in enumerate(sources)), "-o", dest, *two,
+            ],
+            lambda dest: [
+                place.itkit4.python, SCRIPTS / "combine_loop.py", dest,
+                *(f"{folder}:{n % 5 + 1}" for n, folder in enumerate(sources)),
+            ],
+            wall_target=0.5,
+        )
+    )  # fmt: skip
     raw = place.data / "raw"
     for spacing, target in (("1.5", 1.5), ("1.0", 1.5)):
         results = raw / spacing
