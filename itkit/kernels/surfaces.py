@@ -157,7 +157,7 @@ def _columns_around(
 
     Columns that no point of a lattice of this shape can reach are left out.
     """
-    step_y, step_x = spacing_yx
+    step_y, step_x = map(float, spacing_yx)  # whole numbers would make squares that are not doubles
     limit = count * step_y * step_x / math.pi
     reach_y, reach_x = (
         min(size - 1, int(math.sqrt(limit) / step)) for size, step in zip(shape_yx, spacing_yx, strict=True)

@@ -169,6 +169,6 @@ def test_a_long_pause_is_capped_and_told(url, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("itkit.io.download.time.sleep", slept.append)
     with caplog.at_level(logging.WARNING):
         download(f"{url}/tomorrow", tmp_path / "file", patience=Patience(attempts=2, longest_pause_s=30.0))
-    assert slept == [30.0]
+    assert [pause for pause in slept if pause >= 1] == [30.0]  # the server sleeps too, for moments
     assert "HTTP 503" in caplog.text
     assert "waiting 30 s" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -121,3 +123,9 @@ def test_spacings_that_no_scanner_makes_need_no_more_memory():
         expected = ndimage.distance_transform_edt(~np.isin(np.arange(24), [5, 18]).reshape(shape), sampling=spacing)
         for found in both(distances_mm, points, targets, spacing):
             np.testing.assert_allclose(found, expected.ravel(), rtol=1e-12)
+
+
+def test_spacings_of_whole_numbers_are_as_good_as_others():
+    points = Points((1, 2, 50), np.array([3]))
+    targets = Points((1, 2, 50), np.array([56]))
+    assert distances_mm(points, targets, (7, 3, 2)) == pytest.approx([math.hypot(3, 6)])
