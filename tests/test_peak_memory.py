@@ -102,7 +102,7 @@ TABLE = {
     "crop --dtype": ["itk_crop", "pair", "OUT", "--to", "label", "--margin-mm", 500, 500, 500, "--dtype", "float64"],
     "combine": ["itk_combine", "-i", "a=pair/label", "-i", "b=pair/label", "--map", "a:1->3", "-o", "OUT"],
     "stats": ["itk_stats", "pair", "OUT"],
-    "presegment": ["itk_presegment", "int16", "OUT"],
+    "presegment": ["itk_presegment", "int16", "OUT", "--target", "nonzero"],
     "check --deep": ["itk_check", "check", "pair", "--deep"],
     "check --deep, floats": ["itk_check", "check", "float32", "--deep"],
     "check --deep, read by ITK": ["itk_check", "check", "by_itk", "--deep"],
@@ -153,7 +153,10 @@ def test_what_a_case_is_said_to_need_is_what_it_takes(inputs, tmp_path, what):
 
     def command(size, out, limit):
         places = {"OUT": str(tmp_path / out), "OUT2": str(tmp_path / f"{out}_labels")}
-        there = [str(inputs / size / word) if (inputs / size / word).exists() else word for word in arguments]
+        there = []
+        for word in arguments:
+            label, equals, path = word.rpartition("=")
+            there.append(f"{label}{equals}{inputs / size / path}" if (inputs / size / path).exists() else word)
         return [BIN / name, *(places.get(word, word) for word in there), "--max-memory", int(limit)]
 
     refused = subprocess.run(list(map(str, command("large", "no", MIB))), capture_output=True, text=True, check=False)
