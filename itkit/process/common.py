@@ -22,6 +22,7 @@ from itkit.io.formats.header_model import ITEM_BYTES
 from itkit.io.layouts import LABEL
 from itkit.io.meta import file_stamp
 from itkit.kernels.arrays import fill_value, to_dtype
+from itkit.kernels.kinds import looks_like_image
 
 Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 
@@ -84,6 +85,13 @@ def converted_bytes(inputs: Mapping[str, CaseInput], params: OutputParams, grow:
         return 0
     images = (item for name, item in inputs.items() if name != LABEL)
     return sum(int(grow * item.nbytes) // ITEM_BYTES[item.dtype] * ITEM_BYTES[params.dtype] for item in images)
+
+
+def label_doubts(volume: Volume, advice: str) -> tuple[str, ...]:
+    """Return a warning if a label map looks like an image; the advice says what to do then."""
+    if not looks_like_image(volume.array_zyx):
+        return ()
+    return (f"the label looks like an image (hundreds of values, no regions); {advice}",)
 
 
 def clamped_fill(fill: float | None, volume: Volume) -> tuple[str, ...]:

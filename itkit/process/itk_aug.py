@@ -36,10 +36,10 @@ from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
 from itkit.io.meta import json_text
 from itkit.kernels.affine import affine_linear, affine_nearest
-from itkit.kernels.kinds import looks_like_image, looks_like_labels
+from itkit.kernels.kinds import looks_like_labels
 from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
-from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes
+from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes, label_doubts
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
 from itkit.process.lost import Notes, describe_classes, lost_classes, with_classes
 from itkit.process.plans import carry, inputs_of, targets_of
@@ -216,9 +216,9 @@ def aug_case(case: Case, params: AugParams, context: Context) -> Outcome:
 
 def _doubts(volume: Volume) -> tuple[str, ...]:
     """Return a warning about a volume that looks as if the folders of images and labels were exchanged."""
-    if volume.kind == "label" and looks_like_image(volume.array_zyx):
-        return ("the label looks like an image (hundreds of values, no regions); are the two folders exchanged?",)
-    if volume.kind == "image" and looks_like_labels(volume.array_zyx):
+    if volume.kind == "label":
+        return label_doubts(volume, "are the two folders exchanged?")
+    if looks_like_labels(volume.array_zyx):
         return ("the image looks like a label map, and interpolation makes up classes; are the folders exchanged?",)
     return ()
 

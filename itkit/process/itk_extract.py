@@ -23,9 +23,8 @@ from itkit.core.volume import Case, Volume
 from itkit.io.layouts import find_description, find_volumes, is_dataset, require_destination, require_folder
 from itkit.io.segments import with_segments
 from itkit.kernels.arrays import smallest_integer
-from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts, remap
-from itkit.process.common import sidecar
+from itkit.process.common import label_doubts, sidecar
 from itkit.process.plans import carry, single_jobs
 
 
@@ -134,9 +133,7 @@ def remap_labels(
 def extract_case(case: Case, params: ExtractParams, context: Context) -> Outcome:
     """Renumber one label map."""
     del context
-    warnings: tuple[str, ...] = ()
-    if looks_like_image(case.volumes["label"].array_zyx):
-        warnings = ("the label looks like an image (hundreds of values, no regions); give the folder of the labels",)
+    warnings = label_doubts(case.volumes["label"], "give the folder of the labels")
     new, original = remap_labels(case.volumes["label"], params.mapping, keep_rest=params.keep_rest)
     extracted: dict[int, int] = {}
     for value, count in original.items():

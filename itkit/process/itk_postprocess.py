@@ -32,7 +32,7 @@ from itkit.core.version import VERSION
 from itkit.core.volume import Case
 from itkit.io.dataset_meta import FoundMeta
 from itkit.io.layouts import LABEL, find_description, find_volumes, require_destination, require_folder
-from itkit.process.common import case_meta
+from itkit.process.common import case_meta, label_doubts
 from itkit.process.learning import learned_classes, scores
 from itkit.process.plans import carry, single_jobs
 from itkit.process.postprocessing import Steps, counts_of, postprocess
@@ -129,7 +129,8 @@ def postprocess_case(case: Case, params: PostprocessParams, context: Context) ->
         order=params.order or params.given,
     )
     new, notes = postprocess(label, steps)
-    return Outcome((Case(case.id, {LABEL: new}),), counts_of(label, new), tuple(notes))
+    doubts = label_doubts(label, "give the folder of the labels")
+    return Outcome((Case(case.id, {LABEL: new}),), counts_of(label, new), (*doubts, *notes))
 
 
 def plan(params: PostprocessParams) -> Plan:

@@ -61,13 +61,13 @@ from itkit.io.overlooked import LABEL_FOLDERS, look_like_pairs, note_of_pairs, p
 from itkit.io.segments import with_segments
 from itkit.io.sitk_toolkit import itk_threads, to_sitk
 from itkit.kernels.arrays import to_dtype
-from itkit.kernels.kinds import looks_like_image, looks_like_labels
+from itkit.kernels.kinds import looks_like_labels
 from itkit.kernels.sampling import axis_aligned_indices, index_affine, near_ties
 from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.kernels.shares import largest_share
 from itkit.kernels.statistics import finite_summary
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
-from itkit.process.common import GridParams, clamped_fill, converted, converted_bytes, sidecar
+from itkit.process.common import GridParams, clamped_fill, converted, converted_bytes, label_doubts, sidecar
 from itkit.process.geometry import orient
 from itkit.process.lost import Notes, describe_classes, is_emptied, lost_classes, with_classes
 from itkit.process.plans import carry, image_jobs, inputs_of, pair_jobs, single_jobs
@@ -327,11 +327,10 @@ def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ..
     """
     array = volume.array_zyx
     if volume.kind == "label":
-        if not looks_like_image(array):
-            return ()
-        if case.details == IMAGE:
+        doubts = label_doubts(volume, "images are for itk_resample image")
+        if doubts and case.details == IMAGE:
             raise LabelError(f"{case.id}: looks like an image, by its name and its voxels; use itk_resample image")
-        return ("the label looks like an image (hundreds of values, no regions); images are for itk_resample image",)
+        return doubts
     found = []
     if params.interpolation != "nearest" and array.dtype.kind == "f" and (count := finite_summary(array).n_nan):
         found.append(f"{counted(count, 'nan voxel')}: the neighbours become nan too; itk_check --deep finds them")

@@ -244,3 +244,10 @@ def test_wrong_parameters_are_refused(tmp_path, values, message):
     (tmp_path / "raw").mkdir()
     with pytest.raises(ParamsError, match=message):
         itkit.run("itk_postprocess", source=tmp_path / "raw", dest=tmp_path / "out", **values)
+
+
+def test_an_image_given_as_a_label_is_told(tmp_path, capsys):
+    noise = np.random.default_rng(5).integers(-1000, 1000, GRID.size_zyx).astype(np.int16)
+    write_volume(Volume(noise, GRID, "label"), tmp_path / "ct" / "a.mha")
+    assert main("itk_postprocess", [str(tmp_path / "ct"), str(tmp_path / "out"), "--min-volume-ml", "1e-9"]) == 0
+    assert "looks like an image" in capsys.readouterr().err
