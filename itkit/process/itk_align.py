@@ -35,7 +35,7 @@ from itkit.core.params import VolumeExtension
 from itkit.core.volume import Case, Volume, each_channel, is_image
 from itkit.io.layouts import IMAGE, LABEL, find_images, find_volumes, require_destination, require_folder
 from itkit.process.aligning import Alignment, Init, Method, Metric, TransformKind, moved_grid, moved_to, register
-from itkit.process.common import OutputParams, case_meta, clamped_fill, converted
+from itkit.process.common import OutputParams, case_meta, clamped_fill, converted, converted_bytes
 from itkit.process.lost import Notes, describe_classes, lost_classes
 from itkit.process.plans import Found, carry, find_cases, inputs_of, targets_of
 
@@ -248,12 +248,12 @@ def collect(params: AlignParams, run: Collected) -> Report:
 
 def memory(inputs: Mapping[str, CaseInput], params: AlignParams) -> int:
     """Estimate the memory of a case: its volumes, both images as 32-bit floats, and the results."""
-    del params
     fixed = inputs[_FIXED].geometry if _FIXED in inputs else None
     voxels = {name: math.prod(item.geometry.size_zyx) for name, item in inputs.items()}
     images = [name for name in inputs if is_image(name)]
     out = 0 if fixed is None else 10 * math.prod(fixed.size_zyx) * (len(images) + 1)
-    return sum(2 * item.nbytes for item in inputs.values()) + 8 * sum(voxels.values()) + out
+    of_inputs = sum(2 * item.nbytes for item in inputs.values()) + 8 * sum(voxels.values())
+    return of_inputs + out + converted_bytes(inputs, params)
 
 
 OPERATION: Operation[Any] = Operation(
