@@ -12,12 +12,13 @@ from itkit.cli.operation import main as main
 def command() -> int:
     """Run the command with the name of this program: ``itk_check``, ``itkit`` or ``python -m itkit``."""
     name = program_name(sys.argv[0])
-    if name.startswith("itk_") and asks_help(sys.argv[1:]):
+    is_operation = name.startswith("itk_")
+    if is_operation and asks_help(sys.argv[1:]):
         return main(name)
     from itkit.cli import interrupts  # its import would take a fifth of the time that help takes
 
-    interrupts.end_at_once(name if name.startswith("itk_") else "itkit")
-    if name.startswith("itk_"):
+    interrupts.end_at_once(name if is_operation else "itkit")
+    if is_operation:
         code = main(name)
     else:
         from itkit.cli.umbrella import main as umbrella

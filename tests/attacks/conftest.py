@@ -84,3 +84,12 @@ def attacked():
         return Ended(process.returncode if code is None else code, text, peak)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """A library that makes operations on files fail or end the process, and shifts the clock."""
+    found = tmp_path_factory.mktemp("library") / "unwilling.so"
+    source = Path(__file__).with_name("unwilling.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", found, source, "-ldl"], check=True)
+    return str(found)

@@ -3,8 +3,6 @@
 import errno
 import os
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from attack_data import made, pair
@@ -21,14 +19,6 @@ COMMANDS = {
     "copy": ["itk_check", "copy", "IN", "-o", "OUT/a"],
 }
 ERRORS = {"kill": 0, "input/output error": errno.EIO, "no space": errno.ENOSPC}
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    found = tmp_path_factory.mktemp("library") / "unwilling.so"
-    source = Path(__file__).with_name("unwilling.c")
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", found, source, "-ldl"], check=True)
-    return str(found)
 
 
 def points(total):

@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,6 @@ from attack_data import first_quick, folder_with, made, pair, zeros
 from helpers import leftovers
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    found = tmp_path_factory.mktemp("library") / "unwilling.so"
-    source = Path(__file__).with_name("unwilling.c")
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", found, source, "-ldl"], check=True)
-    return str(found)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from typing import Any
 
 from itkit.core.errors import LayoutError
 from itkit.core.files import DATASET_META, split_extension
-from itkit.core.operation import Collected, Plan, Report, Target, Unpaired
+from itkit.core.operation import Collected, Plan, Report, Unpaired
 from itkit.core.text import file_part, some
 from itkit.dataset.convert.described import (
     Description,
@@ -30,7 +30,7 @@ from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.dataset.exchange.direction import Direction
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.release import finding_of, listed_case, plain_spec, release
-from itkit.dataset.exchange.source import Source, SourceCase, export_case, export_plan, paths_of, read_source
+from itkit.dataset.exchange.source import Source, export_case, export_plan, paths_of, place_by_part, read_source
 from itkit.dataset.nnUNet.meta import label_table
 from itkit.io.layouts import IMAGE
 from itkit.io.meta import read_json
@@ -70,14 +70,8 @@ def plan_monai(params: ConvertParams) -> Plan:
 
 def _plan(source: Source, params: ConvertParams, *, stack: bool, notes: tuple[str, ...]) -> Plan:
     endings = ("",) if stack or len(source.channels) == 1 else tuple(f"_{file_part(one)}" for one in source.channels)
-    place = partial(_place, params, endings)
+    place = partial(place_by_part, params, endings)
     return export_plan(source, params, place, stack=stack, out_id=lambda case: case.flat_id, notes=notes)
-
-
-def _place(params: ConvertParams, endings: tuple[str, ...], case: SourceCase, channel: int | None) -> Target:
-    if channel is None:
-        return Target(params.dest / f"labels{case.part}", params.ext, "label")
-    return Target(params.dest / f"images{case.part}", f"{endings[channel]}{params.ext}", "image")
 
 
 def _notes(source: Source) -> tuple[str, ...]:

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.files import DATASET_META
-from itkit.core.operation import Collected, Plan, Report, Target
+from itkit.core.operation import Collected, Plan, Report
 from itkit.core.text import some
 from itkit.dataset.exchange.direction import Direction
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.release import release
-from itkit.dataset.exchange.source import Source, SourceCase, export_case, export_plan, read_source, require_names
+from itkit.dataset.exchange.source import (
+    Source,
+    export_case,
+    export_plan,
+    place_by_part,
+    read_source,
+    require_names,
+)
 from itkit.dataset.nnUNet.meta import SPEC
 from itkit.io.layouts import IMAGE
 
@@ -41,18 +48,12 @@ def plan_nnunet(params: ConvertParams) -> Plan:
     return export_plan(
         source,
         params,
-        partial(_place, params),
+        partial(place_by_part, params, [f"_{number:04d}" for number, _ in enumerate(source.channels)]),
         mapping=mapping,
         accepts_nan=False,
         out_id=lambda case: case.flat_id,
         notes=tuple(notes),
     )
-
-
-def _place(params: ConvertParams, case: SourceCase, channel: int | None) -> Target:
-    if channel is None:
-        return Target(params.dest / f"labels{case.part}", params.ext, "label")
-    return Target(params.dest / f"images{case.part}", f"_{channel:04d}{params.ext}", "image")
 
 
 def numbers_of(labels: Mapping[int, str], ignore: int | None) -> dict[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -214,6 +214,13 @@ class Export:
 
 PlaceOf = Callable[[SourceCase, int | None], Target]
 """Where a volume of a case is written: that of a channel by its number, the label by ``None``."""
+
+
+def place_by_part(params: ConvertParams, endings: Sequence[str], case: SourceCase, channel: int | None) -> Target:
+    """Return where a volume goes in ``imagesTr``, ``labelsTr``, ``imagesTs`` and so on; the channels have endings."""
+    if channel is None:
+        return Target(params.dest / f"labels{case.part}", params.ext, "label")
+    return Target(params.dest / f"images{case.part}", f"{endings[channel]}{params.ext}", "image")
 
 
 def export_plan(
