@@ -11,7 +11,7 @@ import pytest
 import itkit
 
 ROOT = Path(itkit.__file__).parent
-TORCH_USERS = {"models", "criterion", "lightning", "mm", "deploy"}
+TORCH_USERS = {"models", "criterion", "inference", "lightning", "mm", "deploy"}
 
 BELOW_PROCESS = {"core", "kernels", "io"}
 BELOW_ENGINE = {*BELOW_PROCESS, "process", "report"}
@@ -34,9 +34,10 @@ MAY_IMPORT = {
     "dataset": BELOW_ENGINE,
     "models": {"core"},
     "criterion": {"core", "models"},  # a network's own loss knows what its network puts out
-    "lightning": {*BELOW_PROCESS, "process", "dataset", "models", "criterion"},
+    "inference": {*BELOW_PROCESS, "process", "models"},
+    "lightning": {*BELOW_PROCESS, "process", "dataset", "models", "criterion", "inference"},
     "mm": {*BELOW_PROCESS, "process", "dataset", "models", "criterion"},
-    "deploy": {*BELOW_PROCESS, "process", "models"},
+    "deploy": {*BELOW_PROCESS, "process", "models", "inference"},
     "pathology": {*BELOW_PROCESS, "process"},
     "utils": {"core"},
 }

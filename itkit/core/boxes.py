@@ -6,6 +6,7 @@ at 0 and reaches beyond the end of the axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -74,6 +75,48 @@ def patch_starts(length: int, patch: int, stride: int, *, spread: bool = False) 
         return tuple((2 * number * last + steps) // (2 * steps) for number in range(steps + 1)) if steps else (0,)
     starts = list(range(0, last + 1, stride))
     return tuple(starts if starts[-1] == last else [*starts, last])
+
+
+def window_starts(length: int, patch: int, overlap: float, scheme: str = "monai") -> tuple[int, ...]:
+    """Return the start indices of sliding windows along an axis; an axis shorter than the patch has one window at 0.
+
+    Parameters
+    ----------
+    length, patch
+        Voxels of the axis and of a window.
+    overlap
+        Part of a window that the next one covers again, from 0 to below 1.
+    scheme
+        ``"monai"``: steps of ``int(patch * (1 - overlap))`` voxels and a last window that touches the end, as
+        ``monai.inferers.sliding_window_inference`` places them [1]_. ``"nnunet"``: the fewest windows that overlap at
+        least so much, at even distances [2]_; with very small windows a start may occur twice there, as in nnU-Net.
+
+    Raises
+    ------
+    ArgumentError
+        When the overlap or the scheme is impossible.
+
+    References
+    ----------
+    .. [1] MONAI, ``monai/inferers/utils.py``, https://github.com/Project-MONAI/MONAI
+    .. [2] Isensee F. et al., "nnU-Net", ``nnunetv2/inference/sliding_window_prediction.py``,
+       https://github.com/MIC-DKFZ/nnUNet
+
+    Examples
+    --------
+    >>> window_starts(160, 96, 0.5), window_starts(160, 96, 0.5, "nnunet"), window_starts(40, 96, 0.5)
+    ((0, 48, 64), (0, 32, 64), (0,))
+    """
+    if not 0 <= overlap < 1:
+        raise ArgumentError(f"overlap of windows: expected 0 to below 1; got {overlap}")
+    length = max(length, patch)
+    if scheme == "monai":
+        return patch_starts(length, patch, max(1, int(patch * (1 - overlap))))
+    if scheme != "nnunet":
+        raise ArgumentError(f"scheme of windows: expected monai or nnunet; got {scheme!r}")
+    last = length - patch
+    count = math.ceil(last / (patch * (1 - overlap)))
+    return tuple(round(last / count * number) for number in range(count + 1)) if count else (0,)
 
 
 def patch_grid(
