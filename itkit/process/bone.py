@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BONE_HU = 200.0
+BONE_HU = 200.0
+"""Intensity above which a voxel may be bone."""
 _DENSE_HU = 500.0
 _METAL_HU = 2500.0
 _LEAST_ML = 0.2
@@ -75,7 +76,7 @@ def find_bones(image: NDArray[Any], spacing: Sequence[float], body: NDArray[np.u
     vessels that touch a bone, nor contrast agent as dense as a cortex, nor calcified vessels; marrow below 200 HU is a
     hole.
     """
-    bright = (image > _BONE_HU).view(np.uint8)
+    bright = (image > BONE_HU).view(np.uint8)
     bright &= body
     chambers, level = _chambers(bright, image, spacing)
     bright &= chambers ^ 1

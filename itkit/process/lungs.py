@@ -67,8 +67,10 @@ def lungs(image: NDArray[Any], spacing: Sequence[float]) -> Lungs:
     coarse = np.ascontiguousarray(image[:: steps[0], :: steps[1], :: steps[2]])
     coarse_spacing = [step * n for step, n in zip(spacing, steps, strict=True)]
     found = find_lungs(coarse, coarse_spacing, find_body(coarse, coarse_spacing, AIR_HU))
-    if steps == (1, 1, 1) or not found.labels.any():
+    if steps == (1, 1, 1):
         return found
+    if not found.labels.any():
+        return replace(found, labels=np.zeros(image.shape, dtype=np.uint8))
     return replace(found, labels=_on_fine_grid(found, image, coarse_spacing, steps))
 
 

@@ -17,7 +17,7 @@ from itkit.kernels.labels import label_counts
 from itkit.kernels.statistics import finite_summary
 from itkit.process.airway import find_airway
 from itkit.process.body import PATIENT, body_threshold, find_body, first_channel, holds_air
-from itkit.process.bone import find_bones
+from itkit.process.bone import BONE_HU, find_bones
 from itkit.process.cleaning import close_gaps, fill_holes, keep_largest, open_up, without_small
 from itkit.process.geometry import orient
 from itkit.process.lungs import LEFT, RIGHT, lungs
@@ -39,6 +39,7 @@ NAMES: Mapping[TargetName, Mapping[int, str]] = {
 """Name of each label, by target."""
 _CUT_CM2 = 1.0
 _OUTSIDE_HU = -1500.0
+_NO_AIR = "no value below -200: not a CT in HU?"
 _SIDES = (("lower end", "upper end"), ("front", "back"), ("right side", "left side"))
 
 
@@ -220,7 +221,7 @@ def _find_body(image: NDArray[Any], spacing: Sequence[float]) -> _Found:
     body = find_body(image, spacing, level)
     warnings = []
     if not holds_air(image):
-        warnings.append(f"no value below -200: not a CT in HU? The body was taken above {level:.4g} (Otsu's threshold)")
+        warnings.append(f"{_NO_AIR} The body was taken above {level:.4g} (Otsu's threshold)")
     return body, warnings + list(_cuts("body", body, image, spacing))
 
 
@@ -254,6 +255,8 @@ def _find_lungs(image: NDArray[Any], spacing: Sequence[float]) -> _Found:
 def _find_bones(image: NDArray[Any], spacing: Sequence[float]) -> _Found:
     found = find_bones(image, spacing, find_body(image, spacing, body_threshold(image)))
     warnings = [f"{ml:.1f} ml were taken for {kind} and left out" for kind, ml in found.left_out_ml.items()]
+    if not holds_air(image):
+        warnings.append(f"{_NO_AIR} Bone was taken above {BONE_HU:g}")
     if found.has_metal:
         warnings.append("metal that touches bone was kept: a threshold can't part them")
     return found.mask, warnings

@@ -98,11 +98,21 @@ def test_a_target_that_is_missing_is_an_error_with_a_reason(target):
         presegment(Volume(np.full(GRID.size_zyx, np.nan, np.float32), GRID), target)
 
 
+def test_a_fine_image_without_lungs_has_none():
+    fine = Geometry((12, 40, 40), (1.0, 1.0, 1.0))
+    values = np.full(fine.size_zyx, -1000, np.int16)
+    values[:, 8:32, 8:32] = 30
+    for target in ("lungs", "airway"):
+        with pytest.raises(LabelError, match=f"{target} was not found: nothing in the image looks like it"):
+            presegment(Volume(values, fine), target)
+
+
 def test_counts_that_are_not_hounsfield_units_are_told():
     counts = Volume((image().array_zyx.astype(np.int32) + 1024).astype(np.uint16), GRID)
     with pytest.raises(LabelError, match="not those of a CT in HU"):
         presegment(counts, "lungs")
-    assert any("no value below -200" in text for text in presegment(counts, "body").warnings)
+    for target in ("body", "bone"):
+        assert any("no value below -200" in text for text in presegment(counts, target).warnings)
 
 
 def test_nonzero_and_threshold_serve_any_image():
