@@ -51,7 +51,7 @@ def evaluate(
     pred: LabelMap,
     *,
     spacing_zyx: Sequence[float] | None = None,
-    labels: Iterable[int] | None = None,
+    labels: Iterable[int] | int | None = None,
     tolerance_mm: Tolerances = 2.0,
     regions: Mapping[str, Iterable[int]] | None = None,
     metrics: Iterable[str] | None = None,
@@ -67,7 +67,7 @@ def evaluate(
     spacing_zyx
         Distance between voxel centres, mm; needed for arrays, a volume has its own.
     labels
-        Values to compare, in this order; by default all values of both but 0.
+        Values (or one) to compare, in this order; by default all values of both but 0.
     tolerance_mm
         Distance within which a surface counts as met (NSD), mm: one for all, one for each class in the order of the
         result, or by class.
@@ -130,7 +130,7 @@ def compare(
     pred: LabelMap,
     *,
     spacing_zyx: Sequence[float] | None = None,
-    labels: Iterable[int] | None = None,
+    labels: Iterable[int] | int | None = None,
     known: Iterable[int] = (),
     tolerance_mm: Tolerances | Callable[[Label], float] = 2.0,
     regions: Mapping[str, Iterable[int]] | None = None,
@@ -143,13 +143,13 @@ def compare(
     ``known`` are values to compare beside those of both maps if ``labels`` names none. The tolerance may be a function
     of the class.
     """
-    a, b = (plain(item.array_zyx if isinstance(item, Volume) else item) for item in (gt, pred))
+    a, b = (plain(item.array_zyx if isinstance(item, Volume) else np.asarray(item)) for item in (gt, pred))
     grid = _grid(gt, pred, a.shape, spacing_zyx)
     joint = joint_counts(a, b)
     if labels is None:
         values: Sequence[int] = sorted(({*joint.first, *joint.second} - {0}).union(known))
     else:
-        values = [int(value) for value in labels]
+        values = [int(value) for value in ([labels] if isinstance(labels, int) else labels)]
     targets: dict[Label, tuple[int, ...]] = {value: (value,) for value in values}
     targets |= {name: tuple(int(value) for value in parts) for name, parts in (regions or {}).items()}
     limits = _tolerances(tolerance_mm, list(targets))

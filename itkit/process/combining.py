@@ -185,6 +185,8 @@ class Fused:
     undecided
         Number of voxels without a single winner: for ``majority`` they are background; for ``union`` they have the
         class of the first rater among those tied.
+    lost
+        Classes of raters that no voxel has any more, and the number of voxels that had one.
     facts
         More numbers, as JSON values: for ``staple`` the threshold and each rater's sensitivity and specificity.
     """
@@ -192,6 +194,7 @@ class Fused:
     volume: Volume
     voxels: Mapping[int, int]
     undecided: int
+    lost: Mapping[int, int]
     facts: Mapping[str, Any]
 
 
@@ -256,7 +259,13 @@ def fuse_labels(raters: Mapping[str, Volume], how: Fusion, *, threads: int = 1) 
             winners[is_tied] = 0
         undecided = int(patterns.counts[is_tied].sum())
         array = painted(patterns, winners.tolist())
-    return Fused(first[0].with_array(array), label_counts(array), undecided, facts)
+    voxels = label_counts(array)
+    lost = {
+        value: int(patterns.counts[(patterns.classes == value).any(axis=1)].sum())
+        for value in np.unique(patterns.classes).tolist()
+        if value not in (0, *voxels)
+    }
+    return Fused(first[0].with_array(array), voxels, undecided, lost, facts)
 
 
 def _votes(classes: NDArray[np.int64], *, background: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

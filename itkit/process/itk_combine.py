@@ -106,6 +106,8 @@ def combine_case(case: Case, params: CombineParams, context: Context) -> Outcome
     if params.fuse is not None:
         fused = fuse_labels(sources, params.fuse, threads=context.threads)
         voxels = {str(value): count for value, count in fused.voxels.items()}
+        if fused.lost:
+            notes.add(f"{describe_classes(fused.lost)} lost: the raters do not agree on any voxel of them")
         facts = {"fuse": params.fuse, "voxels": voxels, "undecided": fused.undecided, **fused.facts}
         return Outcome((Case(case.id, {LABEL: fused.volume}),), {**facts, "rules": {}, "overlaps": {}}, tuple(notes()))
     combined = combine_labels(sources, params.rules)

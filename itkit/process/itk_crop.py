@@ -35,7 +35,7 @@ from itkit.io.layouts import IMAGE, LABEL, find_description, find_volumes, requi
 from itkit.io.meta import read_json
 from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts
-from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes, sidecar
+from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes, label_doubts, sidecar
 from itkit.process.crops import CropBox, crop_box, cut_out, paste_back
 from itkit.process.lost import describe_classes
 from itkit.process.plans import carry, find_cases, single_jobs
@@ -120,6 +120,8 @@ def crop_case(case: Case, params: CropParams, context: Context) -> Outcome:
         text for volume in kept.volumes.values() if any(box.padded_zyx) for text in clamped_fill(params.fill, volume)
     ]
     if LABEL in kept.volumes:
+        if len(kept.volumes) == 1:
+            warnings += label_doubts(kept.volumes[LABEL], "--to body or nonzero takes images")
         before, after = (label_counts(part.volumes[LABEL].array_zyx) for part in (kept, new))
         cut = {value: count - after.get(value, 0) for value, count in before.items() if value != 0}
         cut = {value: count for value, count in cut.items() if count > 0}

@@ -556,11 +556,16 @@ def _lines(evaluation: Evaluation, means: Mapping[str, Any]) -> Iterator[str]:
             f"warning: no prediction for {some(evaluation.missing)}: all classes count as missed "
             "(--only-common leaves such cases out)"
         )
+    called = {label: name if name == label else f"{label} ({name})" for label, name in evaluation.names.items()}
+    absent = [
+        text for label, text in called.items() if len(evaluation.flagged(label, "both_empty")) == len(evaluation.rows)
+    ]
+    if absent:
+        yield f"warning: neither a reference nor a prediction holds class {some(absent)}"
     for flag, told in (("missed", "not found in"), ("invented", "found without a reference in")):
-        for label, name in evaluation.names.items():
+        for label, text in called.items():
             cases_of = [case for case in evaluation.flagged(label, flag) if case not in evaluation.missing]
             if cases_of:
-                text = name if name == label else f"{label} ({name})"
                 yield f"note: {text}: {told} {counted(cases_of, 'case')}: {some(cases_of, 5)}"
 
 

@@ -186,7 +186,11 @@ def _paired(jobs: tuple[Job, ...], name: str, files: Mapping[str, Path]) -> tupl
 def collect(params: PostprocessParams, run: Collected) -> Report:
     """Return ``postprocess_meta.json``; after learning, ``postprocess.json``."""
     if params.learn is None:
-        return Report(files=case_meta("postprocess_meta.json", _NAME, params, run))
+        seen = {int(value) for record in run.all_records.values() for value in record.facts}
+        wanted: tuple[int, ...] = next((job.details for job in run.plan.jobs), ()) or ()
+        absent = [str(value) for value in wanted if value not in seen]
+        lines = (f"warning: no label map holds class {some(absent)} of --largest",) if absent and seen else ()
+        return Report(lines, files=case_meta("postprocess_meta.json", _NAME, params, run))
     learned = learned_classes({case: record.facts["dice"] for case, record in sorted(run.all_records.items())})
     chosen = [str(value) for value, means in learned.items() if means["is_kept"]]
     names: Mapping[int, str] = run.plan.details or {}

@@ -122,6 +122,12 @@ def test_volumes_bring_their_spacing_and_must_lie_on_one_grid():
         evaluate(volume, other)
 
 
+def test_lists_and_a_single_class_are_taken():
+    rows = [[[0, 1, 1, 2]]], [[[1, 1, 1, 2]]]
+    found = evaluate(*rows, spacing_zyx=SPACING, labels=1)
+    assert {label: row["dice"] for label, row in found.items()} == {1: 0.8}
+
+
 def test_types_may_differ_and_large_values_stay():
     gt = (label().astype(np.int64) << 40) - 7
     pred = np.roll(gt, 1, axis=0).astype(np.float64)

@@ -184,6 +184,19 @@ def test_a_rule_that_is_covered_is_told(tmp_path):
     assert "gets none" in result.records[0].warnings[0]
 
 
+def test_a_class_on_which_raters_never_agree_is_told(tmp_path):
+    rows = {"a": [0, 1, 2, 2], "b": [1, 1, 2, 0], "c": [0, 1, 5, 5]}
+    grid = Geometry((1, 1, 4), (1.0, 1.0, 1.0))
+    found = {name: Volume(np.array([[row]], np.uint8), grid, "label") for name, row in rows.items()}
+    for name, volume in found.items():
+        write_volume(volume, tmp_path / name / "x.mha")
+    inputs = tuple(f"{name}={tmp_path / name}" for name in rows)
+    for how, lost in (("majority", {5: 2}), ("intersection", {2: 2, 5: 2}), ("union", {5: 2})):
+        assert fuse_labels(found, how).lost == lost
+        result = itkit.run("itk_combine", inputs=inputs, dest=tmp_path / how, fuse=how)
+        assert "5 (2 voxels) lost" in result.records[0].warnings[0]
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -215,6 +215,13 @@ def test_a_flat_folder_of_labels_is_cropped_to_itself(tmp_path):
     assert label.array_zyx[0, 0, 0] == 0
 
 
+def test_an_image_taken_for_a_label_is_told(tmp_path):
+    noise = np.random.default_rng(5).integers(-1000, 1000, OBLIQUE.size_zyx).astype(np.int16)
+    write_volume(Volume(noise, OBLIQUE), tmp_path / "ct" / "a.mha")
+    result = itkit.run("itk_crop", source=tmp_path / "ct", dest=tmp_path / "out", to="foreground")
+    assert "looks like an image" in result.records[0].warnings[0]
+
+
 def test_masks_and_earlier_boxes_give_the_box(tmp_path):
     ids = phantoms.write_dataset(tmp_path / "raw", 3)
     for case in ids[:2]:

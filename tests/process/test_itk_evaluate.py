@@ -311,6 +311,11 @@ def test_labels_regions_and_tolerances_are_chosen_by_name_or_value(data, tmp_pat
     assert sorted(path.name for path in (tmp_path / "listed").iterdir()) == [".itkit", "evaluation.json"]
 
 
+def test_a_class_that_is_nowhere_is_told(data, tmp_path):
+    result = run(data, tmp_path / "out", labels=("leg", "77"), format=("json",))
+    assert "warning: neither a reference nor a prediction holds class 77" in result.summary.lines
+
+
 def test_voxels_that_the_reference_ignores_do_not_count(data, tmp_path):
     gt = itkit.read(data / "label" / "case_0.nii.gz", kind="label")
     for folder, ignored in (("whole", None), ("part", 3)):

@@ -251,3 +251,9 @@ def test_an_image_given_as_a_label_is_told(tmp_path, capsys):
     write_volume(Volume(noise, GRID, "label"), tmp_path / "ct" / "a.mha")
     assert main("itk_postprocess", [str(tmp_path / "ct"), str(tmp_path / "out"), "--min-volume-ml", "1e-9"]) == 0
     assert "looks like an image" in capsys.readouterr().err
+
+
+def test_a_class_that_no_label_map_holds_is_told(tmp_path):
+    write_volume(Volume(rough(1), GRID, "label"), tmp_path / "raw" / "a.mha")
+    result = itkit.run("itk_postprocess", source=tmp_path / "raw", dest=tmp_path / "out", largest=("7", "77"))
+    assert result.summary.lines == ("warning: no label map holds class 77 of --largest",)
