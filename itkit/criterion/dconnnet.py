@@ -15,10 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ArgumentError
+from itkit.criterion.targets import Pair, pair, widened
+from itkit.criterion.voxelwise import cross_entropy
 from itkit.models.dconnnet.connectivity import bilateral_voting, connectivity_matrix, split_directions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -102,71 +105,117 @@ def edge_loss(votes: Tensor, edges: Tensor) -> Tensor:
     return cost / weakest.sum().clamp_min(torch.finfo(weakest.dtype).tiny)
 
 
-def _single_class(logits: Tensor, target: Tensor, bicon_weight: float, density: SizeDensity | None) -> Tensor:
-    mask = target.to(logits.dtype)
-    links = connectivity_matrix(mask)
-    probabilities = torch.sigmoid(logits)
-    score, votes = bilateral_voting(split_directions(probabilities))
-    loss = functional.binary_cross_entropy(score, mask) + functional.binary_cross_entropy(probabilities, links)
-    loss = loss + edge_loss(votes, edge_map(links))
-    if bicon_weight:
-        loss = loss + bicon_weight * functional.binary_cross_entropy(votes.flatten(1, 2), links)
-    weight = 1.0 if density is None else density.weight(0, mask[:, 0].sum((1, 2)))
-    return loss + dice_loss(score[:, 0], mask[:, 0], weight=weight)
+def _link_terms(data: Pair, links: Tensor, votes: Tensor, bicon_weight: float, bicon: Tensor) -> Tensor:
+    """Sum the terms of links: their cross entropy, the weakest votes at edges, and the cross entropy of votes."""
+    truth = connectivity_matrix(data.truth())
+    loss = functional.binary_cross_entropy(links, truth) + edge_loss(votes, edge_map(truth))
+    return loss + bicon_weight * functional.binary_cross_entropy(bicon, truth) if bicon_weight else loss
 
 
-def _multi_class(logits: Tensor, target: Tensor, bicon_weight: float, density: SizeDensity | None) -> Tensor:
-    maps = split_directions(logits)
-    classes = maps.shape[1]
-    masks = functional.one_hot(target, classes).movedim(-1, 1).to(logits.dtype)
-    links = connectivity_matrix(masks)
-    probabilities = torch.sigmoid(logits)
-    score, votes = bilateral_voting(maps)
-    loss = functional.cross_entropy(score, target) + functional.binary_cross_entropy(probabilities, links)
-    loss = loss + edge_loss(torch.sigmoid(votes), edge_map(links))
-    if bicon_weight:
-        bilateral = bilateral_voting(split_directions(probabilities))[1].flatten(1, 2)
-        loss = loss + bicon_weight * functional.binary_cross_entropy(bilateral, links)
-    shares = score.softmax(1)
-    for label in range(1, classes):
-        weight = 1.0 if density is None else density.weight(label - 1, masks[:, label].sum((1, 2)))
-        loss = loss + dice_loss(shares[:, label], masks[:, label], weight=weight)
-    return loss
+def _overlaps(data: Pair, shares: Tensor, density: SizeDensity | None) -> Tensor:
+    """Sum the Dice losses of the classes, the background left out when there are several."""
+    first = min(1, data.classes - 1)
+    masks = data.truth()[:, first:]
+    losses = []
+    for row, (share, mask) in enumerate(zip(shares[:, first:].unbind(1), masks.unbind(1), strict=True)):
+        weight = 1.0 if density is None else density.weight(row, mask.sum((1, 2)))
+        losses.append(dice_loss(share, mask, weight=weight))
+    return torch.stack(losses).sum()
+
+
+def _linkable(data: Pair) -> Tensor | float:
+    """Mark links both ends of which count, ``(N, 1, 8, Y, X)``; 1 when all do."""
+    if data.valid is None:
+        return 1.0
+    return split_directions(connectivity_matrix(data.valid.unsqueeze(1).to(data.logits.dtype)))
 
 
 def connectivity_loss(
-    logits: Tensor, target: Tensor, *, bicon_weight: float = BICON_WEIGHT, density: SizeDensity | None = None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    bicon_weight: float = BICON_WEIGHT,
+    density: SizeDensity | None = None,
+    ignore_index: int | None = None,
 ) -> Tensor:
-    """Sum the terms of DconnNet's loss for one connectivity map.
+    """Sum the terms of DconnNet's loss for one connectivity map; half precision is computed in float32.
 
     Parameters
     ----------
     logits
         Connectivity logits ``(N, 8 C, Y, X)``.
     target
-        For one class the mask ``(N, 1, Y, X)`` or ``(N, Y, X)``; for several the class numbers, int64, in the same
-        shapes.
+        As in :func:`itkit.criterion.targets.pair` for C classes; with one class a mask.
     bicon_weight
         Weight of the cross entropy of the votes; the authors use 0 for CHASE.
     density
         Weighs the Dice of each image by how rare its size is.
+    ignore_index
+        Class number of pixels that count nowhere; their links are taken as absent, rightly.
 
     Raises
     ------
-    ValueError
-        When shapes do not fit.
+    ArgumentError
+        When the target does not fit.
     """
-    classes = split_directions(logits).shape[1]
-    labels = target[:, 0] if target.ndim == 4 and target.shape[1] == 1 else target
-    if labels.shape != (logits.shape[0], *logits.shape[2:]):
-        raise ValueError(f"target: expected (N, Y, X) as in logits {tuple(logits.shape)}; got {tuple(target.shape)}")
-    if classes == 1:
-        return _single_class(logits, labels[:, None], bicon_weight, density)
-    return _multi_class(logits, labels, bicon_weight, density)
+    with torch.autocast(target.device.type, enabled=False):
+        maps = split_directions(widened(logits))
+        data = pair(maps[:, :, 0], target, ignore_index=ignore_index)
+        linkable = _linkable(data)
+        maps, probabilities = maps * linkable, torch.sigmoid(maps) * linkable
+        if data.classes == 1:
+            score, votes = bilateral_voting(probabilities)
+            loss = functional.binary_cross_entropy(score, data.truth())
+            shares, bilateral = score, votes
+        else:
+            score, votes = bilateral_voting(maps)
+            loss = cross_entropy(score, target, ignore_index=ignore_index)
+            shares, votes = data.masked(score.softmax(1)), torch.sigmoid(votes)
+            bilateral = bilateral_voting(probabilities)[1] if bicon_weight else votes
+        loss = loss + _link_terms(data, probabilities.flatten(1, 2), votes, bicon_weight, bilateral.flatten(1, 2))
+        return loss + _overlaps(data, shares, density)
 
 
-class ConnectivityLoss(nn.Module):
-    """``connectivity_loss`` of DconnNet's fine map plus, weighted, of its coarse map; options as in the function."""
+def class_connectivity_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    bicon_weight: float = BICON_WEIGHT,
+    density: SizeDensity | None = None,
+    ignore_index: int | None = None,
+) -> Tensor:
+    """Compute the terms of :func:`connectivity_loss` for the class logits ``(N, C, Y, X)`` of any network.
+
+    Without connectivity logits a link's probability is the product of those of its ends, and both ends always agree.
+    The other parameters and errors are the same.
+    """
+    with torch.autocast(target.device.type, enabled=False):
+        data = pair(logits, target, ignore_index=ignore_index)
+        shares = data.masked(data.probabilities())
+        loss = cross_entropy(logits, target, ignore_index=ignore_index)
+        links = connectivity_matrix(shares)
+        votes = bilateral_voting(split_directions(links))[1]
+        loss = loss + _link_terms(data, links, votes, bicon_weight, votes.flatten(1, 2))
+        return loss + _overlaps(data, shares, density)
+
+
+class DconnLoss(nn.Module):
+    """DconnNet's loss of its fine map plus, weighted, of its coarse map.
+
+    It takes one map or a pair (fine, coarse), each of connectivity logits ``(N, 8 C, Y, X)``, on which the authors
+    train, or of class logits ``(N, C, Y, X)``. ``create_model("dconnnet", links=True)`` returns the former in training
+    mode, ``create_model("dconnnet")`` and all other networks the latter (:func:`class_connectivity_loss`).
+
+    Parameters
+    ----------
+    coarse_weight
+        Weight of the coarse map.
+    bicon_weight, density, ignore_index
+        As in :func:`connectivity_loss`.
+    num_classes
+        Number of classes, 1 for a binary mask, which tells the two kinds apart. Without it maps whose number of
+        channels is a multiple of 8 are taken as connectivity logits.
+    """
 
     def __init__(
         self,
@@ -174,18 +223,38 @@ class ConnectivityLoss(nn.Module):
         coarse_weight: float = COARSE_WEIGHT,
         bicon_weight: float = BICON_WEIGHT,
         density: SizeDensity | None = None,
+        num_classes: int | None = None,
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__()
         self.coarse_weight = coarse_weight
-        self.bicon_weight = bicon_weight
-        self.density = density
+        self.options = {"bicon_weight": bicon_weight, "density": density, "ignore_index": ignore_index}
+        self.num_classes = num_classes
 
     def forward(self, output: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return the loss of one map ``(N, 8 C, Y, X)`` or of the pair (fine, coarse)."""
+        """Return the loss, a scalar, of one map or of the pair (fine, coarse).
+
+        Raises
+        ------
+        ArgumentError
+            When the target or the number of maps or channels does not fit.
+        """
         maps = [output] if isinstance(output, Tensor) else list(output)
-        weights = (1.0, self.coarse_weight)
+        if len(maps) not in (1, 2):
+            raise ArgumentError(f"output: expected one map, or a fine and a coarse one; got {len(maps)}")
         losses = [
-            weight * connectivity_loss(links, target, bicon_weight=self.bicon_weight, density=self.density)
-            for links, weight in zip(maps, weights, strict=False)
+            weight * self._loss_of(map_)(map_, target, **self.options)
+            for map_, weight in zip(maps, (1.0, self.coarse_weight), strict=False)
         ]
         return torch.stack(losses).sum()
+
+    def _loss_of(self, map_: Tensor) -> Callable[..., Tensor]:
+        channels, classes = map_.shape[1], self.num_classes
+        if classes is not None and channels not in (classes, 8 * classes):
+            raise ArgumentError(f"output: expected {8 * classes} or {classes} channels; got {tuple(map_.shape)}")
+        is_links = channels % 8 == 0 if classes is None else channels == 8 * classes
+        return connectivity_loss if is_links else class_connectivity_loss
+
+
+ConnectivityLoss = DconnLoss
+"""The former name."""

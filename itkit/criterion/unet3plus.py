@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from itkit.core.errors import ArgumentError
+from itkit.criterion.targets import Pair, pair
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -30,11 +33,12 @@ def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
 def iou_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """One minus the soft IoU of each image over channels and pixels, averaged over the batch.
 
-    There is no smoothing, as in the authors' code: an empty target with a zero prediction gives nan.
+    There is no smoothing, as in the authors' code, but an empty target with a prediction of zeros, which gives nan
+    there, costs nothing here.
     """
     both = (prediction * target).flatten(1).sum(1)
     either = target.flatten(1).sum(1) + prediction.flatten(1).sum(1) - both
-    return (1 - both / either).mean()
+    return ((either - both) / either.clamp_min(torch.finfo(either.dtype).tiny)).mean()
 
 
 def gaussian_window(side: int, spatial_dims: int, *, sigma: float = _SIGMA) -> Tensor:
@@ -96,11 +100,11 @@ def ms_ssim(prediction: Tensor, target: Tensor, *, window_size: int = 11, normal
 
     Raises
     ------
-    ValueError
+    ArgumentError
         When a side is below 32 pixels.
     """
     if min(prediction.shape[2:]) < 32:
-        raise ValueError(f"ms_ssim: each side must be at least 32; got {tuple(prediction.shape[2:])}")
+        raise ArgumentError(f"ms_ssim: each side must be at least 32; got {tuple(prediction.shape[2:])}")
     pool = _POOL[prediction.ndim - 2]
     similarities, contrasts = [], []
     for _ in LEVEL_WEIGHTS:
@@ -126,9 +130,10 @@ def focal_loss(prediction: Tensor, target: Tensor, *, gamma: float = FOCAL_GAMMA
 class UNet3PlusLoss(nn.Module):
     """Focal loss plus one minus MS-SSIM plus IoU loss, summed over the outputs of a network that returns logits.
 
-    The paper names the three terms and weighs them alike; it states no constants for the focal loss, so the usual
-    gamma of 2 without alpha stands here. Targets are class numbers ``(N, *spatial)``; each class is a yes-or-no
-    question (sigmoid), with one logit the foreground's alone.
+    It takes what ``create_model("unet3plus")`` returns, with deep supervision too. The paper names the three terms and
+    weighs them alike; it states no constants for the focal loss, so the usual gamma of 2 without alpha stands here.
+    Targets are as in :func:`itkit.criterion.targets.pair`; each class is a yes-or-no question (sigmoid), with one logit
+    the foreground's alone. Half precision is computed in float32.
 
     Parameters
     ----------
@@ -136,27 +141,40 @@ class UNet3PlusLoss(nn.Module):
         Weights of focal, MS-SSIM and IoU term.
     gamma
         Exponent of the focal term.
+    ignore_index
+        Class number of voxels where prediction and truth are taken as 0, in all terms.
     """
 
-    def __init__(self, weights: Sequence[float] = (1.0, 1.0, 1.0), gamma: float = FOCAL_GAMMA) -> None:
+    def __init__(
+        self,
+        weights: Sequence[float] = (1.0, 1.0, 1.0),
+        gamma: float = FOCAL_GAMMA,
+        ignore_index: int | None = None,
+    ) -> None:
         super().__init__()
         if len(weights) != 3:
-            raise ValueError(f"weights: expected 3 (focal, MS-SSIM, IoU); got {len(weights)}")
+            raise ArgumentError(f"weights: expected 3 (focal, MS-SSIM, IoU); got {len(weights)}")
         self.weights = tuple(weights)
         self.gamma = gamma
+        self.ignore_index = ignore_index
 
     def forward(self, outputs: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return the sum over outputs, a scalar; sides must be at least 32."""
-        maps = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-        classes = maps[0].shape[1]
-        labels = target.reshape(len(target), *maps[0].shape[2:]).long()
-        truth = labels.unsqueeze(1) if classes == 1 else functional.one_hot(labels, classes).movedim(-1, 1)
-        truth = truth.to(maps[0].dtype)
-        return torch.stack([self._one(logits.sigmoid(), truth) for logits in maps]).sum()
+        """Return the sum over outputs, a scalar; sides must be at least 32.
 
-    def _one(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        Raises
+        ------
+        ArgumentError
+            When the target does not fit, or a side is smaller.
+        """
+        maps = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        with torch.autocast(target.device.type, enabled=False):
+            pairs = [pair(logits, target, sigmoid=True, ignore_index=self.ignore_index) for logits in maps]
+            return torch.stack([self._one(data) for data in pairs]).sum()
+
+    def _one(self, data: Pair) -> Tensor:
+        prediction, truth = data.masked(data.probabilities()), data.truth()
         terms = (
-            focal_loss(prediction, truth, gamma=self.gamma),
+            focal_loss(prediction, truth, gamma=self.gamma) * (prediction.numel() / (data.count() * data.classes)),
             1 - ms_ssim(prediction, truth),
             iou_loss(prediction, truth),
         )

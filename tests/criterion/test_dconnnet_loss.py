@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from itkit.criterion.dconnnet import ConnectivityLoss, SizeDensity, connectivity_loss, dice_loss, edge_loss, edge_map
+from itkit.criterion.dconnnet import DconnLoss, SizeDensity, connectivity_loss, dice_loss, edge_loss, edge_map
 from itkit.models.dconnnet.connectivity import connectivity_matrix
 
 PARITY = Path(__file__).parents[1] / "models" / "parity"
@@ -54,8 +54,8 @@ def test_density_of_a_class_that_never_occurs_is_zero():
 def test_module_adds_the_weighted_coarse_map(arrays):
     logits, target = arrays["loss_multi.in.c_map"], arrays["loss_multi.in.target"]
     single = connectivity_loss(logits, target)
-    torch.testing.assert_close(ConnectivityLoss()((logits, logits), target), 1.3 * single)
-    torch.testing.assert_close(ConnectivityLoss()(logits, target[:, None]), single)
+    torch.testing.assert_close(DconnLoss()((logits, logits), target), 1.3 * single)
+    torch.testing.assert_close(DconnLoss()(logits, target[:, None]), single)
 
 
 def test_batch_of_one_and_empty_masks_are_finite():

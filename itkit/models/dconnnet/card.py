@@ -24,8 +24,9 @@ CARDS = (
         checkpointing=True,
         deep_supervision=True,
         notes=(
-            "Predicts eight links a class; logits come from bilateral voting. The authors' losses, on the links of "
-            "Segmenter.network, are in itkit.criterion.dconnnet. Its backbone takes torchvision's ResNet-34 weights."
+            "Predicts eight links a class; logits come from bilateral voting. With links=True it returns the links in "
+            "training, on which the authors' loss (itkit.criterion.DconnLoss) is computed. Its backbone takes "
+            "torchvision's ResNet-34 weights."
         ),
     ),
 )

@@ -165,6 +165,9 @@ class DconnNet(nn.Module):
         Channels of the stem and blocks a stage of the backbone; 64 and those of ResNet-34 in the paper.
     deep_supervision
         Whether ``to_logits`` returns the coarse map too in training.
+    links
+        Whether ``to_logits`` returns the eight links of each class in training, on which the authors' loss
+        (``itkit.criterion.DconnLoss``) is computed.
     use_checkpoint
         Whether backbone stages and direction heads recompute their activations in the backward pass.
     """
@@ -177,6 +180,7 @@ class DconnNet(nn.Module):
         width: int = 64,
         blocks: Sequence[int] = (3, 4, 6, 3),
         deep_supervision: bool = False,
+        links: bool = False,
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
@@ -186,6 +190,7 @@ class DconnNet(nn.Module):
             raise ValueError(f"width: expected a positive multiple of 8; got {width}")
         w, planes = width, DIRECTIONS * num_class
         self.deep_supervision = deep_supervision
+        self.links = links
         self.use_checkpoint = use_checkpoint
         depth = Depth(blocks=tuple(blocks), bottleneck=False)
         self.backbone = ResNet(depth, in_channels=in_channels, width=w, use_checkpoint=use_checkpoint)
@@ -229,6 +234,8 @@ class DconnNet(nn.Module):
 
     def to_logits(self, output: tuple[Tensor, Tensor], size: Sequence[int]) -> Tensor | list[Tensor]:
         """Turn links into class logits ``(N, K, Y, X)`` by bilateral voting (``mask_logits``)."""
+        if self.training and self.links:
+            return list(output) if self.deep_supervision else output[0]
         if self.training and self.deep_supervision:
             return [mask_logits(links) for links in output]
         return mask_logits(output[0])
@@ -249,7 +256,7 @@ def build(*, in_channels: int, num_classes: int, spatial_dims: int = 2, **option
     spatial_dims
         2; anything else raises ``ValueError``.
     **options
-        ``width``, ``blocks``, ``deep_supervision`` and ``use_checkpoint`` of ``DconnNet``.
+        ``width``, ``blocks``, ``deep_supervision``, ``links`` and ``use_checkpoint`` of ``DconnNet``.
     """
     require_dims("DconnNet", spatial_dims, 2)
     return DconnNet(num_classes, in_channels=in_channels, **options)

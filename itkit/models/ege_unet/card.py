@@ -26,7 +26,7 @@ CARDS = (
         paper_parameters=53_000,
         notes=(
             "Logits, where the authors return probabilities. Auxiliary maps tell foreground from background only. The "
-            "authors' losses are in itkit.criterion.ege_unet."
+            "authors' loss is itkit.criterion.EGEUNetLoss."
         ),
     ),
 )
