@@ -165,12 +165,13 @@ def contests(place: Workplace) -> list[Contest]:
             "combine 10 label sources", "a SimpleITK script",
             lambda dest: [
                 ours("itk_combine"), "-i", *(f"s{n}={folder}" for n, folder in enumerate(sources)),
-                "--map", *(f"s{n}:{n % 5 + 1}->{n + 1}" for n, _ in enumerate(sources)), "-o", dest, *two,
+                "--map", *(f"s{n}:{n + 1}->{n + 1}" for n, _ in enumerate(sources)), "-o", dest, *two,
             ],
             lambda dest: [
                 place.itkit4.python, SCRIPTS / "combine_loop.py", dest,
-                *(f"{folder}:{n % 5 + 1}" for n, folder in enumerate(sources)),
+                *(f"{folder}:{n + 1}" for n, folder in enumerate(sources)),
             ],
+            check=("combine",),
             wall_target=0.5,
         )
     )  # fmt: skip

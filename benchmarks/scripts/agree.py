@@ -2,7 +2,7 @@
 
 Run: python agree.py resample SOURCE OURS THEIRS
      python agree.py aug SOURCE OURS THEIRS
-     python agree.py voxels|orient|extract|patch|evaluate OURS THEIRS
+     python agree.py voxels|orient|extract|combine|patch|evaluate OURS THEIRS
 """
 
 import json
@@ -172,6 +172,7 @@ functions = {
     "aug": aug,
     "orient": pairwise,
     "extract": pairwise,
+    "combine": pairwise,
     "patch": patch,
     "lungs": lungs,
     "evaluate": evaluate,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=Params)
 Status = Literal["done", "skipped", "left", "failed", "crashed", "nonconforming", "planned"]
 InputKind = Literal["image", "label", "grid", "file"]
-Reads = Literal["voxels", "one by one", "headers"]
+Reads = Literal["voxels", "one by one", "in turn", "headers"]
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,8 @@ class Operation(Generic[P]):
         reading takes for a while, and the buffers of threads that compress.
     reads
         What ``case`` needs of its inputs, or a function that returns it for given parameters: ``voxels``,
-        ``one by one`` (the voxels of one volume at a time: ``case`` does nothing but call `Case.map`), or
-        ``headers`` (grids only).
+        ``one by one`` (the voxels of one volume at a time: ``case`` does nothing but call `Case.map`), ``in turn``
+        (also one at a time, and none is read ahead, because a case has many), or ``headers`` (grids only).
     is_random
         Whether the seed changes the result.
     is_inspection

@@ -136,7 +136,7 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
     """
     reads = task.operation.reads_for(task.params)
     headers_only = reads == "headers"
-    on_demand = reads == "one by one" and task.threads == 1  # with more threads, voxels are read ahead
+    on_demand = reads == "in turn" or (reads == "one by one" and task.threads == 1)  # more threads read ahead
     volumes: dict[str, Volume] = {}
     makers: dict[str, Callable[[], Volume]] = {}
     grids: dict[str, Geometry] = {}

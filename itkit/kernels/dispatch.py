@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 3  # changes whenever a C function's arguments change, so that a stale build is never called
+ABI = 4  # changes whenever a C function's arguments change, so that a stale build is never called
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 _SIGNATURES = {
     "itkit_abi": "",
@@ -25,7 +25,7 @@ _SIGNATURES = {
     "itkit_copy": "ippppp",
     "itkit_count": "ipqQp",
     "itkit_remap": "iipqQppp",
-    "itkit_refine": "ipqQpqppp",
+    "itkit_refine": "iipqqQpqpppp",
     "itkit_box_counts": "ipppppp" + "p",
     "itkit_box_masks": "ipppppp" + "Qpp",
     "itkit_deflate": "pqqqi" + "pq",
@@ -43,7 +43,7 @@ _SIGNATURES = {
     "itkit_ball_dilate": "pqqqqpp",
     "itkit_ball_counts": "pqqqqqpp",
 }
-_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_join_runs", "itkit_surface")
+_LARGE_RESULTS = ("itkit_deflate", "itkit_deflate_bound", "itkit_join_runs", "itkit_refine", "itkit_surface")
 _forced: ContextVar[Backend | None] = ContextVar("itkit_backend", default=None)
 
 

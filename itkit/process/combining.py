@@ -113,24 +113,25 @@ def combine_labels(sources: Mapping[str, Volume], rules: Sequence[Rule]) -> Comb
         if rule.source not in sources:
             raise ArgumentError(f"combine_labels: {rule}: no source {rule.source!r}; there are {', '.join(sources)}")
     claims: list[list[tuple[int, ...]]] = []
-    unclaimed: dict[str, dict[int, int]] = {}
-    grids: list[Geometry] = []
-    first: list[Volume] = []
+    named: list[Mapping[int, object]] = []
+    likeness = _Likeness(next(iter(sources)))
 
     def label_maps() -> Iterator[tuple[NDArray[Any], Mapping[int, int]]]:
         for name in sources:
-            volume = _checked(sources[name], name, grids, next(iter(sources)))
-            first[:] = first or [volume]
+            array = likeness.checked(sources[name], name)
             of_value: dict[int, list[int]] = {}
             for place, rule in enumerate(rules):
                 for value in dict.fromkeys(rule.classes) if rule.source == name else ():
                     of_value.setdefault(value, []).append(place)
             claims.append([(), *dict.fromkeys(map(tuple, of_value.values()))])
-            counts = label_counts(volume.array_zyx)
-            unclaimed[name] = {value: n for value, n in counts.items() if value != 0 and value not in of_value}
-            yield volume.array_zyx, {value: claims[-1].index(tuple(found)) for value, found in of_value.items()}
+            named.append(of_value)
+            yield array, {value: claims[-1].index(tuple(found)) for value, found in of_value.items()}
 
     patterns = patterns_of(label_maps())
+    unclaimed = {
+        name: {value: n for value, n in found.items() if value != 0 and value not in known}
+        for name, known, found in zip(sources, named, patterns.voxels, strict=True)
+    }
     won, claimed = dict.fromkeys(rules, 0), dict.fromkeys(rules, 0)
     overlaps: dict[tuple[Rule, Rule], int] = {}
     values = []
@@ -144,7 +145,7 @@ def combine_labels(sources: Mapping[str, Volume], rules: Sequence[Rule]) -> Comb
         for one, other in combinations(places, 2):
             pair = (rules[one], rules[other])
             overlaps[pair] = overlaps.get(pair, 0) + count
-    volume = first[0].with_array(painted(patterns, values))
+    volume = likeness.volume(painted(patterns, values))
     return Combined(
         volume, won, claimed, dict(sorted(overlaps.items(), key=lambda item: _order(item[0], rules))), unclaimed
     )
@@ -154,22 +155,34 @@ def _order(pair: tuple[Rule, Rule], rules: Sequence[Rule]) -> tuple[int, int]:
     return rules.index(pair[0]), rules.index(pair[1])
 
 
-def _checked(volume: Volume, name: str, grids: list[Geometry], first: str) -> Volume:
-    """Return a label map on the grid of those before it, and note its grid.
+class _Likeness:
+    """What the new label map has in common with the first one, whose voxels are not kept: its grid and metadata."""
 
-    Raises
-    ------
-    GeometryMismatchError
-        When its grid differs.
-    """
-    expect(volume, Volume, f"label map {name!r}", "an itkit.Volume")
-    if volume.kind != "label":
-        raise ArgumentError(f"{name}: expected a label map; got an image: read it with kind='label'")
-    grids.append(volume.geometry)
-    reason = grid_difference(grids[0], volume.geometry, first, name)
-    if reason:
-        raise GeometryMismatchError(f"{reason}; --on-grid {first} puts all on one grid")
-    return volume
+    def __init__(self, first: str) -> None:
+        self._first = first
+        self._found: tuple[Geometry, Mapping[str, str]] | None = None
+
+    def checked(self, volume: Volume, name: str) -> NDArray[Any]:
+        """Return the voxels of a label map that lies on the grid of the first one.
+
+        Raises
+        ------
+        GeometryMismatchError
+            When its grid differs.
+        """
+        expect(volume, Volume, f"label map {name!r}", "an itkit.Volume")
+        if volume.kind != "label":
+            raise ArgumentError(f"{name}: expected a label map; got an image: read it with kind='label'")
+        self._found = self._found or (volume.geometry, volume.metadata)
+        reason = grid_difference(self._found[0], volume.geometry, self._first, name)
+        if reason:
+            raise GeometryMismatchError(f"{reason}; --on-grid {self._first} puts all on one grid")
+        return volume.array_zyx
+
+    def volume(self, array_zyx: NDArray[Any]) -> Volume:
+        """Return a label map on the grid of the first one."""
+        assert self._found is not None
+        return Volume(array_zyx, self._found[0], "label", self._found[1])
 
 
 @dataclass(frozen=True)
@@ -237,19 +250,17 @@ def fuse_labels(raters: Mapping[str, Volume], how: Fusion, *, threads: int = 1) 
     expect_choice(how, get_args(Fusion), "fuse_labels: how")
     if not raters:
         raise ArgumentError("fuse_labels: expected at least one label map")
-    grids: list[Geometry] = []
-    first: list[Volume] = []
+    likeness = _Likeness(next(iter(raters)))
 
     def label_maps() -> Iterator[tuple[NDArray[Any], Mapping[int, int]]]:
         for name in raters:
-            volume = _checked(raters[name], name, grids, next(iter(raters)))
-            first[:] = first or [volume]
-            yield volume.array_zyx, {value: value for value in label_counts(volume.array_zyx)}
+            array = likeness.checked(raters[name], name)
+            yield array, {value: value for value in label_counts(array)}
 
     patterns = patterns_of(label_maps())
     undecided, facts = 0, dict[str, Any]()
     if how == "staple":
-        array, facts = _staple(patterns, list(raters), first[0], threads)
+        array, facts = _staple(patterns, list(raters), likeness, threads)
     elif how == "intersection":
         same = (patterns.classes == patterns.classes[:, :1]).all(axis=1)
         array = painted(patterns, np.where(same, patterns.classes[:, 0], 0).tolist())
@@ -265,7 +276,7 @@ def fuse_labels(raters: Mapping[str, Volume], how: Fusion, *, threads: int = 1) 
         for value in np.unique(patterns.classes).tolist()
         if value not in (0, *voxels)
     }
-    return Fused(first[0].with_array(array), voxels, undecided, lost, facts)
+    return Fused(likeness.volume(array), voxels, undecided, lost, facts)
 
 
 def _votes(classes: NDArray[np.int64], *, background: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -282,7 +293,7 @@ def _votes(classes: NDArray[np.int64], *, background: bool) -> tuple[NDArray[np.
 
 
 def _staple(
-    patterns: Patterns, names: Sequence[str], grid: Volume, threads: int
+    patterns: Patterns, names: Sequence[str], likeness: _Likeness, threads: int
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     """Estimate each class by STAPLE; a voxel gets the class with the greatest probability above the threshold."""
     from itkit.io.sitk_toolkit import itk_threads, to_sitk
@@ -296,7 +307,7 @@ def _staple(
             estimate = sitk.STAPLEImageFilter()
             estimate.SetForegroundValue(1.0)
             masks = [
-                to_sitk(grid.with_array(look_up(patterns.groups, np.ascontiguousarray(column)))) for column in marks.T
+                to_sitk(likeness.volume(look_up(patterns.groups, np.ascontiguousarray(column)))) for column in marks.T
             ]
             probability = np.asarray(sitk.GetArrayViewFromImage(image := estimate.Execute(masks)))
             wins = probability > best

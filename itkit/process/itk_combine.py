@@ -26,6 +26,7 @@ from itkit.process.lost import Notes, describe_classes, lost_classes
 from itkit.process.plans import carry, find_many, label_folder
 
 _NAME = "itk_combine"
+_GROUP_AND_RESULT_BYTES = 8
 _SOURCE = r"[^=:,\s]+=.+"
 _RULE = re.compile(r"([^=:,\s]+):(-?\d{1,19}(?:,-?\d{1,19})*)->(-?\d{1,19})")
 
@@ -195,11 +196,12 @@ def collect(params: CombineParams, run: Collected) -> Report:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CombineParams) -> int:
-    """Estimate the memory of a case: its label maps, the patterns of classes, and the result."""
+    """Estimate the memory of a case: the label map in work and the next one, the groups of voxels, and the result."""
     voxels = [item.geometry.size_zyx for item in inputs.values()]
     most = max((z * y * x for z, y, x in voxels), default=0)
     staple = (len(inputs) + 24) * most if params.fuse == "staple" else 0
-    return sum(item.nbytes for item in inputs.values()) + 12 * most + staple
+    taken = (2 if params.on_grid is None else 3) * max((item.nbytes for item in inputs.values()), default=0)
+    return taken + _GROUP_AND_RESULT_BYTES * most + staple
 
 
 OPERATION: Operation[Any] = Operation(
@@ -210,6 +212,6 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_combine -i organs=a/label -i tumours=b/label --map 'tumours:1->3' 'organs:1,2->1' -o merged",
     memory=memory,
-    reads="one by one",
+    reads="in turn",
 )
 __all__ = ["OPERATION", "CombineParams", "Rule", "combine_labels", "fuse_labels"]

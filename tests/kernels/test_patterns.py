@@ -29,8 +29,21 @@ def test_groups_are_the_rows_of_the_stacked_maps(shape, dtypes, seed):
     for found in results:
         assert {tuple(r): c for r, c in zip(found.classes.tolist(), found.counts.tolist(), strict=True)} == expected
         np.testing.assert_array_equal(found.classes[found.groups], np.moveaxis(stacked, 0, -1))
-    for one, other in zip(*results, strict=True):
+        assert found.voxels == tuple(label_counts(m) for m in maps)
+    for one, other in zip(*(result[:3] for result in results), strict=True):
         np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+@pytest.mark.parametrize(("n", "kind"), [(15, "uint8"), (16, "uint8"), (17, "uint16"), (260, "uint32")])
+def test_groups_become_as_wide_as_their_number_needs(n, kind, backend_name):
+    first, second = np.meshgrid(np.arange(n, dtype=np.int16), np.arange(n, dtype=np.uint32), indexing="ij")
+    own = {value: value for value in range(n)}
+    found = patterns_of([(first[None], own), (second[None], own), (first[None], {1: 1})])
+    assert found.groups.dtype == kind
+    assert found.groups.ravel().tolist() == list(range(n * n))
+    np.testing.assert_array_equal(found.classes, np.stack([first, second, first == 1], -1).reshape(-1, 3))
+    assert painted(found, found.classes[:, 1].tolist()).tolist() == second[None].tolist()
 
 
 def test_values_far_apart_and_floats_are_searched(backend_name):

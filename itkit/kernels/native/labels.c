@@ -94,42 +94,79 @@ EXPORT void itkit_remap(int size, int out_size, const char *source, int64_t n, u
 }
 
 /* Refine groups of voxels by one more label map: voxels of one group and one class form a new group. New groups get
- * numbers in the order in which they are met; table[group * n_classes + class] holds the number, or -1 before. */
-static inline int same_groups(const int32_t *groups, int64_t n) {
-    int32_t differs = 0;
-    for (int64_t k = 0; k < n; k++) differs |= groups[k] ^ groups[0];
-    return differs == 0;
-}
+ * numbers in the order in which they are met; table[group * n_classes + class] holds the number, or -1 before, and
+ * *found counts them. Values are counted in the same pass. Groups have as few bytes as their numbers allow: the function
+ * stops before the first voxel whose number does not fit, and goes on from there when groups have been widened. */
+#define DEFINE_SAME_GROUPS(size, T)                                                                                    \
+    static inline int same_groups_##size(const T *groups, int64_t n) {                                                 \
+        T differs = 0;                                                                                                 \
+        for (int64_t k = 0; k < n; k++) differs |= (T)(groups[k] ^ groups[0]);                                         \
+        return differs == 0;                                                                                           \
+    }
+DEFINE_SAME_GROUPS(1, uint8_t)
+DEFINE_SAME_GROUPS(2, uint16_t)
+DEFINE_SAME_GROUPS(4, uint32_t)
 
-#define DEFINE_REFINE(size, T)                                                                                         \
-    CLONES static int64_t refine_##size(const char *source, int64_t n, uint64_t first, const int32_t *classes,         \
-                                        int64_t n_classes, int32_t *RESTRICT groups, int32_t *RESTRICT table,          \
-                                        int64_t *RESTRICT counts) {                                                    \
+#define DEFINE_REFINE(size, T, group_size, G)                                                                          \
+    CLONES static int64_t refine_##size##_##group_size(const char *source, int64_t begin, int64_t n, uint64_t first,   \
+                                                       const int32_t *RESTRICT classes, int64_t n_classes,             \
+                                                       char *RESTRICT groups_of, int32_t *RESTRICT table,              \
+                                                       int64_t *RESTRICT found, int64_t *RESTRICT counts) {            \
         const T *values = (const T *)source, origin = (T)first;                                                        \
-        int64_t found = 0;                                                                                             \
-        for (int64_t i = 0; i < n;) {                                                                                  \
-            int64_t length = 1;                                                                                        \
-            if (i + BLOCK(size) <= n && uniform_##size(values + i) && same_groups(groups + i, BLOCK(size)))            \
-                length = BLOCK(size);                                                                                  \
-            int64_t end = length > 1 ? i + length : i + BLOCK(size) < n ? i + BLOCK(size) : n;                         \
-            for (; i < end; i += length) {                                                                             \
-                const int32_t group = groups[i];                                                                       \
-                int32_t *place = table + group * n_classes + classes[(T)(values[i] - origin)];                         \
-                if (*place < 0) *place = (int32_t)found++;                                                             \
-                const int32_t new_group = *place;                                                                      \
-                counts[new_group] += length;                                                                           \
-                if (length == 1)                                                                                       \
-                    groups[i] = new_group;                                                                             \
-                else if (new_group != group)                                                                           \
+        G *groups = (G *)groups_of;                                                                                    \
+        for (int64_t i = begin; i < n;) {                                                                              \
+            const int64_t rest = n - i, block = rest < BLOCK(size) ? rest : BLOCK(size);                               \
+            const int is_full = block == BLOCK(size);                                                                  \
+            if (is_full && uniform_##size(values + i) && same_groups_##group_size(groups + i, BLOCK(size))) {          \
+                const T value = (T)(values[i] - origin);                                                               \
+                const G group = groups[i];                                                                             \
+                int32_t *place = table + (int64_t)group * n_classes + classes[value];                                  \
+                if (*place < 0) {                                                                                      \
+                    if (*found > (G)-1) return i;                                                                      \
+                    *place = (int32_t)(*found)++;                                                                      \
+                }                                                                                                      \
+                counts[value] += BLOCK(size);                                                                          \
+                const G new_group = (G)*place;                                                                         \
+                if (new_group != group)                                                                                \
                     for (int k = 0; k < BLOCK(size); k++) groups[i + k] = new_group;                                   \
+                i += BLOCK(size);                                                                                      \
+                continue;                                                                                              \
+            }                                                                                                          \
+            for (int64_t k = 0; k < block; k++, i++) {                                                                 \
+                const T value = (T)(values[i] - origin);                                                               \
+                int32_t *place = table + (int64_t)groups[i] * n_classes + classes[value];                              \
+                if (*place < 0) {                                                                                      \
+                    if (*found > (G)-1) return i;                                                                      \
+                    *place = (int32_t)(*found)++;                                                                      \
+                }                                                                                                      \
+                counts[TABLE(size, k) + value]++;                                                                      \
+                groups[i] = (G)*place;                                                                                 \
             }                                                                                                          \
         }                                                                                                              \
-        return found;                                                                                                  \
+        return n;                                                                                                      \
     }
-FOR_SIZES(DEFINE_REFINE)
+#define DEFINE_REFINES(size, T)                                                                                        \
+    DEFINE_REFINE(size, T, 1, uint8_t)                                                                                 \
+    DEFINE_REFINE(size, T, 2, uint16_t)                                                                                \
+    DEFINE_REFINE(size, T, 4, uint32_t)
+FOR_SIZES(DEFINE_REFINES)
 
-EXPORT int64_t itkit_refine(int size, const char *source, int64_t n, uint64_t first, const int32_t *classes,
-                            int64_t n_classes, int32_t *groups, int32_t *table, int64_t *counts) {
-    return (size == 1 ? refine_1 : size == 2 ? refine_2 : size == 4 ? refine_4 : refine_8)(
-        source, n, first, classes, n_classes, groups, table, counts);
+typedef int64_t (*Refine)(const char *, int64_t, int64_t, uint64_t, const int32_t *, int64_t, char *, int32_t *,
+                          int64_t *, int64_t *);
+
+EXPORT int64_t itkit_refine(int size, int group_size, const char *source, int64_t begin, int64_t n, uint64_t first,
+                            const int32_t *classes, int64_t n_classes, char *groups, int32_t *table, int64_t *found,
+                            int64_t *counts) {
+    static const Refine REFINES[4][3] = {
+        {refine_1_1, refine_1_2, refine_1_4},
+        {refine_2_1, refine_2_2, refine_2_4},
+        {refine_4_1, refine_4_2, refine_4_4},
+        {refine_8_1, refine_8_2, refine_8_4},
+    };
+    int row = size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3, column = group_size == 1 ? 0 : group_size == 2 ? 1 : 2;
+    int64_t tables[TABLES * BYTES] = {0}, *of_values = size == 1 ? tables : counts;
+    int64_t end =
+        REFINES[row][column](source, begin, n, first, classes, n_classes, groups, table, found, of_values);
+    if (size == 1) add_tables(tables, counts);
+    return end;
 }
