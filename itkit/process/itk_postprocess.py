@@ -33,7 +33,7 @@ from itkit.core.volume import Case
 from itkit.io.dataset_meta import FoundMeta
 from itkit.io.layouts import LABEL, find_description, find_volumes, require_destination, require_folder
 from itkit.process.common import case_meta, label_doubts
-from itkit.process.learning import learned_classes, scores
+from itkit.process.learning import learned_steps, scores
 from itkit.process.plans import carry, single_jobs
 from itkit.process.postprocessing import Steps, counts_of, postprocess
 
@@ -41,7 +41,8 @@ _NAME = "itk_postprocess"
 LEARNED = "postprocess.json"
 _MASK, _REFERENCE = "mask", "reference"
 _ALL, _NONE = "all", "none"
-StepName = Literal["largest", "min-volume", "fill-holes", "closing", "opening", "smooth", "inside"]
+_HELPS_NONE = "keeping the largest component helps no class"
+StepName = Literal["largest-foreground", "largest", "min-volume", "fill-holes", "closing", "opening", "smooth", "inside"]
 STEPS: tuple[StepName, ...] = get_args(StepName)
 """Names of the steps, in the order in which they come by default."""
 
@@ -53,6 +54,8 @@ class PostprocessParams(Params):
     """Folder of label maps, or a dataset: then its labels."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write; the label maps of a dataset go to its sub-folder label."""
+    largest_foreground: Annotated[bool, Group("Steps")] = False
+    """Keep the largest component of all classes together, before --largest."""
     largest: Annotated[ClassWords | None, Parts(("[LABEL ...]",)), Alone(_ALL), Group("Steps")] = None
     """Keep the largest component of these classes, by name or value; alone: of every class. none: of no class."""
     together: Annotated[bool, OnlyWith("largest"), Group("Steps")] = False
@@ -72,8 +75,8 @@ class PostprocessParams(Params):
     order: Annotated[tuple[StepName, ...], Group("Steps")] = ()
     """Order of the steps that are given, if not that of this list."""
     learn: Annotated[Path | None, PathRole("in_folder"), Group("Learning")] = None
-    """Folder of reference labels, or a dataset: find the classes whose mean Dice rises when only the largest component
-    is kept, and write postprocess.json for --config instead of label maps."""
+    """Folder of reference labels, or a dataset: find whether the mean Dice rises when only the largest component of all
+    classes together, or of a class, is kept; write postprocess.json for --config instead of label maps."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
@@ -85,7 +88,7 @@ class PostprocessParams(Params):
         if self.largest == ():
             raise ValueError(f"--largest: expected classes, {_ALL} or {_NONE}")
         if self.learn is not None and (given or self.order):
-            raise ValueError(f"--learn tries the largest component of each class: drop {_options(given) or '--order'}")
+            raise ValueError(f"--learn tries the largest components itself: drop {_options(given) or '--order'}")
         if self.learn is None and not given:
             raise ValueError(f"nothing to do: give a step ({_options(STEPS)}) or --learn")
         if self.order and sorted(self.order) != sorted(given):
@@ -96,8 +99,8 @@ class PostprocessParams(Params):
     def given(self) -> tuple[StepName, ...]:
         """Names of the steps that are given, in the default order."""
         values = (
-            self.largest, self.min_volume_ml, self.fill_holes or None, self.closing_mm, self.opening_mm,
-            self.smooth_mm, self.inside,
+            self.largest_foreground or None, self.largest, self.min_volume_ml, self.fill_holes or None,
+            self.closing_mm, self.opening_mm, self.smooth_mm, self.inside,
         )  # fmt: skip
         return tuple(name for name, value in zip(STEPS, values, strict=True) if value is not None)
 
@@ -108,7 +111,7 @@ def _options(steps: tuple[StepName, ...]) -> str:
 
 
 def postprocess_case(case: Case, params: PostprocessParams, context: Context) -> Outcome:
-    """Clean one label map, or measure what keeping the largest component of each class would change."""
+    """Clean one label map, or measure what keeping largest components would change."""
     del context
     label = case.volumes[LABEL]
     for name in (_MASK, _REFERENCE):
@@ -191,18 +194,23 @@ def collect(params: PostprocessParams, run: Collected) -> Report:
         absent = [str(value) for value in wanted if value not in seen]
         lines = (f"warning: no label map holds class {some(absent)} of --largest",) if absent and seen else ()
         return Report(lines, files=case_meta("postprocess_meta.json", _NAME, params, run))
-    learned = learned_classes({case: record.facts["dice"] for case, record in sorted(run.all_records.items())})
-    chosen = [str(value) for value, means in learned.items() if means["is_kept"]]
-    names: Mapping[int, str] = run.plan.details or {}
+    learned = learned_steps({case: record.facts["dice"] for case, record in sorted(run.all_records.items())})
+    chosen = [str(value) for value in learned.kept]
+    steps: dict[str, Any] = {"largest": chosen or [_NONE]}
+    if learned.foreground["is_kept"]:
+        steps = {"largest_foreground": True, **({"largest": chosen} if chosen else {})}
     value = {
         "operation": _NAME,
         "itkit": VERSION,
-        "params": {"largest": chosen or [_NONE]},
-        "learned": {str(value): means for value, means in learned.items()},
+        "params": steps,
+        "foreground": learned.foreground,
+        "learned": {str(value): means for value, means in learned.classes.items()},
         "cases": len(run.all_records),
     }
-    said = some([names.get(int(word), word) for word in chosen], 30)
-    found = f"keeping the largest component helps {said}" if chosen else "keeping the largest component helps no class"
+    names: Mapping[int, str] = run.plan.details or {}
+    helped = ["all classes together"] if learned.foreground["is_kept"] else []
+    helped += [names.get(int(word), word) for word in chosen]
+    found = f"keeping the largest component helps {some(helped, 30)}" if helped else _HELPS_NONE
     return Report((f"learned from {len(run.all_records)} cases: {found}",), files={Path(LEARNED): value})
 
 

@@ -35,8 +35,8 @@ class Steps:
     Attributes
     ----------
     order
-        Names of the steps: ``largest``, ``min-volume``, ``fill-holes``, ``closing``, ``opening``, ``smooth``,
-        ``inside``. Each needs its value below, but for ``fill-holes``.
+        Names of the steps: ``largest-foreground``, ``largest``, ``min-volume``, ``fill-holes``, ``closing``,
+        ``opening``, ``smooth``, ``inside``. Each needs its value below, but for the first and ``fill-holes``.
     classes
         Classes of which the largest component is kept; ``None`` for all but 0.
     together
@@ -100,6 +100,8 @@ def postprocess(label: Volume, steps: Steps) -> tuple[Volume, list[str]]:
 def _done(step: str, array: NDArray[Any], spacing: Sequence[float], steps: Steps) -> tuple[NDArray[Any], Sequence[str]]:
     """Return the array after a step, and notes."""
     match step:
+        case "largest-foreground":
+            return keep_largest(array, together=True), ()
         case "largest":
             return keep_largest(array, classes=steps.classes, together=steps.together), ()
         case "min-volume" if steps.min_volume_ml is not None:

@@ -1,6 +1,7 @@
 """Cleaning label maps: each step against scipy, counts before and after, and what a validation set teaches."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,14 +16,16 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.cleaning import close_gaps, fill_holes, keep_largest, open_up, smooth, without_small
-from itkit.process.learning import learned_classes, scores
+from itkit.process.learning import learned_steps, scores
 from itkit.process.postprocessing import Steps, counts_of, postprocess
 from itkit.testing import phantoms
+from process.parity.nnunet_postprocessing import PREDICTIONS, write_predictions_of
 from tests.kernels.test_balls import offsets
 
 SPACING = (2.5, 0.8, 1.1)
 GRID = Geometry((9, 14, 22), SPACING, (3.0, -1.0, 7.0), phantoms.GRIDS["oblique"].direction_xyz)
 ALL = np.ones((3, 3, 3))
+GOLDEN = json.loads((Path(__file__).parent / "parity" / "nnunet_postprocessing.json").read_text())
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -159,20 +162,70 @@ def test_inside_a_mask_of_the_same_case(tmp_path):
 def test_scores_are_dice():
     prediction, reference = rough(1), rough(2)
     found = scores(prediction, reference)
+    together = keep_largest(prediction, together=True)
+    ways = {
+        "as_is": prediction,
+        "largest": keep_largest(prediction),
+        "foreground": together,
+        "foreground_largest": keep_largest(together),
+    }
     for value in (-2, 7, 300):
-        for name, labels in (("as_is", prediction), ("largest", keep_largest(prediction))):
+        for name, labels in ways.items():
             p, g = labels == value, reference == value
             assert found[str(value)][name] == pytest.approx(2 * (p & g).sum() / (p.sum() + g.sum()))
-    assert scores(prediction, np.zeros_like(reference))["7"] == {"as_is": 0.0, "largest": 0.0}
+    assert scores(prediction, np.zeros_like(reference))["7"] == dict.fromkeys(ways, 0.0)
+    beside = np.array([[[1, 1, 1, 0, 2]]])
+    gone = {"as_is": 0.0, "largest": 0.0, "foreground": None, "foreground_largest": None}
+    assert scores(beside, beside % 2)["2"] == gone  # a class that neither has any more
+
+
+def dices(as_is, largest, foreground, both):
+    return {"as_is": as_is, "largest": largest, "foreground": foreground, "foreground_largest": both}
 
 
 def test_the_rule_is_a_mean_that_rises():
     cases = {
-        "a": {"1": {"as_is": 0.5, "largest": 0.9}, "2": {"as_is": 0.9, "largest": 0.5}},
-        "b": {"1": {"as_is": 0.6, "largest": 0.5}, "3": {"as_is": 0.7, "largest": 0.7}},
+        "a": {"1": dices(0.5, 0.9, 0.4, 0.4), "2": dices(0.9, 0.5, 0.9, 0.9)},
+        "b": {"1": dices(0.6, 0.5, 0.6, 0.6), "3": dices(0.7, 0.7, 0.9, 0.9)},
     }
-    assert {value: means["is_kept"] for value, means in learned_classes(cases).items()} == {1: True, 2: False, 3: False}
-    assert learned_classes(cases)[1]["largest"] == pytest.approx(0.7)
+    learned = learned_steps(cases)
+    assert {value: means["is_kept"] for value, means in learned.classes.items()} == {1: True, 2: False, 3: False}
+    assert learned.classes[1]["largest"] == pytest.approx(0.7)
+    means = {"as_is": pytest.approx((0.55 + 0.9 + 0.7) / 3), "largest": pytest.approx((0.5 + 0.9 + 0.9) / 3)}
+    assert learned.foreground == {**means, "is_kept": False}  # class 1 falls
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "is_kept"),
+    [
+        (dices(0.5, 0.5, 0.6, 0.6), dices(0.5, 0.5, 0.5, 0.5), True),
+        (dices(0.5, 0.5, 0.9, 0.9), dices(0.5, 0.5, 0.49, 0.49), False),  # a class that falls
+        (dices(0.5, 0.5, 0.5, 0.6), dices(0.5, 0.5, 0.5, 0.5), False),  # nothing rises
+        (dices(0.5, 0.5, 0.9, 0.9), dices(0.0, 0.0, None, None), False),  # a class without a mean
+    ],
+)
+def test_the_step_of_all_classes_needs_a_gain_and_no_loss(one, two, is_kept):
+    learned = learned_steps({"a": {"1": one, "2": two}})
+    assert learned.foreground["is_kept"] == is_kept
+    assert learned_steps({"a": {"1": one}}).foreground["is_kept"] is False  # the class's own step is the same
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_what_is_learned_is_what_nnunet_learns(tmp_path, name):
+    labels = write_predictions_of(tmp_path, name)
+    values = {"source": tmp_path / "predicted", "learn": tmp_path / "truth", "dest": tmp_path / "learned"}
+    assert itkit.run("itk_postprocess", **values).exit_code == 0
+    found = json.loads((tmp_path / "learned" / "postprocess.json").read_text())
+    golden = GOLDEN[name]
+    together = bool(golden["steps"]) and golden["steps"][0] == list(labels) and len(labels) > 1
+    assert found["foreground"]["is_kept"] == together
+    steps = golden["steps"][1:] if together else np.ravel(golden["steps"]).tolist()
+    assert found["params"].get("largest", []) == ([str(step) for step in steps] or ([] if together else ["none"]))
+    config = tmp_path / "learned" / "postprocess.json"
+    itkit.run("itk_postprocess", source=tmp_path / "predicted", dest=tmp_path / "out", config=config)
+    for case, voxels in golden["voxels"].items():
+        after = read_volume(tmp_path / "out" / f"{case}.mha", "label").array_zyx
+        assert [int((after == value).sum()) for value in labels] == voxels
 
 
 def write_predictions(root):
@@ -234,6 +287,7 @@ def test_largest_alone_is_every_class(tmp_path, capsys):
         ({}, "nothing to do: give a step"),
         ({"together": True, "fill_holes": True}, "--together only matters with --largest"),
         ({"largest": ("all",), "learn": "x"}, "drop --largest"),
+        ({"largest_foreground": True, "learn": "x"}, "drop --largest-foreground"),
         ({"fill_holes": True, "order": ("largest", "fill-holes")}, "--order: expected each given step once"),
         ({"smooth_mm": 0.0}, "--smooth-mm"),
         ({"largest": ()}, "--largest: expected classes"),
