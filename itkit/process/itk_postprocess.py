@@ -42,7 +42,9 @@ LEARNED = "postprocess.json"
 _MASK, _REFERENCE = "mask", "reference"
 _ALL, _NONE = "all", "none"
 _HELPS_NONE = "keeping the largest component helps no class"
-StepName = Literal["largest-foreground", "largest", "min-volume", "fill-holes", "closing", "opening", "smooth", "inside"]
+StepName = Literal[
+    "largest-foreground", "largest", "min-volume", "fill-holes", "closing", "opening", "smooth", "inside"
+]
 STEPS: tuple[StepName, ...] = get_args(StepName)
 """Names of the steps, in the order in which they come by default."""
 

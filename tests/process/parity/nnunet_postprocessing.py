@@ -82,8 +82,10 @@ def main():
             for path in sorted((root / "predicted" / "postprocessed").glob("*.nii.gz")):
                 array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
                 voxels[path.name.split(".")[0]] = [int((array == value).sum()) for value in labels]
-            found[name] = {"steps": [np.array(entry["labels_or_regions"]).tolist() for entry in kwargs], "voxels": voxels}
-            print(name, found[name])
+            found[name] = {
+                "steps": [np.array(entry["labels_or_regions"]).tolist() for entry in kwargs],
+                "voxels": voxels,
+            }
     about = {"source": "nnunetv2 2.8.1, determine_postprocessing", **found}
     Path(__file__).with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
 
