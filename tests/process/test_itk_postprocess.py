@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from process.parity.nnunet_postprocessing import PREDICTIONS, write_predictions_of
 from scipy import ndimage
 
 import itkit
@@ -19,7 +20,6 @@ from itkit.process.cleaning import close_gaps, fill_holes, keep_largest, open_up
 from itkit.process.learning import learned_steps, scores
 from itkit.process.postprocessing import Steps, counts_of, postprocess
 from itkit.testing import phantoms
-from process.parity.nnunet_postprocessing import PREDICTIONS, write_predictions_of
 from tests.kernels.test_balls import offsets
 
 SPACING = (2.5, 0.8, 1.1)
