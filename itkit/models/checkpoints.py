@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ def read_weights(path: Path | str, *, entry: str | None = None) -> dict[str, Ten
         When the file is unsafe, damaged, or holds no weights.
     """
     path = Path(path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = read_content(path)
     found: Any = content
     for key in entry.split(".") if entry else ():
         if not isinstance(found, Mapping) or key not in found:
@@ -65,6 +66,52 @@ def read_weights(path: Path | str, *, entry: str | None = None) -> dict[str, Ten
     if not tensors:
         raise WeightsError(f"{path}: holds no named tensors, only {_summary(content)}; name the entry that does")
     return _without_prefixes(tensors)
+
+
+def read_content(path: Path) -> Any:
+    """Return all that a weight file holds, tensors and plain values, without executing any code in it.
+
+    Raises
+    ------
+    WeightsError
+        When the file is unsafe or damaged.
+    """
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors to a ``.safetensors`` file, in the order of their names, so that equal tensors make equal bytes.
+
+    Parameters
+    ----------
+    path
+        The file; it is not written atomically.
+    tensors
+        Names and values, on any device.
+
+    Raises
+    ------
+    WeightsError
+        When the format has no such type.
+    OSError
+        When the file can't be written.
+    """
+    names = {dtype: name for name, dtype in _SAFE_DTYPES.items()}
+    header: dict[str, Any] = {}
+    end = 0
+    for key in sorted(tensors):
+        tensor = tensors[key]
+        if tensor.dtype not in names:
+            raise WeightsError(f"{key}: safetensors files hold no {tensor.dtype}")
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[key] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for key in sorted(tensors):
+            values = tensors[key].detach().cpu().contiguous().reshape(-1)
+            file.write(values.view(torch.uint8).numpy().data if values.numel() else b"")
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
@@ -131,7 +178,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             if key == "__metadata__":
                 continue
             first, last = entry["data_offsets"]
-            values = torch.frombuffer(raw[end + first : end + last], dtype=torch.uint8)
+            part = raw[end + first : end + last]
+            values = torch.frombuffer(part, dtype=torch.uint8) if part else torch.empty(0, dtype=torch.uint8)
             tensors[key] = values.view(_SAFE_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
