@@ -141,3 +141,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = close_words(word, known)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def is_web_page(head: bytes) -> bool:
+    r"""Tell whether a file that begins so is a page for browsers.
+
+    Examples
+    --------
+    >>> is_web_page(b"\n<!DOCTYPE html><html>"), is_web_page(b"PK")
+    (True, False)
+    """
+    return re.match(rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", head) is not None

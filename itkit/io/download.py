@@ -31,7 +31,7 @@ from urllib.request import (
 )
 
 from itkit.core.errors import DownloadError, WriteError
-from itkit.core.text import shown
+from itkit.core.text import is_web_page, shown
 from itkit.io.disk import sync_file
 
 LOGGER = logging.getLogger(__name__)
@@ -42,7 +42,6 @@ _LONG_PAUSE_S = 5.0
 """A user is told of a pause that is longer."""
 MOST_ANSWER_BYTES = 256 << 20
 _DIGITS = re.compile(r"[0-9]{1,18}")
-_PAGE = re.compile(rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b")
 _OUT_OF_RANGE = 416
 _PARTIAL = 206
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -324,7 +323,7 @@ def _no_file(head: bytes) -> str:
     """Return why the first bytes are no file that anybody wants to download; empty if they may be one."""
     if not head:
         return "the server sent an empty file"
-    if _PAGE.match(head):
+    if is_web_page(head):
         return "the server sent a web page in place of the file (maintenance, or it wants a login)"
     return ""
 

@@ -10,6 +10,8 @@ from typing import Any
 from itkit.core.errors import ModelError
 
 NONE_RELEASED = "none released"
+WHOLE = "the whole network"
+ENCODER = "the encoder"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,8 @@ class Weights:
         carry them; empty where the authors state none.
     licence
         Licence of the weights.
+    what
+        What the file fills: ``"the whole network"`` or ``"the encoder"``; the rest then keeps its initial values.
     """
 
     trained_on: str
@@ -36,6 +40,7 @@ class Weights:
     url: str = ""
     sha256: str = ""
     licence: str = "not stated"
+    what: str = WHOLE
 
     def __post_init__(self) -> None:
         if self.sha256 and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
@@ -73,6 +78,11 @@ class ModelCard:
         The input size is the option ``image_size`` and can't change afterwards.
     unused
         Regular expressions (searched) of parameters that no forward pass uses; they stay loadable but are frozen.
+    head, stem
+        Regular expressions (searched) of the parameters whose outputs follow the number of classes, and of those whose
+        inputs follow the number of image channels; only these are adapted when weights for other numbers are loaded.
+    head_inputs
+        The same for parameters whose inputs follow the number of classes, because logits go through them.
     weights
         Released weights, the usual ones first.
     """
@@ -95,6 +105,9 @@ class ModelCard:
     minimum_size: int = 1
     fixed_size: bool = False
     unused: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+    stem: tuple[str, ...] = ()
+    head_inputs: tuple[str, ...] = ()
     onnx: bool = True
     compiles: bool = True
     bf16: bool = True

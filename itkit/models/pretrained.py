@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from itkit.core.errors import WeightsError
-from itkit.core.text import some
+from itkit.core.text import shown, some
 from itkit.models.adapt import Rules, adapt
 from itkit.models.checkpoints import read_weights
 from itkit.models.download import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
 LOGGER = logging.getLogger(__name__)
-_FILE_PREFIXES = ("", "model.", "network.", "net.", "backbone.", "encoder.", "encoder_q.", "module.encoder_q.")
+_TOLD_BELOW = 0.95
+"""A smaller share of a network's tensors or parameters is told with a warning."""
+_REFUSED_BELOW = 0.5
+"""Smaller shares of both are refused, unless ``partial`` is set."""
+_LEAST_COVER = 0.2
+"""A prefix counts as one when this share of a file's names has it: half have it where a file holds two encoders."""
+_MOST_LEVELS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapted:
-    """A tensor that was changed, or deliberately left, because shapes differ."""
+    """A tensor that was changed, or deliberately left, because shapes differ.
+
+    Attributes
+    ----------
+    key
+        Its name in the network.
+    how
+        What was done, or why nothing could be done.
+    found, wanted
+        Shapes in the file and in the network.
+    filled
+        Whether its values come from the file; those of a new head do not.
+    """
 
     key: str
     how: str
     found: tuple[int, ...]
     wanted: tuple[int, ...]
+    filled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +69,15 @@ class LoadReport:
     matched
         Names copied as they are.
     adapted
-        Tensors changed to fit, each with how.
+        Tensors changed to fit, or a head left as it was for other classes, each with how.
     mismatched
         Tensors of a shape that no rule adapts; the network keeps its own.
     missing
         Names of the network that the file lacks; the network keeps its own.
     unexpected
         Names of the file that the network lacks.
+    share_tensors, share_parameters
+        Share of the network's tensors, and of its parameters' values, that come from the file: 0 to 1.
     """
 
     source: str
@@ -62,21 +88,39 @@ class LoadReport:
     mismatched: tuple[Adapted, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
+    share_tensors: float = 1.0
+    share_parameters: float = 1.0
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Names of the network's tensors that do not come from the file and keep their initial values."""
+        left = (item.key for item in (*self.adapted, *self.mismatched) if item in self.mismatched or not item.filled)
+        return (*left, *self.missing)
 
     @property
     def complete(self) -> bool:
         """Whether every tensor of the network came from the file, and none of the file is left over."""
-        return not (self.mismatched or self.missing or self.unexpected)
+        return not (self.random or self.unexpected)
+
+    @property
+    def shares(self) -> str:
+        """Text that says how much of the network came from the file."""
+        tensors, parameters = (f"{share:.1%}" for share in (self.share_tensors, self.share_parameters))
+        return f"{tensors} of the network's tensors and {parameters} of its parameters come from the file"
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: {len(self.matched)} tensors copied"]
+        filled = sum(item.filled for item in self.adapted)
+        lines = [f"{self.source}: {len(self.matched) + filled} tensors loaded, {filled} of them adapted; {self.shares}"]
         if self.removed or self.added:
             lines.append(f"  names: {self.removed or '(nothing)'} removed, {self.added or '(nothing)'} added")
         lines += [f"  {item.key}: {item.how} {item.found} -> {item.wanted}" for item in self.adapted]
-        lines += [f"  {item.key}: not loaded, {item.found} in the file, {item.wanted} here" for item in self.mismatched]
+        lines += [
+            f"  {item.key}: not loaded, {item.found} in the file, {item.wanted} here{item.how and f'; {item.how}'}"
+            for item in self.mismatched
+        ]
         for title, keys in (("not in the file", self.missing), ("only in the file", self.unexpected)):
             if keys:
-                lines.append(f"  {title}: {some(keys, most=5)}")
+                lines.append(f"  {title}: {some(map(shown, keys), most=5)}")
         return "\n".join(lines)
 
 
@@ -85,18 +129,23 @@ def load_pretrained(
     source: str | Path,
     *,
     entry: str | None = None,
+    prefix: str | None = None,
+    form: str | None = None,
     sha256: str | None = None,
     cache_dir: str | Path | None = None,
     strict: bool = False,
+    partial: bool = False,
     head: str = "new",
     inflate: str = "mean",
     resize_kernels: bool = False,
+    position_grid: tuple[int, ...] | None = None,
 ) -> LoadReport:
     """Fill a network with weights from a file or URL, adapting what differs.
 
     The weights may stand under an entry such as ``state_dict`` or ``network_weights``, and their names may begin with a
-    prefix such as ``module.``; both are found. An encoder's file fills the encoder of an encoder-decoder. No code
-    in the file is executed.
+    prefix such as ``module.`` or ``model.net.``; both are found. Names of the authors' releases, and those of other
+    libraries where a network knows them, become the network's own. An encoder's file fills the encoder of an
+    encoder-decoder. No code in the file is executed.
 
     Parameters
     ----------
@@ -106,44 +155,53 @@ def load_pretrained(
         Path, ``file://``, ``http://`` or ``https://`` URL; downloads are kept in ``~/.cache/itkit``.
     entry
         Entry of the file that holds the weights, when there are several (``"teacher"``, ``"ema.model"``).
+    prefix
+        What the names of the wanted weights begin with, when several networks are in the file; by default the prefix
+        with which most names fit.
+    form
+        How the file's weights were trained, where its names do not tell: EfficientNet's ``"timm_tf"`` or ``"timm"``.
     sha256
         Expected digest of the file.
     cache_dir
         Another folder for downloads.
     strict
-        Refuse a file that leaves anything missing, unexpected or mismatched; adaptations are allowed.
+        Refuse a file that leaves anything missing, unexpected, mismatched or as initialised; adaptations are allowed.
+    partial
+        Accept a file from which less than half of the network comes.
     head
         With another number of classes: ``"new"`` leaves the head as initialised, ``"copy"`` copies the first classes.
     inflate
         2-D kernels in a 3-D network: ``"mean"`` spreads them over depth, ``"centre"`` fills the middle plane alone.
     resize_kernels
         Resize kernels of another size linearly, as UpKern does.
+    position_grid
+        Patches a side, ZYX or YX, for which the file's position embeddings were trained; by default equal sides, or
+        those of the network's proportions.
 
     Returns
     -------
     LoadReport
-        Which tensors were copied, adapted, mismatched, missing and unexpected.
+        Which tensors were copied, adapted, mismatched, missing and unexpected, and what share of the network that is. A
+        share below 95 % is also logged as a warning.
 
     Raises
     ------
     WeightsError
-        When the file is unsafe or damaged, when none of its tensors fits, or when ``strict`` is not met. The network
-        is then unchanged.
+        When the file is no file of weights or damaged, when none of its tensors fits, when less than half of the
+        network's tensors and of its parameters come from it (unless ``partial`` is set), when weights are not numbers,
+        or when ``strict`` is not met. The network is then unchanged.
     """
     for name, value, allowed in (("head", head, {"new", "copy"}), ("inflate", inflate, {"mean", "centre"})):
         if value not in allowed:
             raise ValueError(f"{name} must be {' or '.join(sorted(allowed))}; got {value!r}")
     weights = read_weights(fetch(str(source), sha256=sha256, cache_dir=cache_dir), entry=entry)
-    size = getattr(model, "image_size", None)
-    rules = Rules(
-        in_channels=getattr(model, "in_channels", None),
-        num_classes=getattr(model, "num_classes", None),
-        image_size=size if isinstance(size, tuple) else None,
-        inflate=inflate,
-        head=head,
-        resize_kernels=resize_kernels,
+    network = getattr(model, "network", model)
+    check_form = getattr(network, "check_form", None)
+    if check_form is not None:
+        check_form(weights, Path(str(source)), form)
+    state, report = _fit(
+        model, weights, str(source), _rules(model, head, inflate, resize_kernels, position_grid), prefix
     )
-    state, report = _fit(model, weights, str(source), rules)
     if not report.matched and not report.adapted:
         raise WeightsError(
             f"{source}: none of its {len(weights)} tensors fits; its names look like {_examples(weights)}, "
@@ -151,34 +209,63 @@ def load_pretrained(
         )
     if strict and not report.complete:
         raise WeightsError(f"not loaded, because strict is set: {report}")
+    if max(report.share_tensors, report.share_parameters) < _REFUSED_BELOW and not partial:
+        raise WeightsError(
+            f"{source}: not loaded: only {report.shares}; its names look like {_examples(weights)}, the network's like "
+            f"{_examples(model.state_dict())}; set partial=True to load it all the same"
+        )
     model.load_state_dict(state)
+    if min(report.share_tensors, report.share_parameters) < _TOLD_BELOW:
+        LOGGER.warning("%s: only %s; the others keep their initial values: %s", source, report.shares, _parts(report))
     LOGGER.info("%s", report)
     return report
 
 
+def _rules(
+    model: nn.Module, head: str, inflate: str, resize_kernels: bool, position_grid: tuple[int, ...] | None
+) -> Rules:
+    size = getattr(model, "image_size", None)
+    card = getattr(model, "card", None)
+    return Rules(
+        head_keys=getattr(card, "head", ()),
+        stem_keys=getattr(card, "stem", ()),
+        head_inputs=getattr(card, "head_inputs", ()),
+        in_channels=getattr(model, "in_channels", None),
+        num_classes=getattr(model, "num_classes", None),
+        image_size=size if isinstance(size, tuple) else None,
+        position_grid=None if position_grid is None else tuple(position_grid),
+        inflate=inflate,
+        head=head,
+        resize_kernels=resize_kernels,
+    )
+
+
 def _fit(
-    model: nn.Module, weights: Mapping[str, Tensor], source: str, rules: Rules
+    model: nn.Module, weights: Mapping[str, Tensor], source: str, rules: Rules, prefix: str | None
 ) -> tuple[dict[str, Tensor], LoadReport]:
     state: dict[str, Tensor] = model.state_dict()
     weights = _converted(model, weights)
-    removed, added = _best_prefixes(model, state, weights)
+    removed, added, kept = _best_names(model, state, weights, source, prefix)
     others = [key for key in weights if not key.startswith(removed)]
-    kept = {added + key.removeprefix(removed): weights[key] for key in weights if key.startswith(removed)}
-    if removed or added:
-        kept = dict(_converted(model, kept))
+    kept = _with_counters(state, kept)
     matched, adapted, mismatched = [], [], []
     for key in [key for key in state if key in kept]:
-        target = state[key]
-        fitted = adapt(key, kept[key], target, model.get_submodule(key.rpartition(".")[0]), rules)
-        value, how = fitted if fitted is not None else (target, "")
-        state[key] = value.to(target.dtype).contiguous()
-        entry = Adapted(key=key, how=how, found=tuple(kept[key].shape), wanted=tuple(target.shape))
+        target, given = state[key], kept[key]
+        _require_numbers(source, key, given)
+        fitted = adapt(key, given, target, model.get_submodule(key.rpartition(".")[0]), rules)
+        if fitted is not None and fitted.value is not None:
+            state[key] = fitted.value.to(target.dtype).contiguous()
+        filled = fitted is not None and fitted.value is not None
+        how = _why_not(key, given, target) if fitted is None else fitted.how
+        entry = Adapted(key=key, how=how, found=tuple(given.shape), wanted=tuple(target.shape), filled=filled)
         if fitted is None:
             mismatched.append(entry)
         elif how:
             adapted.append(entry)
         else:
             matched.append(key)
+    filled_keys = {*matched, *(item.key for item in adapted if item.filled)}
+    sizes = {key: parameter.numel() for key, parameter in model.named_parameters(remove_duplicate=False)}
     report = LoadReport(
         source=source,
         removed=removed,
@@ -188,29 +275,91 @@ def _fit(
         mismatched=tuple(mismatched),
         missing=tuple(key for key in state if key not in kept),
         unexpected=(*others, *(removed + key.removeprefix(added) for key in kept if key not in state)),
+        share_tensors=len(filled_keys) / max(1, len(state)),
+        share_parameters=sum(size for key, size in sizes.items() if key in filled_keys) / max(1, sum(sizes.values())),
     )
     return state, report
 
 
+def _why_not(key: str, given: Tensor, target: Tensor) -> str:
+    if target.is_floating_point() and not given.is_floating_point():
+        return f"its values are {str(given.dtype).removeprefix('torch.')}, as of a quantised network"
+    if "pos" in key and given.ndim == target.ndim == 3:
+        return "the grid of its positions can't be told from their number; name it with position_grid"
+    return ""
+
+
+def _require_numbers(source: str, key: str, value: Tensor) -> None:
+    """Refuse weights that have become nan, as those of a training that diverged."""
+    if value.is_floating_point() and value.numel():
+        wrong = int(value.numel() - torch.isfinite(value.float()).sum())
+        if wrong == value.numel():
+            raise WeightsError(
+                f"{source}: not loaded: all values of {shown(key)} are nan or infinite; take another file"
+            )
+        if wrong:
+            LOGGER.warning("%s: %d of %d values of %s are nan or infinite", source, wrong, value.numel(), shown(key))
+
+
+def _with_counters(state: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add counters of batches that files of before 2018 lack: torch starts them from 0, too."""
+    counters = {
+        key: torch.zeros_like(value, device="cpu")
+        for key, value in state.items()
+        if key.endswith(".num_batches_tracked")
+        and key not in kept
+        and key.replace("num_batches_tracked", "running_var") in kept
+    }
+    return {**kept, **counters}
+
+
 def _converted(model: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    convert = getattr(getattr(model, "network", model), "adapt_state_dict", None)
+    convert: Any = getattr(getattr(model, "network", model), "adapt_state_dict", None)
     return weights if convert is None else convert(weights)
 
 
-def _best_prefixes(model: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Find the prefix change that matches most names; of equal ones the first, so that names stay when they can."""
-    best, best_score = ("", ""), (-1, -1)
-    for removed in _FILE_PREFIXES:
-        keys = [key for key in weights if key.startswith(removed)]
-        for added in _model_prefixes(model) if keys else ():
-            pairs = [(weights[key], state.get(added + key.removeprefix(removed))) for key in keys]
+def _best_names(
+    model: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str, prefix: str | None
+) -> tuple[str, str, dict[str, Tensor]]:
+    """Find the change of prefix with which most names fit, and return it with the weights under their new names.
+
+    Of equal ones the first counts, so that names stay when they can.
+    """
+    best, best_score = ("", "", dict(weights)), (-1, -1)
+    for removed in _prefixes_of(weights) if prefix is None else [_given_prefix(prefix, weights, source)]:
+        stripped = {key.removeprefix(removed): value for key, value in weights.items() if key.startswith(removed)}
+        named = _converted(model, stripped)
+        for added in _model_prefixes(model):
+            pairs = [(value, state.get(added + key)) for key, value in named.items()]
             same = sum(target is not None and target.shape == value.shape for value, target in pairs)
             score = (same, sum(target is not None for _, target in pairs))
             if score > best_score:
-                best, best_score = (removed, added), score
+                best, best_score = (removed, added, {added + key: value for key, value in named.items()}), score
+            if score[1] >= min(len(state), len(named)):
+                break
         if best_score[1] >= min(len(state), len(weights)):
             break
-    return best
+    removed, added, kept = best
+    return removed, added, dict(_converted(model, kept)) if added else kept
+
+
+def _prefixes_of(weights: Mapping[str, Tensor]) -> list[str]:
+    """List what the names of a file's networks may begin with: nothing, or the modules that hold a good part of it."""
+    counts: Counter[str] = Counter()
+    for key in weights:
+        parts = key.split(".")[:-1]
+        counts.update(".".join(parts[:levels]) + "." for levels in range(1, min(len(parts), _MOST_LEVELS) + 1))
+    return ["", *(name for name, count in counts.items() if count >= _LEAST_COVER * len(weights))]
+
+
+def _given_prefix(prefix: str, weights: Mapping[str, Tensor], source: str) -> str:
+    dotted = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
+    if not any(key.startswith(dotted) for key in weights):
+        known = dict.fromkeys(key.partition(".")[0] for key in weights)
+        raise WeightsError(
+            f"{source}: no name begins with {dotted!r}; the names begin with {some(map(shown, known), most=8)}"
+        )
+    return dotted
 
 
 def _model_prefixes(model: nn.Module) -> Iterator[str]:
@@ -221,5 +370,11 @@ def _model_prefixes(model: nn.Module) -> Iterator[str]:
             yield f"{name}."
 
 
+def _parts(report: LoadReport) -> str:
+    """Name the parts of a network that keep their initial values, and how many tensors of each."""
+    counts = Counter(re.sub(r"\..*", "", key) for key in report.random)
+    return some((f"{name} ({count})" for name, count in counts.most_common()), most=6)
+
+
 def _examples(weights: Mapping[str, Tensor]) -> str:
-    return ", ".join(list(weights)[:3])
+    return ", ".join(shown(key) for key in list(weights)[:3])

@@ -15,7 +15,7 @@ from itkit.core.errors import ModelError, PluginError
 from itkit.core.extras import require
 from itkit.core.plugins import find_plugins, resolve
 from itkit.core.text import close_words
-from itkit.models.card import ModelCard
+from itkit.models.card import WHOLE, ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -272,7 +272,7 @@ def create_model(
     if weights is not None:
         from itkit.models.pretrained import load_pretrained
 
-        load_pretrained(model, weights.url, sha256=weights.sha256 or None)
+        load_pretrained(model, weights.url, sha256=weights.sha256 or None, partial=weights.what != WHOLE)
     return model
 
 

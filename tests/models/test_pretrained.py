@@ -1,5 +1,4 @@
-import json
-import struct
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,8 +9,7 @@ import torch
 from torch import nn
 
 from itkit.core.errors import WeightsError
-from itkit.models import create_model, load_pretrained
-from itkit.models.checkpoints import read_weights
+from itkit.models import create_model, list_models, load_pretrained, model_card
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
 
 TINY = {"n_channels": 2, "exp_r": 2, "block_counts": (1,) * 9}
@@ -76,9 +74,13 @@ def test_a_head_of_other_classes_stays_new_or_gets_the_first_classes(tmp_path):
     path = save(source.state_dict(), tmp_path)
     target = small(num_classes=3)
     before = target.out_0.conv_out.weight.detach().clone()
-    report = load_pretrained(target, path, strict=True)
+    report = load_pretrained(target, path)
     assert {item.key for item in report.adapted} == {"out_0.conv_out.weight", "out_0.conv_out.bias"}
     assert "5 classes" in report.adapted[0].how
+    assert report.random == ("out_0.conv_out.weight", "out_0.conv_out.bias")
+    assert not report.complete
+    with pytest.raises(WeightsError, match=r"(?s)strict is set.*left as initialised for 3"):
+        load_pretrained(target, path, strict=True)
     torch.testing.assert_close(target.out_0.conv_out.weight, before)
     load_pretrained(target, path, head="copy")
     torch.testing.assert_close(target.out_0.conv_out.weight, source.out_0.conv_out.weight[:, :3])
@@ -182,49 +184,181 @@ def test_the_report_reads_as_text(tmp_path):
     assert "only in the file: spare" in text
 
 
-class Unsafe:
-    def __reduce__(self):
-        return print, ("this must never be printed",)
+def mismatched(report):
+    return {item.key for item in report.mismatched}
 
 
-def test_a_file_that_would_run_code_is_refused_with_the_reason(tmp_path, capsys):
-    path = save({"state_dict": small().state_dict(), "hook": Unsafe()}, tmp_path)
-    with pytest.raises(WeightsError, match=r"refused.*run code.*print"):
-        load_pretrained(small(), path)
-    assert not capsys.readouterr().out
+def test_a_network_of_other_width_is_not_taken_for_one_with_another_head(tmp_path):
+    source = create_model("mednext_s", num_classes=16, **{**TINY, "n_channels": 8})
+    target = create_model("mednext_s", num_classes=16, **{**TINY, "n_channels": 16})
+    with pytest.raises(WeightsError, match=r"only [\d.]+% of the network's tensors.*partial=True"):
+        load_pretrained(target, save(source.state_dict(), tmp_path))
+    report = load_pretrained(target, tmp_path / "weights.pth", partial=True)
+    assert not report.adapted
+    assert {"stem.weight", "out_0.conv_out.weight", "enc_block_0.0.conv2.weight"} <= mismatched(report)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a weight file", b"PK\x03\x04broken"])
-def test_damaged_files_are_told_by_name(tmp_path, content):
-    for suffix in (".pth", ".safetensors"):
-        path = (tmp_path / "bad").with_suffix(suffix)
-        path.write_bytes(content)
-        with pytest.raises(WeightsError, match=f"bad{suffix}"):
-            read_weights(path)
+def test_every_share_below_95_percent_is_told_and_below_half_refused(tmp_path, caplog):
+    state = small().state_dict()
+    target = small()
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    for kept, outcome in ((1.0, "silent"), (0.97, "silent"), (0.9, "told"), (0.3, "refused")):
+        some = {key: state[key] for key in list(state)[: round(kept * len(state))]}
+        path = save(some, tmp_path)
+        caplog.clear()
+        if outcome == "refused":
+            with pytest.raises(WeightsError, match=r"of its parameters come from the file.*partial=True"):
+                load_pretrained(target, path)
+            assert load_pretrained(target, path, partial=True).share_tensors == pytest.approx(kept, abs=0.01)
+            continue
+        report = load_pretrained(target, path)
+        assert report.complete == (kept == 1)
+        assert ("initial values" in caplog.text) == (min(report.share_tensors, report.share_parameters) < 0.95)
+        assert (outcome == "told") == bool(caplog.text)
+    assert any(not torch.equal(value, before[key]) for key, value in target.state_dict().items())
 
 
-def test_files_without_weights_say_what_they_hold(tmp_path):
-    with pytest.raises(WeightsError, match="'epoch'"):
-        read_weights(save({"epoch": 1}, tmp_path))
-    with pytest.raises(WeightsError, match="a list"):
-        read_weights(save([1, 2], tmp_path))
+def test_a_refused_load_changes_nothing(tmp_path):
+    target = small()
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    state = small().state_dict()
+    with pytest.raises(WeightsError, match="partial=True"):
+        load_pretrained(target, save({key: state[key] for key in list(state)[:20]}, tmp_path))
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, before[key])
 
 
-def test_safetensors_are_read(tmp_path):
-    values = np.arange(6, dtype="<f4").reshape(2, 3)
-    halves = np.array([1.5], dtype="<f2")
-    header = {
-        "__metadata__": {"format": "pt"},
-        "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
-        "b": {"dtype": "F16", "shape": [1], "data_offsets": [24, 26]},
-    }
-    text = json.dumps(header).encode()
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(struct.pack("<Q", len(text)) + text + values.tobytes() + halves.tobytes())
-    weights = read_weights(path)
-    torch.testing.assert_close(weights["a"], torch.from_numpy(values.copy()))
-    assert weights["b"].dtype == torch.float16
-    assert weights["b"].item() == 1.5
+@pytest.mark.parametrize("prefix", ["model.", "net.model.", "segmenter.backbone.network.", "a.b.c.d."])
+def test_any_prefix_of_a_training_module_is_found(tmp_path, prefix):
+    source, target = small(), small()
+    state = {f"{prefix}{key}": value for key, value in source.state_dict().items()}
+    extra = {"criterion.weight": torch.ones(3), "metric.total": torch.zeros(1)}
+    path = save({"state_dict": state | extra, "hyper_parameters": {"lr": 0.1}, "callbacks": {}}, tmp_path, "last.ckpt")
+    report = load_pretrained(target, path)
+    assert report.removed == prefix
+    assert set(report.unexpected) == set(extra)
+    assert not report.random
+    torch.testing.assert_close(target.stem.weight, source.stem.weight)
+
+
+def test_of_two_networks_in_a_file_prefix_names_one(tmp_path):
+    student, teacher, target = small(), small(), small()
+    both = {f"student.{key}": value for key, value in student.state_dict().items()}
+    both |= {f"teacher.{key}": value for key, value in teacher.state_dict().items()}
+    path = save({"state_dict": both}, tmp_path)
+    for prefix in ("teacher", "teacher."):
+        assert load_pretrained(target, path, prefix=prefix).removed == "teacher."
+    torch.testing.assert_close(target.stem.weight, teacher.stem.weight)
+    assert load_pretrained(target, path).removed == "student."
+    with pytest.raises(WeightsError, match=r"begins with 'pupil\.'; the names begin with student, teacher"):
+        load_pretrained(target, path, prefix="pupil")
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path, caplog):
+    state = small().state_dict()
+    state["stem.bias"][0] = float("inf")
+    load_pretrained(small(), save(state, tmp_path))
+    assert "1 of 2 values of stem.bias are nan or infinite" in caplog.text
+    state["stem.weight"].fill_(float("nan"))
+    target = small()
+    with pytest.raises(WeightsError, match=r"all values of stem\.weight are nan"):
+        load_pretrained(target, save(state, tmp_path))
+    assert torch.isfinite(target.stem.weight).all()
+
+
+def test_quantised_weights_are_no_weights(tmp_path):
+    state = small().state_dict()
+    state["stem.weight"] = torch.ones_like(state["stem.weight"], dtype=torch.int8)
+    report = load_pretrained(small(), save(state, tmp_path))
+    assert mismatched(report) == {"stem.weight"}
+    assert "int8" in str(report)
+
+
+def test_counters_that_old_files_lack_start_from_zero(tmp_path):
+    source, target = Encoder(), Encoder()
+    target.stem[1].num_batches_tracked.fill_(7)
+    state = {key: value for key, value in source.state_dict().items() if "num_batches" not in key}
+    assert load_pretrained(target, save(state, tmp_path), strict=True).complete
+    assert target.stem[1].num_batches_tracked == 0
+
+
+def unetr(image_size, **options):
+    return create_model(
+        "unetr", image_size=image_size, **{"feature_size": 2, "hidden_size": 4, "mlp_dim": 4, "num_heads": 2, **options}
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "given"),
+    [
+        ((32, 64, 64), (64, 128, 128), None),
+        ((16, 48, 32), (32, 32, 32), (1, 3, 2)),
+        ((64, 32, 16), (16, 32, 64), (4, 2, 1)),
+    ],
+    ids=["the same proportions", "a grid that is named", "as many patches in another arrangement"],
+)
+def test_positions_of_grids_with_unequal_sides_are_interpolated(tmp_path, old, new, given):
+    source, target = unetr(old), unetr(new)
+    size = [side // 16 for side in old]
+    rows = torch.arange(size[0]).view(-1, 1, 1).expand(size).reshape(1, -1, 1)  # the height of each patch
+    source.vit.patch_embedding.position_embeddings.data = rows.repeat(1, 1, 4).float()
+    report = load_pretrained(target, save(source.state_dict(), tmp_path), position_grid=given)
+    assert [item.how for item in report.adapted] in ([], ["positions interpolated"])
+    grid = target.vit.patch_embedding.position_embeddings.detach().reshape(*[side // 16 for side in new], 4)
+    expected = torch.nn.functional.interpolate(
+        torch.arange(size[0]).view(1, 1, -1).float(), size=new[0] // 16, mode="linear"
+    ).flatten()
+    torch.testing.assert_close(grid[..., 0], expected.view(-1, 1, 1).expand(grid.shape[:3]))
+
+
+def test_positions_of_an_unknown_grid_are_not_guessed(tmp_path):
+    report = load_pretrained(unetr((32, 32, 32)), save(unetr((16, 48, 32)).state_dict(), tmp_path))
+    assert mismatched(report) == {"vit.patch_embedding.position_embeddings"}
+    assert "position_grid" in str(report)
+
+
+def test_a_linear_stem_over_patches_adds_up_its_channels(tmp_path):
+    source = unetr((16, 16, 16), in_channels=3, proj_type="perceptron").eval()
+    target = unetr((16, 16, 16), in_channels=1, proj_type="perceptron").eval()
+    assert load_pretrained(target, save(source.state_dict(), tmp_path), strict=True).complete
+    image = torch.randn(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(target(image), source(image.expand(-1, 3, -1, -1, -1)), rtol=1e-4, atol=1e-4)
+
+
+def test_logits_inside_a_network_follow_the_classes_too(tmp_path):
+    tiny = model_card("dconnnet").tiny
+    source, target = (create_model("dconnnet", num_classes=classes, **tiny) for classes in (5, 7))
+    report = load_pretrained(target, save(source.state_dict(), tmp_path))
+    assert not report.mismatched
+    assert {"sde_module.reencoder.0.weight", "direc_reencode.0.weight"} <= set(report.random)
+
+
+def shapes(name, channels, classes, dims, deep):
+    card = model_card(name)
+    options = {"deep_supervision": True} if deep else {}
+    network = create_model(name, in_channels=channels, num_classes=classes, spatial_dims=dims, **card.tiny, **options)
+    return {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+def test_cards_name_heads_and_stems_exactly():
+    seen = set()
+    for name in list_models(plugins=False):
+        card = model_card(name)
+        kind = (card.family, card.builder, card.head, card.stem, tuple(card.options))
+        if kind in seen:
+            continue
+        seen.add(kind)
+        for dims, deep in {(dims, card.deep_supervision) for dims in card.spatial_dims}:
+            with torch.device("meta"):
+                here, more, fewer = (shapes(name, *sizes, dims, deep) for sizes in ((3, 5), (3, 7), (2, 5)))
+            sized = [key for key in here if here[key]]
+            named = {
+                patterns: {key for key in sized if any(re.search(pattern, key) for pattern in patterns)}
+                for patterns in (card.head, card.stem, card.head_inputs)
+            }
+            assert {key for key in here if here[key] != more[key]} == named[card.head] | named[card.head_inputs], name
+            assert {key for key in here if here[key] != fewer[key]} == named[card.stem], name
 
 
 @pytest.mark.net

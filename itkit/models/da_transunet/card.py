@@ -38,6 +38,8 @@ CARDS = (
         tiny_size=32,
         divisor=16,
         fixed_size=True,
+        head=(r"^segmentation_head\.0\.",),
+        stem=(r"hybrid_model\.root\.conv\.weight$",),
         unused=(
             r"\.conv[67]\.",
             r"decoder\.blocks\.\d\.da\.",

@@ -32,6 +32,8 @@ def _card(name: str, title: str, parameters: int | None, **options: int | str) -
         tiny_size=32,
         divisor=8,
         minimum_size=16,
+        head=(r"^lastlayer\.conv2\.", r"^seghead_[pd]\.conv2\."),
+        stem=(r"^conv1\.0\.weight$",),
         checkpointing=True,
         deep_supervision=True,
         paper_parameters=parameters,

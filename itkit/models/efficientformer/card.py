@@ -16,6 +16,8 @@ _FACTS: dict[str, Any] = {
     "spatial_dims": (2,),
     "builder": "itkit.models.efficientformer.network:build",
     "tiny_size": 64,
+    "head": (r"^decoder\.heads\.",),
+    "stem": (r"^encoder\.patch_embed\.0\.weight$",),
     "checkpointing": True,
     "deep_supervision": True,
 }

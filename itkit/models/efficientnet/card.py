@@ -57,6 +57,8 @@ def _card(variant: str) -> ModelCard:
         options={"variant": variant},
         tiny={"width_coefficient": 0.25, "depth_coefficient": 0.5, "decoder_width": 16},
         tiny_size=64,
+        head=(r"^decoder\.heads\.",),
+        stem=(r"^encoder\._?conv_stem\.weight$",),
         checkpointing=True,
         deep_supervision=True,
         paper_parameters=_PARAMETERS[variant],

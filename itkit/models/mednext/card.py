@@ -24,6 +24,8 @@ def _card(size: str, parameters: int) -> ModelCard:
         tiny_size=32,
         divisor=16,
         minimum_size=32,
+        head=(r"^out_\d\.conv_out\.",),
+        stem=(r"^stem\.weight$",),
         unused=(r"dummy_tensor",),
         checkpointing=True,
         deep_supervision=True,

@@ -20,6 +20,7 @@ _FACTS: dict[str, Any] = {
     "spatial_dims": (2,),
     "tiny_size": 64,
     "minimum_size": 29,
+    "stem": (r"\.patch_embed1\.proj\.weight$",),
     "checkpointing": True,
 }
 _TINY = {"embed_dims": (8, 16, 20, 32), "depths": (1, 1, 1, 1)}
@@ -46,6 +47,7 @@ def _segformer(variant: str) -> ModelCard:
         builder="itkit.models.segformer.network:build",
         options={"variant": variant},
         tiny={**_TINY, "embed_dim": 16},
+        head=(r"^decode_head\.(conv_seg|linear_pred)\.",),
         unused=(r"^decode_head\.conv_seg\.",),
         paper_parameters=_PARAMETERS[variant],
         notes="decode_head.conv_seg is in the authors' files, but no forward uses it. The count is for 150 classes.",
@@ -61,6 +63,7 @@ def _mit(variant: str) -> ModelCard:
         builder="itkit.models.segformer.network:build_mit",
         options={"variant": variant},
         tiny={**_TINY, "decoder_width": 16},
+        head=(r"^decoder\.heads\.",),
         deep_supervision=True,
         notes="The encoder of SegFormer; the decoder is the toolkit's own.",
     )

@@ -23,6 +23,8 @@ CARDS = (
         tiny_size=32,
         divisor=32,
         minimum_size=32,
+        head=(r"^out\.conv\.conv\.",),
+        stem=(r"^vit\.downsample_layers\.0\.0\.weight$", r"^encoder1\.layer\.conv[13]\.conv\.weight$"),
         checkpointing=True,
         notes="The authors' constructor takes a first width of 48 only; this one takes any.",
     ),

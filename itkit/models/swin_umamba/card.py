@@ -10,7 +10,9 @@ _FAMILY = "itkit.models.swin_umamba"
 _REPOSITORY = "https://github.com/JiarunLiu/Swin-UMamba"
 
 
-def _card(name: str, title: str, builder: str, paper_parameters: int, tiny: dict[str, Any]) -> ModelCard:
+def _card(
+    name: str, title: str, builder: str, paper_parameters: int, tiny: dict[str, Any], stem: tuple[str, ...]
+) -> ModelCard:
     return ModelCard(
         name=name,
         family="swin_umamba",
@@ -32,6 +34,8 @@ def _card(name: str, title: str, builder: str, paper_parameters: int, tiny: dict
         tiny_size=32,
         divisor=32,
         minimum_size=32,
+        head=(r"^out_layers\.\d\.conv\.conv\.", r"^decoder\.seg_layers\."),
+        stem=stem,
         checkpointing=True,
         deep_supervision=True,
         paper_parameters=paper_parameters,
@@ -46,6 +50,7 @@ CARDS = (
         f"{_FAMILY}.network:build",
         60_000_000,
         {"feat_size": [8, 8, 16, 32, 64], "depths": [1, 1, 1, 1]},
+        (r"^stem\.0\.weight$", r"^encoder1\.layer\.conv[13]\.conv\.weight$"),
     ),
     _card(
         "swin_umamba_d",
@@ -53,6 +58,7 @@ CARDS = (
         f"{_FAMILY}.dagger:build",
         28_000_000,
         {"dims": 8, "depths": [1, 1, 1, 1], "d_state": 4, "drop_path_rate": 0.0},
+        (r"^vssm_encoder\.patch_embed\.proj\.weight$",),
     ),
 )
 REFERENCES = {

@@ -18,6 +18,8 @@ _SHARED: dict[str, Any] = {
     "tiny": {"widths": (2, 4, 6, 6, 8)},
     "tiny_size": 32,
     "divisor": 16,
+    "head": (r"^outconv\d\.",),
+    "stem": (r"^conv1\.conv1\.0\.weight$",),
     "checkpointing": True,
     "deep_supervision": True,
     "paper_parameters": 26_970_000,

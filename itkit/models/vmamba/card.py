@@ -40,6 +40,8 @@ def _card(name: str, title: str, options: dict[str, Any], paper_parameters: int 
         code_licence=_LICENCE,
         options=options,
         paper_parameters=paper_parameters,
+        head=(r"^decoder\.heads\.", r"^(decode|auxiliary)_head\.conv_seg\."),
+        stem=(r"^(encoder|backbone)\.patch_embed\.0\.weight$",),
         checkpointing=True,
         deep_supervision=True,
         **facts,
