@@ -91,8 +91,8 @@ print(list_losses())
 loss = create_loss("dice_ce", include_background=False, ignore_index=255)
 ```
 
-`register_loss("my_loss")` decorates a loss of your own, and packages register theirs by entry points of the group
-`itkit.losses`.
+[Losses](../explanation/losses.md) has their formulas, sources and options. `register_loss("my_loss")` decorates a loss
+of your own, and packages register theirs by entry points of the group `itkit.losses`.
 
 ## The networks
 

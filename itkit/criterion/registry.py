@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,22 +10,14 @@ from itkit.core.errors import ModelError, PluginError
 from itkit.core.extras import require
 from itkit.core.plugins import Plugins, find_plugins, resolve
 from itkit.core.text import did_you_mean
+from itkit.criterion.cards import CARDS
 
 if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "itkit.losses"
 """Group of the entry points by which packages register losses."""
-LOSSES = {
-    "cross_entropy": "itkit.criterion.modules:CrossEntropyLoss",
-    "dconnnet": "itkit.criterion.dconnnet:ConnectivityLoss",
-    "dice": "itkit.criterion.modules:DiceLoss",
-    "dice_ce": "itkit.criterion.modules:DiceCELoss",
-    "ege_unet": "itkit.criterion.ege_unet:EGEUNetLoss",
-    "focal": "itkit.criterion.modules:FocalLoss",
-    "tversky": "itkit.criterion.modules:TverskyLoss",
-    "unet3plus": "itkit.criterion.unet3plus:UNet3PlusLoss",
-}
+LOSSES = {card.name: card.maker for card in CARDS}
 """Our losses; those with a network's name are the ones that its authors train it with."""
 _Maker = TypeVar("_Maker", bound=Callable[..., Any])
 _registered: dict[str, Callable[..., Any]] = {}
@@ -117,3 +109,47 @@ def create_loss(name: str, **options: Any) -> nn.Module:
         package = plugins.by_name[name].package if name not in _registered else ""
         raise PluginError(f"{package}: {fault}") if package else ModelError(f"{name}: {fault}")
     return loss  # type: ignore[no-any-return]  # it was made by a path
+
+
+def loss_of(plan: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]) -> nn.Module:
+    """Make the loss that a plan describes.
+
+    Parameters
+    ----------
+    plan
+        A name; a mapping with ``name``, options, and optionally ``weight`` and ``deep_supervision``; or several of
+        these, which are added. ``deep_supervision`` is true, or the weights of the outputs, finest first.
+
+    Raises
+    ------
+    ModelError
+        When there is no such loss, or it does not know an option.
+
+    Examples
+    --------
+    >>> loss = loss_of(["dice", {"name": "cross_entropy", "weight": 0.5, "label_smoothing": 0.1}])  # doctest: +SKIP
+    """
+    if isinstance(plan, Mapping | str):
+        return _part(plan)[0]
+    require("torch", extra="train", why="making a loss")
+    from itkit.criterion.modules import WeightedSum
+
+    parts = [_part(part) for part in plan]
+    return WeightedSum([loss for loss, _ in parts], [weight for _, weight in parts])
+
+
+def _part(plan: str | Mapping[str, Any]) -> tuple[nn.Module, float]:
+    options: dict[str, Any] = {"name": plan} if isinstance(plan, str) else dict(plan)
+    if not isinstance(options.get("name"), str):
+        raise ModelError(f"loss: expected a name; got {plan!r}")
+    name, weight = options.pop("name"), options.pop("weight", 1.0)
+    deep = options.pop("deep_supervision", False)
+    try:
+        loss = create_loss(name, **options)
+    except TypeError as error:
+        raise ModelError(f"loss {name!r}: {error}") from error
+    if deep is not False:
+        from itkit.criterion.modules import DeepSupervision
+
+        loss = DeepSupervision(loss, None if deep is True else deep)
+    return loss, weight

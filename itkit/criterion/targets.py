@@ -115,6 +115,11 @@ def pair(logits: Tensor, target: Tensor, *, sigmoid: bool = False, ignore_index:
         When shapes do not fit; when a label map is of a float type or holds a class that the logits lack; when shares
         lie outside 0 to 1 or, with softmax, do not sum to 1.
     """
+    if not isinstance(logits, torch.Tensor):
+        raise ArgumentError(
+            f"logits: expected one tensor; got {type(logits).__name__}. The outputs of deep supervision need "
+            "itkit.criterion.DeepSupervision around the loss"
+        )
     if logits.ndim < 3 or not logits.is_floating_point():
         raise ArgumentError(f"logits: expected floats (N, K, *spatial); got {logits.dtype} {tuple(logits.shape)}")
     logits = widened(logits)

@@ -15,6 +15,9 @@ from itkit.criterion.targets import Pair, class_table, in_full_precision, pair
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LEAST = 1e-20
+"""Divides a sum of no voxels, which is 0; its inverse times a weight is still a float32."""
+
 
 @in_full_precision
 def cross_entropy(
@@ -84,7 +87,7 @@ def _entropies(data: Pair, table: Tensor | None, label_smoothing: float = 0.0) -
 def _weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
         return values.mean()
-    return values.sum() / weights.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return values.sum() / weights.sum().clamp_min(_LEAST)
 
 
 @in_full_precision
@@ -113,6 +116,13 @@ def focal_loss(
         As in :func:`itkit.criterion.functional.tversky_loss`.
     """
     data = pair(logits, target, sigmoid=sigmoid, ignore_index=ignore_index)
+    return focal_of(data, gamma=gamma, alpha=alpha, class_weights=class_weights)
+
+
+def focal_of(
+    data: Pair, *, gamma: float, alpha: float | None, class_weights: Sequence[float] | Tensor | None
+) -> Tensor:
+    """Compute :func:`focal_loss` of a pair that has been checked."""
     table = class_table(class_weights, data.logits)
     shape = (1, -1, *[1] * (data.logits.ndim - 2))
     truth = data.truth()

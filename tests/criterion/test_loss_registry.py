@@ -64,7 +64,9 @@ def test_a_module_takes_and_returns_what_its_function_does(name, function, optio
         torch.testing.assert_close(made(LOGITS, TARGET), function(LOGITS, TARGET, **options), rtol=0, atol=0)
     torch.testing.assert_close(create_loss(name)(LOGITS, TARGET), function(LOGITS, TARGET), rtol=0, atol=0)
     keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    assert list(inspect.signature(type(loss)).parameters.values()) == keywords
+    *options_of, split_z = inspect.signature(type(loss)).parameters.values()
+    assert options_of == keywords
+    assert (split_z.name, split_z.default) == ("split_z", False)
     for key, value in options.items():
         assert f"{key}={value!r}" in repr(loss)
     with pytest.raises(TypeError, match="sharpness"):
