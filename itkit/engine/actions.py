@@ -101,7 +101,9 @@ class Hands:
         """Write a file: a text or bytes as they are, anything else as JSON."""
         if self.options.dry_run:
             told.lines.append(f"would write {path}")
-        elif isinstance(content, str):
+            return
+        _tidy(path.parent)
+        if isinstance(content, str):
             write_text(path, content)
         elif isinstance(content, bytes):
             write_bytes(path, content)

@@ -44,11 +44,11 @@ def made(folder):
     }
 
 
-def pair(root, cases=1):
+def pair(root, cases=1, grid=GRID):
     """Make a dataset of pairs."""
     for number in range(cases):
-        write_volume(phantoms.noise(GRID, number), root / "image" / f"case_{number}.nii.gz")
-        write_volume(phantoms.l_shape(GRID), root / "label" / f"case_{number}.nii.gz")
+        write_volume(phantoms.noise(grid, number), root / "image" / f"case_{number}.nii.gz")
+        write_volume(phantoms.l_shape(grid), root / "label" / f"case_{number}.nii.gz")
     return root
 
 
