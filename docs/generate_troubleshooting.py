@@ -61,7 +61,7 @@ REASONS = {"io/dicom/stack.py": "IrregularSeriesError", "core/grids.py": "Geomet
 """Where all other texts are the reasons of one error."""
 WITH_NOTES = ("core/grids.py", "dataset/", "engine/", "io/", "process/")
 NO_NOTES = ("dataset/convert/docs.py", "dataset/Totalsegmentator/classes.py", "engine/functions.py",
-            "io/formats/itk_child.py")  # fmt: skip
+            "io/child.py", "io/formats/itk_tasks.py", "io/dicom/pixel_tasks.py")  # fmt: skip
 """Where texts are no messages: pages, tables, programs."""
 CHECKED_BY_PYDANTIC = ("process/", "dataset/", "core/params.py", "core/fields.py", "engine/options.py")
 """Where a ``ValueError`` is a parameter's: pydantic hands its text on."""

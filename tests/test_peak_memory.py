@@ -8,8 +8,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from helpers import BIN
+from pydicom.uid import JPEGLSLossless
 
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
@@ -80,6 +82,7 @@ TABLE = {
     "convert": ["itk_convert", "format", "int16", "OUT", "--ext", ".nii.gz", "--orient", "LPI"],
     "convert --dtype": ["itk_convert", "format", "uint8", "OUT", "--dtype", "float64"],
     "convert dicom": ["itk_convert", "dicom", "series", "OUT", "--orient", "LPI", "--dtype", "float64"],
+    "convert dicom, compressed": ["itk_convert", "dicom", "packed", "OUT"],
     "resample": [*RESAMPLE, 1, 1, 1],
     "resample --dtype": [*RESAMPLE, 1, 1, 1, "--dtype", "float64"],
     "resample nearest": [*RESAMPLE, 1, 1, 1, "--interpolation", "nearest"],
@@ -135,6 +138,11 @@ def write_inputs(root, grid):
     scaled.header.set_slope_inter(0.5, 1.0)
     nibabel.save(scaled, root / "scaled" / "a.nii")
     write_series(image, root / "series")
+    (root / "packed").mkdir()
+    for path in sorted((root / "series").rglob("*.dcm")):
+        one = pydicom.dcmread(path)
+        one.compress(JPEGLSLossless, generate_instance_uid=False)
+        one.save_as(root / "packed" / path.name)
 
 
 @pytest.fixture(scope="module")

@@ -107,9 +107,12 @@ def _sizes_of(case: DicomCase) -> dict[str, CaseInput]:
     """Return what a series takes in memory: it is decoded to integers, rescaled, and perhaps resampled in doubles."""
     if case.geometry is None:
         return {}
+    from itkit.io.dicom.pixels import DECODERS_BYTES
+
     voxels = math.prod(case.geometry.size_zyx)
     drawn = sum(path.stat().st_size for series in case.annotations for path in series.files if path.exists())
-    image = CaseInput(case.geometry, "int32", 4 * voxels, reading=4 * voxels)
+    decoders = DECODERS_BYTES if any(frame.is_compressed for frame in case.series.frames) else 0
+    image = CaseInput(case.geometry, "int32", 4 * voxels, reading=4 * voxels + decoders)
     label = CaseInput(case.geometry, "uint8", voxels, reading=2 * voxels + _MOST_UNPACKED * drawn)
     return {IMAGE: image, **({LABEL: label} if case.annotations else {})}
 

@@ -76,6 +76,8 @@ class Frame:
         Values under `CONTRASTS` and `VARIANTS`.
     acquired
         Date and time of acquisition as sortable text; empty if the file does not state them.
+    is_compressed
+        Whether the pixels are compressed, as the file's head says.
     """
 
     path: Path
@@ -93,6 +95,7 @@ class Frame:
     contrast: tuple[str, ...]
     variant: tuple[str, ...]
     acquired: str = ""
+    is_compressed: bool = False
 
 
 def pydicom_module() -> Any:
@@ -175,6 +178,12 @@ def _complete_meta(dataset: Any) -> None:
         implicit, little = dataset.original_encoding
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
+
+
+def is_compressed(dataset: Any) -> bool:
+    """Whether a file's pixels are compressed; no, where its transfer syntax is not one that pydicom knows."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    return bool(syntax.is_transfer_syntax and syntax.is_encapsulated)
 
 
 def parse_errors() -> tuple[type[Exception], ...]:
@@ -284,6 +293,7 @@ def _frame(dataset: Any, path: Path, index: int, macros: _Macros) -> Frame:
         contrast=_contrast(macros),
         variant=_variant(dataset, macros),
         acquired=_acquired(dataset, macros),
+        is_compressed=is_compressed(dataset),
     )
 
 

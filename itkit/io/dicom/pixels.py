@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from itkit.core.errors import ReadError, UndecodableError
 from itkit.io.dicom.header import (
     Frame,
     PixelFormat,
+    is_compressed,
     number,
     parse_errors,
     pydicom_module,
@@ -30,6 +31,13 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.20": "pylibjpeg-openjpeg",  # HTJ2K
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
 }
+_TASK = "itkit.io.dicom.pixel_tasks:hand_over_frames"
+_HANDED_OVER = 64 << 20
+"""Bytes of pixels that a child is asked for at once."""
+_PIXEL_BYTES = 32
+"""Bytes that decoders take for a pixel, at most."""
+DECODERS_BYTES = 96 << 20
+"""Memory of a child process that decodes slice after slice."""
 _LARGEST_PIXEL = 8
 """Bytes of a pixel that GDCM has rescaled."""
 
@@ -60,13 +68,13 @@ def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iter
     for frame in frames:
         if frame.pixel.samples != 1 or not frame.pixel.photometric.startswith("MONOCHROME"):
             raise UndecodableError(f"{path}: {frame.pixel.photometric} image; only grey values make a volume")
-    dataset = read_dataset(path, pixels=True, notes=notes)
+    dataset = read_dataset(path, pixels=not frames[0].is_compressed, notes=notes)
     if "ModalityLUTSequence" in dataset:
         raise UndecodableError(f"{path}: its values go through a modality table, which has no linear rescale")
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax:
         raise UndecodableError(f"{path}: unknown transfer syntax {syntax}")
-    is_raw = not syntax.is_encapsulated
+    is_raw = not is_compressed(dataset)
     if is_raw:
         with warnings_as_notes(notes):
             _check_length(dataset, path, frames[0])
@@ -77,30 +85,67 @@ def stored_frames(path: Path, frames: Sequence[Frame], notes: list[str]) -> Iter
 
 
 def decoded(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) -> Iterator[NDArray[Any]]:
-    """Decode frames with pydicom's plug-ins or, if these fail on a one-frame file, with SimpleITK (GDCM).
+    """Decode frames; compressed ones in a child process, where decoders are C and C++ that see damaged streams.
+
+    There, pydicom's plug-ins decode or, if these fail on a one-frame file, SimpleITK (GDCM).
+
+    Parameters
+    ----------
+    dataset
+        The file's elements; of compressed pixels, those of the header are enough.
+    path
+        The file.
+    indices
+        The frames.
+    notes
+        Warnings are appended to this list.
 
     Raises
     ------
     UndecodableError
-        When both fail.
+        When all fail.
     """
+    if is_compressed(dataset):
+        yield from _decoded_in_a_child(dataset, path, indices, notes)
+        return
     pydicom = pydicom_module()
     try:
         with warnings_as_notes(notes):
-            is_encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
-            if dataset.BitsAllocated == 1 and not is_encapsulated:
+            if dataset.BitsAllocated == 1:
                 yield from _unpacked(dataset, path, indices)
                 return
-            options = {"raw": True, "correct_unused_bits": is_encapsulated}  # uncompressed: HighBit matters, see below
-            yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), **options)
+            # HighBit matters, see `clear_unused_bits`
+            yield from pydicom.pixels.iter_pixels(dataset, indices=list(indices), raw=True, correct_unused_bits=False)
     except parse_errors() as error:
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_encapsulated and (number(dataset, "NumberOfFrames") or 1) == 1:
-            found = _decode_with_gdcm(path, dataset)
+        raise UndecodableError(f"{path}: the pixels can't be read: {short(error)}") from error
+
+
+def _decoded_in_a_child(dataset: Any, path: Path, indices: Sequence[int], notes: list[str]) -> Iterator[NDArray[Any]]:
+    from itkit.io.child import ROOM_BYTES, ask  # and all that makes a child process
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    pixels = int(number(dataset, "Rows") or 0) * int(number(dataset, "Columns") or 0)
+    samples, bits = (int(number(dataset, name) or 1) for name in ("SamplesPerPixel", "BitsAllocated"))
+    frame_bytes = max(1, pixels * samples * -(-bits // 8))
+    room = ROOM_BYTES + 2 * path.stat().st_size + _PIXEL_BYTES * pixels * samples
+    step = max(1, _HANDED_OVER // frame_bytes)
+    for start in range(0, len(indices), step):
+        part = [*indices[start : start + step]]
+        most = len(part) * frame_bytes
+        try:
+            answer, arrays = ask(path, _TASK, {"indices": part, "most": most}, most=most, room=room)
+            notes += [note for note in answer["notes"] if note not in notes]
+            if "failed" in answer:
+                raise UndecodableError(f"{path}: {_reason(syntax, answer)}")
+        except ReadError as error:
+            found = _decode_with_gdcm(path, dataset) if (number(dataset, "NumberOfFrames") or 1) == 1 else None
             if found is not None:
                 yield found
                 return
-        raise UndecodableError(f"{path}: {_reason(syntax, error)}") from error
+            if isinstance(error, UndecodableError):
+                raise
+            raise UndecodableError(str(error)) from error
+        yield from arrays
 
 
 def clear_unused_bits(array: NDArray[Any], pixel: PixelFormat) -> NDArray[Any]:
@@ -174,13 +219,10 @@ def _decode_with_gdcm(path: Path, dataset: Any) -> NDArray[Any] | None:
     return stored
 
 
-def _reason(syntax: Any, error: BaseException) -> str:
+def _reason(syntax: Any, answer: Mapping[str, Any]) -> str:
     package = max((start for start in _DECODERS if syntax.startswith(start)), key=len, default=None)
-    if not syntax.is_encapsulated:
-        return f"the pixels can't be read: {short(error)}"
     if package is None:
         return f"no decoder for {syntax.name}; convert the file to an uncompressed transfer syntax"
-    lacks_decoder = "plugin" in str(error) and "missing" in str(error)
-    if lacks_decoder:
+    if answer["lacks_decoder"]:
         return f"{syntax.name} needs the package {_DECODERS[package]}; install it with: pip install 'itkit[dicom]'"
-    return f"{syntax.name} pixels are damaged: {short(error)}"
+    return f"{syntax.name} pixels are damaged: {answer['failed']}"

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 import itkit
 from itkit.core.errors import ReadError
+from itkit.io import child
 from itkit.io.formats import itk_child
 from itkit.io.formats.gate import data_file, named_files
 from itkit.io.formats.headers import read_header, unit_files, volume_files
@@ -166,16 +167,16 @@ def test_simpleitk_is_not_loaded_where_a_strangers_file_is_read(folder: Path) ->
 def test_a_reader_that_dies_is_one_failure_and_the_next_file_is_read(folder: Path) -> None:
     path = mha(folder / "a.mha", more="BinaryData = False\n", tail=b"3 1 4 1 5 9 2 6\n")
     assert itkit.read(path).array_zyx.sum() == 31
-    os.kill(itk_child._children[-1].process.pid, 11)
-    itk_child._children[-1].process.wait()
+    os.kill(child._children[-1].process.pid, 11)
+    child._children[-1].process.wait()
     assert itkit.read(path).array_zyx.sum() == 31
 
 
 def test_a_reader_that_never_ends_is_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = mha(folder / "a.mha", more="BinaryData = False\n", tail=b"3 1 4 1 5 9 2 6\n")
     assert itkit.read(path).array_zyx.sum() == 31
-    monkeypatch.setattr(itk_child, "HEADER_S", 0.5)
-    os.kill(itk_child._children[-1].process.pid, 19)  # stopped: it answers no more
+    monkeypatch.setattr(child, "HEADER_S", 0.5)
+    os.kill(child._children[-1].process.pid, 19)  # stopped: it answers no more
     with pytest.raises(ReadError, match="took more than"):
         itk_child.read_information(path, "MetaImageIO")
 
@@ -184,7 +185,7 @@ def test_a_reader_that_never_ends_is_stopped(folder: Path, monkeypatch: pytest.M
 def test_a_reader_that_takes_too_much_memory_is_one_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "a.mha"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((64, 256, 256), np.int16)), str(path), False)
-    monkeypatch.setattr(itk_child, "_ROOM_BYTES", -(1 << 23) * 4 - (80 << 20))
+    monkeypatch.setattr(child, "ROOM_BYTES", -(1 << 23) * 4 - (80 << 20))
     with pytest.raises(ReadError, match="not readable"):
         itk_child.read_array(path, 1 << 23, "MetaImageIO")
 
