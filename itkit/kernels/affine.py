@@ -1,9 +1,10 @@
-"""Resampling under an affine map from output indices to input indices."""
+"""Resampling under an affine map from output indices to input indices, and under a bent one."""
 
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -42,6 +43,48 @@ def _lines(size_zyx: Sequence[int], matrix_zyx: ArrayLike, offset_zyx: ArrayLike
     return _Lines(start, span, np.arange(nx) / float(max(nx, 1)))
 
 
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """Displacements that are added to the indices of an affine map.
+
+    Parameters
+    ----------
+    nodes
+        ``(KZ, KY, KX, 3)``, input voxels, ZYX on the last axis: displacements at the nodes of a regular grid over the
+        output, at least two along each axis. The outermost nodes lie on the outermost output voxels; between nodes,
+        displacements are interpolated linearly.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two nodes along an axis, or a displacement is not finite.
+    """
+
+    nodes: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        nodes = np.ascontiguousarray(self.nodes, dtype=np.float64)
+        if nodes.ndim != 4 or nodes.shape[3] != 3 or min(nodes.shape[:3]) < 2:
+            raise ValueError(f"nodes of a bend: expected (KZ, KY, KX, 3), each K at least 2; got shape {nodes.shape}")
+        if not np.isfinite(nodes).all():
+            raise ValueError("nodes of a bend: expected finite displacements")
+        object.__setattr__(self, "nodes", nodes)
+
+    def rows(self, length: int) -> NDArray[np.float64]:
+        """Interpolate along x: ``(KZ, KY, 3, length)``."""
+        node, part = _between(length, self.nodes.shape[2])
+        values = np.moveaxis(self.nodes, 3, 2)  # (KZ, KY, 3, KX)
+        lower, upper = values[..., node], values[..., node + 1]
+        return np.ascontiguousarray(lower + (upper - lower) * part)
+
+
+def _between(length: int, nodes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return, for each voxel of an axis, the node below it, and how far it is on the way to the next one, 0 to 1."""
+    place = np.arange(length) * ((nodes - 1) / max(length - 1, 1))
+    node = np.minimum(place.astype(np.int64), nodes - 2)
+    return node, place - node
+
+
 def affine_linear(
     array_zyx: NDArray[Any],
     size_zyx: Sequence[int],
@@ -49,6 +92,7 @@ def affine_linear(
     offset_zyx: ArrayLike,
     *,
     fill: float = 0,
+    bend: Bend | None = None,
     threads: int = 1,
 ) -> NDArray[Any]:
     """Interpolate a volume linearly at ``matrix @ output index + offset``.
@@ -65,6 +109,8 @@ def affine_linear(
     fill
         Value of samples half a voxel or more outside the outermost voxel centres; closer ones take the value of the
         edge voxel.
+    bend
+        Displacements that are added to the indices.
     threads
         Number of threads; it does not change the result.
 
@@ -80,7 +126,7 @@ def affine_linear(
     """
     source = _source(array_zyx)
     result = empty(tuple(size_zyx), source.dtype)
-    _run(_lines(size_zyx, matrix_zyx, offset_zyx), (source, result, fill), None, threads)
+    _run(_lines(size_zyx, matrix_zyx, offset_zyx), bend, (source, result, fill), None, threads)
     return result.view(array_zyx.dtype.newbyteorder("="))
 
 
@@ -91,12 +137,13 @@ def affine_nearest(
     offset_zyx: ArrayLike,
     *,
     fill: float = 0,
+    bend: Bend | None = None,
     threads: int = 1,
 ) -> NDArray[Any]:
     """Take the voxel ``floor(index + 0.5)`` at ``matrix @ output index + offset``; see :func:`affine_linear`."""
     source = _source(array_zyx)
     result = empty(tuple(size_zyx), source.dtype)
-    _run(_lines(size_zyx, matrix_zyx, offset_zyx), None, (source, result, fill), threads)
+    _run(_lines(size_zyx, matrix_zyx, offset_zyx), bend, None, (source, result, fill), threads)
     return result.view(array_zyx.dtype.newbyteorder("="))
 
 
@@ -109,6 +156,7 @@ def affine_pair(
     *,
     fill: float = 0,
     label_fill: int = 0,
+    bend: Bend | None = None,
     threads: int = 1,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Resample an image linearly and its label by nearest neighbour in one pass.
@@ -117,7 +165,7 @@ def affine_pair(
     ----------
     image_zyx, label_zyx
         Voxels ``(Z, Y, X)`` of the same shape.
-    size_zyx, matrix_zyx, offset_zyx, fill, threads
+    size_zyx, matrix_zyx, offset_zyx, fill, bend, threads
         As for :func:`affine_linear`.
     label_fill
         Label value of samples outside.
@@ -138,7 +186,7 @@ def affine_pair(
     image_out = empty(tuple(size_zyx), image.dtype)
     label_out = empty(tuple(size_zyx), label.dtype)
     lines = _lines(size_zyx, matrix_zyx, offset_zyx)
-    _run(lines, (image, image_out, fill), (label, label_out, label_fill), threads)
+    _run(lines, bend, (image, image_out, fill), (label, label_out, label_fill), threads)
     return (
         image_out.view(image_zyx.dtype.newbyteorder("=")),
         label_out.view(label_zyx.dtype.newbyteorder("=")),
@@ -179,21 +227,66 @@ class _LinesStruct(ctypes.Structure):
     ]
 
 
-def _run(lines: _Lines, image: _Task | None, label: _Task | None, threads: int) -> None:
+class _BendStruct(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("ky", ctypes.c_int64),
+        ("rows", ctypes.c_void_p),
+        ("z_node", ctypes.c_void_p),
+        ("y_node", ctypes.c_void_p),
+        ("z_part", ctypes.c_void_p),
+        ("y_part", ctypes.c_void_p),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Bent:
+    """A bend over the rows of a result of a given size."""
+
+    rows: NDArray[np.float64]
+    z: tuple[NDArray[np.int64], NDArray[np.float64]]
+    y: tuple[NDArray[np.int64], NDArray[np.float64]]
+
+    def plane(self, z: int) -> NDArray[np.float64]:
+        """Return the displacements in a plane of the result, ``(Y, X, 3)``."""
+        (node, part), (y_node, y_part) = (self.z[0][z], self.z[1][z]), self.y
+        below, above = (
+            _lerp(rows[y_node], rows[y_node + 1], y_part[:, None, None]) for rows in self.rows[node : node + 2]
+        )
+        return np.moveaxis(_lerp(below, above, part), 1, 2)
+
+    def packed(self) -> _BendStruct:
+        arrays = (self.rows, self.z[0], self.y[0], self.z[1], self.y[1])
+        return _BendStruct(self.rows.shape[1], *(array.ctypes.data for array in arrays))
+
+
+def _lerp(low: NDArray[np.float64], high: NDArray[np.float64], part: Any) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = low + (high - low) * part
+    return result
+
+
+def _bent(bend: Bend, size_zyx: Sequence[int]) -> _Bent:
+    z, y = (_between(n, k) for n, k in zip(size_zyx[:2], bend.nodes.shape[:2], strict=True))
+    return _Bent(bend.rows(size_zyx[2]), z, y)
+
+
+def _run(lines: _Lines, bend: Bend | None, image: _Task | None, label: _Task | None, threads: int) -> None:
     """Fill the results of an image task, a label task, or both."""
     library = native()
+    bent = None if bend is None else _bent(bend, lines.shape)
     if library is None:
         for z in range(lines.shape[0]):
-            _slice_numpy(lines, z, image, label)
+            _slice_numpy(lines, z, bent, image, label)
         return
     keep = [_packed(task) for task in (image, label)]
     structs = [ctypes.byref(struct) for struct, _ in keep]
     shape = next(task[0].shape for task in (image, label) if task is not None)
     pointers = (array.ctypes.data for array in (lines.start, lines.span, lines.part))
     packed = _LinesStruct(numbers(lines.shape), *pointers, numbers(shape))
-    run_slabs(
-        lambda begin, end: library.itkit_affine(ctypes.byref(packed), *structs, begin, end), lines.shape[0], threads
-    )
+    work = partial(library.itkit_affine, ctypes.byref(packed))
+    if bent is not None:
+        bend_struct = bent.packed()
+        work = partial(library.itkit_warp, ctypes.byref(packed), ctypes.byref(bend_struct))
+    run_slabs(lambda begin, end: work(*structs, begin, end), lines.shape[0], threads)
 
 
 def _packed(task: _Task | None) -> tuple[_TaskStruct, NDArray[Any] | None]:
@@ -208,12 +301,14 @@ def _packed(task: _Task | None) -> tuple[_TaskStruct, NDArray[Any] | None]:
     return _TaskStruct(type_number(out.dtype), size, *pointers, *strides), value
 
 
-def _slice_numpy(lines: _Lines, z: int, image: _Task | None, label: _Task | None) -> None:
+def _slice_numpy(lines: _Lines, z: int, bent: _Bent | None, image: _Task | None, label: _Task | None) -> None:
     task = image or label
     if task is None:
         return
     sizes = np.array(task[0].shape, dtype=np.float64)
     index = lines.start[z][:, None, :] + lines.part[:, None] * lines.span[z][:, None, :]  # (Y, X, 3)
+    if bent is not None:
+        index = index + bent.plane(z)
     inside = ((index >= -0.5) & (index < sizes - 0.5)).all(axis=-1)
     index = index[inside]
     if label is not None:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 4  # changes whenever a C function's arguments change, so that a stale build is never called
+ABI = 5  # changes whenever a C function's arguments change, so that a stale build is never called
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 _SIGNATURES = {
     "itkit_abi": "",
     "itkit_linear": "ippppppp" + "qq",
     "itkit_nearest": "ippppppp" + "qqqq",
     "itkit_affine": "ppp" + "qq",
+    "itkit_warp": "pppp" + "qq",
     "itkit_copy": "ippppp",
     "itkit_count": "ipqQp",
     "itkit_remap": "iipqQppp",

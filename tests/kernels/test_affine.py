@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itkit.core.geometry import Geometry
-from itkit.kernels.affine import affine_linear, affine_nearest, affine_pair
+from itkit.kernels.affine import Bend, affine_linear, affine_nearest, affine_pair
 from itkit.kernels.dispatch import forced_backend
 from itkit.kernels.sampling import index_affine
 
@@ -107,3 +107,44 @@ def test_any_strides_and_byte_order_give_the_same(backend_name, dtype):
 def test_a_pair_of_two_shapes_is_refused():
     with pytest.raises(ValueError, match="differ in shape"):
         affine_pair(np.zeros((1, 2, 3)), np.zeros((1, 2, 4)), (1, 1, 1), np.eye(3), np.zeros(3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, st.sampled_from(DTYPES), st.sampled_from(INTEGERS), st.tuples(*[st.integers(2, 6)] * 3), seeds)
+def test_bent_results_are_equal_to_the_last_bit(size, dtype, label_dtype, nodes, seed):
+    rng = np.random.default_rng(seed)
+    matrix, offset = random_map(rng, size)
+    target = tuple(int(n) for n in rng.integers(1, 80, 3) // (2, 2, 1))
+    image, label = volume(seed, size, dtype, special=True), volume(seed + 1, size, label_dtype)
+    plan, bend = (target, matrix, offset), Bend(rng.normal(0, 2, (*nodes, 3)))
+    native, plain = both(affine_pair, image, label, *plan, fill=-3, label_fill=4, bend=bend)
+    with forced_backend("native"):
+        threaded = affine_pair(image, label, *plan, fill=-3, label_fill=4, bend=bend, threads=3)
+        alone = affine_linear(image, *plan, fill=-3, bend=bend), affine_nearest(label, *plan, fill=4, bend=bend)
+    for pair in (plain, threaded, alone):
+        assert same_bits(native[0], pair[0])
+        assert same_bits(native[1], pair[1])
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_bend_equals_scipys_map_of_the_same_displacements(axis, backend_name):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    size, nodes = (9, 14, 20), np.zeros((3, 4, 5, 3))
+    nodes[..., axis] = np.random.default_rng(5).uniform(-1.5, 1.5, (3, 4, 5))
+    image = ndimage.gaussian_filter(np.random.default_rng(6).normal(size=size), 1.5)
+    whole = np.indices(size).astype(float)
+    on_nodes = whole * ((np.array((3, 4, 5)) - 1) / (np.array(size) - 1))[:, None, None, None]
+    whole[axis] += ndimage.map_coordinates(nodes[..., axis], on_nodes, order=1)
+    expected = ndimage.map_coordinates(image, whole, order=1, mode="nearest")
+    found = affine_linear(image, size, np.eye(3), np.zeros(3), bend=Bend(nodes), fill=np.nan)
+    inside = ((whole >= -0.5) & (whole < np.array(size)[:, None, None, None] - 0.5)).all(axis=0)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-12)
+    assert np.isnan(found[~inside]).all()
+    assert 0 < (~inside).sum() < inside.sum()
+
+
+def test_a_bend_of_one_node_or_without_numbers_is_refused():
+    with pytest.raises(ValueError, match="each K at least 2"):
+        Bend(np.zeros((1, 3, 3, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        Bend(np.full((2, 2, 2, 3), np.nan))

@@ -173,26 +173,33 @@ static void fill_both(const Task *image, const Task *label, int64_t begin, int64
     if (label->type >= 0) BY_SIZE(fill, label->size)(label, begin, end);
 }
 
+/* One sample near the volume's faces: the edge voxels stand in for neighbours outside. */
+static void near_face(const Lines *lines, const double place[3], const Task *image, const Task *label, int64_t target) {
+    int64_t lower[3], step[3], nearest[3];
+    double w[3];
+    for (int axis = 0; axis < 3; axis++) {
+        double c = place[axis], last = (double)(lines->shape[axis] - 1);
+        double near = floor(c + 0.5);
+        nearest[axis] = (int64_t)(near < 0.0 ? 0.0 : near > last ? last : near);
+        c = c < 0.0 ? 0.0 : c > last ? last : c;
+        lower[axis] = (int64_t)c;
+        w[axis] = c - (double)lower[axis];
+        step[axis] = lower[axis] + 1 < lines->shape[axis] ? 1 : 0;
+    }
+    if (image->type >= 0) EDGES[image->type](image, lower, step, w, target);
+    if (label->type >= 0) {
+        Places places = {.ahead = {0, 0}};
+        places.nearest[0] = (double)(nearest[0] * label->z_stride + nearest[1] * label->y_stride + nearest[2]);
+        BY_SIZE(label, label->size)(label, &places, 1, target);
+    }
+}
+
 static void near_faces(const Lines *lines, const double *start, const double *span, const Task *image,
                        const Task *label, int64_t row, int64_t begin, int64_t end) {
-    Places places = {.ahead = {0, 0}};
     for (int64_t x = begin; x < end; x++) {
-        int64_t lower[3], step[3], nearest[3];
-        double w[3];
-        for (int axis = 0; axis < 3; axis++) {
-            double c = at(lines, start, span, axis, x), last = (double)(lines->shape[axis] - 1);
-            double near = floor(c + 0.5);
-            nearest[axis] = (int64_t)(near < 0.0 ? 0.0 : near > last ? last : near);
-            c = c < 0.0 ? 0.0 : c > last ? last : c;
-            lower[axis] = (int64_t)c;
-            w[axis] = c - (double)lower[axis];
-            step[axis] = lower[axis] + 1 < lines->shape[axis] ? 1 : 0;
-        }
-        if (image->type >= 0) EDGES[image->type](image, lower, step, w, row + x);
-        if (label->type >= 0) {
-            places.nearest[0] = (double)(nearest[0] * label->z_stride + nearest[1] * label->y_stride + nearest[2]);
-            BY_SIZE(label, label->size)(label, &places, 1, row + x);
-        }
+        double place[3];
+        for (int axis = 0; axis < 3; axis++) place[axis] = at(lines, start, span, axis, x);
+        near_face(lines, place, image, label, row + x);
     }
 }
 
@@ -252,4 +259,83 @@ EXPORT void itkit_affine(const Lines *lines, const Task *image, const Task *labe
                     within(lines, line, image, label, begin, end);
             }
     }
+}
+
+/* Displacements of the source indices: for each node of a coarse grid (z, y), three rows (Z, Y, X) over all x. */
+typedef struct {
+    int64_t ky;
+    const double *rows;             /* (kz, ky, 3, nx) */
+    const int64_t *z_node, *y_node; /* the lower node of each plane, of each row */
+    const double *z_part, *y_part;  /* how far it is on the way to the next node, 0 to 1 */
+} Bend;
+
+/* Source positions of some samples of a row: the affine map's, plus the displacement between four nodes. */
+CLONES static void bent(const Lines *lines, const Bend *bend, int64_t line, int64_t x, int n, double (*RESTRICT place)[CHUNK]) {
+    int64_t z = line / lines->ny, y = line % lines->ny, along_y = 3 * lines->nx, along_z = bend->ky * along_y;
+    double wz = bend->z_part[z], wy = bend->y_part[y];
+    const double *RESTRICT part = lines->part + x;
+    for (int axis = 0; axis < 3; axis++) {
+        const double *RESTRICT a = bend->rows + bend->z_node[z] * along_z + bend->y_node[y] * along_y + axis * lines->nx + x;
+        double start = lines->start[3 * line + axis], span = lines->span[3 * line + axis];
+        for (int i = 0; i < n; i++) {
+            double below = a[i] + (a[i + along_y] - a[i]) * wy;
+            double above = a[i + along_z] + (a[i + along_z + along_y] - a[i + along_z]) * wy;
+            place[axis][i] = (start + part[i] * span) + (below + (above - below) * wz);
+        }
+    }
+}
+
+/* Stage 1 of `within` for positions that are no line; all have all eight neighbours. */
+CLONES static void find_bent(double (*RESTRICT place)[CHUNK], const Task *image, const Task *label, int n, Places *RESTRICT places) {
+    double sz = (double)image->z_stride, sy = (double)image->y_stride;
+    double lz = (double)label->z_stride, ly = (double)label->y_stride;
+    for (int i = 0; i < n; i++) {
+        double z = place[0][i], y = place[1][i], x = place[2][i];
+        double fz = (double)(int32_t)z, fy = (double)(int32_t)y, fx = (double)(int32_t)x;
+        places->weight[0][i] = z - fz;
+        places->weight[1][i] = y - fy;
+        places->weight[2][i] = x - fx;
+        places->base[i] = fz * sz + fy * sy + fx;
+        places->nearest[i] = (double)(int32_t)(z + 0.5) * lz + (double)(int32_t)(y + 0.5) * ly + (double)(int32_t)(x + 0.5);
+    }
+}
+
+CLONES static int all_between(double (*RESTRICT place)[CHUNK], const int64_t *shape, int n) {
+    int outside = 0;
+    for (int axis = 0; axis < 3; axis++) {
+        double high = (double)(shape[axis] - 1);
+        for (int i = 0; i < n; i++) outside |= (place[axis][i] < 0.0) | (place[axis][i] >= high);
+    }
+    return !outside;
+}
+
+/* Compute planes [z_begin, z_end) of the results under an affine map and a bend of it. */
+EXPORT void itkit_warp(const Lines *lines, const Bend *bend, const Task *image, const Task *label, int64_t z_begin,
+                       int64_t z_end) {
+    double place[3][CHUNK];
+    Places places = {.ahead = {0, 0}};
+    for (int64_t line = z_begin * lines->ny; line < z_end * lines->ny; line++)
+        for (int64_t x = 0; x < lines->nx; x += CHUNK) {
+            int n = (int)(lines->nx - x < CHUNK ? lines->nx - x : CHUNK);
+            int64_t target = line * lines->nx + x;
+            bent(lines, bend, line, x, n, place);
+            if (all_between(place, lines->shape, n)) {
+                find_bent(place, image, label, n, &places);
+                if (image->type >= 0) IMAGES[image->type](image, &places, n, target);
+                if (label->type >= 0) BY_SIZE(label, label->size)(label, &places, n, target);
+                continue;
+            }
+            for (int i = 0; i < n; i++) {
+                double one[3];
+                int outside = 0;
+                for (int axis = 0; axis < 3; axis++) {
+                    one[axis] = place[axis][i];
+                    outside |= one[axis] < -0.5 || one[axis] >= (double)lines->shape[axis] - 0.5;
+                }
+                if (outside)
+                    fill_both(image, label, target + i, target + i + 1);
+                else
+                    near_face(lines, one, image, label, target + i);
+            }
+        }
 }
