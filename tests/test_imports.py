@@ -11,7 +11,7 @@ import pytest
 import itkit
 
 ROOT = Path(itkit.__file__).parent
-TORCH_USERS = {"models", "criterion", "inference", "lightning", "mm", "deploy"}
+TORCH_USERS = {"models", "criterion", "inference", "training", "lightning", "mm", "deploy"}
 
 BELOW_PROCESS = {"core", "kernels", "io"}
 BELOW_ENGINE = {*BELOW_PROCESS, "process", "report"}
@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "models": {"core"},
     "criterion": {"core", "models"},  # a network's own loss knows what its network puts out
     "inference": {*BELOW_PROCESS, "process", "models"},
-    "lightning": {*BELOW_PROCESS, "process", "dataset", "models", "criterion", "inference"},
+    "training": {*BELOW_PROCESS, "process", "metrics", "report", "dataset", "models", "criterion", "inference"},
+    "lightning": {*BELOW_PROCESS, "process", "dataset", "models", "criterion", "inference", "training"},
     "mm": {*BELOW_PROCESS, "process", "dataset", "models", "criterion"},
     "deploy": {*BELOW_PROCESS, "process", "models", "inference"},
     "pathology": {*BELOW_PROCESS, "process"},

@@ -73,16 +73,17 @@ class Bend:
     def rows(self, length: int) -> NDArray[np.float64]:
         """Interpolate along x: ``(KZ, KY, 3, length)``."""
         node, part = _between(length, self.nodes.shape[2])
-        values = np.moveaxis(self.nodes, 3, 2)  # (KZ, KY, 3, KX)
-        lower, upper = values[..., node], values[..., node + 1]
-        return np.ascontiguousarray(lower + (upper - lower) * part)
+        weights = np.zeros((self.nodes.shape[2], length))
+        weights[node, np.arange(length)] = 1 - part
+        weights[node + 1, np.arange(length)] = part
+        return np.ascontiguousarray(np.moveaxis(self.nodes, 3, 2)) @ weights
 
 
 def _between(length: int, nodes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return, for each voxel of an axis, the node below it, and how far it is on the way to the next one, 0 to 1."""
-    place = np.arange(length) * ((nodes - 1) / max(length - 1, 1))
-    node = np.minimum(place.astype(np.int64), nodes - 2)
-    return node, place - node
+    place = np.arange(length, dtype=np.float64) * ((nodes - 1) / max(length - 1, 1))
+    node: NDArray[np.int64] = np.minimum(place.astype(np.int64), nodes - 2)
+    return node, place - node.astype(np.float64)
 
 
 def affine_linear(
