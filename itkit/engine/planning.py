@@ -79,9 +79,11 @@ def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
     )
     alone = () if has_pairs else pairs_in_one_folder([job.case_id for job in plan.jobs])
     layouts = [other_layout(folder) for folder in _sources(params)] if recursive and not has_pairs else []
+    read = frozenset(file for job in plan.jobs for file in job.more_files)
+    folders = _folders(params, recursive=recursive)
     return (
         *filter(None, layouts),
-        *(note for folder in _folders(params, recursive=recursive) for note in not_read(folder, recursive=recursive)),
+        *(note for folder in folders for note in not_read(folder, read, recursive=recursive)),
         *note_of_pairs(look_like_pairs(images, labels), one_folder=False),
         *note_of_pairs(alone, one_folder=True),
     )

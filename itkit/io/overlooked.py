@@ -24,10 +24,10 @@ _COLLECT = "itk_collect can sort them (itk_collect FOLDER DEST --guess proposes 
 _NNUNET = re.compile(r"Dataset\d{3}_.+")
 
 
-def not_read(folder: Path, *, recursive: bool = False) -> tuple[str, ...]:
+def not_read(folder: Path, read: Collection[Path] = (), *, recursive: bool = False) -> tuple[str, ...]:
     """Return notes that count and name the image-like files of a folder that are not read as volumes.
 
-    Data files of an ``.mhd`` or ``.nhdr`` in the same folder do not count.
+    Data files of an ``.mhd`` or ``.nhdr`` in the same folder do not count, nor do the files that are read otherwise.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def not_read(folder: Path, *, recursive: bool = False) -> tuple[str, ...]:
     with_headers: set[str] = set()
     for prefix, name in walk(folder, recursive=recursive):
         group = image_like(name)
-        if group:
+        if group and (not read or folder / (prefix + name) not in read):
             found.setdefault(group, []).append(prefix + name)
         elif name.lower().endswith(_DETACHED):
             with_headers.add(prefix)

@@ -86,13 +86,13 @@ def test_a_dataset_without_names_is_told_what_to_write(tmp_path):
     [
         ({"modality": ["CT"]}, "CT"),
         ({"modality": "ct", "channels": ["image"]}, "CT"),
-        ({"modality": ["MR"]}, "image"),
+        ({"modality": ["MR"]}, "MR"),
         ({"modality": ["CT", "MR"]}, "image"),
         ({"channels": ["T1"]}, "T1"),
         ({}, "image"),
     ],
 )
-def test_the_channel_of_a_ct_dataset_is_called_ct(tmp_path, about, name):
+def test_a_channel_without_a_name_is_called_by_its_modality(tmp_path, about, name):
     dataset(tmp_path / "raw", [0, 1], {"0": "background", "1": "liver"}, **about)
     _, notes, out = export(tmp_path / "raw")
     assert json.loads((out / "dataset.json").read_text())["channel_names"] == {"0": name}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ DESCRIPTION = "dataset_description.json"
 _BIDS = "1.10.0"
 _DERIVED = "derivatives/itkit"
 _DESC = "desc-itkit"
+_CHANNELS = "Channels"
+"""Key of the description, beside those of BIDS, that lists the endings of the channels in their order."""
 _KNOWN = {
     "T1w": ("t1", "t1w", "t1n", "t1wi", "t1weighted"),
     "ce-gadolinium_T1w": ("t1c", "t1ce", "t1gd", "t1post", "t1contrast", "t1wce"),
@@ -143,11 +145,13 @@ def collect_bids(params: ConvertParams, run: Collected) -> Report:
     source: Source = run.plan.details
     values = source.meta.values
     name = values.get("title") or values.get("name") or source.root.absolute().name
+    channels = names_of(source.shown_channels, source.modality)
     made = {"GeneratedBy": [{"Name": "ITKIT", "Version": VERSION}]}
     raw = {
         "Name": name,
         "BIDSVersion": _BIDS,
         "DatasetType": "raw",
+        **({_CHANNELS: [one.ending for one in channels]} if len(channels) > 1 else {}),
         **({"License": values["licence"]} if values.get("licence") else {}),
         **made,
     }
@@ -158,7 +162,7 @@ def collect_bids(params: ConvertParams, run: Collected) -> Report:
         "split": {"Description": "Part of the dataset that the case belongs to, e.g. train, val or test"},
     }
     labels = {value: text for value, text in sorted(source.meta.labels.items()) if value}
-    unknown = [one for one in names_of(source.shown_channels, source.modality) if not one.is_known]
+    unknown = [one for one in channels if not one.is_known]
     ignored = [".itkit/", SERIES_META, *dict.fromkeys(_ignored(one) for one in unknown)]
     files: dict[Path, Any] = {
         Path(DESCRIPTION): raw,
@@ -205,7 +209,8 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
             labels.setdefault(_case_of(segmented), []).append(path)
     if not images:
         raise LayoutError(f"{source}: no subject with images in anat/, ct/ or pet/ (sub-01/anat/sub-01_T1w.nii.gz)")
-    channels = tuple(dict.fromkeys(name for files in images.values() for name in files))
+    description = read_json(source / DESCRIPTION)
+    channels = _in_order(dict.fromkeys(name for files in images.values() for name in files), description)
     tables = {path for path in paths if path.endswith("_dseg.tsv")}
     names = {path: _labels_of(source, path, tables) for listed in labels.values() for path in listed}
     common = next(iter(names.values()), {0: "background"})
@@ -217,13 +222,20 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
     named = {path for files in images.values() for path in files.values()} | names.keys()
     finding = finding_of(found, paths, named)
     about = {
-        "name": (read_json(source / DESCRIPTION) or {}).get("Name", source.absolute().name),
+        "name": (description or {}).get("Name", source.absolute().name),
         "modality": ["CT"] if channels == ("ct",) else modality_of(channels),
         "labels": common,
         "channels": [IMAGE] if channels == ("ct",) else list(channels),
     }
     shown = tuple(about["channels"])
     return replace(finding.with_cases(lambda case: replace(case, channels=shown)), about={"": about})
+
+
+def _in_order(channels: Iterable[str], description: Any) -> tuple[str, ...]:
+    """Return channels in the order that a description states; others follow."""
+    stated = description.get(_CHANNELS) if isinstance(description, Mapping) else None
+    order = stated if isinstance(stated, list) else []
+    return tuple(sorted(channels, key=lambda name: order.index(name) if name in order else len(order)))
 
 
 def _case_of(match: re.Match[str]) -> str:

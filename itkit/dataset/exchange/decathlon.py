@@ -30,7 +30,16 @@ from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.dataset.exchange.direction import Direction
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.release import finding_of, listed_case, plain_spec, release
-from itkit.dataset.exchange.source import Source, export_case, export_plan, paths_of, place_by_part, read_source
+from itkit.dataset.exchange.source import (
+    VALIDATION,
+    Source,
+    export_case,
+    export_plan,
+    note_of_validation,
+    paths_of,
+    place_by_part,
+    read_source,
+)
 from itkit.dataset.nnUNet.meta import label_table
 from itkit.io.layouts import IMAGE
 from itkit.io.meta import read_json
@@ -38,7 +47,6 @@ from itkit.io.meta import read_json
 DATALIST = "datalist.json"
 """List of the cases for MONAI; ``dataset.json`` holds the same lists."""
 _MARKS = "_-."
-_VALIDATION = ("val", "validation")
 _LISTS = {"training": "train", "validation": "val", "test": "test", "testing": "test"}
 
 
@@ -51,9 +59,8 @@ def plan_msd(params: ConvertParams) -> Plan:
         When the source is not a dataset.
     """
     source = read_source(params.source)
-    held = [case.case_id for case in source.cases if case.part == "Tr" and case.split in _VALIDATION]
-    notes = (f"the Decathlon has no validation set: training cases are also {some(held)}",) if held else ()
-    return _plan(source, params, stack=True, notes=(*notes, *_notes(source)))
+    notes = (*note_of_validation(source, "the Decathlon"), *_notes(source))
+    return _plan(source, params, stack=True, notes=notes)
 
 
 def plan_monai(params: ConvertParams) -> Plan:
@@ -97,7 +104,7 @@ def collect_monai(params: ConvertParams, run: Collected) -> Report:
     source: Source = run.plan.details
     lists: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
     for _, part, split, images, label in _cases(run, source):
-        name = "test" if part == "Ts" else "validation" if split in _VALIDATION else "training"
+        name = "test" if part == "Ts" else "validation" if split in VALIDATION else "training"
         image = images[0] if len(images) == 1 else images
         lists[name].append({"image": image, **({"label": label} if label else {})})
     about = _about(source, run)

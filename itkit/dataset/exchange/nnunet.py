@@ -21,6 +21,7 @@ from itkit.dataset.exchange.source import (
     Source,
     export_case,
     export_plan,
+    note_of_validation,
     place_by_part,
     read_source,
     require_names,
@@ -42,7 +43,11 @@ def plan_nnunet(params: ConvertParams) -> Plan:
     source = read_source(params.source)
     labels = require_names(source)
     mapping = numbers_of(labels, source.meta.values.get("ignore"))
-    notes = [*_notes_of_values(labels, mapping), *_notes_of_channel(source)]
+    notes = [
+        *note_of_validation(source, "nnU-Net's raw data"),
+        *_notes_of_values(labels, mapping),
+        *_notes_of_channel(source),
+    ]
     if not _FOLDER.fullmatch(params.dest.name):
         notes.append(f"nnU-Net finds folders called DatasetNNN_Name, not {params.dest.name}")
     return export_plan(

@@ -25,6 +25,9 @@ from itkit.process.itk_extract import remap_labels
 from itkit.process.plans import inputs_of
 
 _TEST = "test"
+VALIDATION = ("val", "validation")
+"""Names of the split to validate with."""
+_KINDS = (("CT",), ("MR",))
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,12 @@ class Source:
 
     @property
     def shown_channels(self) -> tuple[str, ...]:
-        """Name of each channel as other tools want it: the single channel without a name of a CT dataset is ``CT``.
+        """Name of each channel as other tools want it: a single channel without a name is called ``CT`` or ``MR``.
 
         nnU-Net normalises a channel as CT only if it is called so.
         """
-        is_ct = {one.upper() for one in self.modality} == {"CT"}
-        return ("CT",) if self.channels == (IMAGE,) and is_ct else self.channels
+        kinds = tuple({one.upper() for one in self.modality})
+        return kinds if self.channels == (IMAGE,) and kinds in _KINDS else self.channels
 
     @property
     def modality(self) -> tuple[str, ...]:
@@ -119,6 +122,12 @@ class Source:
         if held:
             found.append(f"the split {_TEST} is kept apart from the training cases: {some(held)}")
         return tuple(found)
+
+
+def note_of_validation(source: Source, tool: str) -> tuple[str, ...]:
+    """Return a note on the validation set if a tool's layout knows none."""
+    held = [case.case_id for case in source.cases if case.part == "Tr" and case.split in VALIDATION]
+    return (f"{tool} has no validation set: training cases are also {some(held)}",) if held else ()
 
 
 def read_source(root: Path) -> Source:

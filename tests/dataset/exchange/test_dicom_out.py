@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 import itkit
+from itkit.cli.operation import main
 from itkit.core.errors import LayoutError, MissingExtraError, ParamsError
 from itkit.core.volume import Volume
 from itkit.io.dcm_toolkit import find_series, read_series, write_series
@@ -167,6 +168,16 @@ def test_channels_are_series_of_one_study_and_rounding_is_told(tmp_path):
     assert [text.split(":")[0] for text in result.records[0].warnings] == ["image_t2"]
     assert "rounded to 65536 levels" in result.records[0].warnings[0]
     assert (tmp_path / "out/case_00/t2/00009.dcm").is_file()
+
+
+def test_files_of_the_series_are_read_and_others_named(scans, tmp_path, capsys):
+    (scans / "flipped" / "preview.png").write_bytes(b"")
+    arguments = ["rtstruct", str(tmp_path / "raw"), str(tmp_path / "out"), "--series", str(scans)]
+    assert main("itk_convert", arguments) == 0
+    notes = capsys.readouterr().err
+    assert "1 file not read" in notes
+    assert "flipped/preview.png" in notes
+    assert ".dcm" not in notes
 
 
 def test_each_label_needs_its_own_series_or_the_only_one(scans, tmp_path):

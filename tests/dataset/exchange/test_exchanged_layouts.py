@@ -14,6 +14,7 @@ import pytest
 
 import itkit
 from itkit.catalogue import load
+from itkit.cli.operation import main
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.testing import phantoms
@@ -154,6 +155,21 @@ def test_nothing_is_written_of_a_case_with_one_bad_file(source, tmp_path, layout
     assert not [path for path in (tmp_path / "out").rglob("*.nii.gz") if "case01" in flat(path.name)]
     lists = [path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix in (".json", ".csv", ".tsv")]
     assert not any("case_01" in text for text in lists)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_channels_keep_their_order(tmp_path, layout):
+    phantoms.write_channels(tmp_path / "raw", 1)
+    describe(tmp_path / "raw", channels=["t2", "t1"])
+    convert(layout, tmp_path / "raw", tmp_path / "there")
+    convert(f"from-{layout}", tmp_path / "there", tmp_path / "back")
+    assert described(tmp_path / "back")["channels"] == (["T2w", "T1w"] if layout == "bids" else ["t2", "t1"])
+
+
+@pytest.mark.parametrize(("layout", "tool"), [("nnunet", "nnU-Net's raw data"), ("msd", "the Decathlon")])
+def test_a_validation_set_that_a_layout_does_not_know_is_told(source, tmp_path, capsys, layout, tool):
+    assert main("itk_convert", [layout, str(source), str(tmp_path / "out")]) == 0
+    assert f"{tool} has no validation set: training cases are also case_02" in capsys.readouterr().err
 
 
 def test_channels_of_the_decathlon_are_volumes_of_one_file(source, tmp_path):
