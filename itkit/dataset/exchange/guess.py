@@ -63,15 +63,19 @@ def _split(path: str) -> tuple[str, str] | None:
 def _proposals(files: Sequence[_File], paths: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield patterns of images and labels that may fit; an empty text stands for none."""
     folders = sorted({file.folder for file in files})
-    depths = {folder.count("/") + 1 if folder else 0 for folder in folders}
+    depths = {_depth(folder) for folder in folders}
     for depth in sorted(depths - {0}):
         for level in range(depth):
-            yield from _by_folder([file for file in files if file.folder.count("/") + 1 >= depth], level)
+            yield from _by_folder([file for file in files if _depth(file.folder) >= depth], level)
     yield from _by_name(files)
     dicom = sorted({path.rpartition("/")[0] for path in paths if path.lower().endswith(_DICOM) or "." not in path})
     for level in range(max((folder.count("/") + 1 for folder in dicom if folder), default=0)):
         shapes = Counter(_with_case(folder, level) for folder in dicom if folder.count("/") >= level)
         yield from ((shape, "") for shape, _ in shapes.most_common(2))
+
+
+def _depth(folder: str) -> int:
+    return folder.count("/") + 1 if folder else 0
 
 
 def _with_case(folder: str, level: int) -> str:
@@ -180,7 +184,10 @@ def _with_channel(shapes: Sequence[str]) -> str:
 
 
 def _score(paths: Sequence[str], patterns: tuple[str, str]) -> tuple[bool, int, int, int]:
-    """Return how good patterns are: cases with an image and a label, files that fit, few fixed letters."""
+    """Return how good patterns are: whether labels have images, then how many cases, files that fit, few fixed letters.
+
+    Without a label, the files that fit come before the cases.
+    """
     try:
         parsed = _parsed(patterns)
     except ValueError:
@@ -196,7 +203,10 @@ def _score(paths: Sequence[str], patterns: tuple[str, str]) -> tuple[bool, int, 
     lone = len(label_cases - image_cases) + (len(image_cases - label_cases) if label_cases else 0)
     pairs = len(image_cases & label_cases)
     letters = sum(pattern.weight + _STAR * pattern.text.count("*") for pattern in parsed)
-    return bool(pairs), max(1, 2 * pairs + len(image_cases) - lone), len(paths) - len(rest), -letters
+    fit = len(paths) - len(rest)
+    if not pairs:
+        return False, fit, max(1, len(image_cases) - lone), -letters
+    return True, max(1, 2 * pairs + len(image_cases) - lone), fit, -letters
 
 
 def _parsed(patterns: tuple[str, str]) -> list[PathPattern]:

@@ -311,6 +311,22 @@ def test_a_guess_says_the_command_and_changes_nothing(tmp_path, name):
     assert (len(found), rest) == (3 * len(shapes), ["README.md"])
 
 
+def test_a_stray_file_and_a_missing_one_do_not_hide_the_channels(tmp_path):
+    for name in ("stray", "a1/t1", "a1/flair", "a1/seg", "b2/t1", "b2/seg", "c3/t1", "c3/flair", "c3/seg"):
+        path = tmp_path / f"{name}.nii"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert guess(tmp_path)[0].endswith("--image '{case}/{channel}.nii' --label '{case}/seg.nii'")
+
+
+def test_two_folders_of_many_files_are_two_cases(tmp_path):
+    for name in ("0/ct", "0/liver", "0/spleen", "1/ct", "1/liver", "1/spleen"):
+        path = tmp_path / f"{name}.nii"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert guess(tmp_path)[0].endswith("--image '{case}/{channel}.nii'")
+
+
 def test_a_folder_without_images_gives_no_guess(tmp_path):
     (tmp_path / "notes.txt").touch()
     assert "no pattern fits its 1 file" in guess(tmp_path)[0]
