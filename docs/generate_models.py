@@ -20,7 +20,7 @@ SIDES = {2: 512, 3: 96}
 CLASSES = 14
 
 if TYPE_CHECKING:
-    from itkit.models import ModelCard
+    from itkit.models import ModelCard, Weights
 
 INTRODUCTION = f"""# Networks
 
@@ -36,8 +36,8 @@ network = create_model("mednext_s", in_channels=1, num_classes=3, spatial_dims=3
 
 `create_model(..., pretrained=True)` fills a network with its authors' weights where they are released as a file; the
 page of each family names their origin and licence. `load_pretrained(network, path_or_url)` fills it from any file of
-the authors (or of this package) and returns a report of every tensor: copied, adapted to other channels, classes, axes
-or sizes, missing, or left over.
+the authors (or of this package), and returns a report of every tensor: copied, adapted to other channels, classes, axes
+or sizes, missing, or left over; see [Load weights](../how-to/load-weights.md).
 
 ## Your own network
 
@@ -154,12 +154,19 @@ def row_of(card: ModelCard, facts: dict[str, Any], *, link: bool) -> str:
 
 def weights_lines(cards: list[ModelCard]) -> list[str]:
     """Write where the weights of a family come from, one line a set."""
-    sets = [(weights.trained_on, weights.page, weights.licence) for card in cards for weights in card.weights]
-    direct = {(weights.trained_on, weights.page) for card in cards for weights in card.weights if weights.url}
+    sets: dict[tuple[str, ...], list[Weights]] = {}
+    for weights in (weights for card in cards for weights in card.weights):
+        sets.setdefault((weights.trained_on, weights.page, weights.licence, weights.what), []).append(weights)
     lines = []
-    for data, page, licence in dict.fromkeys(sets):
-        how = "; `pretrained=True` downloads them" if (data, page) in direct else ""
-        lines.append(f"- Weights trained on {data}: <{page}> (licence: {licence}){how}")
+    for (data, page, licence, what), files in sets.items():
+        direct = [weights for weights in files if weights.url]
+        how = f"; `pretrained={data!r}` downloads them" if direct else ""
+        checked = sum(bool(weights.sha256) for weights in direct)
+        if direct:
+            how += {0: ", no digest is published", len(direct): ", the digest is checked"}.get(
+                checked, f", the digest of {checked} of {len(direct)} files is known and checked"
+            )
+        lines.append(f"- Weights trained on {data}, for {what}: <{page}> (licence: {licence}){how}")
     return lines or ["- Weights: none released"]
 
 

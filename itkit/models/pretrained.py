@@ -6,7 +6,6 @@ import logging
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +19,7 @@ from itkit.models.download import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from torch import nn
 
@@ -198,7 +198,9 @@ def load_pretrained(
     network = getattr(model, "network", model)
     check_form = getattr(network, "check_form", None)
     if check_form is not None:
-        check_form(weights, Path(str(source)), form)
+        check_form(weights, str(source), form)
+    elif form is not None:
+        raise ValueError(f"form: this network takes weights of one form only; leave out form={form!r}")
     state, report = _fit(
         model, weights, str(source), _rules(model, head, inflate, resize_kernels, position_grid), prefix
     )

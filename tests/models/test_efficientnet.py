@@ -218,9 +218,10 @@ def test_classifier_files_load_into_the_encoder(form, named, tmp_path):
     state = donor.state_dict()
     if named == "timm":
         state = timm("tf_efficientnet_b0", width_coefficient=0.25, depth_coefficient=0.6).adapt_state_dict(state)
-    torch.save(state, tmp_path / "classifier.pth")
+    path = tmp_path / ("tf_efficientnet_b0.pth" if named == "timm" else "classifier.pth")
+    torch.save(state, path)
     model = create_model("efficientnet_b0", width_coefficient=0.25, depth_coefficient=0.6, form=form)
-    report = load_pretrained(model, tmp_path / "classifier.pth")
+    report = load_pretrained(model, path)
     assert not report.unexpected
     assert all(key.startswith("decoder.") for key in report.missing)
     image = torch.randn(1, 1, 64, 64)

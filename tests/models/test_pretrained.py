@@ -1,7 +1,10 @@
+import hashlib
 import re
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from torch import nn
 
 from itkit.core.errors import WeightsError
-from itkit.models import create_model, list_models, load_pretrained, model_card
+from itkit.models import Weights, create_model, list_models, load_pretrained, model_card
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
 
 TINY = {"n_channels": 2, "exp_r": 2, "block_counts": (1,) * 9}
@@ -380,6 +383,91 @@ def test_weights_come_from_a_server(tmp_path):
         thread.join()
     assert report.source == url
     torch.testing.assert_close(target.stem.weight, source.stem.weight)
+
+
+class Cut(SimpleHTTPRequestHandler):
+    """Cuts the first answer in the middle, and resumes."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        content = Path(self.translate_path(self.path)).read_bytes()
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        self.server.ranges.append(asked and int(asked[1]))
+        first = int(asked[1]) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", str(len(content) - first))
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        end = len(content) if self.server.ranges[1:] else len(content) // 2
+        self.wfile.write(content[first:end])
+        self.close_connection = True
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch):
+    """Serve a file of the tiny network, cut once, and keep downloads in the test's own folder."""
+    monkeypatch.setenv("ITKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "served").mkdir()
+    source = small()
+    path = save(source.state_dict(), tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Cut, directory=tmp_path / "served")) as server:
+        server.ranges = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/{path.name}"
+        yield source, url, hashlib.sha256(path.read_bytes()).hexdigest(), server.ranges
+        server.shutdown()
+        thread.join()
+
+
+def card_of(*weights):
+    return replace(model_card("mednext_s"), weights=weights)
+
+
+@pytest.mark.net
+def test_pretrained_downloads_resumes_and_checks_the_file_of_the_card(released, monkeypatch):
+    source, url, digest, ranges = released
+    page = Weights(trained_on="BTCV", page="https://example.org")
+    file = Weights(trained_on="Phantoms", page="https://example.org", url=url, sha256=digest, licence="CC0-1.0")
+    monkeypatch.setattr("itkit.models.registry.model_card", lambda _: card_of(page, file))
+    for wanted in (True, "Phantoms"):
+        network = small(pretrained=wanted)
+        torch.testing.assert_close(network.stem.weight, source.stem.weight)
+    assert ranges[0] is None
+    assert ranges[1] > 0  # it went on where the connection broke
+    assert len(ranges) == 2  # and came once
+    with pytest.raises(ValueError, match="expected True or 'Phantoms'; got 'BTCV'"):
+        small(pretrained="BTCV")
+
+
+@pytest.mark.net
+def test_pretrained_refuses_a_file_with_another_digest(released, monkeypatch, tmp_path):
+    _, url, _, _ = released
+    file = Weights(trained_on="Phantoms", page="https://example.org", url=url, sha256="0" * 64)
+    monkeypatch.setattr("itkit.models.registry.model_card", lambda _: card_of(file))
+    with pytest.raises(WeightsError, match="SHA-256"):
+        small(pretrained=True)
+    assert not list((tmp_path / "cache").glob("*.pth"))
+
+
+def test_pretrained_is_refused_by_name_where_nothing_is_released():
+    for name in list_models(plugins=False):
+        card = model_card(name)
+        if not any(weights.url for weights in card.weights):
+            with pytest.raises(ValueError, match=rf"{name}: pretrained: .*can't be downloaded"):
+                create_model(name, pretrained=True, **card.tiny)
+
+
+def test_every_set_of_weights_says_what_it_is():
+    for name in list_models(plugins=False):
+        for weights in model_card(name).weights:
+            assert weights.what in {"the whole network", "the encoder"}
+            assert weights.licence
+            assert not weights.url or weights.url.startswith("https://")
 
 
 @pytest.mark.parametrize("option", ["head", "inflate"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.card import ModelCard
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 CARDS = (
     ModelCard(
@@ -17,6 +17,15 @@ CARDS = (
         doi="10.48550/arXiv.2310.12570",
         repository="https://github.com/SUN-1024/DA-TransUnet",
         code_licence="GPL-3.0",
+        weights=(
+            Weights(
+                trained_on="ImageNet-21k",
+                page="https://github.com/google-research/vision_transformer",
+                url="https://storage.googleapis.com/vit_models/imagenet21k/R50%2BViT-B_16.npz",
+                licence="Apache-2.0",
+                what=ENCODER,
+            ),
+        ),
         spatial_dims=(2,),
         builder="itkit.models.da_transunet.network:build",
         options={"image_size": 224},
@@ -49,7 +58,7 @@ CARDS = (
         checkpointing=True,
         notes=(
             "Decoder blocks hold attention that no forward pass uses, as in the authors' files; it is frozen. The stem "
-            "and the transformer take Google's R50+ViT-B_16 weights: itkit.models.da_transunet.google."
+            "and the transformer take Google's R50+ViT-B_16 weights; their images are RGB."
         ),
     ),
 )

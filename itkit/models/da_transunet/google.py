@@ -8,18 +8,28 @@ arXiv:2010.11929; repository google-research/vision_transformer (Apache-2.0).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from itkit.models.da_transunet.network import DATransUNet
+from itkit.models.checkpoints import read_weights
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from itkit.models.da_transunet.network import DATransUNet
+
+
+def is_google(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether the names are those of the archive."""
+    return "conv_root/kernel" in state
+
+
+def from_google(network: DATransUNet, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the archive's arrays to the network's names and layout; arrays that it has no use for are left out."""
+    return {key: _convert(arrays[name], kind, network.grid) for key, name, kind in _names(network) if name in arrays}
 
 
 def load_google_weights(network: DATransUNet, path: str | Path) -> list[str]:
@@ -43,19 +53,16 @@ def load_google_weights(network: DATransUNet, path: str | Path) -> list[str]:
     ValueError
         When the archive lacks an array or one has another shape.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    loaded = {}
+    arrays = read_weights(path)
+    loaded = from_google(network, arrays)
     own = network.state_dict()
-    for key, name, kind in _names(network):
+    for key, name, _ in _names(network):
         if name not in arrays:
             raise ValueError(f"{path}: has no array {name!r}")
-        value = _convert(arrays[name], kind, network.grid)
-        if value.shape != own[key].shape:
+        if loaded[key].shape != own[key].shape:
             raise ValueError(
-                f"{path}: {name} has shape {tuple(value.shape)}; expected {tuple(own[key].shape)} for {key}"
+                f"{path}: {name} has shape {tuple(arrays[name].shape)}; expected {tuple(own[key].shape)} for {key}"
             )
-        loaded[key] = value
     network.load_state_dict(loaded, strict=False)
     return list(loaded)
 
@@ -96,8 +103,8 @@ def _norm(ours: str, theirs: str) -> Iterator[tuple[str, str, str]]:
     yield f"{ours}.bias", f"{theirs}/bias", "vector"
 
 
-def _convert(array: Array, kind: str, grid: tuple[int, int]) -> Tensor:
-    value = torch.from_numpy(np.ascontiguousarray(array)).float()
+def _convert(array: Tensor, kind: str, grid: tuple[int, int]) -> Tensor:
+    value = array.float()
     if kind == "conv":
         return value.permute(3, 2, 0, 1)
     if kind == "dense":

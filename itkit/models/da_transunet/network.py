@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.recompute import recompute
+from itkit.models.da_transunet.google import from_google, is_google
 from itkit.models.da_transunet.hybrid import HybridStem
 from itkit.models.da_transunet.layers import NORM_EPS, DualAttentionBlock, TransformerLayer
 
@@ -226,6 +227,10 @@ class DATransUNet(nn.Module):
             hidden_size, head_channels, skips, decoder_channels, attention_channels, attention_reduction
         )
         self.segmentation_head = nn.Sequential(nn.Conv2d(decoder_channels[-1], num_classes, 3, padding=1))
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert Google's archive ``R50+ViT-B_16.npz`` to this network's names."""
+        return from_google(self, state) if is_google(state) else dict(state)
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment ``(N, C, *image_size)`` to logits ``(N, K, *image_size)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.card import ModelCard
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 CARDS = (
     ModelCard(
@@ -14,6 +14,15 @@ CARDS = (
         doi="10.48550/arXiv.2304.00145",
         repository="https://github.com/Zyun-Y/DconnNet",
         code_licence="none stated",
+        weights=(
+            Weights(
+                trained_on="ImageNet",
+                page="https://pytorch.org/vision/stable/models.html",
+                url="https://download.pytorch.org/models/resnet34-b627a593.pth",
+                sha256="b627a593",
+                what=ENCODER,
+            ),
+        ),
         spatial_dims=(2,),
         builder="itkit.models.dconnnet.network:build",
         tiny={"width": 8, "blocks": (1, 2, 2, 3)},

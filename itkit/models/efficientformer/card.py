@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.card import ModelCard, Weights
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 _REPOSITORY = "https://github.com/snap-research/EfficientFormer"
 _LICENCE = "MIT, parts Apache-2.0"
@@ -12,7 +12,7 @@ _FACTS: dict[str, Any] = {
     "family": "efficientformer",
     "repository": _REPOSITORY,
     "code_licence": _LICENCE,
-    "weights": (Weights(trained_on="ImageNet", page=_REPOSITORY, licence=_LICENCE),),
+    "weights": (Weights(trained_on="ImageNet", page=_REPOSITORY, licence=_LICENCE, what=ENCODER),),
     "spatial_dims": (2,),
     "builder": "itkit.models.efficientformer.network:build",
     "tiny_size": 64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.card import ModelCard, Weights
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 _PARAMETERS = {
     "b0": 5_300_000,
@@ -45,11 +45,13 @@ def _card(variant: str) -> ModelCard:
                 url=f"{_RELEASE}/efficientnet-{variant}-{_DIGESTS[variant][:8]}.pth",
                 sha256=_DIGESTS[variant],
                 licence="Apache-2.0",
+                what=ENCODER,
             ),
             Weights(
                 trained_on="ImageNet (timm)",
                 page="https://github.com/huggingface/pytorch-image-models",
                 licence="Apache-2.0",
+                what=ENCODER,
             ),
         ),
         spatial_dims=(2,),

@@ -5,20 +5,31 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from itkit.core.errors import ModelError
 from itkit.models.blocks.by_dims import require_dims
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
 from itkit.models.efficientnet.classic import EfficientNet
+from itkit.models.efficientnet.released import FORMS, require_form
 from itkit.models.efficientnet.scaling import variant as look_up
 from itkit.models.efficientnet.timm_form import TimmEfficientNet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from torch import nn
 
-FORMS = ("efficientnet_pytorch", "timm_tf", "timm")
+class EfficientNetUNet(ReleasedEncoderDecoder):
+    """Encoder of one of three forms, and decoder."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, form: str) -> None:
+        super().__init__(encoder, decoder)
+        self.form = form
+
+    def check_form(self, names: Iterable[str], source: str, said: str | None) -> None:
+        """Refuse weights that were trained with another padding and epsilon than this form's."""
+        require_form(names, source, said, self.form)
 
 
 def build(
@@ -31,7 +42,7 @@ def build(
     decoder_width: int = 64,
     deep_supervision: bool = False,
     **options: Any,
-) -> ReleasedEncoderDecoder:
+) -> EfficientNetUNet:
     """Build an EfficientNet encoder with a U-Net decoder.
 
     Parameters
@@ -67,7 +78,7 @@ def build(
     decoder = UNetDecoder(
         encoder.channels, num_classes, spatial_dims, width=decoder_width, deep_supervision=deep_supervision
     )
-    return ReleasedEncoderDecoder(encoder, decoder)
+    return EfficientNetUNet(encoder, decoder, form)
 
 
 def _classic_options(variant: str) -> dict[str, Any]:

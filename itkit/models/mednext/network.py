@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from itkit.models.blocks.by_dims import CONV, TRANSPOSED
 from itkit.models.mednext.blocks import Block, DownBlock, UpBlock
+from itkit.models.mednext.released import from_monai, is_monai
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +66,8 @@ class MedNeXt(nn.Module):
         ``"2d"`` or ``"3d"``.
     grn
         Global response normalisation in every block but ``down_0``, as in released checkpoints.
+    down_exp_r
+        Expansion ratios of the four down blocks; by default those of the stages that follow, as the authors have it.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class MedNeXt(nn.Module):
         norm_type: str = "group",
         dim: str = "3d",
         grn: bool = False,
+        down_exp_r: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         ratios = (exp_r,) * 9 if isinstance(exp_r, int) else tuple(exp_r)
@@ -91,6 +95,7 @@ class MedNeXt(nn.Module):
         dec_kernel = kernel_size if kernel_size is not None else dec_kernel_size
         _check(ratios, block_counts, enc_kernel, dec_kernel, checkpoint_style, norm_type, dim)
         dims = int(dim[0])
+        down_ratios = ratios[1:5] if down_exp_r is None else tuple(down_exp_r)
         self.do_ds = deep_supervision
         self.outside_block_checkpointing = checkpoint_style == "outside_block"
         common: dict[str, Any] = {"norm_type": norm_type, "spatial_dims": dims}
@@ -103,7 +108,7 @@ class MedNeXt(nn.Module):
         self.stem = CONV[dims](in_channels, n_channels, 1)
         for level in range(4):
             setattr(self, f"enc_block_{level}", stage(level, level, enc_kernel))
-            options = {"expansion": ratios[level + 1], "kernel_size": enc_kernel, "residual": do_res_up_down, **common}
+            options = {"expansion": down_ratios[level], "kernel_size": enc_kernel, "residual": do_res_up_down, **common}
             down = DownBlock(widths[level], widths[level + 1], grn=grn and level > 0, **options)
             setattr(self, f"down_{level}", down)
         self.bottleneck = stage(4, 4, dec_kernel)
@@ -115,6 +120,12 @@ class MedNeXt(nn.Module):
         for level in range(5 if deep_supervision else 1):
             setattr(self, f"out_{level}", OutBlock(widths[level], n_classes, dims))
         self.dummy_tensor = nn.Parameter(torch.ones(1))
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights under MONAI's names, or of a network with deep supervision into one without."""
+        named = from_monai(state, self.state_dict()) if is_monai(state) else dict(state)
+        spare = () if self.do_ds else ("out_1.", "out_2.", "out_3.", "out_4.")
+        return {key: value for key, value in named.items() if not key.startswith(spare)}
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         module = getattr(self, name)
@@ -199,9 +210,18 @@ def build(
     kernel_size: int | None = 3,
     deep_supervision: bool = False,
     use_checkpoint: bool | None = None,
+    layout: str = "authors",
     **changes: Any,
 ) -> MedNeXt:
-    """Build a published size for 2-D or 3-D; ``use_checkpoint=None`` keeps the authors' choice for the size."""
+    """Build a published size for 2-D or 3-D; ``use_checkpoint=None`` keeps the authors' choice for the size.
+
+    ``layout="monai"`` gives MONAI's sizes B, M and L, whose down blocks have the ratios of the stages before them.
+    """
+    if layout not in {"authors", "monai"}:
+        raise ValueError(f"layout must be 'authors' or 'monai'; got {layout!r}")
+    if layout == "monai" and model_id in _SIZES:
+        ratio = changes.get("exp_r", _SIZES[model_id][0])
+        changes.setdefault("down_exp_r", (ratio,) * 4 if isinstance(ratio, int) else tuple(ratio)[:4])
     if use_checkpoint is not None:
         changes["checkpoint_style"] = "outside_block" if use_checkpoint else None
     return create_mednext_v1(

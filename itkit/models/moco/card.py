@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.card import ModelCard, Weights
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 CARDS = (
     ModelCard(
@@ -20,6 +20,7 @@ CARDS = (
                 page="https://github.com/facebookresearch/moco",
                 url="https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar",
                 licence="none stated apart from the code's",
+                what=ENCODER,
             ),
         ),
         spatial_dims=(2, 3),
@@ -35,7 +36,7 @@ CARDS = (
         deep_supervision=True,
         notes=(
             "Pre-training: itkit.models.moco.moco.MoCo, for any network by itkit.models.moco.encoders.zoo_encoder; "
-            "encoder_weights brings the result back. The authors' files need encoder_weights(file, prefix='encoder.')."
+            "encoder_weights brings the result back. load_pretrained takes the authors' files as they are."
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from itkit.models.card import ModelCard, Weights
+from itkit.models.card import ENCODER, WHOLE, ModelCard, Weights
 
 _REPOSITORY = "https://github.com/NVlabs/SegFormer"
 _LICENCE = "NVIDIA Source Code License (non-commercial)"
@@ -34,8 +34,8 @@ _PARAMETERS = {
 }
 
 
-def _weights(trained_on: str) -> Weights:
-    return Weights(trained_on=trained_on, page=_REPOSITORY, licence=_LICENCE)
+def _weights(trained_on: str, what: str = WHOLE) -> Weights:
+    return Weights(trained_on=trained_on, page=_REPOSITORY, licence=_LICENCE, what=what)
 
 
 def _segformer(variant: str) -> ModelCard:
@@ -43,7 +43,7 @@ def _segformer(variant: str) -> ModelCard:
         **_FACTS,
         name=f"segformer_{variant}",
         title=f"SegFormer-{variant.upper()}",
-        weights=tuple(map(_weights, ("ADE20K", "Cityscapes", "ImageNet (the encoder)"))),
+        weights=(_weights("ADE20K"), _weights("Cityscapes"), _weights("ImageNet", ENCODER)),
         builder="itkit.models.segformer.network:build",
         options={"variant": variant},
         tiny={**_TINY, "embed_dim": 16},
@@ -59,7 +59,7 @@ def _mit(variant: str) -> ModelCard:
         **_FACTS,
         name=f"mit_{variant}",
         title=f"Mix Transformer {variant.upper()} with a U-Net decoder",
-        weights=(_weights("ImageNet"),),
+        weights=(_weights("ImageNet", ENCODER),),
         builder="itkit.models.segformer.network:build_mit",
         options={"variant": variant},
         tiny={**_TINY, "decoder_width": 16},

@@ -17,7 +17,7 @@ from itkit.models.blocks.drop_path import DropPath, linear_rates
 from itkit.models.blocks.initial import init_transformer_weights
 from itkit.models.blocks.recompute import recompute
 from itkit.models.blocks.released import under
-from itkit.models.segformer.released import from_transformers, is_transformers
+from itkit.models.segformer.released import to_authors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -265,6 +265,6 @@ class MixVisionTransformer(nn.Module):
         return maps
 
     def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Convert weights of a classifier, of a whole SegFormer or of transformers to the encoder's names."""
-        authors = from_transformers(state) if is_transformers(state) else state
+        """Convert weights of a classifier, of a whole SegFormer or of another library to the encoder's names."""
+        authors = to_authors(state)
         return {key: value for key, value in under(authors, "backbone.").items() if not key.startswith("head.")}

@@ -16,7 +16,7 @@ from itkit.core.errors import ModelError
 from itkit.models.blocks.released import ReleasedEncoderDecoder
 from itkit.models.decoders import UNetDecoder
 from itkit.models.segformer.mit import MixVisionTransformer, to_map, to_tokens, variant_options
-from itkit.models.segformer.released import from_transformers, is_transformers
+from itkit.models.segformer.released import to_authors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,8 +139,8 @@ class SegFormer(nn.Module):
         return functional.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=self.align_corners)
 
     def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Convert weights of the encoder alone or of the transformers library to this network's names."""
-        authors = from_transformers(state) if is_transformers(state) else dict(state)
+        """Convert weights of the encoder alone, of transformers or of mmsegmentation to this network's names."""
+        authors = to_authors(state)
         encoder = {f"backbone.{key}": value for key, value in self.backbone.adapt_state_dict(authors).items()}
         alone = not any(key.startswith("backbone.") for key in authors)
         return encoder if alone and any(key in self.state_dict() for key in encoder) else authors

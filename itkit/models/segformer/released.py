@@ -1,4 +1,4 @@
-"""Other names under which SegFormer's weights circulate: those of the transformers library, releases 4 and 5."""
+"""Other names under which SegFormer's weights circulate: those of the transformers library, and of mmsegmentation."""
 
 from __future__ import annotations
 
@@ -37,6 +37,47 @@ _HEAD_RULES = (
 )
 
 
+_MMSEG_RULES = (
+    (r"^layers\.(\d)\.0\.projection\.", r"patch_embed\1.proj."),
+    (r"^layers\.(\d)\.0\.norm\.", r"patch_embed\1.norm."),
+    (r"^layers\.(\d)\.1\.", r"block\1."),
+    (r"^layers\.(\d)\.2\.", r"norm\1."),
+    (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.ffn\.layers\.0\.", ".mlp.fc1."),
+    (r"\.ffn\.layers\.1\.", ".mlp.dwconv.dwconv."),
+    (r"\.ffn\.layers\.4\.", ".mlp.fc2."),
+)
+
+
+def is_mmseg(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether the names are those of mmsegmentation's ``MixVisionTransformer``, with or without ``backbone.``."""
+    return any(re.match(r"(?:backbone\.)?layers\.\d\.0\.projection\.", key) for key in state)
+
+
+def from_mmseg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert mmsegmentation's encoder to the authors' names, with the prefix ``backbone.``.
+
+    Its layers stand as in ``tools/model_converters/mit2mmseg.py`` of github.com/open-mmlab/mmsegmentation. Its head is
+    another one, of convolutions with batch norms, and keeps its names.
+    """
+    converted: dict[str, Tensor] = {}
+    for key, value in state.items():
+        inner = key.removeprefix("backbone.")
+        if not inner.startswith("layers."):
+            converted[key] = value
+            continue
+        name = re.sub(r"^layers\.(\d)", lambda match: f"layers.{_next(match)}", inner)
+        name = "backbone." + rename(name, _MMSEG_RULES)
+        if ".attn.attn.in_proj_" in name:
+            query, key_and_value = value.tensor_split([len(value) // 3])
+            converted[name.replace(".attn.attn.in_proj_", ".attn.q.")] = query
+            converted[name.replace(".attn.attn.in_proj_", ".attn.kv.")] = key_and_value
+        else:
+            is_linear = name.endswith(("mlp.fc1.weight", "mlp.fc2.weight"))
+            converted[name] = value.flatten(1) if is_linear else value
+    return converted
+
+
 def is_transformers(state: Mapping[str, Tensor]) -> bool:
     """Tell whether the names are those of the transformers library."""
     return any(re.search(r"(?:^|\.)(?:block\.\d|stages\.\d\.blocks)\.\d+\.", key) for key in state)
@@ -56,6 +97,13 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif ".attn.value." not in key:
             converted[key] = value
     return converted
+
+
+def to_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights of any library the authors' names."""
+    if is_transformers(state):
+        return from_transformers(state)
+    return from_mmseg(state) if is_mmseg(state) else dict(state)
 
 
 def _name(key: str) -> str:

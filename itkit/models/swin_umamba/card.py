@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from itkit.models.card import ModelCard, Weights
+from itkit.models.vmamba.card import FIRST_TINY
 
 _FAMILY = "itkit.models.swin_umamba"
 _REPOSITORY = "https://github.com/JiarunLiu/Swin-UMamba"
@@ -26,7 +27,7 @@ def _card(
         code_licence="not stated",
         weights=(
             Weights(trained_on="the paper's data sets", page=_REPOSITORY),
-            Weights(trained_on="ImageNet (the encoder: VMamba's vmamba_tiny_e292)", page=_REPOSITORY),
+            FIRST_TINY,
         ),
         spatial_dims=(2,),
         builder=builder,

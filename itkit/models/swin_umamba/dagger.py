@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from itkit.models.blocks.by_dims import require_dims, resize
-from itkit.models.swin_umamba.encoder import VSSLayer, VSSMEncoder
+from itkit.models.swin_umamba.encoder import VSSLayer, VSSMEncoder, with_encoder
 from itkit.models.vmamba.vssm import initialise_linear
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ class SwinUMambaD(nn.Module):
             raise ValueError(f"image: expected sides that are multiples of {stride}; got {tuple(image.shape[2:])} YX")
         out: Tensor | list[Tensor] = self.decoder(self.vssm_encoder(image)[1:])
         return out
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert the file that the authors start the encoder from to this network's names."""
+        return with_encoder(self, state)
 
     def to_logits(self, output: Tensor | list[Tensor], size: Sequence[int]) -> list[Tensor]:
         """Resize all outputs to ``size``."""

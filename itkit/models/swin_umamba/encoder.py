@@ -13,12 +13,31 @@ from torch import Tensor, nn
 
 from itkit.models.blocks.drop_path import DropPath, linear_rates
 from itkit.models.blocks.recompute import recompute
+from itkit.models.blocks.released import rename, under
 from itkit.models.vmamba.layers import merge_patches
 from itkit.models.vmamba.ss2d import SS2D
 from itkit.models.vmamba.vssm import initialise_linear, widths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+_VMAMBA_NAMES = (
+    (r"^layers\.(\d+)\.downsample\.", r"downsamples.\1."),
+    (r"^patch_embed\.0\.", "patch_embed.proj."),
+    (r"^patch_embed\.2\.", "patch_embed.norm."),
+    (r"\.blocks\.(\d+)\.norm\.", r".blocks.\1.ln_1."),
+    (r"\.blocks\.(\d+)\.op\.", r".blocks.\1.self_attention."),
+)
+_CLASSIFIER = ("norm.", "head.", "classifier.", "outnorm")
+
+
+def with_encoder(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a file of the encoder alone to the names of a network that keeps it as ``vssm_encoder``."""
+    if any(key.startswith("vssm_encoder.") for key in state):
+        return dict(state)
+    encoder: VSSMEncoder = network.vssm_encoder  # type: ignore[assignment]  # both forms of Swin-UMamba have one
+    named = {f"vssm_encoder.{key}": value for key, value in encoder.adapt_state_dict(state).items()}
+    return named if any(key in network.state_dict() for key in named) else dict(state)
 
 
 class VSSBlock(nn.Module):
@@ -120,6 +139,20 @@ class VSSMEncoder(nn.Module):
         )
         self.downsamples = nn.ModuleList(PatchMerging(dim) for dim in self.dims[:-1])
         self.apply(initialise_linear)
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights of VMamba's first version, a classifier, to this encoder's names.
+
+        As in the authors' loader, its embedding is left out where this encoder's patches have other sides.
+        """
+        named = {rename(key, _VMAMBA_NAMES): value for key, value in under(state, "backbone.").items()}
+        own = self.state_dict()
+        if not any(key in own for key in named):
+            return dict(state)
+        embedding = named.get("patch_embed.proj.weight")
+        fits = embedding is None or embedding.shape[2:] == own["patch_embed.proj.weight"].shape[2:]
+        spare = _CLASSIFIER if fits else (*_CLASSIFIER, "patch_embed.proj.", "patch_embed.norm.weight")
+        return {key: value for key, value in named.items() if not key.startswith(spare)}
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map ``(N, C, Y, X)`` to the input itself and one channels-first map a stage."""

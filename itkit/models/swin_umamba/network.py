@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from itkit.models.blocks.by_dims import require_dims, resize
-from itkit.models.swin_umamba.encoder import VSSMEncoder
+from itkit.models.swin_umamba.encoder import VSSMEncoder, with_encoder
 from itkit.models.unetr.convs import Convolution, DecoderUp, StemBlock, parse_norm
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class SwinUMamba(nn.Module):
             return logits
         maps = (full, at_half, at_quarter, at_eighth)
         return [layer(x) for layer, x in zip(self.out_layers, maps, strict=True)]
+
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert the file that the authors start the encoder from to this network's names."""
+        return with_encoder(self, state)
 
     def to_logits(self, output: Tensor | list[Tensor], size: Sequence[int]) -> list[Tensor]:
         """Resize all outputs to ``size``."""

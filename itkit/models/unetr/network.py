@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from itkit.models.blocks.by_dims import CONV, require_dims
+from itkit.models.blocks.released import rename
 from itkit.models.unetr.convs import Convolution, DecoderUp, ProjectionUp, StemBlock, parse_norm
 from itkit.models.unetr.vit import PATCH, ViT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_PRETRAINING_NAMES = (
+    (r"\b(position_embeddings|patch_embeddings)_3d\b", r"\1"),
+    (r"^((?:transformer|vit)\.)patch_embeddings\.", r"\1patch_embedding.patch_embeddings."),
+)
 LAYOUTS = ("0.6", "1.0", "1.4", "1.6")
 """MONAI releases from which the key names changed; the outputs agree."""
 
@@ -133,13 +138,20 @@ class UNETR(nn.Module):
     def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert another release's weights to this network's layout and kind of patch projection.
 
-        Unused tensors that this layout lacks are left out; values are rearranged, never changed.
+        Unused tensors that this layout lacks are left out; values are rearranged, never changed. The transformer that
+        the authors pre-train on images alone has names of its own, which their ``load_from`` lists.
         """
+        state = {rename(key, _PRETRAINING_NAMES): value for key, value in state.items()}
         own = self.state_dict()
         dims = len(self.grid)
         patches = "vit.patch_embedding.patch_embeddings"
         spare = re.compile(r"cross_attn|cls_token|^encoder[23]\.blocks\.\d+\.1\.(conv|norm)3\.")
-        converted = {key: value for key, value in state.items() if key in own or not spare.search(key)}
+        known = {key.removeprefix("vit.") for key in own}  # the transformer may come with any prefix, or with none
+        converted = {
+            key: value
+            for key, value in state.items()
+            if not spare.search(key) or known & {key, key.removeprefix("vit."), key.partition(".")[2]}
+        }
         if f"{patches}.weight" in own and f"{patches}.1.weight" in converted:
             weight = converted.pop(f"{patches}.1.weight")
             weight = weight.reshape(len(weight), *[PATCH] * dims, -1).movedim(-1, 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from itkit.models.card import ModelCard, Weights
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 _NETWORK = "itkit.models.vmamba.network"
 _SECOND = {
@@ -26,6 +27,29 @@ _FILES = {
     "s": "vssm_small_0229_ckpt_epoch_222.pth",
     "b": "vssm_base_0229_ckpt_epoch_237.pth",
 }
+_SEGMENTATION_RELEASE = f"{_RELEASES}/download/%23v2seg"
+_SEGMENTATION_FILES = {
+    "s": "upernet_vssm_4xb4-160k_ade20k-512x512_small_iter_144000.pth",
+    "b": "upernet_vssm_4xb4-160k_ade20k-512x512_base_iter_160000.pth",
+}
+_FIRST_RELEASE = f"{_RELEASES}/download/%23v0cls"
+_FIRST_FILES = {
+    "t": (
+        "vssmtiny_dp01_ckpt_epoch_292.pth",
+        "dbc0cc4f5ec0e45db5fba7c939d2c7d9b617e891ac10766912a8d604c37c5e47",
+    ),
+    "s": ("vssmsmall_dp03_ckpt_epoch_238.pth", ""),
+    "b": ("vssmbase_dp06_ckpt_epoch_241.pth", ""),
+}
+"""Files of the first version, and their SHA-256 where somebody has published it; the authors state none."""
+FIRST_TINY = Weights(
+    trained_on="ImageNet",
+    page=_RELEASES,
+    url=f"{_FIRST_RELEASE}/{_FIRST_FILES['t'][0]}",
+    sha256=_FIRST_FILES["t"][1],
+    what=ENCODER,
+)
+"""What Swin-UMamba starts from, too."""
 
 
 def _card(name: str, title: str, options: dict[str, Any], paper_parameters: int | None, **facts: Any) -> ModelCard:
@@ -70,7 +94,9 @@ CARDS = (
             f"VMamba-{size.upper()}",
             _second(*arguments),
             _BACKBONE_PARAMETERS[size],
-            weights=(Weights(trained_on="ImageNet", page=_RELEASES, url=f"{_SECOND_RELEASE}/{_FILES[size]}"),),
+            weights=(
+                Weights(trained_on="ImageNet", page=_RELEASES, url=f"{_SECOND_RELEASE}/{_FILES[size]}", what=ENCODER),
+            ),
             spatial_dims=(2, 3),
             builder=f"{_NETWORK}:build",
             tiny={**(_TINY if size == "t" else _TINIER), "decoder_width": 8},
@@ -84,7 +110,9 @@ CARDS = (
             f"VMamba-{size.upper()} (first version)",
             _vanilla(*arguments),
             _VANILLA_PARAMETERS[size],
-            weights=(Weights(trained_on="ImageNet", page=_RELEASES),),
+            weights=(
+                replace(FIRST_TINY, url=f"{_FIRST_RELEASE}/{_FIRST_FILES[size][0]}", sha256=_FIRST_FILES[size][1]),
+            ),
             spatial_dims=(2, 3),
             builder=f"{_NETWORK}:build",
             tiny={**(_TINY if size == "t" else _TINIER), "ssm_d_state": 4, "decoder_width": 8},
@@ -99,7 +127,13 @@ CARDS = (
             f"VMamba-{size.upper()} with UPerNet",
             _second(*arguments),
             _UPERNET_PARAMETERS[size],
-            weights=(Weights(trained_on="ADE20K", page=_RELEASES),),
+            weights=(
+                Weights(
+                    trained_on="ADE20K",
+                    page=_RELEASES,
+                    url=f"{_SEGMENTATION_RELEASE}/{_SEGMENTATION_FILES[size]}" if size in _SEGMENTATION_FILES else "",
+                ),
+            ),
             spatial_dims=(2,),
             builder=f"{_NETWORK}:build_upernet",
             tiny={**_TINY, "decode_channels": 16, "auxiliary_channels": 8},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from itkit.models.blocks.by_dims import require_dims
-from itkit.models.decoders import EncoderDecoder, UNetDecoder
+from itkit.models.blocks.released import ReleasedEncoderDecoder
+from itkit.models.decoders import UNetDecoder
 from itkit.models.vmamba.upernet import UPerNet
 from itkit.models.vmamba.vssm import VSSM, BackboneVSSM
 
@@ -23,7 +24,7 @@ def build(
     deep_supervision: bool = False,
     decoder_width: int = 64,
     **options: Any,
-) -> EncoderDecoder:
+) -> ReleasedEncoderDecoder:
     """Build a VMamba encoder with a U-shaped decoder; options are those of :class:`VSSM`."""
     encoder = BackboneVSSM(in_chans=in_channels, spatial_dims=spatial_dims, **options)
     decoder = UNetDecoder(
@@ -33,7 +34,7 @@ def build(
         width=decoder_width,
         deep_supervision=deep_supervision,
     )
-    return EncoderDecoder(encoder, decoder)
+    return ReleasedEncoderDecoder(encoder, decoder)
 
 
 def build_upernet(

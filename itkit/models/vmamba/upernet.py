@@ -133,6 +133,17 @@ class UPerNet(nn.Module):
             outputs["auxiliary_head"] = self.auxiliary_head(features[2])
         return outputs
 
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights of the whole network, or of its backbone alone, to this network's names."""
+        inner = self.backbone.adapt_state_dict(state)  # type: ignore[operator]  # a VMamba backbone
+        if not any(key in self.backbone.state_dict() for key in inner):
+            return dict(state)
+        whole = any(key.startswith("backbone.") for key in state)
+        rest = {key: value for key, value in state.items() if whole and not key.startswith("backbone.")}
+        if self.auxiliary_head is None:
+            rest = {key: value for key, value in rest.items() if not key.startswith("auxiliary_head.")}
+        return {f"backbone.{key}": value for key, value in inner.items()} | rest
+
     def to_logits(self, output: Mapping[str, Any], size: Sequence[int]) -> list[Tensor]:
         """Resize the heads' logits to ``size``, the decoding head's first."""
         return [resize(logits, size) for logits in output.values()]

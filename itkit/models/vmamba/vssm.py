@@ -6,7 +6,6 @@ github.com/MzeroMiko/VMamba. The volumetric form, with more routes, is this tool
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from itkit.models.blocks.cross_scan import CROSS, volume_routes
 from itkit.models.blocks.drop_path import linear_rates
+from itkit.models.blocks.released import rename, under
 from itkit.models.vmamba.layers import (
     MLP,
     NORMS,
@@ -29,9 +29,9 @@ from itkit.models.vmamba.layers import (
 from itkit.models.vmamba.ss2d import SS2D
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-_OLD_NAMES = (
+OLD_NAMES = (
     (r"^patch_embed\.proj\.", "patch_embed.0."),
     (r"^patch_embed\.norm\.", "patch_embed.2."),
     (r"\.ln_1\.", ".norm."),
@@ -180,6 +180,18 @@ class VSSM(nn.Module):
             maps.append(output)
         return maps, x
 
+    def adapt_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert weights of any release, with or without ``backbone.``, to this network's names and shapes.
+
+        A backbone leaves out the classifier. Weights of something else stay as they are.
+        """
+        own = self.state_dict()
+        renamed = {rename(key, OLD_NAMES): value for key, value in under(state, "backbone.").items()}
+        if not any(key in own for key in renamed):
+            return dict(state)
+        spare = "classifier." if self.classifier is None else "outnorm"
+        return {key: _flat(value, own.get(key)) for key, value in renamed.items() if not key.startswith(spare)}
+
     def forward(self, image: Tensor) -> Any:
         """Map ``(N, C, *spatial)`` to ``(N, classes)``."""
         x = self.stages(image)[1]
@@ -210,6 +222,12 @@ class BackboneVSSM(VSSM):
         return features if self.channels_first else [feature.movedim(-1, 1) for feature in features]
 
 
+def _flat(value: Tensor, own: Tensor | None) -> Tensor:
+    """Take the kernel of one voxel from a convolution that is a linear layer here."""
+    is_kernel = own is not None and value.ndim > own.ndim and set(value.shape[own.ndim :]) == {1}
+    return value.flatten(1) if is_kernel and own is not None and own.ndim == 2 else value
+
+
 def resize_positions(position: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a position embedding ``(1, C, *grid)``: bicubic in 2-D, trilinear in 3-D."""
     if tuple(position.shape[2:]) == tuple(size):
@@ -229,10 +247,7 @@ def initialise_linear(module: nn.Module) -> None:
 def rename_old_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Give the entries of early checkpoints their present names, and resize a position embedding to this network's."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
-        name = key[len(prefix) :]
-        for pattern, new in _OLD_NAMES:
-            name = re.sub(pattern, new, name)
-        state_dict[prefix + name] = state_dict.pop(key)
+        state_dict[prefix + rename(key[len(prefix) :], OLD_NAMES)] = state_dict.pop(key)
     own, key = getattr(module, "pos_embed", None), f"{prefix}pos_embed"
     if own is not None and key in state_dict:
         state_dict[key] = resize_positions(state_dict[key], own.shape[2:])
