@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 5  # changes whenever a C function's arguments change, so that a stale build is never called
+ABI = 6  # changes whenever a C function's arguments change, so that a stale build is never called
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 _SIGNATURES = {
     "itkit_abi": "",
@@ -25,6 +25,7 @@ _SIGNATURES = {
     "itkit_warp": "pppp" + "qq",
     "itkit_copy": "ippppp",
     "itkit_count": "ipqQp",
+    "itkit_count_apart": "ipqQpqp",
     "itkit_remap": "iipqQppp",
     "itkit_refine": "iipqqQpqpppp",
     "itkit_box_counts": "ipppppp" + "p",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.errors import ArgumentError
 from itkit.kernels.arrays import plain
-from itkit.kernels.labels import value_table
+from itkit.kernels.labels import value_table, value_tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +136,23 @@ def distribution(array: NDArray[Any], where: NDArray[np.bool_] | None = None) ->
         values = values[finite] if n_other else values
         return Distribution(np.sort(values, axis=None), None, n_other)
     return Distribution(np.sort(values, axis=None), None)
+
+
+def distributions(array: NDArray[Any], inside: NDArray[Any]) -> tuple[Distribution, Distribution]:
+    """Return the distributions of all values of an array, and of those where a mask of its shape is not 0.
+
+    Examples
+    --------
+    >>> whole, part = distributions(np.array([5, 7, 7]), np.array([0, 0, 1], np.uint8))
+    >>> whole.counts.tolist(), part.counts.tolist()
+    ([1, 2], [1])
+    """
+    if array.shape != inside.shape:
+        raise ArgumentError(f"distributions: values of shape {array.shape}, mask of shape {inside.shape}")
+    tables = value_tables(plain(array, ndim=None), inside)
+    if tables is None:
+        return distribution(array), distribution(array, inside != 0)
+    return Distribution(*tables[0]), Distribution(*tables[1])
 
 
 def mixture(parts: Sequence[Distribution]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from itkit.core.errors import ArgumentError
-from itkit.kernels.arrays import in_memory_order, plain
+from itkit.kernels.arrays import as_mask, in_memory_order, plain
 from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native
 from itkit.kernels.statistics import min_max
@@ -72,6 +72,27 @@ def value_table(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]] 
     indices = np.flatnonzero(tally)
     kind = np.uint64 if first > 2**62 else np.int64
     return indices.astype(kind) + kind(first), tally[indices]
+
+
+def value_tables(
+    values: NDArray[Any], inside: NDArray[Any]
+) -> tuple[tuple[NDArray[Any], NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.int64]]] | None:
+    """Return what `value_table` does, for all values and for those where a mask is not 0, in one pass.
+
+    Examples
+    --------
+    >>> value_tables(np.array([3, -1, 3]), np.array([0, 0, 2], np.uint8))
+    ((array([-1,  3]), array([1, 2])), (array([3]), array([1])))
+    """
+    table = table_range(values) if values.size else None
+    if table is None:
+        return None
+    first, length = table
+    outer, inner = _histograms(values, first, length, inside)
+    tally = outer + inner
+    kind = np.uint64 if first > 2**62 else np.int64
+    everywhere, there = np.flatnonzero(tally), np.flatnonzero(inner)
+    return (everywhere.astype(kind) + kind(first), tally[everywhere]), (there.astype(kind) + kind(first), inner[there])
 
 
 def remap(
@@ -163,6 +184,27 @@ def histogram(values: NDArray[Any], first: int, length: int) -> NDArray[np.int64
     values, counts = in_memory_order(values), np.zeros(length, dtype=np.int64)
     library.itkit_count(values.itemsize, values.ctypes.data, values.size, first % 2**64, counts.ctypes.data)
     return counts
+
+
+def _histograms(
+    values: NDArray[Any], first: int, length: int, inside: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the histograms where a mask is 0 and where it is not."""
+    library = native()
+    if library is None:
+        inner = histogram(values[as_mask(inside) != 0], first, length)
+        return histogram(values, first, length) - inner, inner
+    values, mask = np.ascontiguousarray(values), np.ascontiguousarray(_nonzero_bytes(inside))
+    counts = np.zeros((2, 2, length), np.int64)
+    pointers = (mask.ctypes.data, length, counts.ctypes.data)
+    library.itkit_count_apart(values.itemsize, values.ctypes.data, values.size, first % 2**64, *pointers)
+    outer, inner = counts.sum(axis=1)
+    return outer, inner
+
+
+def _nonzero_bytes(mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return bytes that are not 0 where a mask is not; bytes are viewed, not copied."""
+    return mask.view(np.uint8) if mask.dtype.itemsize == 1 else as_mask(mask)
 
 
 def look_up(indices: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from itkit.core.version import VERSION
 from itkit.core.volume import Case, Volume, is_image
 from itkit.io.layouts import LABEL, require_destination, require_folder
 from itkit.io.overlooked import advice
-from itkit.kernels.distribution import Distribution, distribution
+from itkit.kernels.distribution import Distribution, distribution, distributions
 from itkit.process.dataset_statistics import (
     REGIONS,
     SAME_SPACING,
@@ -91,15 +91,17 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
     del params, context
     require_one_grid(case)
     label = case.volumes.get(LABEL)
-    inside = None if label is None else label.array_zyx > 0
+    inside = None if label is None else _foreground(label.array_zyx)
     intensity: dict[str, Any] = {}
     values: dict[str, Any] = {}
     dtypes: dict[str, str] = {}
     warnings = []
     for channel, image in _channels(case):
-        parts = {"whole": distribution(image)}
-        if inside is not None:
-            parts["foreground"] = distribution(image, inside)
+        parts = (
+            {"whole": distribution(image)}
+            if inside is None
+            else dict(zip(REGIONS, distributions(image, inside), strict=True))
+        )
         intensity[channel] = {
             region: intensity_numbers(parts[region]) if region in parts else None for region in REGIONS
         }
@@ -121,6 +123,11 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
     if label is not None and not measured["labels"]:
         warnings.append("the label is empty: no class but 0")
     return Outcome(facts={"case": measured, "values": values}, warnings=warnings)
+
+
+def _foreground(label_zyx: NDArray[Any]) -> NDArray[Any]:
+    """Return a mask of the classes above 0; without negative ones, the label map is one itself."""
+    return label_zyx if label_zyx.dtype.kind == "u" else label_zyx > 0
 
 
 def _channels(case: Case) -> Iterator[tuple[str, NDArray[Any]]]:

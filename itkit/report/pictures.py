@@ -13,6 +13,7 @@ from itkit.core.geometry import Geometry, Triple
 from itkit.core.slices import LETTERS, PLANES, Plane, plane_slice
 from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
+from itkit.kernels.labels import label_counts, remap
 from itkit.report.pages import Picture, Rgb
 from itkit.report.windows import Window, window_of
 
@@ -144,18 +145,16 @@ def busiest_point(label: Volume, classes: Collection[int] | None = None) -> Trip
     array = label.array_zyx
     step = max(1, round((array.size / _MOST_VOXELS) ** (1 / 3)))
     thin = array[::step, ::step, ::step]
-    values, places = np.unique(thin, return_inverse=True)
-    counted = [
-        number for number, value in enumerate(values.tolist()) if value != 0 and (classes is None or value in classes)
-    ]
+    values = list(label_counts(thin))
+    counted = [number for number, value in enumerate(values) if value != 0 and (classes is None or value in classes)]
     if not counted:
         return centre_point(label.geometry)
-    places = places.reshape(thin.shape)
+    places, _ = remap(thin, {value: number for number, value in enumerate(values)}, dtype=np.int64)
     at = []
     for axis, size in enumerate(thin.shape):
         slices = np.arange(size).reshape([-1 if other == axis else 1 for other in range(3)])
-        table = np.bincount((slices * values.size + places).ravel(), minlength=size * values.size)
-        table = table.reshape(size, values.size)[:, counted]
+        table = np.bincount((slices * len(values) + places).ravel(), minlength=size * len(values))
+        table = table.reshape(size, len(values))[:, counted]
         at.append(min(int((table / table.sum(axis=0)).sum(axis=1).argmax()) * step, array.shape[axis] - 1))
     return label.geometry.point_xyz((at[0], at[1], at[2]))
 

@@ -11,6 +11,7 @@ from itkit.core.geometry import by
 from itkit.core.text import counted, some
 from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
+from itkit.kernels.labels import label_counts
 from itkit.process.dataset_statistics import ROBUST_Z, Outlier, Pool
 from itkit.report.pages import (
     Cell,
@@ -123,7 +124,7 @@ def _outlier_parts(
         yield element("p", f"outlying: {some(reasons, 6)} ({window.name})", kind="note")
         yield cards(figure(f"{case}, {plane}", picture) for plane, picture in drawn.items())
         if label is not None:
-            values = np.unique(label.array_zyx).tolist()
+            values = label_counts(label.array_zyx)
             shown |= {value: classes.get(str(value), {}).get("name", str(value)) for value in values if value}
     if shown:
         yield colour_key(_class(value, name) for value, name in sorted(shown.items()))

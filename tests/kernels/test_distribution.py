@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from itkit.core.errors import ArgumentError
 from itkit.kernels.dispatch import forced_backend
-from itkit.kernels.distribution import Distribution, distribution, mixture, weighted_percentiles
+from itkit.kernels.distribution import Distribution, distribution, distributions, mixture, weighted_percentiles
+
+from .support import DTYPES, both, classes
 
 RNG = np.random.default_rng(5)
 PERCENTS = (0, 0.5, 3, 50, 75, 99.5, 100)
@@ -43,6 +46,28 @@ def test_a_part_and_values_that_are_no_numbers():
     assert nothing.size == 0
     assert np.isnan([nothing.mean, nothing.std, *nothing.percentiles([50])]).all()
     assert nothing.thinned().size == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mask_dtype", ["bool", "uint8", "int8", "uint16", "int32"])
+def test_both_distributions_of_one_pass_are_those_of_two(dtype, mask_dtype):
+    shape = (3, 17, 29)  # no multiple of a block
+    values = classes(1, shape, dtype, n=5)
+    values[0, 0, :2] = np.array([90, 7]).astype(dtype)
+    mask = classes(2, shape, "uint8", n=3).astype(mask_dtype)
+    for found in both(lambda: distributions(values, mask)):
+        for part, expected in zip(found, (values, values[mask != 0]), strict=True):
+            uniques, counts = np.unique(expected, return_counts=True)
+            if part.counts is None:
+                np.testing.assert_array_equal(part.values, np.sort(expected, axis=None))
+                continue
+            np.testing.assert_array_equal(part.values, uniques)
+            np.testing.assert_array_equal(part.counts, counts)
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(ArgumentError, match="mask of shape"):
+        distributions(np.zeros((2, 3, 4), np.int16), np.zeros((4, 3, 2), np.uint8))
 
 
 @pytest.mark.parametrize(
