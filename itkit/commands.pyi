@@ -247,6 +247,7 @@ def align_dataset(
     fill: float | None = None,
     recursive: bool = False,
     ext: str = ".mha",
+    report: str | os.PathLike[str] | None = None,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
 def combine_datasets(
@@ -289,6 +290,7 @@ def presegment_dataset(
     min_volume_ml: float | None = None,
     recursive: bool = False,
     ext: str = ".mha",
+    report: str | os.PathLike[str] | None = None,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
 def crop_dataset(
@@ -306,6 +308,7 @@ def crop_dataset(
     paste_back: str | os.PathLike[str] | None = None,
     recursive: bool = False,
     ext: str = ".mha",
+    report: str | os.PathLike[str] | None = None,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
 def postprocess_dataset(

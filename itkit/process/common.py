@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Advanced, Group
+from itkit.core.fields import Advanced, Group, PathRole, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, resampled_grid
-from itkit.core.operation import CaseInput, Collected
+from itkit.core.operation import CaseInput, Collected, Report
 from itkit.core.params import OrientationCode, Params, SizeZyx, SpacingZyx
 from itkit.core.version import VERSION
 from itkit.core.volume import Volume
@@ -25,6 +26,16 @@ from itkit.kernels.arrays import fill_value, to_dtype
 from itkit.kernels.kinds import looks_like_image
 
 Dtype = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+
+
+def _page(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".html":
+        raise ValueError(f"expected a .html file; got {path.name}")
+    return path
+
+
+ReportFile = Annotated[Path | None, PathRole("out_file"), AfterValidator(_page), Unkeyed(), Group("Output")]
+"""A page for people that a command writes beside its results."""
 
 
 class OutputParams(Params):
@@ -158,6 +169,11 @@ def case_meta(name: str, operation: str, params: Params, run: Collected, **more:
     cases = {case: record.facts for case, record in sorted(run.all_records.items())}
     value = {"itkit": VERSION, "operation": operation, "params": params.absolute_values(), **more, "cases": cases}
     return {Path(name): value}
+
+
+def with_page(report: Report, path: Path | None, make: Callable[[], str]) -> Report:
+    """Return a report that also writes the page of ``--report``, if it is given."""
+    return report if path is None else replace(report, named_files={path: make()}, closing=(f"report: {path}",))
 
 
 def stamp_of(paths: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import GeometryMismatchError, LayoutError
 from itkit.core.fields import Advanced, Bounds, Formerly, Group, PathRole, Positional, Short, Unbounded, Unit, Unkeyed
 from itkit.core.files import Compression
@@ -35,7 +36,16 @@ from itkit.core.params import VolumeExtension
 from itkit.core.volume import Case, Volume, each_channel, is_image
 from itkit.io.layouts import IMAGE, LABEL, find_images, find_volumes, require_destination, require_folder
 from itkit.process.aligning import Alignment, Init, Method, Metric, TransformKind, moved_grid, moved_to, register
-from itkit.process.common import OutputParams, case_meta, clamped_fill, converted, converted_bytes
+from itkit.process.body import first_channel
+from itkit.process.common import (
+    OutputParams,
+    ReportFile,
+    case_meta,
+    clamped_fill,
+    converted,
+    converted_bytes,
+    with_page,
+)
 from itkit.process.lost import Notes, describe_classes, lost_classes
 from itkit.process.plans import Found, carry, find_cases, inputs_of, targets_of
 
@@ -86,6 +96,8 @@ class AlignParams(OutputParams):
     """Search sub-folders."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
+    report: ReportFile = None
+    """Write a page with pictures and numbers of the cases to this .html file."""
 
     @model_validator(mode="after")
     def _grid_is_clear(self) -> Self:
@@ -116,13 +128,13 @@ def align_case(case: Case, params: AlignParams, context: Context) -> Outcome:
     """Register a case and move its volumes."""
     moving = replace(case, volumes={name: case.volumes[name] for name in case.names}, grids={})
     require_one_grid(moving)
-    fixed = _first_channel(case.volumes[_FIXED])
+    fixed = first_channel(case.volumes[_FIXED])
     mask = case.volumes.get(_MASK)
     if mask is not None:
         reason = grid_difference(fixed.geometry, mask.geometry, _FIXED, _MASK)
         if reason:
             raise GeometryMismatchError(f"{reason}; resample the mask with itk_resample --target-folder")
-    first = _first_channel(case.volumes[case.names[0]])
+    first = first_channel(case.volumes[case.names[0]])
     found = register(fixed, first, params.method(int(context.rng().integers(2**31))), mask=mask)
     notes = Notes()
 
@@ -140,14 +152,6 @@ def align_case(case: Case, params: AlignParams, context: Context) -> Outcome:
     new = replace(moving, volumes={name: each_channel(one, volume) for name, volume in moving.volumes.items()})
     batch = partial(_write_transform, found.transform, case.id)
     return Outcome((new,), _facts(found), batches=(batch,), late_warnings=notes)
-
-
-def _first_channel(volume: Volume) -> Volume:
-    import numpy as np
-
-    if volume.array_zyx.ndim == 3:
-        return volume
-    return replace(volume, array_zyx=np.ascontiguousarray(volume.array_zyx[..., 0]))
 
 
 def _facts(found: Alignment) -> dict[str, Any]:
@@ -205,7 +209,8 @@ def plan(params: AlignParams) -> Plan:
         known = {job.case_id for job in found.jobs}
         unpaired += [Unpaired(case, file.path, "moving image") for case, file in fixed.items() if case not in known]
     carries = carry(found.described, params.dest)
-    return Plan(tuple(jobs), tuple(unpaired), params.dest, found.described.notes, carries=carries)
+    meta = found.described.meta or DatasetMeta({})
+    return Plan(tuple(jobs), tuple(unpaired), params.dest, found.described.notes, meta, carries)
 
 
 def _fixed_images(params: AlignParams) -> dict[str, InputFile] | InputFile:
@@ -242,8 +247,14 @@ def _with_labels(found: Found, params: AlignParams, labels: Mapping[str, Path] |
 
 
 def collect(params: AlignParams, run: Collected) -> Report:
-    """Return ``align_meta.json``."""
-    return Report(files=case_meta("align_meta.json", _NAME, params, run))
+    """Return ``align_meta.json``, and the page."""
+
+    def page() -> str:
+        from itkit.report.alignment import alignment_page
+
+        return alignment_page(params.transform, params.metric, run, run.plan.details.modality)
+
+    return with_page(Report(files=case_meta("align_meta.json", _NAME, params, run)), params.report, page)
 
 
 def memory(inputs: Mapping[str, CaseInput], params: AlignParams) -> int:

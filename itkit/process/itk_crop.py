@@ -11,6 +11,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.classes import ClassWords, chosen_classes
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import GeometryMismatchError, LabelError, LayoutError, ParamsError
 from itkit.core.fields import Bounds, Group, PathRole, Positional, Short, Unbounded, Unit, Unkeyed
 from itkit.core.geometry import by
@@ -35,7 +36,16 @@ from itkit.io.layouts import IMAGE, LABEL, find_description, find_volumes, requi
 from itkit.io.meta import read_json
 from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts
-from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes, label_doubts, sidecar
+from itkit.process.common import (
+    OutputParams,
+    ReportFile,
+    clamped_fill,
+    converted,
+    converted_bytes,
+    label_doubts,
+    sidecar,
+    with_page,
+)
 from itkit.process.crops import CropBox, crop_box, cut_out, paste_back
 from itkit.process.lost import describe_classes
 from itkit.process.plans import carry, find_cases, single_jobs
@@ -74,6 +84,8 @@ class CropParams(OutputParams):
     """Search sub-folders."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
+    report: ReportFile = None
+    """Write a page with pictures and numbers of the cases to this .html file."""
 
     @model_validator(mode="after")
     def _one_source_of_boxes(self) -> Self:
@@ -233,7 +245,8 @@ def plan(params: CropParams) -> Plan:
         unpaired = (*unpaired, *lone)
     elif classes:
         jobs = tuple(replace(job, details=_Details(classes), stamp=str(classes)) for job in jobs)
-    return Plan(jobs, tuple(unpaired), dest, described.notes, carries=carry(described, dest))
+    meta = described.meta or DatasetMeta({})
+    return Plan(jobs, tuple(unpaired), dest, described.notes, meta, carry(described, dest))
 
 
 def _refuse_growth(params: CropParams) -> None:
@@ -314,11 +327,17 @@ def _with_masks(
 
 
 def collect(params: CropParams, run: Collected) -> Report:
-    """Return ``crop_boxes.json`` and ``crop_configs.json``; after pasting back, only the second."""
+    """Return ``crop_boxes.json`` and ``crop_configs.json``, after pasting back only the second; and the page."""
+
+    def page() -> str:
+        from itkit.report.cropping import crop_page
+
+        return crop_page(run, is_pasted=params.paste_back is not None, modality=run.plan.details.modality)
+
     files: dict[Path, Any] = sidecar("crop_configs.json", _NAME, params, run)
     if params.paste_back is None:
         files[Path(BOXES)] = {case: dict(record.facts) for case, record in sorted(run.all_records.items())}
-    return Report(files=files)
+    return with_page(Report(files=files), params.report, page)
 
 
 def memory(inputs: Mapping[str, CaseInput], params: CropParams) -> int:

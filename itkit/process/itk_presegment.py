@@ -18,7 +18,7 @@ from itkit.core.operation import CaseInput, Collected, Context, Operation, Outco
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.volume import Case
 from itkit.io.layouts import IMAGE, LABEL, find_images, require_destination, require_folder
-from itkit.process.common import case_meta
+from itkit.process.common import ReportFile, case_meta, with_page
 from itkit.process.plans import carry, image_jobs
 from itkit.process.presegmentation import NAMES, Cleaning, TargetName, presegment, union_of_channels
 
@@ -55,6 +55,8 @@ class PresegmentParams(Params):
     """Search sub-folders."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
     """Format of the output files."""
+    report: ReportFile = None
+    """Write a page with pictures and numbers of the cases to this .html file."""
 
     @model_validator(mode="after")
     def _threshold_is_clear(self) -> Self:
@@ -98,12 +100,20 @@ def plan(params: PresegmentParams) -> Plan:
     jobs = tuple(replace(job, targets=target) for job in image_jobs(images, dest, params.ext))
     described = images.described
     change = partial(DatasetMeta.with_labels, labels={0: "background", **NAMES[params.target]})
-    return Plan(jobs, images.extras, params.dest, described.notes, carries=carry(described, params.dest, change=change))
+    carries = carry(described, params.dest, change=change)
+    return Plan(jobs, images.extras, params.dest, described.notes, described.meta or DatasetMeta({}), carries)
 
 
 def collect(params: PresegmentParams, run: Collected) -> Report:
-    """Return ``presegment_meta.json``."""
-    return Report(files=case_meta("presegment_meta.json", _NAME, params, run))
+    """Return ``presegment_meta.json``, and the page."""
+
+    def page() -> str:
+        from itkit.report.presegmentation import presegmentation_page
+
+        return presegmentation_page(params.target, run, run.plan.details.modality)
+
+    report = Report(files=case_meta("presegment_meta.json", _NAME, params, run))
+    return with_page(report, params.report, page)
 
 
 def memory(inputs: Mapping[str, CaseInput], params: PresegmentParams) -> int:

@@ -101,7 +101,7 @@ def slice_picture(
     its outermost pixels: those with one of four neighbours in another class.
     """
     grid = overlays[0].label.geometry if image is None else image.geometry
-    at_zyx = _voxel(grid, at_xyz)
+    at_zyx = nearest_voxel(grid, at_xyz)
     if image is None or window is None:
         rows, columns = _pixels(
             plane_slice(np.broadcast_to(0, grid.size_zyx), grid, plane, at_zyx).extent_mm, mm_per_pixel
@@ -114,9 +114,29 @@ def slice_picture(
         rgb = np.repeat(np.clip(grey, 0, 1)[..., None] * 255, 3, axis=2)
     for overlay in overlays:
         own = overlay.label.geometry
-        labels, _ = plane_slice(overlay.label.array_zyx, own, plane, _voxel(own, at_xyz))
+        labels, _ = plane_slice(overlay.label.array_zyx, own, plane, nearest_voxel(own, at_xyz))
         _lay_over(rgb, _nearest(labels, *rgb.shape[:2]), overlay)
     return Picture(rgb.round().astype(np.uint8), LETTERS[plane])
+
+
+def fused_picture(
+    pair: tuple[Volume, Volume],
+    windows: tuple[Window, Window],
+    plane: Plane,
+    at_xyz: Triple,
+    *,
+    mm_per_pixel: float = 1.0,
+) -> Picture:
+    """Draw a slice of two images on one grid over each other: the first in magenta, the second in green.
+
+    Where both are equally bright, the picture is grey.
+    """
+    first, second = (
+        slice_picture(image, [], plane, at_xyz, window, mm_per_pixel=mm_per_pixel)
+        for image, window in zip(pair, windows, strict=True)
+    )
+    red, green = first.rgb[..., 0], second.rgb[..., 0]
+    return Picture(np.stack([red, green, red], axis=2), first.letters)
 
 
 def outline(classes: NDArray[Any]) -> NDArray[np.bool_]:
@@ -165,7 +185,7 @@ def centre_point(grid: Geometry) -> Triple:
     return grid.point_xyz(((z - 1) / 2, (y - 1) / 2, (x - 1) / 2))
 
 
-def _voxel(grid: Geometry, point_xyz: Triple) -> tuple[int, int, int]:
+def nearest_voxel(grid: Geometry, point_xyz: Triple) -> tuple[int, int, int]:
     """Return the voxel closest to a point."""
     z, y, x = (
         min(max(int(np.floor(at + 0.5)), 0), size - 1)
