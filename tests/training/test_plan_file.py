@@ -1,0 +1,86 @@
+import sys
+
+import pytest
+
+from itkit.core.errors import ParamsError
+from itkit.training.plan_file import Plan, make_plan, plan_text, read_plan, toml_value
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+VALUES = {
+    "dataset": {"path": "ct", "channels": ["CT"], "labels": {"2": "spleen", "1": 'the "liver"\n'}},
+    "preprocess": {"spacing": [3, 1, 1], "intensity": {"scheme": "ct", "low": -100, "high": 300, "mean": 40, "sd": 60}},
+    "network": {"name": "unet", "options": {"features": [8, 16]}},
+    "training": {"patch_size": [32, 64, 64], "loss": {"dice": 1, "focal": 0.5}},
+}
+
+
+def test_a_written_plan_reads_back_equal(tmp_path):
+    plan = make_plan(VALUES)
+    path = tmp_path / "plan.toml"
+    path.write_text(plan_text(plan, {"training.batch_size": "memory for 2 of 8 GB"}), encoding="utf-8")
+    assert read_plan(path) == plan
+    assert "# -> memory for 2 of 8 GB" in path.read_text()
+    assert list(plan.dataset.labels) == [1, 2]
+
+
+def test_every_key_has_a_comment():
+    for section in Plan.model_fields.values():
+        for key, field in section.annotation.model_fields.items():
+            assert field.description, key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.batch_size=0", "training.batch_size: input should be greater than or equal to 1; got 0"),
+        ("training.batchsize=2", "unknown key training.batchsize; did you mean 'batch_size'? (there are patch_size, "),
+        ("trainig.epochs=2", "unknown section trainig; did you mean 'training'?"),
+        ("training.precision=fp8", "training.precision: input should be '32', 'bf16' or '16'; got 'fp8'"),
+        ("preprocess.spacing=[1, 0, 1]", "preprocess.spacing.1: input should be greater than 0; got 0"),
+        ("preprocess.orient=LPX", "preprocess.orient"),
+        ("augment.mirror=ZZ", "augment.mirror"),
+        ("training.learning_rate=nan", "training.learning_rate: input should be"),
+        ("dataset.labels={0 = 'air'}", "dataset.labels"),
+        ("preprocess.intensity={scheme = 'ct'}", "the scheme ct needs low, high, mean and sd"),
+        ("training.epochs", "expected section.key=value"),
+        ("training.seed.more=1", "seed is a value, not a section"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(tmp_path, change, message):
+    path = tmp_path / "plan.toml"
+    path.write_text(plan_text(make_plan(VALUES)), encoding="utf-8")
+    with pytest.raises(ParamsError) as caught:
+        read_plan(path, [change])
+    assert message in str(caught.value)
+
+
+def test_a_value_of_the_command_line_replaces_that_of_the_file(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(plan_text(make_plan(VALUES)), encoding="utf-8")
+    plan = read_plan(
+        path, ["training.epochs=3", "training.loss=dice", "network.options.features=[4]", "augment.noise=0"]
+    )
+    assert (plan.training.epochs, plan.training.loss, plan.augment.noise) == (3, "dice", 0)
+    assert plan.network.options == {"features": [4]}
+    assert plan.training.patch_size == (32, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"[training\n", "plan.toml"), (b"\xff\xfe", "plan.toml"), (b"", "missing dataset")]
+)
+def test_a_damaged_file_is_named(tmp_path, content, message):
+    path = tmp_path / "plan.toml"
+    path.write_bytes(content)
+    with pytest.raises(ParamsError, match=message):
+        read_plan(path)
+    with pytest.raises(ParamsError, match=r"none\.toml: can't be read"):
+        read_plan(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("value", [{"a b": [1, {"x": "\x7f\x01é\\"}], "": 1e-7}, [[], {}], True, -3, "日本"])
+def test_values_survive_toml(value):
+    assert tomllib.loads(f"v = {toml_value(value)}")["v"] == value
