@@ -39,6 +39,14 @@ page of each family names their origin and licence. `load_pretrained(network, pa
 the authors (or of this package), and returns a report of every tensor: copied, adapted to other channels, classes, axes
 or sizes, missing, or left over; see [Load weights](../how-to/load-weights.md).
 
+## Networks of nnU-Net
+
+`unet` and `resenc_unet` are nnU-Net's. Their strides and kernels follow from a patch size and a voxel spacing by its
+rule (`create_model("unet", patch_size=(32, 192, 192), spacing=(5, 0.8, 0.8))`), or are those of its plans:
+`create_model(**from_nnunet_plans(folder))` builds what nnU-Net has trained in a folder such as
+`nnUNetTrainer__nnUNetPlans__3d_fullres`, and `load_pretrained(network, folder / "fold_0/checkpoint_final.pth")`
+fills it.
+
 ## Your own network
 
 Describe it by a card and register the function or class that builds it; `create_model`, `list_models` and
@@ -146,7 +154,7 @@ def row_of(card: ModelCard, facts: dict[str, Any], *, link: bool) -> str:
         millions(card.paper_parameters),
         f"{numbers['operations'] / 1e9:.1f} G at {size}" if numbers.get("operations") else "",
         f"[{card.year}](https://doi.org/{card.doi})" if card.doi else str(card.year),
-        f"{parity:.0e}" if parity is not None else "keys only",
+        f"{parity:.0e}" if parity is not None else "the same code" if card.built_by else "keys only",
         card.code_licence,
     )
     return "| " + " | ".join(cells) + " |"
@@ -170,6 +178,17 @@ def weights_lines(cards: list[ModelCard]) -> list[str]:
     return lines or ["- Weights: none released"]
 
 
+def size_text(card: ModelCard) -> str:
+    """Say which input sizes a network takes."""
+    if card.fixed_size:
+        return "fixed, the option `image_size`; smaller images are padded"
+    padding = f"padded to multiples of {card.divisor}" if card.divisor > 1 else ""
+    least = f"to at least {card.minimum_size}" if card.minimum_size > card.divisor else ""
+    if not padding and least:
+        least = f"padded {least}"
+    return "any; " + (", and ".join(filter(None, (padding, least))) or "nothing is padded")
+
+
 HEADER = """| name | axes | parameters | in the paper | operations | paper | difference | licence of the authors' code |
 |---|---|---|---|---|---|---|---|"""
 
@@ -184,15 +203,19 @@ def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> s
         "`torch.compile`": first.compiles,
         "export": first.onnx,
     }
-    size = "fixed, the option `image_size`" if first.fixed_size else f"any; padded to multiples of {first.divisor}"
+    code = (
+        f"built by the package `{first.built_by}`, which `itkit[train]` installs"
+        if first.built_by
+        else "the code here is written anew"
+    )
     notes = sorted({card.notes for card in cards if card.notes})
     lines = [
         f"# {first.title if len(cards) == 1 else family}",
         "",
-        f"{first.paper}. Authors' code: <{first.repository}> ({first.code_licence}); the code here is written anew.",
+        f"{first.paper}. Authors' code: <{first.repository}> ({first.code_licence}); {code}.",
         "",
         *weights_lines(cards),
-        f"- Input size: {size}",
+        f"- Input size: {size_text(first)}",
         f"- Can: {', '.join(key for key, value in abilities.items() if value)}",
         *[f"- {note}" for note in notes],
         "",

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from itkit.models.pretrained import LoadReport, load_pretrained
     from itkit.models.reference import from_reference
     from itkit.models.registry import create_model, list_models, model_card, register_model, table
+    from itkit.models.unet.plans import from_nnunet_plans
 
 __all__ = [
     "LoadReport",
     "ModelCard",
     "Weights",
     "create_model",
+    "from_nnunet_plans",
     "from_reference",
     "list_models",
     "load_pretrained",
@@ -40,6 +42,7 @@ _HOMES = {
     "ModelCard": "card",
     "Weights": "card",
     "create_model": "registry",
+    "from_nnunet_plans": "unet.plans",
     "from_reference": "reference",
     "list_models": "registry",
     "load_pretrained": "pretrained",

@@ -76,6 +76,8 @@ class ModelCard:
         Every input side must be a multiple of it.
     fixed_size
         The input size is the option ``image_size`` and can't change afterwards.
+    built_by
+        Package whose class the network is, where its code is not of this package, e.g. ``"monai"``.
     unused
         Regular expressions (searched) of parameters that no forward pass uses; they stay loadable but are frozen.
     head, stem
@@ -104,6 +106,7 @@ class ModelCard:
     divisor: int = 1
     minimum_size: int = 1
     fixed_size: bool = False
+    built_by: str = ""
     unused: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     stem: tuple[str, ...] = ()

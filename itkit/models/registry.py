@@ -28,6 +28,9 @@ LOGGER = logging.getLogger(__name__)
 GROUP = "itkit.models"
 """Group of the entry points by which packages register networks."""
 FAMILIES = (
+    "unet",
+    "dynunet",
+    "swin_unetr",
     "mednext",
     "unetr",
     "unet3plus",

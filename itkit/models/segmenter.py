@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from itkit.models.card import ModelCard
 
 
-def fitting_size(size: Sequence[int], divisor: int, minimum: int, *, nearest: bool = False) -> tuple[int, ...]:
-    """Find sides that are multiples of ``divisor`` and at least ``minimum``.
+def fitting_size(
+    size: Sequence[int], divisor: int | Sequence[int], minimum: int | Sequence[int], *, nearest: bool = False
+) -> tuple[int, ...]:
+    """Find sides that are multiples of ``divisor`` and at least ``minimum``, each one number or one per axis.
 
     By default the smallest that are not below ``size``; with ``nearest`` the closest ones (ties go up).
 
@@ -27,10 +29,22 @@ def fitting_size(size: Sequence[int], divisor: int, minimum: int, *, nearest: bo
     (48, 64)
     >>> fitting_size((33, 60), 16, 32, nearest=True)
     (32, 64)
+    >>> fitting_size((9, 60), (2, 16), 4)
+    (10, 64)
     """
-    least = -(-minimum // divisor) * divisor
-    shift = divisor // 2 if nearest else divisor - 1
-    return tuple(max(least, (side + shift) // divisor * divisor) for side in size)
+    sides = []
+    for side, step, least in zip(size, _per_axis(divisor, len(size)), _per_axis(minimum, len(size)), strict=True):
+        shift = step // 2 if nearest else step - 1
+        sides.append(max(-(-least // step) * step, (side + shift) // step * step))
+    return tuple(sides)
+
+
+def _per_axis(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    return (value,) * dims if isinstance(value, int) else tuple(value)
+
+
+def _short(values: tuple[int, ...]) -> str:
+    return str(values[0] if len(set(values)) == 1 else values)
 
 
 class Segmenter(nn.Module):
@@ -42,7 +56,8 @@ class Segmenter(nn.Module):
     Parameters
     ----------
     network
-        The network. An optional method ``to_logits(output, size)`` turns its raw output into logits.
+        The network. An optional method ``to_logits(output, size)`` turns its raw output into logits. Optional
+        attributes ``divisor`` and ``minimum_size``, one number or one per axis, come before those of the card.
     card
         Its card: divisor, smallest size, name.
     in_channels, num_classes, spatial_dims
@@ -82,6 +97,10 @@ class Segmenter(nn.Module):
             None if side is None else (side,) * spatial_dims if isinstance(side, int) else tuple(side)
         )
         self.deep_supervision = deep_supervision
+        self.divisor = _per_axis(getattr(network, "divisor", card.divisor), spatial_dims)
+        """Numbers whose multiples the sides are, per axis."""
+        self.minimum_size = _per_axis(getattr(network, "minimum_size", card.minimum_size), spatial_dims)
+        """Shortest sides, per axis."""
 
     def train(self, mode: bool = True) -> Segmenter:
         """Set training or evaluation mode, in the wrapped network too."""
@@ -107,12 +126,12 @@ class Segmenter(nn.Module):
                     "use sliding windows of this size or build the network with another image_size"
                 )
             return self.image_size
-        fits = fitting_size(given, self.card.divisor, self.card.minimum_size)
+        fits = fitting_size(given, self.divisor, self.minimum_size)
         if fits != given and not self.pad:
-            near = fitting_size(given, self.card.divisor, self.card.minimum_size, nearest=True)
+            near = fitting_size(given, self.divisor, self.minimum_size, nearest=True)
             raise ModelError(
                 f"{self.card.name}: input size {given} does not fit; each side must be a multiple of "
-                f"{self.card.divisor} and at least {self.card.minimum_size}: nearest is {near}"
+                f"{_short(self.divisor)} and at least {_short(self.minimum_size)}: nearest is {near}"
                 f"{'' if near == fits else f', next larger {fits}'}; or use pad=True"
             )
         return fits

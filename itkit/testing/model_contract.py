@@ -76,6 +76,8 @@ class ModelContract:
     """
 
     names: ClassVar[Sequence[str]] = ()
+    most_parameters: ClassVar[int] = 1_000_000
+    """Parameters that a tiny configuration may have."""
 
     @classmethod
     def pairs(cls, test: str) -> list[tuple[str, int]]:
@@ -95,7 +97,7 @@ class ModelContract:
         import torch
 
         network = build(name, dims, in_channels=2).eval()
-        assert sum(parameter.numel() for parameter in network.parameters()) < 1_000_000
+        assert sum(parameter.numel() for parameter in network.parameters()) < self.most_parameters
         with torch.no_grad():
             for size in (tiny_size(name, dims), awkward_size(name, dims)):
                 image, _ = picture(size, in_channels=2)

@@ -1,5 +1,7 @@
 """What every registered network keeps to, tried on its tiny configuration."""
 
+import pytest
+
 from itkit.models import list_models, model_card
 from itkit.testing.model_contract import ModelContract
 
@@ -25,8 +27,21 @@ KINDS = _first_of_each_kind()
 
 
 class TestOurNetworks(ModelContract):
-    names = OWN
+    names = [name for name in OWN if name != "swin_unetr"]
 
     @classmethod
     def pairs(cls, test):
         return [pair for pair in super().pairs(test) if test in QUICK or pair[0] in KINDS]
+
+
+class TestSwinUNETR(ModelContract):
+    names = ("swin_unetr",)
+    most_parameters = 4_000_000  # the least that MONAI's class can have
+
+    @classmethod
+    def pairs(cls, test):
+        return [pair for pair in super().pairs(test) if test in QUICK or pair[1] == 2]
+
+    @pytest.fixture(autouse=True)
+    def _needs(self):
+        pytest.importorskip("einops")

@@ -1,0 +1,219 @@
+"""Try and measure networks, one process each: ONNX, torch.compile, forward time, training memory.
+
+``python docs/measure_models.py onnx compile speed [--only NAME...] [--again]`` keeps what it finds in
+``docs/models/measured.json``, from which ``docs/generate_models.py`` renders the pages; a test compares the flags of
+the cards with it. A network that is there already is left out unless ``--again`` is given. ONNX and compilation run the
+quick configurations, one network a builder (minutes each); time and memory are of the published configurations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+MEASURED = ROOT / "docs" / "models" / "measured.json"
+SIDES = {2: 512, 3: 96}
+CLASSES = 14
+LIMIT_S = 3600
+
+
+def kinds(names: list[str]) -> list[str]:
+    """Return the first network of each builder and set of options; sizes of one network differ in numbers only."""
+    from itkit.models import model_card
+
+    first: dict[Any, str] = {}
+    for name in names:
+        card = model_card(name)
+        first.setdefault((card.builder, frozenset(card.options), frozenset(card.tiny), card.unused), name)
+    return list(first.values())
+
+
+def difference(found: Any, wanted: Any) -> float:
+    """Return the greatest deviation relative to the greatest value."""
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
+
+
+def quick(name: str, dims: int) -> tuple[Any, Any]:
+    """Return the quick configuration in evaluation mode, and an image that needs padding where it may."""
+    import torch
+
+    from itkit.testing.model_contract import awkward_size, build
+
+    return build(name, dims).eval(), torch.randn(1, 1, *awkward_size(name, dims))
+
+
+def try_onnx(name: str, dims: int) -> dict[str, Any]:
+    """Export, run with ONNX Runtime, compare."""
+    import onnxruntime
+    import torch
+
+    network, image = quick(name, dims)
+    with torch.no_grad():
+        wanted = network(image)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model.onnx")
+        torch.onnx.export(network, (image,), path, dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    return {"difference": difference(torch.from_numpy(found), wanted)}
+
+
+def try_compile(name: str, dims: int) -> dict[str, Any]:
+    """Compile with torch's default backend (C++), compare, and count breaks of the graph."""
+    import torch
+
+    network, image = quick(name, dims)
+    with torch.no_grad():
+        wanted = network(image)
+        found = torch.compile(network)(image)
+    breaks = torch._dynamo.utils.counters["graph_break"].total()
+    return {"difference": difference(found, wanted), "graph_breaks": breaks}
+
+
+def training_bytes(name: str, dims: int, size: tuple[int, ...]) -> int:
+    """Return the peak of all tensors in a training step of one image in float32, on tensors without storage.
+
+    Weights, gradients and what the backward pass keeps count; the optimiser's state and a library's workspace do not.
+    """
+    import weakref
+
+    import torch
+    from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_iter
+
+    from itkit.models import create_model
+
+    class Storages(TorchDispatchMode):
+        """Sums the storages that are alive after each operation."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.alive: dict[int, tuple[Any, int]] = {}
+            self.now = self.peak = 0
+
+        def add(self, tensor: torch.Tensor) -> None:
+            storage = tensor.untyped_storage()
+            if id(storage) not in self.alive:
+                key, count = id(storage), storage.nbytes()
+                self.alive[key] = (weakref.ref(storage, lambda _, key=key: self.free(key)), count)
+                self.now += count
+                self.peak = max(self.peak, self.now)
+
+        def free(self, key: int) -> None:
+            self.now -= self.alive.pop(key)[1]
+
+        def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = operation(*args, **(kwargs or {}))
+            for value in tree_iter(found):
+                if isinstance(value, torch.Tensor):
+                    self.add(value)
+            return found
+
+    def built() -> Any:
+        return create_model(name, num_classes=CLASSES, spatial_dims=dims).train()
+
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    state: dict[str, torch.Tensor] = {}
+    try:
+        with fake:
+            network = built()
+    except DataDependentOutputException:  # its builder reads values of tensors, which need storage
+        network = built()
+        for key, value in (*network.named_parameters(), *network.named_buffers()):
+            state[key] = fake.from_tensor(value.detach()).requires_grad_(value.requires_grad)
+    with fake, Storages() as storages:
+        for value in state.values() if state else (*network.parameters(), *network.buffers()):
+            storages.add(value)
+        torch.func.functional_call(network, state, (torch.randn(1, 1, *size),)).square().mean().backward()
+    return storages.peak
+
+
+def try_speed(name: str, dims: int) -> dict[str, Any]:
+    """Measure a forward pass of one image on one CPU core, and the memory of a training step."""
+    import torch
+
+    from itkit.models import create_model, model_card
+
+    torch.set_num_threads(1)
+    card = model_card(name)
+    side = card.options.get("image_size", SIDES[dims]) if card.fixed_size else SIDES[dims]
+    size = (side,) * dims if isinstance(side, int) else tuple(side)
+    network = create_model(name, num_classes=CLASSES, spatial_dims=dims).eval()
+    took = []
+    with torch.no_grad():
+        for _ in range(2):
+            image = torch.randn(1, 1, *size)
+            start = time.process_time()
+            network(image)
+            took.append(time.process_time() - start)
+    facts = {"size": list(size), "forward_s": round(min(took), 3)}
+    return {**facts, "training_bytes": training_bytes(name, dims, size)}
+
+
+TRIALS = {"onnx": try_onnx, "compile": try_compile, "speed": try_speed}
+
+
+def one(trial: str, name: str, dims: int) -> dict[str, Any]:
+    """Run a trial in a process of its own."""
+    command = [sys.executable, __file__, "--one", trial, name, str(dims)]
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd=ROOT)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result after {LIMIT_S} s"}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode == 0 and lines:
+        return {**json.loads(lines[-1]), "seconds": round(time.monotonic() - start)}
+    tail = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return {"error": (tail[-1] if tail else f"exit {done.returncode}")[:300]}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what was found so far."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def keep(path: Path, trial: str, results: dict[str, Any]) -> None:
+    """Add results; the file is read again each time, so that two runs of this script do not undo each other."""
+    measured = read(path)
+    measured[trial] = dict(sorted({**measured.get(trial, {}), **results}.items()))
+    path.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Run the trials that are asked for."""
+    from itkit.models import list_models, model_card
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("trials", nargs="+", help="onnx, compile, speed")
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--into", type=Path, default=MEASURED, help="another file than measured.json")
+    parser.add_argument("--one", action="store_true", help="one trial in this process: TRIAL NAME DIMS")
+    given = parser.parse_args()
+    if given.one:
+        trial, name, dims = given.trials
+        print(json.dumps(TRIALS[trial](name, int(dims))))  # noqa: T201 - a program
+        return
+    names = list_models(plugins=False)
+    for trial in given.trials:
+        for name in given.only or (names if trial == "speed" else kinds(names)):
+            for dims in model_card(name).spatial_dims if trial != "speed" else model_card(name).spatial_dims[:1]:
+                key = f"{name}/{dims}"
+                if given.again or key not in read(given.into).get(trial, {}):
+                    facts = one(trial, name, dims)
+                    keep(given.into, trial, {key: facts})
+                    print(trial, key, facts, flush=True)  # noqa: T201 - a program
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()

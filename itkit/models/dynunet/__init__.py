@@ -1,0 +1,1 @@
+"""DynUNet, built by MONAI from nnU-Net's plans."""

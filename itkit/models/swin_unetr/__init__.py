@@ -1,0 +1,1 @@
+"""Swin UNETR, built by MONAI (Hatamizadeh et al., BrainLes 2021)."""
