@@ -2,6 +2,7 @@
 
 Run ``python docs/generate_models.py`` to render the pages, with ``--measure`` to count parameters and operations and
 to compare with the recorded outputs of the authors' code anew (minutes; kept in ``docs/models/measured.json``).
+``measure_models.py`` adds time, memory, ONNX and compilation to that file.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ SIDES = {2: 512, 3: 96}
 CLASSES = 14
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from itkit.models import ModelCard, Weights
 
 INTRODUCTION = f"""# Networks
@@ -106,8 +109,11 @@ of your own, and packages register theirs by entry points of the group `itkit.lo
 
 Parameters and operations are of the published configuration with one input channel, {CLASSES} classes and the stated
 input; one multiply-add is two operations, counted by `torch.utils.flop_counter` for convolutions and matrix products
-only (state-space scans and norms are left out). *Difference* is the greatest deviation from the recorded outputs of the
-authors' code, relative to the greatest output value, over all recorded configurations of the family.
+only (state-space scans and norms are left out). *Forward* is the time of one image of that size on one core of a server
+CPU (Intel Xeon, float32). *Training* is the peak of all tensors in the forward and backward pass of one such image in
+float32, without the optimiser's state and without `use_checkpoint`. *Difference* is the greatest deviation from the
+recorded outputs of the authors' code, relative to the greatest output value, over all recorded configurations of the
+family.
 
 Training in bfloat16 on a CPU needs 3-D maps wider than 2 voxels at the deepest level: for narrower ones PyTorch's
 convolution (oneDNN, torch 2.13) reads unset memory, and gradients may become `nan`.
@@ -147,12 +153,16 @@ def row_of(card: ModelCard, facts: dict[str, Any], *, link: bool) -> str:
     numbers = facts["networks"].get(card.name, {})
     parity = facts["parity"].get(card.family)
     size = " x ".join(map(str, numbers.get("size", ())))
+    key = f"{card.name}/{card.spatial_dims[0]}"
+    took, memory = (facts.get(trial, {}).get(key, {}) for trial in ("time", "memory"))
     cells = (
         f"[`{card.name}`]({card.family}.md)" if link else f"`{card.name}`",
         "/".join(f"{dims}-D" for dims in card.spatial_dims),
         millions(numbers.get("parameters")),
         millions(card.paper_parameters),
         f"{numbers['operations'] / 1e9:.1f} G at {size}" if numbers.get("operations") else "",
+        f"{took['forward_s']:.1f} s" if "forward_s" in took else "",
+        f"{memory['training_bytes'] / 2**30:.2f} GiB" if "training_bytes" in memory else "",
         f"[{card.year}](https://doi.org/{card.doi})" if card.doi else str(card.year),
         f"{parity:.0e}" if parity is not None else "the same code" if card.built_by else "keys only",
         card.code_licence,
@@ -178,6 +188,42 @@ def weights_lines(cards: list[ModelCard]) -> list[str]:
     return lines or ["- Weights: none released"]
 
 
+def abilities_text(card: ModelCard) -> str:
+    """Say what a network can do."""
+    abilities = {
+        "deep supervision": card.deep_supervision,
+        "checkpointing (`use_checkpoint`)": card.checkpointing,
+        "bfloat16": card.bf16,
+        "`torch.compile`": card.compiles,
+        "export": card.onnx,
+    }
+    return ", ".join(key for key, value in abilities.items() if value)
+
+
+def by_text(title: str, cards: list[ModelCard], text: Callable[[ModelCard], str]) -> list[str]:
+    """Write one line for each text that some of the cards share."""
+    names: dict[str, list[str]] = {}
+    for card in cards:
+        names.setdefault(text(card), []).append(f"`{card.name}`")
+    if len(names) == 1:
+        return [f"- {title}: {next(iter(names))}"]
+    return [f"- {title} ({', '.join(group)}): {words}" for words, group in names.items()]
+
+
+def tried_lines(cards: list[ModelCard], facts: dict[str, Any]) -> list[str]:
+    """Write what came of exporting to ONNX and of compiling the quick configurations."""
+    lines = []
+    for trial, title in (("onnx", "ONNX Runtime, from `torch.onnx.export`"), ("compile", "`torch.compile` in C++")):
+        for card in cards:
+            for dims in card.spatial_dims:
+                found = facts.get(trial, {}).get(f"{card.name}/{dims}")
+                if found is None:
+                    continue
+                text = found.get("error") or f"the same logits within {found['difference']:.0e}"
+                lines.append(f"- {title} (`{card.name}`, {dims}-D): {text}")
+    return lines
+
+
 def size_text(card: ModelCard) -> str:
     """Say which input sizes a network takes."""
     if card.fixed_size:
@@ -189,20 +235,24 @@ def size_text(card: ModelCard) -> str:
     return "any; " + (", and ".join(filter(None, (padding, least))) or "nothing is padded")
 
 
-HEADER = """| name | axes | parameters | in the paper | operations | paper | difference | licence of the authors' code |
-|---|---|---|---|---|---|---|---|"""
+_COLUMNS = (
+    "name",
+    "axes",
+    "parameters",
+    "in the paper",
+    "operations",
+    "forward",
+    "training",
+    "paper",
+    "difference",
+    "licence of the authors' code",
+)
+HEADER = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
 
 
 def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> str:
     """Write a family's page."""
     first = cards[0]
-    abilities = {
-        "deep supervision": first.deep_supervision,
-        "checkpointing (`use_checkpoint`)": first.checkpointing,
-        "bfloat16": first.bf16,
-        "`torch.compile`": first.compiles,
-        "export": first.onnx,
-    }
     code = (
         f"built by the package `{first.built_by}`, which `itkit[train]` installs"
         if first.built_by
@@ -215,8 +265,9 @@ def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> s
         f"{first.paper}. Authors' code: <{first.repository}> ({first.code_licence}); {code}.",
         "",
         *weights_lines(cards),
-        f"- Input size: {size_text(first)}",
-        f"- Can: {', '.join(key for key, value in abilities.items() if value)}",
+        *by_text("Input size", cards, size_text),
+        *by_text("Can", cards, abilities_text),
+        *tried_lines(cards, facts),
         *[f"- {note}" for note in notes],
         "",
         HEADER,
@@ -299,6 +350,7 @@ def main(arguments: list[str]) -> None:
             "networks": {name: measure_network(name) for name in list_models(plugins=False)},
             "parity": measure_parity(),
         }
+        facts = {**json.loads(MEASURED.read_text(encoding="utf-8")), **facts}
         MEASURED.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """Try and measure networks, one process each: ONNX, torch.compile, forward time, training memory.
 
-``python docs/measure_models.py onnx compile speed [--only NAME...] [--again]`` keeps what it finds in
+``python docs/measure_models.py onnx compile time memory [--only NAME...] [--again]`` keeps what it finds in
 ``docs/models/measured.json``, from which ``docs/generate_models.py`` renders the pages; a test compares the flags of
 the cards with it. A network that is there already is left out unless ``--again`` is given. ONNX and compilation run the
 quick configurations, one network a builder (minutes each); time and memory are of the published configurations.
@@ -136,29 +136,39 @@ def training_bytes(name: str, dims: int, size: tuple[int, ...]) -> int:
     return storages.peak
 
 
-def try_speed(name: str, dims: int) -> dict[str, Any]:
-    """Measure a forward pass of one image on one CPU core, and the memory of a training step."""
-    import torch
+def measured_size(name: str, dims: int) -> tuple[int, ...]:
+    """Return the size that time and memory are measured at."""
+    from itkit.models import model_card
 
-    from itkit.models import create_model, model_card
-
-    torch.set_num_threads(1)
     card = model_card(name)
     side = card.options.get("image_size", SIDES[dims]) if card.fixed_size else SIDES[dims]
-    size = (side,) * dims if isinstance(side, int) else tuple(side)
+    return (side,) * dims if isinstance(side, int) else tuple(side)
+
+
+def try_time(name: str, dims: int) -> dict[str, Any]:
+    """Measure a forward pass of one image on one CPU core, in CPU seconds, so that other work counts little."""
+    import torch
+
+    from itkit.models import create_model
+
+    torch.set_num_threads(1)
+    size = measured_size(name, dims)
     network = create_model(name, num_classes=CLASSES, spatial_dims=dims).eval()
-    took = []
+    image = torch.randn(1, 1, *size)
     with torch.no_grad():
-        for _ in range(2):
-            image = torch.randn(1, 1, *size)
-            start = time.process_time()
-            network(image)
-            took.append(time.process_time() - start)
-    facts = {"size": list(size), "forward_s": round(min(took), 3)}
-    return {**facts, "training_bytes": training_bytes(name, dims, size)}
+        network(torch.randn(1, 1, *(max(side // 4, 1) for side in size)) if network.image_size is None else image)
+        start = time.process_time()
+        network(image)
+    return {"size": list(size), "forward_s": round(time.process_time() - start, 3)}
 
 
-TRIALS = {"onnx": try_onnx, "compile": try_compile, "speed": try_speed}
+def try_memory(name: str, dims: int) -> dict[str, Any]:
+    """Measure the memory of a training step."""
+    size = measured_size(name, dims)
+    return {"size": list(size), "training_bytes": training_bytes(name, dims, size)}
+
+
+TRIALS = {"onnx": try_onnx, "compile": try_compile, "time": try_time, "memory": try_memory}
 
 
 def one(trial: str, name: str, dims: int) -> dict[str, Any]:
@@ -193,7 +203,7 @@ def main() -> None:
     from itkit.models import list_models, model_card
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", nargs="+", help="onnx, compile, speed")
+    parser.add_argument("trials", nargs="+", help="onnx, compile, time, memory")
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--into", type=Path, default=MEASURED, help="another file than measured.json")
@@ -205,8 +215,9 @@ def main() -> None:
         return
     names = list_models(plugins=False)
     for trial in given.trials:
-        for name in given.only or (names if trial == "speed" else kinds(names)):
-            for dims in model_card(name).spatial_dims if trial != "speed" else model_card(name).spatial_dims[:1]:
+        whole = trial in {"time", "memory"}  # of every published configuration, in its usual number of axes
+        for name in given.only or (names if whole else kinds(names)):
+            for dims in model_card(name).spatial_dims[: 1 if whole else None]:
                 key = f"{name}/{dims}"
                 if given.again or key not in read(given.into).get(trial, {}):
                     facts = one(trial, name, dims)

@@ -216,6 +216,19 @@ class ModelContract:
         assert torch.isfinite(logits).all()
         assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
+    def test_a_network_in_bfloat16_alone_goes_on_in_it(self, name: str, dims: int) -> None:
+        import torch
+
+        if not model_card(name).bf16:
+            assert model_card(name).notes, "say why the network can't run in bfloat16"
+            return
+        network = build(name, dims).to(torch.bfloat16).eval()
+        image, _ = picture(tiny_size(name, dims), batch=1)
+        with torch.no_grad():
+            logits = network(image.to(torch.bfloat16))
+        assert logits.dtype == torch.bfloat16
+        assert torch.isfinite(logits).all()
+
     def test_checkpointing_changes_nothing_but_memory(self, name: str, dims: int) -> None:
         import torch
 

@@ -1,10 +1,11 @@
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from itkit.models import list_models
+from itkit.models import list_models, model_card
 from itkit.models.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +41,11 @@ def test_the_examples_run(page):
     assert blocks
     for block in blocks:
         exec(compile(block, f"{page}.md", "exec"), {})
+
+
+def test_what_was_tried_is_what_the_cards_say():
+    measured = json.loads((FOLDER / "measured.json").read_text())
+    for trial, flag in (("onnx", "onnx"), ("compile", "compiles")):
+        for key, found in measured.get(trial, {}).items():
+            assert getattr(model_card(key.partition("/")[0]), flag) == ("error" not in found), (trial, key, found)
+            assert found.get("difference", 0) < 1e-3, (trial, key, found)

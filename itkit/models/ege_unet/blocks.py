@@ -34,7 +34,8 @@ class ChannelNorm(nn.Module):
         x = x.to(torch.promote_types(x.dtype, torch.float32))  # reduced precision loses the small variances
         centred = x - x.mean(1, keepdim=True)
         normed = centred / (centred.square().mean(1, keepdim=True) + self.eps).sqrt()
-        return self.weight[:, None, None] * normed + self.bias[:, None, None]
+        out: Tensor = self.weight[:, None, None] * normed + self.bias[:, None, None]
+        return out.to(self.weight.dtype)  # so that a network in bfloat16 alone goes on in it
 
 
 class GroupedHadamardAttention(nn.Module):

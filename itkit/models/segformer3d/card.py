@@ -16,7 +16,7 @@ CARDS = (
         year=2024,
         doi="10.48550/arXiv.2404.10156",
         repository="https://github.com/OSUPCVLab/SegFormer3D",
-        code_licence="none stated",
+        code_licence="GPL-3.0",
         weights=(
             Weights(
                 trained_on="BraTS 2017",

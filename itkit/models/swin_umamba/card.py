@@ -24,7 +24,7 @@ def _card(
         year=2024,
         doi="10.1007/978-3-031-72114-4_59",
         repository=_REPOSITORY,
-        code_licence="not stated",
+        code_licence="Apache-2.0",
         weights=(
             Weights(trained_on="the paper's data sets", page=_REPOSITORY),
             FIRST_TINY,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from itkit.core.errors import ModelError
@@ -17,7 +18,6 @@ from itkit.models.blocks.by_dims import BATCH_NORM, CONV
 
 _INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
-_AVERAGE: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 NORMS = ("instance", "batch", "none")
 ACTIVATIONS: dict[str, Any] = {"leaky_relu": nn.LeakyReLU, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -70,6 +70,18 @@ class Layers:
         options = {} if self.activation == "gelu" else self.activation_options
         activation: nn.Module = ACTIVATIONS[self.activation](**options)
         return activation
+
+
+class _Average3d(nn.AvgPool3d):
+    """Average pooling; torch has none for half types on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, *spatial)`` to ``(N, C, *spatial / stride)``."""
+        narrow = x.device.type == "cpu" and x.dtype in {torch.bfloat16, torch.float16}
+        return super().forward(x.float()).to(x.dtype) if narrow else super().forward(x)
+
+
+_AVERAGE: dict[int, Any] = {2: nn.AvgPool2d, 3: _Average3d}
 
 
 class ConvUnit(nn.Module):
