@@ -1,0 +1,190 @@
+"""Cases as a network sees them, kept on disk: each is oriented, resampled and normalised once, then mapped into memory.
+
+Loader workers map the arrays, so that none holds a volume, and a patch costs a copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from itkit.core.bounded import parse_json, read_bounded
+from itkit.core.errors import CaseError, GeometryMismatchError
+from itkit.core.grids import grid_difference
+from itkit.core.text import some
+from itkit.inference.preparing import Preparation, prepare_image, prepare_label
+from itkit.io.disk import commit_files, hidden_beside, sync_files
+from itkit.io.sitk_toolkit import read_volume
+from itkit.kernels.draws import Foreground, count_foreground
+from itkit.kernels.labels import remap
+from itkit.kernels.padding import SLAB
+from itkit.process.lost import lost_classes, missing_classes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from itkit.dataset.folder import CaseFiles
+    from itkit.training.plan_file import Plan
+
+IMAGE_FILE, LABEL_FILE, FACTS_FILE = "image.npy", "label.npy", "case.json"
+_FORMAT = 1  # changes with the content of the files, so that older ones are made anew
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A prepared case on disk.
+
+    Parameters
+    ----------
+    case_id
+        The case.
+    folder
+        Folder of its files.
+    """
+
+    case_id: str
+    folder: Path
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What was found when it was prepared: ``least`` by channel, ``classes`` and ``counts`` of its foreground.
+
+        ``lost`` names the classes that are so small that no voxel of the resampled label has them.
+        """
+        facts: Mapping[str, Any] = parse_json(read_bounded(self.folder / FACTS_FILE))
+        return facts
+
+    @cached_property
+    def foreground(self) -> Foreground:
+        """Where its classes lie, by slab of planes."""
+        classes = tuple(self.facts["classes"])
+        return Foreground(classes, np.array(self.facts["counts"], np.int64).reshape(-1, len(classes)))
+
+    @property
+    def spacing_zyx(self) -> tuple[float, float, float]:
+        """Spacing, mm."""
+        z, y, x = self.facts["spacing"]
+        return (z, y, x)
+
+    def image(self) -> NDArray[np.float32]:
+        """Map the image ``(C, Z, Y, X)``, float32."""
+        return _mapped(self.folder / IMAGE_FILE)
+
+    def label(self) -> NDArray[Any]:
+        """Map the label ``(Z, Y, X)``: number of the class, 0 for background."""
+        return _mapped(self.folder / LABEL_FILE)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CaseError(
+            f"{path}: the prepared case can't be read ({error}); delete its folder to make it anew"
+        ) from error
+    return array
+
+
+@dataclass(frozen=True)
+class PreparedFolder:
+    """Prepared cases of a plan; what follows from other files or settings lies in another folder.
+
+    Parameters
+    ----------
+    root
+        Where prepared cases are kept.
+    plan
+        The plan; its sections dataset and preprocess decide what is kept.
+    """
+
+    root: Path
+    plan: Plan
+    _values: Mapping[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = {value: number for number, value in enumerate(self.plan.dataset.labels, 1)}
+        object.__setattr__(self, "_values", values)
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to images."""
+        prepare = self.plan.preprocess
+        return Preparation(self.plan.dataset.channels, prepare.spacing, prepare.orient, prepare.intensity)
+
+    def place(self, case: CaseFiles) -> Path:
+        """Return the folder of a case; it depends on its files, as they are now, and on the plan."""
+        files = [*case.images, *([case.label] if case.label is not None else [])]
+        states = [(path.name, stat.st_size, stat.st_mtime_ns) for path in files for stat in [path.stat()]]
+        rules = (self.plan.preprocess.model_dump(mode="json"), self.plan.dataset.channels, sorted(self._values))
+        digest = hashlib.sha256(repr((_FORMAT, case.case_id, states, rules)).encode()).hexdigest()
+        return self.root / digest[:24]
+
+    def prepare(self, case: CaseFiles, *, threads: int = 1) -> PreparedCase:
+        """Prepare a case, unless it is prepared already.
+
+        Raises
+        ------
+        CaseError
+            When there is no label, a class is unknown to the plan, voxels are nan, or a file can't be read. The message
+            does not name the case.
+        GeometryMismatchError
+            When image and label lie on different grids.
+        """
+        folder = self.place(case)
+        done = PreparedCase(case.case_id, folder)
+        if (folder / FACTS_FILE).is_file():
+            return done
+        if case.label is None:
+            raise CaseError("no label")
+        images = [read_volume(path, channels=True, threads=threads) for path in case.images]
+        image = prepare_image(images, self.preparation, threads=threads)
+        whole = read_volume(case.label, "label", threads=threads)
+        if reason := grid_difference(image.source, whole.geometry):
+            raise GeometryMismatchError(reason)
+        if unknown := missing_classes(whole, self._values):
+            raise CaseError(f"class {some(map(str, sorted(unknown)))} of the label is not in the plan (dataset.labels)")
+        label = prepare_label(whole, image.geometry, threads=threads)
+        names = self.plan.dataset.labels
+        lost = [names[value] for value in sorted(lost_classes(whole, label))]
+        numbers, _ = remap(label.array_zyx, self._values, dtype=np.uint8 if len(self._values) < 256 else np.int32)
+        self._write(done, image.array_czyx, numbers, image.geometry.spacing_zyx, lost)
+        return done
+
+    @staticmethod
+    def _write(
+        case: PreparedCase,
+        image: NDArray[np.float32],
+        label: NDArray[Any],
+        spacing: tuple[float, float, float],
+        lost: list[str],
+    ) -> None:
+        found = count_foreground(lambda number: label[number * SLAB : (number + 1) * SLAB], len(label))
+        facts = {
+            "case": case.case_id,
+            "spacing": spacing,
+            "size": label.shape,
+            "least": [float(channel.min()) for channel in image],
+            "classes": found.classes,
+            "counts": found.counts.tolist(),
+            "lost": lost,
+        }
+        case.folder.mkdir(parents=True, exist_ok=True)
+        final = [case.folder / name for name in (IMAGE_FILE, LABEL_FILE, FACTS_FILE)]
+        staged = [hidden_beside(path) for path in final]
+        try:
+            for path, array in zip(staged, (image, label), strict=False):
+                with path.open("wb") as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+            staged[2].write_text(json.dumps(facts), encoding="utf-8")
+            sync_files(staged)
+            commit_files(list(zip(staged, final, strict=True)))  # the facts come last: with them, a case is complete
+        finally:
+            for path in staged:
+                path.unlink(missing_ok=True)

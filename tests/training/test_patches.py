@@ -1,0 +1,202 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from itkit.core.errors import CaseError
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
+from itkit.dataset.folder import DatasetFolder
+from itkit.inference.preparing import prepare_image
+from itkit.io.sitk_toolkit import write_volume
+from itkit.training.augmenting import Augmentation, AugmentSettings, SpatialMap
+from itkit.training.patches import TrainingPatches, cut
+from itkit.training.plan_file import make_plan
+from itkit.training.prepared import PreparedFolder
+
+CT = {"scheme": "ct", "low": -500, "high": 500, "mean": 0, "sd": 100}
+NO_CHANGE = AugmentSettings(enabled=False)
+
+
+def phantom(number, size=(20, 24, 28)):
+    rng = np.random.default_rng(number)
+    grid = Geometry(size, (2.0, 1.0, 1.0), (5.0, -3.0, 2.0))
+    image = rng.integers(-400, 400, size, dtype=np.int16)
+    label = np.zeros(size, np.uint8)
+    label[2:6, 3:9, 20:26] = 4
+    label[14 + number % 3, 18, 5] = 7  # one voxel
+    return Volume(image, grid), Volume(label, grid, "label")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    root = tmp_path_factory.mktemp("dataset")
+    for number in range(3):
+        image, label = phantom(number)
+        for part, volume in (("image", image), ("label", label)):
+            (root / part).mkdir(exist_ok=True)
+            write_volume(volume, root / part / f"case_{number}.mha")
+    return root
+
+
+def plan_of(root, **preprocess):
+    return make_plan(
+        {
+            "dataset": {"path": str(root), "channels": ["CT"], "labels": {4: "liver", 7: "nodule"}},
+            "preprocess": {"spacing": [2, 1, 1], "intensity": CT, **preprocess},
+            "network": {"name": "unet"},
+            "training": {"patch_size": [8, 10, 12]},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def cases(dataset, tmp_path_factory):
+    folder = PreparedFolder(tmp_path_factory.mktemp("prepared"), plan_of(dataset))
+    return [folder.prepare(case) for case in DatasetFolder(dataset).cases]
+
+
+def test_a_prepared_case_is_what_inference_sees(dataset, tmp_path):
+    plan = plan_of(dataset, spacing=[1, 2, 1], orient="RAI")
+    folder = PreparedFolder(tmp_path, plan)
+    case = folder.prepare(DatasetFolder(dataset).cases[1])
+    image, label = phantom(1)
+    expected = prepare_image([image], folder.preparation)
+    assert np.array_equal(case.image(), expected.array_czyx)
+    assert case.spacing_zyx == (1, 2, 1)
+    assert set(np.unique(case.label())) <= {0, 1, 2}
+    assert case.label().shape == expected.geometry.size_zyx
+    assert (np.asarray(case.label()) == 1).sum() == pytest.approx((label.array_zyx == 4).sum(), rel=0.1)
+
+
+def test_a_class_that_resampling_loses_is_told(dataset, tmp_path):
+    case = PreparedFolder(tmp_path, plan_of(dataset, spacing=[9, 7, 7])).prepare(DatasetFolder(dataset).cases[0])
+    assert case.facts["lost"] == ["nodule"]
+
+
+def test_a_prepared_case_is_kept_until_its_files_or_rules_change(dataset, tmp_path):
+    (case,) = DatasetFolder(dataset).cases[:1]
+    folder = PreparedFolder(tmp_path, plan_of(dataset))
+    first = folder.prepare(case)
+    before = (first.folder / "image.npy").stat().st_mtime_ns
+    assert (folder.prepare(case).folder / "image.npy").stat().st_mtime_ns == before
+    assert PreparedFolder(tmp_path, plan_of(dataset, orient="RAS")).place(case) != first.folder
+    assert not [path for path in first.folder.iterdir() if path.name.startswith(".")]
+
+
+def other_classes(image, label):
+    return image, Volume(label.array_zyx + 1, label.geometry, "label")
+
+
+def other_size(image, label):
+    return image, Volume(label.array_zyx[1:], Geometry((19, 24, 28), (2.0, 1.0, 1.0)), "label")
+
+
+def without_numbers(image, label):
+    return Volume(np.full(image.geometry.size_zyx, np.nan, np.float32), image.geometry), label
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda image, _: (image, None), "no label"),
+        (other_classes, "class 1, 5, 8 of the label"),
+        (other_size, "differ in size"),
+        (without_numbers, "nan"),
+    ],
+)
+def test_a_case_that_can_not_be_learnt_from_is_refused(tmp_path, change, message):
+    image, label = change(*phantom(0))
+    (tmp_path / "image").mkdir()
+    write_volume(image, tmp_path / "image" / "a.mha")
+    if label is not None:
+        (tmp_path / "label").mkdir()
+        write_volume(label, tmp_path / "label" / "a.mha")
+    with pytest.raises(CaseError, match=message):
+        PreparedFolder(tmp_path / "prepared", plan_of(tmp_path)).prepare(DatasetFolder(tmp_path).cases[0])
+    assert not list((tmp_path / "prepared").rglob("*.npy"))
+
+
+def test_patches_are_voxels_of_their_case(cases):
+    patches = TrainingPatches(cases, (8, 10, 12), 30, augmentation=None)
+    for patch in patches[:30]:
+        case = next(case for case in cases if case.case_id == patch["case"])
+        image, label = np.asarray(case.image()), np.asarray(case.label())
+        places = np.argwhere(image[0] == patch["image"][0, 0, 0, 0].item())
+        boxes = [tuple(slice(a, a + n) for a, n in zip(p, (8, 10, 12), strict=True)) for p in places]
+        equal = [box for box in boxes if np.array_equal(image[0][box], patch["image"][0])]
+        assert len(equal) == 1
+        assert np.array_equal(label[equal[0]], patch["label"])
+
+
+def test_an_exact_part_is_centred_on_classes_in_equal_numbers(cases):
+    patches = TrainingPatches(cases, (3, 3, 3), 300, foreground=0.5, augmentation=None)
+    wanted = [number for number in range(300) if patches.is_foreground(number)]
+    assert len(wanted) == 150
+    centres = [patches[number]["label"][1, 1, 1].item() for number in wanted]
+    assert 0 not in centres
+    assert 45 < centres.count(2) < 105  # one voxel is drawn as often as 144
+
+
+def test_all_cases_come_in_turn(cases):
+    patches = TrainingPatches(cases, (3, 3, 3), 300)
+    for turn in range(5):
+        assert {patches.case_of(3 * turn + k).case_id for k in range(3)} == {case.case_id for case in cases}
+    assert len({tuple(patches.case_of(3 * turn + k).case_id for k in range(3)) for turn in range(30)}) > 3
+
+
+def test_a_turned_patch_is_a_cut_of_the_whole_turned_volume(cases):
+    case = cases[0]
+    image, label = np.array(case.image()), np.array(case.label())
+    least = case.facts["least"]
+    everything = Augmentation(AugmentSettings(rotation=1, scale=1, shear=1, elastic=1))
+    for seed, start in enumerate([(0, 0, 0), (6, 7, 8), (12, 14, 16), (3, 14, 0)]):
+        spatial = everything.draw_map(np.random.default_rng(seed), (8, 10, 12), case.spacing_zyx)
+        found, classes = cut(image, label, start, spatial, least)
+        centre = [s + (n - 1) / 2 for s, n in zip(start, (8, 10, 12), strict=True)]
+        whole = spatial.apply(torch.from_numpy(image), torch.from_numpy(label), centre_zyx=centre, fill=least)
+        torch.testing.assert_close(found, whole[0], rtol=1e-5, atol=1e-5)
+        assert torch.equal(classes, whole[1])
+
+
+def test_a_small_volume_is_padded_at_its_end():
+    image = np.arange(1, 13, dtype=np.float32).reshape(1, 2, 2, 3)
+    label = np.ones((2, 2, 3), np.uint8)
+    found, classes = cut(image, label, (0, 0, 0), SpatialMap((3, 2, 5)), [-9.0])
+    assert torch.equal(found[:, :2, :, :3], torch.from_numpy(image))
+    assert (found[0, 2] == -9).all()
+    assert (found[0, :, :, 3:] == -9).all()
+    assert classes.sum() == 12
+
+
+def test_losses_to_be_do_not_depend_on_the_number_of_workers(cases):
+    patches = TrainingPatches(cases, (8, 10, 12), 12, augmentation=Augmentation(AugmentSettings(rotation=1, noise=1)))
+    seen = []
+    for workers in (0, 1, 2):
+        batches = list(DataLoader(patches, batch_size=2, num_workers=workers))
+        seen.append([(batch["image"], batch["label"]) for batch in batches])
+    for other in seen[1:]:
+        for (image, label), (image2, label2) in zip(seen[0], other, strict=True):
+            assert torch.equal(image, image2)
+            assert torch.equal(label, label2)
+    resumed = next(iter(DataLoader(Subset(patches, range(6, 12)), batch_size=2)))
+    assert torch.equal(resumed["image"], seen[0][3][0])
+
+
+def test_a_slice_for_a_2d_network(cases):
+    patches = TrainingPatches(cases, (1, 16, 16), 4, flat=True)
+    assert patches[0]["image"].shape == (1, 16, 16)
+    assert patches[0]["label"].shape == (16, 16)
+    assert patches[0]["label"].dtype == torch.int64
+
+
+def test_a_damaged_prepared_case_is_named(dataset, tmp_path):
+    case = PreparedFolder(tmp_path, plan_of(dataset)).prepare(DatasetFolder(dataset).cases[0])
+    (case.folder / "image.npy").write_bytes(b"half")
+    with pytest.raises(CaseError, match=r"case_0: patch 0: .*image\.npy: the prepared case can't be read"):
+        TrainingPatches([case], (4, 4, 4), 1)[0]
+    assert pickle.loads(pickle.dumps(case)).case_id == "case_0"
+    assert json.loads((case.folder / "case.json").read_text())["case"] == "case_0"
