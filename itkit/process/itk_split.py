@@ -74,6 +74,8 @@ class SplitParams(Params):
             raise ValueError("--stratify balances all cases, so that new ones would move old ones; drop it or --stable")
         if self.stratify not in (None, _CLASSES) and self.table is None:
             raise ValueError(f"--stratify {self.stratify}: expected {_CLASSES}, or a column of --table")
+        if self.table is not None and self.group_by is None and self.stratify in (None, _CLASSES):
+            raise ValueError("--table only matters with --group-by or --stratify and a column of it; drop it")
         return self
 
     @property
@@ -176,14 +178,14 @@ def _sorted(params: SplitParams, cases: list[str], table: Table | None) -> _Sort
             hint = "" if table is None else f"; the table has {some(table.columns)}"
             raise ParamsError(f"--group-by {params.group_by}: no case has such a group{hint}")
         if alone:
-            notes.append(f"warning: --group-by finds no group of {some(alone)}; each is a group of its own")
+            notes.append(f"--group-by finds no group of {some(alone)}; each is a group of its own")
         groups = {case: found.get(case) or f"case {case}" for case in cases}
     strata: dict[str, str] = {}
     if params.stratify not in (None, _CLASSES) and table is not None:
         column = table.column(str(params.stratify))
         missing = [case for case in cases if not column.get(case)]
         if missing:
-            notes.append(f"warning: --stratify {params.stratify}: the table says nothing of {some(missing)}")
+            notes.append(f"--stratify {params.stratify}: the table says nothing of {some(missing)}")
         strata = in_bins({case: column.get(case, "") for case in cases})
     pins = {} if params.pin is None else _pins(params, groups, notes)
     return _Sorted(groups, strata, pins, read_json(params.file), read_json(_nnunet_file(params)), tuple(notes))
@@ -235,7 +237,7 @@ def _pins(params: SplitParams, groups: Mapping[str, str], notes: list[str]) -> d
                 f"--pin {params.pin}: the group {groups[case]!r} would be in {pins[groups[case]]} and {part}"
             )
     if absent:
-        notes.append(f"warning: --pin names cases that are not here: {some(absent)}{did_you_mean(absent[0], groups)}")
+        notes.append(f"--pin names cases that are not here: {some(absent)}{did_you_mean(absent[0], groups)}")
     return pins
 
 

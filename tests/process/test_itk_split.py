@@ -240,7 +240,8 @@ def test_many_numbers_become_quarters():
         ({"folds": 2, "group_by": "("}, "neither a column nor a regular expression"),
         ({"folds": 2, "group_by": "xyz"}, "no case has such a group"),
         ({"folds": 24, "group_by": "p"}, "there are only 1 group"),
-        ({"folds": 2, "table": "none.csv"}, "can't be read"),
+        ({"folds": 2, "table": "none.csv", "group_by": "site"}, "can't be read"),
+        ({"folds": 2, "table": "none.csv"}, "--table only matters with --group-by"),
     ],
 )
 def test_what_is_unclear_is_refused(raw, tmp_path, values, said):
