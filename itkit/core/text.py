@@ -90,10 +90,17 @@ def _cell(value: object) -> object:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last useful line of a foreign error message."""
+    """Return the last useful line of a foreign error message, without ITK's class and address.
+
+    Examples
+    --------
+    >>> last_line(RuntimeError("ITK ERROR: Metric(0x55bf): no sample is inside"))
+    'no sample is inside'
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
-    return text.split("): ", 1)[-1] if text.startswith("sitk::ERROR") or "itk::ERROR" in text else text
+    is_itks = any(mark in text for mark in ("itk::ERROR", "ITK ERROR"))
+    return text.split("): ", 1)[-1] if is_itks else text
 
 
 def key_of(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import ItkitError, LayoutError
 from itkit.core.fields import PathRole, Positional, Short, Unkeyed
 from itkit.core.grids import require_one_grid
-from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Report
+from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report
 from itkit.core.params import Params
 from itkit.core.text import counted, csv_text, some
 from itkit.core.version import VERSION
@@ -56,6 +56,13 @@ class StatsParams(Params):
     """Search sub-folders."""
 
 
+class _Details(NamedTuple):
+    """What `collect` needs: the description of the dataset, and the files of every case."""
+
+    meta: DatasetMeta
+    files: Mapping[str, Mapping[str, InputFile]]
+
+
 def plan(params: StatsParams) -> Plan:
     """List the cases of the dataset.
 
@@ -71,7 +78,8 @@ def plan(params: StatsParams) -> Plan:
         raise LayoutError(f"{source}: no image was found{advice(source)}")
     meta = found.described.meta or DatasetMeta({})
     jobs = tuple(replace(job, targets={}, details=_channel_names(job, meta)) for job in found.jobs)
-    return Plan(jobs, found.unpaired, params.dest, found.described.notes, details=meta)
+    files = {job.case_id: job.inputs for job in jobs}  # a shard's plan has its own jobs alone
+    return Plan(jobs, found.unpaired, params.dest, found.described.notes, details=_Details(meta, files))
 
 
 def _channel_names(job: Job, meta: DatasetMeta) -> dict[str, tuple[str, ...]]:
@@ -149,7 +157,8 @@ def collect(params: StatsParams, run: Collected) -> Report:
     """Return ``stats.json``, ``stats.csv`` and ``stats.html``."""
     if not run.all_records:
         return Report() if run.options["dry_run"] else Report(("no case was measured: the files were not written",))
-    meta: DatasetMeta = run.plan.details
+    details: _Details = run.plan.details
+    meta = details.meta
     cases = {name: _with_names(record.facts["case"], meta.labels) for name, record in sorted(run.all_records.items())}
     values = {name: record.facts["values"] for name, record in run.all_records.items()}
     pools = _pools(cases, values)
@@ -159,7 +168,7 @@ def collect(params: StatsParams, run: Collected) -> Report:
     head = {"itkit": VERSION, "operation": _NAME, "params": params.absolute_values()}
     from itkit.report.statistics import statistics_page
 
-    pictures = {case: _volumes(run.plan, case) for case in _furthest(found)}
+    pictures = {case: _volumes(details.files.get(case)) for case in _furthest(found)}
     files = {
         Path("stats.json"): {**head, "cases": cases, "dataset": dataset, "outliers": shown},
         Path("stats.csv"): csv_text(_rows(cases)),
@@ -272,19 +281,18 @@ def _furthest(found: Sequence[Outlier]) -> list[str]:
     return sorted(reach, key=lambda case: (-reach[case], case))[:MOST_PICTURES]
 
 
-def _volumes(run_plan: Plan, case: str) -> Any:
+def _volumes(files: Mapping[str, InputFile] | None) -> Any:
     """Return a function that reads the first image and the label of a case, or a message why it can't."""
 
     def read() -> tuple[Volume, Volume | None] | str:
         from itkit.io.sitk_toolkit import read_volume
 
-        job = next((job for job in run_plan.jobs if job.case_id == case), None)
-        if job is None:
+        if files is None:
             return "its files are no longer in the source"
         try:
-            file = next(file for name, file in job.inputs.items() if is_image(name))
+            file = next(file for name, file in files.items() if is_image(name))
             image = read_volume(file.path, channels=file.components != (1,))
-            label = job.inputs.get(LABEL)
+            label = files.get(LABEL)
             return image, None if label is None else read_volume(label.path, "label")
         except ItkitError as error:
             return str(error)

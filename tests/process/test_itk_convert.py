@@ -226,6 +226,16 @@ def test_the_id_map_leads_names_back_and_stays_outside_the_dataset(dicom, tmp_pa
         convert(dicom, tmp_path / "other", id_map=tmp_path / "other" / "map.csv")
 
 
+def test_shards_tell_of_the_series_of_all(dicom, tmp_path):
+    write(dicom / "another", series=f"{SERIES}.1", number=8)
+    convert(dicom, tmp_path / "whole", id_map=tmp_path / "whole.csv")
+    for shard in ("1/2", "2/2"):
+        convert(dicom, tmp_path / "parts", id_map=tmp_path / "parts.csv", shard=shard)
+    assert len([row for row in report(tmp_path / "whole") if row["status"] == "done"]) == 2
+    assert report(tmp_path / "parts") == report(tmp_path / "whole")
+    assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
 def test_annotations_of_several_files_are_merged_with_their_names(tmp_path):
     context, sops = write(tmp_path / "in" / "ct")
     masks = [np.zeros(GRID.shape, np.uint8) for _ in range(2)]

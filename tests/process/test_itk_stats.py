@@ -348,3 +348,15 @@ def test_the_page_is_whole_and_shows_the_outliers(tmp_path):
     assert [name for name in found.pictures if name.startswith("c2")] == ["c2, axial", "c2, coronal", "c2, sagittal"]
     assert text.count("<svg") >= 8
     assert not re.search(r"[>\"\s](nan|inf|None)[<\"\s]", text)
+
+
+def test_the_page_of_the_last_shard_shows_outliers_of_all(tmp_path):
+    arrays, labels, spacings = plain_cases(5)
+    spacings[2] = (5.0, 1.0, 1.0)
+    write_cases(tmp_path / "raw", arrays, labels, spacings)
+    measured(tmp_path / "raw", tmp_path / "whole")
+    for shard in ("1/2", "2/2"):
+        measured(tmp_path / "raw", tmp_path / "parts", shard=shard)
+    pages = [(tmp_path / name / "stats.html").read_text() for name in ("whole", "parts")]
+    assert "c2, axial" in pages[0]
+    assert pages[0] == pages[1]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from itkit.core.errors import CaseError, LayoutError, ReadError
 from itkit.core.files import split_extension
@@ -34,6 +34,13 @@ _MAP_COLUMNS = ("case", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "p
 _MOST_UNPACKED = 8
 """A segmentation has a bit for each voxel, which becomes a byte."""
 _UID = re.compile(r"[0-2](?:\.\d+){5,}")
+
+
+class _Found(NamedTuple):
+    """All series that were found, those of other shards too, and what was refused."""
+
+    jobs: tuple[Job, ...]
+    refused: tuple[RefusedSeries, ...]
 
 
 def plan_dicom(params: ConvertParams) -> Plan:
@@ -100,7 +107,8 @@ def plan_dicom(params: ConvertParams) -> Plan:
         volumes = next((name for _, name in walk(params.source, recursive=True) if split_extension(name)), "")
         format_ = f"; {volumes} is a volume file: itk_convert format converts those" if volumes else ""
         raise LayoutError(f"{params.source}: no series to convert: {reasons or 'there is no file'}{format_}")
-    return Plan(tuple(job for _, job in sorted(jobs.items())), (), params.dest, tuple(notes), refused)
+    in_order = tuple(job for _, job in sorted(jobs.items()))
+    return Plan(in_order, (), params.dest, tuple(notes), _Found(in_order, tuple(refused)))
 
 
 def _sizes_of(case: DicomCase) -> dict[str, CaseInput]:
@@ -177,11 +185,13 @@ def collect_dicom(params: ConvertParams, run: Collected) -> Report:
 
 def _report(params: ConvertParams, run: Collected) -> str:
     """Return the table: a row for each case, then a row for each refused series or file."""
-    cases: dict[str, DicomCase] = {job.case_id: job.details for job in run.plan.jobs}
-    refused: Sequence[RefusedSeries] = run.plan.details or ()
+    found: _Found = run.plan.details
+    cases: dict[str, DicomCase] = {job.case_id: job.details for job in found.jobs}
+    refused = found.refused
     private = () if params.keep_ids else _private(cases, refused)
     rows: list[tuple[object, ...]] = []
-    for record in run.records:
+    records = {case: record for case, record in run.all_records.items() if case in cases}
+    for _, record in sorted({**records, **{record.case_id: record for record in run.records}}.items()):
         facts = (run.all_records.get(record.case_id) or record).facts
         size, spacing = (" ".join(f"{value:g}" for value in facts.get(name, ())) for name in ("size", "spacing"))
         case = cases.get(record.case_id)
@@ -204,7 +214,7 @@ def _report(params: ConvertParams, run: Collected) -> str:
 def _id_map(params: ConvertParams, run: Collected) -> str:
     """Return the table from case names to the identifiers in the DICOM files."""
     rows = []
-    for job in run.plan.jobs:
+    for job in run.plan.details.jobs:
         series = job.details.series
         place = _place(series.files[0].parent, params)
         rows.append((job.case_id, series.patient_id, series.study_uid, series.uid, place))
