@@ -5,20 +5,21 @@ Run ``python docs/generate_troubleshooting.py``; ``make help-pages`` runs it as 
 The sources are parsed, not imported. A message is what an error of ITKIT's tree is made from: a text, the parts of a
 text that depend on a condition, or what a function beside it returns. Warnings, notes and the reasons that are put
 into errors are sentences that a function returns or adds to a list. A part that differs from run to run (a path, a
-number) is shown as ``…``.
+number) is shown as ``…``. A function's parameter ``advice`` stands for every text that a call of it gives.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
 DOTS = "…"
+ADVICE = "advice"
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "ParamsError": (
@@ -73,6 +74,7 @@ class Module:
 
     place: str
     tree: ast.Module
+    advice: Mapping[str, Sequence[str]]
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:
@@ -101,10 +103,22 @@ class Module:
     def _chosen(self, part: ast.expr, seen: frozenset[str]) -> list[str]:
         """Return the texts of a part of a text; ``…`` unless it is one of two texts."""
         value = part.value if isinstance(part, ast.FormattedValue) else part
+        if isinstance(value, ast.Name) and value.id == ADVICE:
+            return [*self.advice.get(self._around.get(value, ""), [DOTS])]
         is_choice = isinstance(value, ast.IfExp) and all(
             isinstance(one, ast.Constant) and isinstance(one.value, str) for one in (value.body, value.orelse)
         )
         return self.texts(value, seen) if is_choice else [DOTS]
+
+    @cached_property
+    def _around(self) -> dict[ast.Name, str]:
+        """For each place of an advice, the function that it stands in."""
+        return {
+            node: name
+            for name, function in self.functions.items()
+            for node in ast.walk(function)
+            if isinstance(node, ast.Name) and node.id == ADVICE
+        }
 
     def _returned(self, call: ast.Call, seen: frozenset[str]) -> list[str]:
         name = called(call)
@@ -120,11 +134,29 @@ def called(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
 
 
-def modules() -> Iterator[Module]:
-    """Yield every module of the package."""
+@cache
+def modules() -> tuple[Module, ...]:
+    """Return every module of the package."""
     package = ROOT / "itkit"
-    for path in sorted(package.rglob("*.py")):
-        yield Module(path.relative_to(package).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))}
+    advice = advice_of(trees.values())
+    return tuple(Module(path.relative_to(package).as_posix(), tree, advice) for path, tree in trees.items())
+
+
+def advice_of(trees: Iterable[ast.Module]) -> dict[str, list[str]]:
+    """Return the texts that calls give as advice, by the function that is called."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    places = {
+        node.name: [argument.arg for argument in node.args.args].index(ADVICE)
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and any(argument.arg == ADVICE for argument in node.args.args)
+    }
+    found: dict[str, set[str]] = {name: set() for name in places}
+    for node in nodes:
+        if isinstance(node, ast.Call) and called(node) in places and len(node.args) > places[called(node)]:
+            text = node.args[places[called(node)]]
+            found[called(node)] |= {text.value if isinstance(text, ast.Constant) else DOTS}
+    return {name: sorted(texts) for name, texts in found.items() if texts}
 
 
 def error_names() -> dict[str, str]:

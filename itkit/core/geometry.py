@@ -15,6 +15,8 @@ from itkit.core.errors import GeometryError
 
 Triple = tuple[float, float, float]
 GRID_TOLERANCE_MM = 1e-3
+LONGEST_AXIS = 2**31 - 1
+"""Most voxels along an axis: kernels and formats count them in 32 bits."""
 _LEAST_DETERMINANT = 1e-6
 _LETTERS = ("LR", "PA", "SI")
 

@@ -11,10 +11,8 @@ from typing import Any
 from itkit.core.arguments import expect
 from itkit.core.axes import to_xyz
 from itkit.core.errors import ArgumentError, GeometryMismatchError, ResourceError
-from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry, orientation_steps
+from itkit.core.geometry import GRID_TOLERANCE_MM, LONGEST_AXIS, Geometry, orientation_steps
 from itkit.core.volume import Case
-
-_LONGEST_AXIS = 2**31
 
 
 def resampled_grid(
@@ -61,7 +59,7 @@ def resampled_grid(
         if spacing_zyx[axis] > 0:
             spacing = float(spacing_zyx[axis])
             size = max(1, math.floor(round(min(old_size * old_spacing / spacing, 2.0**62), 6) + 0.5))
-            if size >= _LONGEST_AXIS:
+            if size > LONGEST_AXIS:
                 raise ResourceError(
                     f"spacing {spacing:g} mm gives {size:.2g} voxels along axis {'ZYX'[axis]}; choose a coarser one"
                 )

@@ -234,7 +234,7 @@ class Operation(Generic[P]):
         A command line that runs.
     memory
         Estimates the bytes that a case needs: ``(what is known of each input, params) -> bytes``. The engine adds what
-        reading takes for a while, and the buffers of threads that compress.
+        reading takes for a while, images in the type of ``--dtype``, and the buffers of threads that compress.
     reads
         What ``case`` needs of its inputs, or a function that returns it for given parameters: ``voxels``,
         ``one by one`` (the voxels of one volume at a time: ``case`` does nothing but call `Case.map`), ``in turn``

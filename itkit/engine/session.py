@@ -115,10 +115,13 @@ class Session:
         )
 
     def _needed_bytes(self, decision: Decision) -> int:
+        from itkit.process.common import converted_bytes  # imports numpy, which headers alone don't need
+
         inputs = describe_inputs(decision.job)
         measure = self.operation.memory
         with contextlib.suppress(CaseError):  # the case will fail with this error
             total = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
+            total += converted_bytes(inputs, self.params)
             reading = sum(item.reading for item in inputs.values())
             threads = self.cores if self.is_serial else 1 + self.cores // self._workers()
             busy = min(threads, total // _PIECE_BYTES) if total > SMALL_BYTES else 0

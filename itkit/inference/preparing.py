@@ -16,7 +16,7 @@ from itkit.core.errors import CaseError, GeometryMismatchError
 from itkit.core.grids import grid_difference, oriented_grid, resampled_grid
 from itkit.core.text import counted
 from itkit.core.volume import Volume
-from itkit.kernels.components import fill_holes
+from itkit.kernels.components import holes
 from itkit.kernels.statistics import finite_summary
 from itkit.process.geometry import orient
 from itkit.process.intensities import intensities
@@ -173,7 +173,7 @@ def foreground(channels: Sequence[Volume]) -> NDArray[np.bool_]:
     found = nonzero_mask(channels[0])
     for channel in channels[1:]:
         found = found | nonzero_mask(channel)
-    return fill_holes(found).view(np.bool_)
+    return (found | holes(found)).view(np.bool_)
 
 
 def normalized(

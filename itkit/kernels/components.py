@@ -1,4 +1,4 @@
-"""Connected components of masks and label maps: find, measure, keep the largest, fill holes."""
+"""Connected components of masks and label maps: find and measure them, find what they enclose."""
 
 from __future__ import annotations
 
@@ -253,30 +253,6 @@ def _measured(
     return voxels, boxes, firsts
 
 
-def keep_largest(mask_zyx: NDArray[Any], count: int = 1, *, neighbours: Neighbours = 26) -> NDArray[np.uint8]:
-    """Return a mask's largest components; of equal ones, the one whose first voxel comes first counts as larger.
-
-    Examples
-    --------
-    >>> keep_largest(np.array([[[1, 0, 1, 1, 0, 1]]], bool)).tolist()
-    [[[0, 0, 1, 1, 0, 0]]]
-    """
-    found = components(as_mask(mask_zyx), neighbours=neighbours)
-    return found.painted(found.largest(count).astype(np.uint8))
-
-
-def without_small(mask_zyx: NDArray[Any], least_voxels: float, *, neighbours: Neighbours = 26) -> NDArray[np.uint8]:
-    """Return a mask's components of at least a given number of voxels.
-
-    Examples
-    --------
-    >>> without_small(np.array([[[1, 0, 1, 1, 0, 1]]], bool), 2).tolist()
-    [[[0, 0, 1, 1, 0, 0]]]
-    """
-    found = components(as_mask(mask_zyx), neighbours=neighbours)
-    return found.painted((found.voxels >= least_voxels).astype(np.uint8))
-
-
 def holes(array_zyx: NDArray[Any], *, neighbours: Neighbours = 6, cut_axis: int | None = None) -> NDArray[np.uint8]:
     """Return the background that the foreground encloses.
 
@@ -303,16 +279,3 @@ def holes(array_zyx: NDArray[Any], *, neighbours: Neighbours = 6, cut_axis: int 
     is_open = (found.starts_zyx[:, 1:] == 0) | (found.ends_zyx[:, 1:] == np.array(found.shape[1:]))
     inner = found.painted((~is_open.any(axis=1)).astype(np.uint8))
     return np.ascontiguousarray(np.moveaxis(inner, 0, cut_axis))
-
-
-def fill_holes(mask_zyx: NDArray[Any], *, neighbours: Neighbours = 6, cut_axis: int | None = None) -> NDArray[np.uint8]:
-    """Return a mask with the background that it encloses; parameters as in :func:`holes`.
-
-    Examples
-    --------
-    >>> fill_holes(np.array([[[1, 1, 1], [1, 0, 1], [1, 1, 1]]], bool), cut_axis=0).all()
-    np.True_
-    """
-    result: NDArray[np.uint8] = holes(mask_zyx, neighbours=neighbours, cut_axis=cut_axis)
-    result |= as_mask(mask_zyx)
-    return result

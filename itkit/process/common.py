@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -80,22 +81,31 @@ def converted(volume: Volume, params: OutputParams) -> Volume:
     return volume.with_array(to_dtype(volume.array_zyx, params.dtype))
 
 
-def converted_bytes(inputs: Mapping[str, CaseInput], params: OutputParams, grow: float = 1.0) -> int:
+def converted_bytes(inputs: Mapping[str, CaseInput], params: Params) -> int:
     """Return the bytes of the images of a case in the type of ``--dtype``; 0 if it is not given.
+
+    The engine adds them to what an operation needs, so that no operation counts them itself.
 
     Parameters
     ----------
     inputs
-        What is known of the inputs, by name; a label map keeps its type.
+        What is known of the inputs, by name. A label map keeps its type; where one input is a grid alone, images are
+        put on it.
     params
         The parameters.
-    grow
-        How many times more voxels the results have.
     """
-    if params.dtype is None:
+    if not isinstance(params, OutputParams) or params.dtype is None:
         return 0
-    images = (item for name, item in inputs.items() if name != LABEL)
-    return sum(int(grow * item.nbytes) // ITEM_BYTES[item.dtype] * ITEM_BYTES[params.dtype] for item in images)
+    reference = next((item.geometry for item in inputs.values() if item.nbytes == 0), None)
+    total = 0
+    for name, item in inputs.items():
+        if name == LABEL or item.nbytes == 0:
+            continue
+        own = item.geometry
+        grid = reference or (params.target(own) if isinstance(params, GridParams) else own)
+        grow = math.prod(grid.size_zyx) / max(1, math.prod(own.size_zyx))
+        total += int(grow * item.nbytes) // ITEM_BYTES[item.dtype] * ITEM_BYTES[params.dtype]
+    return total
 
 
 def label_doubts(volume: Volume, advice: str) -> tuple[str, ...]:

@@ -43,7 +43,6 @@ from itkit.process.common import (
     case_meta,
     clamped_fill,
     converted,
-    converted_bytes,
     with_page,
 )
 from itkit.process.lost import Notes, describe_classes, lost_classes
@@ -264,7 +263,7 @@ def memory(inputs: Mapping[str, CaseInput], params: AlignParams) -> int:
     images = [name for name in inputs if is_image(name)]
     out = 0 if fixed is None else 10 * math.prod(fixed.size_zyx) * (len(images) + 1)
     of_inputs = sum(2 * item.nbytes for item in inputs.values()) + 8 * sum(voxels.values())
-    return of_inputs + out + converted_bytes(inputs, params)
+    return of_inputs + out
 
 
 OPERATION: Operation[Any] = Operation(

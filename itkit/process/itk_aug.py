@@ -39,7 +39,7 @@ from itkit.kernels.affine import affine_linear, affine_nearest
 from itkit.kernels.kinds import looks_like_labels
 from itkit.kernels.sampling import index_affine
 from itkit.process.by_itk import default_fill
-from itkit.process.common import OutputParams, clamped_fill, converted, converted_bytes, label_doubts
+from itkit.process.common import OutputParams, clamped_fill, converted, label_doubts
 from itkit.process.elastic import ElasticField, extra_bytes, folding_message, sample_elastic, warp
 from itkit.process.lost import Notes, describe_classes, lost_classes, with_classes
 from itkit.process.plans import carry, inputs_of, targets_of
@@ -280,7 +280,7 @@ def _endings(record: Record, kind: str) -> list[str]:
 def memory(inputs: Mapping[str, CaseInput], params: AugParams) -> int:
     """Estimate the memory of a case: its volumes, one augmented copy of each, and the elastic field."""
     elastic = (extra_bytes(item, is_label=name == LABEL) for name, item in inputs.items() if any(params.elastic))
-    return sum(3 * item.nbytes for item in inputs.values()) + max(elastic, default=0) + converted_bytes(inputs, params)
+    return sum(3 * item.nbytes for item in inputs.values()) + max(elastic, default=0)
 
 
 OPERATION: Operation[Any] = Operation(

@@ -41,7 +41,6 @@ from itkit.process.common import (
     ReportFile,
     clamped_fill,
     converted,
-    converted_bytes,
     label_doubts,
     sidecar,
     with_page,
@@ -343,7 +342,7 @@ def collect(params: CropParams, run: Collected) -> Report:
 def memory(inputs: Mapping[str, CaseInput], params: CropParams) -> int:
     """Estimate the memory of a case: its voxels before and after, and a mask."""
     both = sum(5 * item.nbytes // 2 for item in inputs.values())
-    return both + max((item.nbytes for item in inputs.values()), default=0) + converted_bytes(inputs, params)
+    return both + max((item.nbytes for item in inputs.values()), default=0)
 
 
 OPERATION: Operation[Any] = Operation(

@@ -35,7 +35,7 @@ from itkit.core.params import VolumeExtension
 from itkit.core.text import counted
 from itkit.core.volume import Case, Volume, VolumesOnDemand, is_image
 from itkit.io.layouts import IMAGE, LABEL, find_volumes, require_destination, require_folder
-from itkit.process.common import OutputParams, case_meta, converted_bytes
+from itkit.process.common import OutputParams, case_meta
 from itkit.process.enhancing import KINDS, OF_FILES, Setting, canonical, enhance, enhanced, foreground_numbers
 from itkit.process.lost import Notes
 from itkit.process.plans import carry, find_cases
@@ -281,11 +281,7 @@ def memory(inputs: Mapping[str, CaseInput], params: EnhanceParams) -> int:
     names = {step.partition(" ")[0] for step in params.done}
     per_voxel = 12 + (24 if names & {"n4", "denoise", "match", "equalize"} else 0) + (16 if params.within else 0)
     images = sum(name != LABEL and is_image(name) for name in inputs)
-    return (
-        sum(2 * item.nbytes for item in inputs.values())
-        + voxels * (per_voxel + 4 * images)
-        + converted_bytes(inputs, params)
-    )
+    return sum(2 * item.nbytes for item in inputs.values()) + voxels * (per_voxel + 4 * images)
 
 
 OPERATION: Operation[Any] = Operation(

@@ -26,7 +26,7 @@ from itkit.io.layouts import (
     require_destination,
     require_folder,
 )
-from itkit.process.common import OutputParams, converted, converted_bytes, sidecar
+from itkit.process.common import OutputParams, converted, sidecar
 from itkit.process.geometry import orient
 from itkit.process.plans import carry, image_jobs, pair_jobs
 
@@ -97,7 +97,7 @@ def collect(params: OrientParams, run: Collected) -> Report:
 
 def memory(inputs: Mapping[str, CaseInput], params: OrientParams) -> int:
     """Estimate the memory of a case: its voxels twice, and compression buffers."""
-    return sum(5 * item.nbytes // 2 for item in inputs.values()) + converted_bytes(inputs, params)
+    return sum(5 * item.nbytes // 2 for item in inputs.values())
 
 
 OPERATION: Operation[Any] = Operation(

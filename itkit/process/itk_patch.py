@@ -56,7 +56,7 @@ from itkit.kernels.draws import count_foreground, draw_start
 from itkit.kernels.labels import label_counts
 from itkit.kernels.padding import SLAB
 from itkit.kernels.patches import patch_classes, patch_foreground
-from itkit.process.common import OutputParams, converted, converted_bytes
+from itkit.process.common import OutputParams, converted
 from itkit.process.geometry import crop, orient, padded
 from itkit.process.lost import describe_classes, missing_classes
 from itkit.process.plans import carry, inputs_of, targets_of
@@ -407,7 +407,7 @@ def memory(inputs: Mapping[str, CaseInput], params: PatchParams) -> int:
     """Estimate the memory of a case: its voxels (twice if they are copied), and the label's summed-area table."""
     factor = 2 if params.orient or params.pad or params.store else 1
     table = 12 * max((item.nbytes // np.dtype(item.dtype).itemsize for item in inputs.values()), default=0)
-    return sum(factor * item.nbytes for item in inputs.values()) + table // 2 + converted_bytes(inputs, params)
+    return sum(factor * item.nbytes for item in inputs.values()) + table // 2
 
 
 OPERATION: Operation[Any] = Operation(

@@ -67,7 +67,7 @@ from itkit.kernels.separable import sample_linear, sample_nearest
 from itkit.kernels.shares import largest_share
 from itkit.kernels.statistics import finite_summary
 from itkit.process.by_itk import Interpolation, default_fill, resample_by_itk
-from itkit.process.common import GridParams, clamped_fill, converted, converted_bytes, label_doubts, sidecar
+from itkit.process.common import GridParams, clamped_fill, converted, label_doubts, sidecar
 from itkit.process.geometry import orient
 from itkit.process.lost import Notes, describe_classes, is_emptied, lost_classes, with_classes
 from itkit.process.plans import carry, image_jobs, inputs_of, pair_jobs, single_jobs
@@ -418,7 +418,7 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
     """Estimate the memory of a case: both grids, in double precision if SimpleITK resamples."""
     total = 0
     reference = inputs.get("target")
-    for name, item in inputs.items():
+    for item in inputs.values():
         if item.nbytes == 0:
             continue
         grid = reference.geometry if reference else params.target(item.geometry)
@@ -435,7 +435,6 @@ def memory(inputs: Mapping[str, CaseInput], params: ResampleParams) -> int:
         if params.on_lost_class == "keep":
             total += voxels * _BYTES_PER_SHARE + out_voxels * 2 * _BYTES_PER_SHARE
         total += _BYTES_PER_INDEX * sum(grid.size_zyx)
-        total += converted_bytes({name: item}, params, out_voxels / max(1, voxels))
     return total
 
 

@@ -15,11 +15,13 @@ from helpers import tree
 
 import itkit
 from itkit.core.errors import LayoutError
+from itkit.core.geometry import Geometry
 from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
 from itkit.core.params import Params
-from itkit.core.volume import Case
+from itkit.core.volume import Case, Volume
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
+from itkit.engine.resources import BASE_BYTES
 from itkit.engine.runner import execute
 from itkit.engine.stage import Stage, recover
 from itkit.io.layouts import find_volumes
@@ -325,3 +327,12 @@ def test_a_case_that_becomes_others_replaces_what_it_was_before_in_any_folder(tm
         execute(operation, PlaceParams(source=tmp_path / "in", dest=tmp_path / "out", folder=folder))
     found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.mha"))
     assert found == (["test/a.mha", "train/a.mha"] if output_ids is None else ["test/part.mha"])
+
+
+def test_images_of_another_type_count_for_any_command(tmp_path):
+    volume = Volume(np.zeros((256, 256, 256), np.uint8), Geometry((256, 256, 256), (1.0, 1.0, 1.0)))
+    write_volume(volume, tmp_path / "in" / "a.mha")
+    values = {"source": tmp_path / "in", "orient": "RAS", "max_memory": BASE_BYTES + (120 << 20)}
+    assert itkit.run("itk_orient", dest=tmp_path / "same", **values).exit_code == 0
+    wide = itkit.run("itk_orient", dest=tmp_path / "wide", dtype="float64", **values)
+    assert "--max-memory" in wide.records[0].message

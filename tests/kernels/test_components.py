@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from itkit.core.errors import ArgumentError
-from itkit.kernels.components import components, fill_holes, holes, keep_largest, without_small
+from itkit.kernels.components import components, holes
 
 from .support import both, classes, seeds
 
@@ -84,10 +84,10 @@ def test_largest_and_small_equal_simpleitks(shape, seed, count):
     sizes[0] = 0
     firsts = [np.flatnonzero(theirs.ravel() == number)[:1].sum() for number in range(len(sizes))]
     order = sorted(range(1, len(sizes)), key=lambda number: (-sizes[number], firsts[number]))
-    for result in both(keep_largest, mask, count):
-        np.testing.assert_array_equal(result, np.isin(theirs, order[:count]) & (mask != 0))
-    for result in both(without_small, mask, 5):
-        np.testing.assert_array_equal(result, (sizes >= 5)[theirs])
+    for found in both(components, mask > 0):
+        largest = found.painted(found.largest(count).astype(np.uint8))
+        np.testing.assert_array_equal(largest, np.isin(theirs, order[:count]) & (mask != 0))
+        np.testing.assert_array_equal(found.painted((found.voxels >= 5).astype(np.uint8)), (sizes >= 5)[theirs])
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,16 +95,14 @@ def test_largest_and_small_equal_simpleitks(shape, seed, count):
 def test_holes_equal_scipys_and_simpleitks(shape, seed):
     mask = np.random.default_rng(seed).random(shape) < 0.7
     expected = ndimage.binary_fill_holes(mask)
-    for result in both(fill_holes, mask):
-        np.testing.assert_array_equal(result, expected)
     itk = sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)), False, 1)
     if min(shape) > 2:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), expected)
     for axis in range(3):
         parts = np.moveaxis(mask, axis, 0)
         flat = np.moveaxis(np.stack([ndimage.binary_fill_holes(part) for part in parts]), 0, axis)
-        for result in both(fill_holes, mask, cut_axis=axis):
-            np.testing.assert_array_equal(result, flat)
+        for result in both(holes, mask, cut_axis=axis):
+            np.testing.assert_array_equal(result, flat & ~mask)
     for result in both(holes, mask):
         np.testing.assert_array_equal(result, expected & ~mask)
 
@@ -124,7 +122,7 @@ def test_nothing_and_everything(backend_name):
     full = components(np.ones((2, 3, 4), np.int16))
     assert (full.voxels.tolist(), full.ends_zyx.tolist(), full.touch_border.tolist()) == ([24], [[2, 3, 4]], [True])
     assert not holes(np.zeros((2, 3, 4), np.uint8)).any()
-    assert not keep_largest(np.zeros((2, 3, 4), bool)).any()
+    assert not empty.largest().any()
 
 
 def test_only_the_chosen_are_painted(backend_name):

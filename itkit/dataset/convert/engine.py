@@ -24,7 +24,7 @@ from itkit.dataset.convert.load import load_files
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Loaded
 from itkit.io.layouts import IMAGE, LABEL, require_destination, require_folder
-from itkit.process.common import converted, converted_bytes
+from itkit.process.common import converted
 from itkit.process.geometry import orient
 from itkit.process.itk_resample import resample
 
@@ -259,5 +259,4 @@ def memory(inputs: Mapping[str, CaseInput], params: ConvertDatasetParams) -> int
     new = max((int(np.prod(size, dtype=np.int64)) for size in grids), default=0)
     grown = largest * max(1.0, new / voxels) if voxels else 0
     stacked = total if params.channels == "vector" else 0
-    more = converted_bytes(inputs, params, max(1.0, new / voxels) if voxels else 1.0)
-    return int(_LEAST + largest + 1.5 * grown + 4 * voxels + stacked + more)
+    return int(_LEAST + largest + 1.5 * grown + 4 * voxels + stacked)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itkit.core.operation import CaseInput, Collected, Context, Outcome, Plan, Report
 from itkit.core.volume import Case, Volume
 from itkit.dataset.exchange.params import ConvertParams
-from itkit.process.common import converted, converted_bytes
+from itkit.process.common import converted
 from itkit.process.geometry import orient
 
 
 def estimate(inputs: Mapping[str, CaseInput], params: ConvertParams) -> int:
     """Estimate the memory of a case: its voxels twice, and compression buffers."""
-    return sum(5 * item.nbytes // 2 for item in inputs.values()) + converted_bytes(inputs, params)
+    return sum(5 * item.nbytes // 2 for item in inputs.values())
 
 
 @dataclass(frozen=True)

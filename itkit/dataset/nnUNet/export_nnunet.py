@@ -17,7 +17,7 @@ from itkit.dataset.exchange.nnunet import collect_nnunet, plan_nnunet
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.source import export_case
 from itkit.io.layouts import require_destination, require_folder
-from itkit.process.common import OutputParams, converted_bytes
+from itkit.process.common import OutputParams
 
 
 class ToNnunetParams(OutputParams):
@@ -60,7 +60,7 @@ def collect(params: ToNnunetParams, run: Collected) -> Report:
 
 def memory(inputs: Mapping[str, CaseInput], params: ToNnunetParams) -> int:
     """Estimate the memory of a case: its volumes, their channels, and those of another type."""
-    return sum(3 * item.nbytes for item in inputs.values()) + converted_bytes(inputs, params)
+    return sum(3 * item.nbytes for item in inputs.values())
 
 
 OPERATION: Operation[Any] = Operation(

@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 
 from itkit.core.errors import ReadError
+from itkit.core.geometry import LONGEST_AXIS
+from itkit.io.formats.header_model import plain
 
 LARGEST_TEXT_HEADER = 4 << 20
 MOST_AXES = 7
@@ -35,6 +37,21 @@ def require_axes(path: Path, count: int) -> None:
     """
     if not 1 <= count <= MOST_AXES:
         raise ReadError(f"{path}: the header claims {count} axes, expected 1 to {MOST_AXES}; the file is damaged")
+
+
+def axis_sizes(path: Path, name: str, text: str, count: int) -> list[int]:
+    """Return the sizes of all axes that a text header states in a field.
+
+    Raises
+    ------
+    ReadError
+        When they are not as many as the header claims axes, or a size can't be.
+    """
+    require_axes(path, count)
+    sizes = [int(word) for word in plain(text).split()]
+    if len(sizes) != count or min(sizes) < 1 or max(sizes) > LONGEST_AXIS:
+        raise ReadError(f"{path}: {name}: expected {count} numbers > 0, got {text!r}; export the file again")
+    return sizes
 
 
 def data_file(header: Path, name: str) -> tuple[Path, int]:

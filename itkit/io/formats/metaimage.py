@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.geometry import Geometry
-from itkit.io.formats.gate import LOCAL, data_file, require_axes
+from itkit.io.formats.gate import LOCAL, axis_sizes, data_file
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     MOST_INFLATED,
@@ -54,7 +54,6 @@ _KNOWN = _INERT | {
     "ElementToIntensityFunctionOffset", _CHANNELS, *_MATRIX, *_ORIGIN, *_BYTE_ORDER,
 }  # fmt: skip
 _END = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=", re.MULTILINE)  # a comment may contain the word
-_LONGEST_AXIS = 2**31 - 1
 
 
 def header_bytes_needed(head: bytes) -> int | None:
@@ -87,7 +86,7 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
     """
     fields, strange = _fields(head)
     try:
-        _require_sizes(fields, path)  # also of what MetaIO is to read: sizes that can't be crash it
+        _sizes(fields, path)  # also of what MetaIO is to read: sizes that can't be crash it
         require_fields(strange, path, file_format="MetaImage", separator="=")
         return _header(fields, path, len(head), file_bytes)
     except KeyError as error:
@@ -109,13 +108,9 @@ def _fields(head: bytes) -> tuple[dict[str, str], str]:
     return fields, strange
 
 
-def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
-    """Return the sizes of all axes."""
-    dims = int(plain(fields["NDims"]))
-    require_axes(path, dims)
-    sizes = [int(word) for word in plain(fields["DimSize"]).split()]
-    if len(sizes) != dims or min(sizes, default=0) < 1 or max(sizes) > _LONGEST_AXIS:
-        raise ReadError(f"{path}: DimSize is {fields['DimSize']!r}, expected {dims} numbers > 0; export the file again")
+def _sizes(fields: dict[str, str], path: Path) -> list[int]:
+    """Return the sizes of all axes; the channels are checked as well."""
+    sizes = axis_sizes(path, "DimSize", fields["DimSize"], int(plain(fields["NDims"])))
     if int(plain(fields.get(_CHANNELS, 1))) < 1:
         raise ReadError(f"{path}: {_CHANNELS} is {fields[_CHANNELS]}, expected > 0; export the file again")
     return sizes
@@ -139,7 +134,7 @@ def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) ->
         fields.get("ElementToIntensityFunctionOffset", 0)
     ):
         raise UnsupportedHeader(f"{path}: intensity function")
-    sizes = _require_sizes(fields, path)
+    sizes = _sizes(fields, path)
     dims = len(sizes)
     if fields["ElementType"] not in VOXEL_TYPES:
         raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")

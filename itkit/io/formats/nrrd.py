@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import ReadError
 from itkit.core.geometry import Geometry
-from itkit.io.formats.gate import data_file, require_axes
+from itkit.io.formats.gate import axis_sizes, data_file
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
     MOST_INFLATED,
@@ -70,7 +70,6 @@ _MM_PER_UNIT = {
 _ENCODING: dict[str, Encoding] = {
     "raw": "raw", "gzip": "gzip", "gz": "gzip", "ascii": "text", "text": "text", "txt": "text",
 }  # fmt: skip
-_LONGEST_AXIS = 2**31 - 1
 _DOMAIN_KINDS = frozenset({"domain", "space", "time", "???", "none"})
 _INERT = frozenset({
     "content", "number", "units", "labels", "thicknesses", "measurementframe", "sampleunits",
@@ -102,7 +101,7 @@ def parse_nrrd(head: bytes, path: Path, file_bytes: int) -> Header:
     """
     fields, metadata, strange = _fields(head, path)
     try:
-        _require_sizes(fields, path)  # also of what Teem is to read: sizes that can't be crash it
+        _sizes(fields, path)  # also of what Teem is to read: sizes that can't be crash it
         require_fields(strange, path, file_format="NRRD", separator=":")
         return _header(fields, metadata, path, len(head), file_bytes)
     except UnsupportedHeader as reason:
@@ -140,18 +139,12 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], dict[str, str], st
     return fields, metadata, strange
 
 
-def _require_sizes(fields: dict[str, str], path: Path) -> list[int]:
-    """Return the sizes of all axes."""
-    dims = int(plain(fields["dimension"]))
-    require_axes(path, dims)
-    sizes = [int(word) for word in plain(fields["sizes"]).split()]
-    if len(sizes) != dims or min(sizes) < 1 or max(sizes) > _LONGEST_AXIS:
-        raise ReadError(f"{path}: sizes are {fields['sizes']!r}, expected {dims} numbers > 0; export the file again")
-    return sizes
+def _sizes(fields: dict[str, str], path: Path) -> list[int]:
+    return axis_sizes(path, "sizes", fields["sizes"], int(plain(fields["dimension"])))
 
 
 def _header(fields: dict[str, str], metadata: dict[str, str], path: Path, length: int, file_bytes: int) -> Header:
-    sizes = _require_sizes(fields, path)
+    sizes = _sizes(fields, path)
     dims = len(sizes)
     strange = fields.keys() - _UNDERSTOOD
     dtype = VOXEL_TYPES.get(fields["type"].lower())
