@@ -32,18 +32,18 @@ check: $(VENV)/.dev
 	$(BIN)/codespell
 
 test-quick: $(VENV)/.dev
-	$(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion --ignore tests/inference
 
 test-models: $(VENV)/.dev
-	$(THREADS) $(BIN)/python -m pytest -n 2 tests/models tests/criterion
+	$(THREADS) $(BIN)/python -m pytest -n 2 tests/models tests/criterion tests/inference
 
 test-slow: $(VENV)/.dev
-	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow --ignore tests/models --ignore tests/criterion
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow --ignore tests/models --ignore tests/criterion --ignore tests/inference
 
 # the quick tests, measured: fails below the floor in pyproject.toml; processes that a test starts are not measured
 CORE = $$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')")
 coverage: $(VENV)/.dev
-	COVERAGE_CORE=$(CORE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion --cov --cov-report=term:skip-covered
+	COVERAGE_CORE=$(CORE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion --ignore tests/inference --cov --cov-report=term:skip-covered
 
 test: check coverage test-slow test-models
 

@@ -93,6 +93,13 @@ CATALOGUE: Mapping[str, Entry] = {
     "itk_postprocess": _process(
         "itk_postprocess", "clean label maps; learn on a validation set what helps", "postprocess_dataset"
     ),
+    "itk_infer": Entry(
+        "itkit.inference.itk_infer:OPERATION",
+        "label maps by a trained network, on each image's own grid",
+        "process",
+        "infer_dataset",
+        "train",
+    ),
     "convert_abdomenct1k": _convert("AbdomenCT_1K.convert_nii_mha", "AbdomenCT-1K: abdominal CT, 4 organs"),
     "convert_amos22": _convert("AMOS22.convert_nii_mha", "AMOS 2022: abdominal CT and MR, 15 classes"),
     "convert_brats2024": _convert("BraTs2024.convert_nii_mha", "BraTS 2024: brain MR, 4 sequences; five tasks"),

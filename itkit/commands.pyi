@@ -330,6 +330,26 @@ def postprocess_dataset(
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def infer_dataset(
+    model: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    ensemble: Sequence[str | os.PathLike[str]] = (),
+    backend: Literal["torch", "onnx", "openvino"] = "torch",
+    device: str = "auto",
+    precision: Literal["32", "bf16", "16"] = "32",
+    overlap: float = 0.5,
+    window_scheme: Literal["monai", "nnunet"] = "monai",
+    flips: str | None = None,
+    batch: int = 1,
+    skip_air: bool = False,
+    probabilities: bool = False,
+    save_logits: bool = False,
+    recursive: bool = False,
+    ext: str = ".mha",
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -36,3 +37,24 @@ def require(module: str, *, extra: str, why: str) -> Any:
         raise MissingExtraError(
             f"{why} needs the package {module!r} ({error}); install it with: pip install 'itkit[{extra}]'"
         ) from error
+
+
+def require_torch(why: str) -> Any:
+    """Import torch, with threads that wait without spinning.
+
+    Where other programs need the cores too, threads that spin while they wait for each other take twenty times as long,
+    because every pause of one of them costs the others a time slice. An environment that sets ``OMP_WAIT_POLICY``
+    decides otherwise.
+
+    Parameters
+    ----------
+    why
+        What needs torch, in a few words.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads read it once, when torch is imported
+    return require("torch", extra="train", why=why)

@@ -159,6 +159,9 @@ class Context:
     threads: int = 1
     seed: int = 0
     case_id: str = ""
+    memory: int | None = None
+    """Bytes that the run has set aside for the case: what `Operation.memory` estimated, or less if
+    `Operation.least_memory` allows it; ``None`` where nobody counts."""
 
     def rng(self, *more: int) -> np.random.Generator:
         """Return a random generator that depends only on the seed, the case id and the given numbers."""
@@ -235,6 +238,9 @@ class Operation(Generic[P]):
     memory
         Estimates the bytes that a case needs: ``(what is known of each input, params) -> bytes``. The engine adds what
         reading takes for a while, images in the type of ``--dtype``, and the buffers of threads that compress.
+    least_memory
+        Estimates the bytes with which a case still works, slower, by keeping a part of its data on disk. Where the run
+        has less than ``memory`` says, the case gets what there is, but at least so much; `Context.memory` tells it.
     reads
         What ``case`` needs of its inputs, or a function that returns it for given parameters: ``voxels``,
         ``one by one`` (the voxels of one volume at a time: ``case`` does nothing but call `Case.map`), ``in turn``
@@ -256,6 +262,7 @@ class Operation(Generic[P]):
     collect: Callable[[P, Collected], Report] | None = None
     example: str = ""
     memory: Callable[[Mapping[str, CaseInput], P], int] | None = None
+    least_memory: Callable[[Mapping[str, CaseInput], P], int] | None = None
     reads: Reads | Callable[[P], Reads] = "voxels"
     is_random: bool = False
     is_inspection: bool = False

@@ -186,6 +186,7 @@ class Params(BaseModel):
             getattr(marker(fields[name], Formerly), "name", name): value  # renaming changes no digest
             for name, value in values.items()
             if not isinstance(getattr(self, name), Path)
+            and not _are_paths(getattr(self, name))
             and marker(fields[name], Unkeyed) is None
             and (marker(fields[name], Later) is None or getattr(self, name) != fields[name].default)
         }
@@ -196,7 +197,7 @@ class Params(BaseModel):
 
     def absolute(self) -> Self:
         """Return the same parameters with absolute paths, which do not depend on the working folder of a process."""
-        paths = {name: value.absolute() for name, value in self if isinstance(value, Path)}
+        paths = {name: _absolute(value) for name, value in self if isinstance(value, Path) or _are_paths(value)}
         return self.model_copy(update=paths)
 
     def absolute_values(self) -> dict[str, Any]:
@@ -210,6 +211,14 @@ class Params(BaseModel):
     @classmethod
     def _secrets(cls) -> set[str]:
         return {name for name, field in cls.model_fields.items() if marker(field, Secret) is not None}
+
+
+def _are_paths(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(item, Path) for item in value)
+
+
+def _absolute(value: Any) -> Any:
+    return value.absolute() if isinstance(value, Path) else tuple(map(_absolute, value))
 
 
 DESCRIPTIONS = "descriptions.json"

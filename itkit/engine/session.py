@@ -18,7 +18,7 @@ from itkit.engine.gone import Gone
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.progress import EventSink
-from itkit.engine.resources import available_memory
+from itkit.engine.resources import BASE_BYTES, available_memory
 from itkit.engine.stage import Stage
 from itkit.engine.worker import SMALL_BYTES, Task, describe_inputs
 
@@ -91,7 +91,7 @@ class Session:
 
     def executor(self) -> Executor:
         """Return the executor that runs the cases."""
-        budget = self.options.max_memory or int(0.8 * available_memory())
+        budget = self._budget()
         if self.is_serial:
             return SerialExecutor(budget)
         if self.options.executor == "dask" or self.options.dask is not None:
@@ -99,6 +99,9 @@ class Session:
 
             return DaskExecutor(self.options.dask, self._workers(), budget)
         return ProcessExecutor(self._workers(), budget)
+
+    def _budget(self) -> int:
+        return self.options.max_memory or int(0.8 * available_memory())
 
     def task(self, decision: Decision, number: int, stage: Stage | None) -> Task:
         """Return the task of a job, with everything that a worker needs to do it."""
@@ -125,5 +128,9 @@ class Session:
             reading = sum(item.reading for item in inputs.values())
             threads = self.cores if self.is_serial else 1 + self.cores // self._workers()
             busy = min(threads, total // _PIECE_BYTES) if total > SMALL_BYTES else 0
-            return total + reading + busy * _THREAD_BYTES
+            more = reading + busy * _THREAD_BYTES
+            if self.operation.least_memory is not None:
+                there = self._budget() - 2 * BASE_BYTES - more
+                total = max(min(total, there), self.operation.least_memory(inputs, self.params))
+            return total + more
         return 0

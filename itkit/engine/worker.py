@@ -91,7 +91,7 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
     start = time.perf_counter()
     try:
         case, warnings = read_case(task) if read is None else read()
-        context = Context(task.threads, task.seed, task.job.case_id)
+        context = Context(task.threads, task.seed, task.job.case_id, task.nbytes or None)
         outcome = task.operation.case(case, task.params, context)
         files = write_outcome(outcome, task) if task.stage is not None else ()
         late = outcome.late_warnings() if outcome.late_warnings is not None else ()

@@ -9,11 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from itkit.inference.model_folder import ModelFacts, ModelFolder, read_model, write_model
+    from itkit.inference.predicting import InferenceSettings, Predictor, predict
     from itkit.inference.restoring import restore, restore_labels
+    from itkit.inference.sliding import sliding_window
 
-__all__ = ["restore", "restore_labels"]
+__all__ = [
+    "InferenceSettings",
+    "ModelFacts",
+    "ModelFolder",
+    "Predictor",
+    "predict",
+    "read_model",
+    "restore",
+    "restore_labels",
+    "sliding_window",
+    "write_model",
+]
 
-_HOMES = {"restore": "restoring", "restore_labels": "restoring"}
+_HOMES = {
+    "InferenceSettings": "predicting",
+    "ModelFacts": "model_folder",
+    "ModelFolder": "model_folder",
+    "Predictor": "predicting",
+    "predict": "predicting",
+    "read_model": "model_folder",
+    "restore": "restoring",
+    "restore_labels": "restoring",
+    "sliding_window": "sliding",
+    "write_model": "model_folder",
+}
 
 
 def __getattr__(name: str) -> Any:

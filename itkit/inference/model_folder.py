@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import ModelError, WeightsError
-from itkit.core.extras import require
+from itkit.core.extras import require_torch
 from itkit.core.params import OrientationCode
 from itkit.core.text import some
 from itkit.core.version import VERSION
@@ -257,7 +257,7 @@ class ModelFolder:
         MissingExtraError
             When torch is not installed.
         """
-        require("torch", extra="train", why="a trained network")
+        require_torch("a trained network")
         from itkit.models.checkpoints import read_weights
 
         if self.facts.weights_sha256 and self.weights.name == MODEL_WEIGHTS:
@@ -387,7 +387,7 @@ def read_model(path: Path | str) -> ModelFolder:
 
 
 def _of_checkpoint(path: Path) -> ModelFolder:
-    require("torch", extra="train", why="a checkpoint")
+    require_torch("a checkpoint")
     from itkit.models.checkpoints import read_content
 
     content = read_content(path)

@@ -121,6 +121,7 @@ def test_no_command_is_forgotten():
         "itk_convert",
         "itk_describe",
         "itk_evaluate",
+        "itk_infer",
         "itk_split",
         "itk_stats",
     }  # they have contracts of their own

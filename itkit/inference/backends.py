@@ -1,0 +1,207 @@
+"""What computes a trained network: PyTorch, ONNX Runtime or OpenVINO, behind one interface.
+
+A backend turns a model on disk into a function of windows: ``(N, C, Z, Y, X)`` (``(N, C, Y, X)`` for a 2-D network)
+to logits ``(N, K, …)``, both torch tensors. `itkit.models.windows.SlidingWindow` takes such a function.
+
+An exported model is a folder with ``model.onnx``, or ``model.xml`` and ``model.bin``. Its description is the file
+``model.json`` beside them, or the text of that file inside the model: the metadata property ``itkit_model`` (ONNX), the
+runtime information ``itkit_model`` (OpenVINO).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from itkit.core.errors import ModelError, ParamsError
+from itkit.core.extras import require, require_torch
+from itkit.inference.model_folder import (
+    CHECKPOINT_ENTRY,
+    MODEL_JSON,
+    ModelFolder,
+    parse_facts,
+    read_facts,
+    read_model,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BackendName = Literal["torch", "onnx", "openvino"]
+Network = Callable[["Tensor"], "Tensor"]
+FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
+"""File of an exported model, by backend."""
+METADATA = CHECKPOINT_ENTRY
+"""Name under which an exported model holds the content of its ``model.json``."""
+
+
+def find_model(path: Path | str, backend: BackendName = "torch") -> ModelFolder:
+    """Find and check a trained network for a backend; its weights are not read yet.
+
+    Parameters
+    ----------
+    path
+        For ``torch`` what `itkit.inference.model_folder.read_model` takes; for the others the folder that ``itkit
+        export`` has written, or the ``.onnx`` or ``.xml`` file in it.
+    backend
+        What is to compute it.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, or its description is malformed.
+    MissingExtraError
+        When the backend is not installed.
+    """
+    if backend == "torch":
+        return read_model(path)
+    path, name = Path(path), FILES[backend]
+    file = path / name if path.is_dir() else path
+    if not file.is_file() or file.suffix != Path(name).suffix:
+        raise ModelError(f"{path}: expected a folder with {name}; itkit export --to {backend} writes one")
+    beside = file.with_name(MODEL_JSON)
+    if beside.is_file():
+        return ModelFolder(file.parent, read_facts(beside), file)
+    text = _onnx_metadata(file) if backend == "onnx" else _openvino_metadata(file)
+    if not text:
+        raise ModelError(f"{file}: holds no {METADATA} and has no {MODEL_JSON} beside it; export it with itkit export")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{file}: its {METADATA} is not JSON ({error})") from error
+    return ModelFolder(file.parent, parse_facts(values, file), file)
+
+
+def _onnx_metadata(file: Path) -> str:
+    return str(_onnx_session(file, threads=1, device="cpu").get_modelmeta().custom_metadata_map.get(METADATA, ""))
+
+
+def _openvino_metadata(file: Path) -> str:
+    openvino = require("openvino", extra="openvino", why="--backend openvino")
+    model = openvino.Core().read_model(file)
+    return str(model.get_rt_info([METADATA]).value) if model.has_rt_info([METADATA]) else ""
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """Return the device that a name means: ``auto`` is the GPU if there is one.
+
+    Raises
+    ------
+    ParamsError
+        When there is no such device.
+    """
+    torch = require_torch("a trained network")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda" if count else "cpu"
+    if wanted == "cpu":
+        return wanted
+    number = int(wanted.partition(":")[2] or 0)
+    if number >= count:
+        raise ParamsError(f"--device {wanted}: this machine has {count or 'no'} CUDA device{'s' if count > 1 else ''}")
+    return wanted
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A network that is ready to compute.
+
+    Parameters
+    ----------
+    model
+        Where it comes from.
+    network
+        The function of windows.
+    device
+        Where it computes, as torch calls it.
+    """
+
+    model: ModelFolder
+    network: Network
+    device: str
+
+
+def load_model(
+    path: Path | str | ModelFolder, backend: BackendName = "torch", *, device: str = "auto", threads: int = 1
+) -> LoadedModel:
+    """Load a trained network.
+
+    Parameters
+    ----------
+    path
+        The model; see `find_model`.
+    backend
+        What computes it.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        Threads of ONNX Runtime and OpenVINO; those of torch are a setting of the process.
+
+    Raises
+    ------
+    ModelError, WeightsError, ParamsError
+        When the model or the device can't be used.
+    MissingExtraError
+        When the backend is not installed.
+    """
+    model = path if isinstance(path, ModelFolder) else find_model(path, backend)
+    chosen = choose_device(device)
+    if backend == "torch":
+        return LoadedModel(model, model.load(chosen), chosen)
+    if backend == "onnx":
+        session = _onnx_session(model.weights, threads=threads, device=chosen)
+        return LoadedModel(model, partial(_run_onnx, session), "cpu")
+    if chosen != "cpu":
+        raise ParamsError(f"--backend openvino computes on the CPU; got --device {device}")
+    return LoadedModel(model, partial(_run_openvino, _openvino_model(model.weights, threads)), "cpu")
+
+
+def _onnx_session(file: Path, *, threads: int, device: str) -> Any:
+    runtime = require("onnxruntime", extra="onnx", why="--backend onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu":
+        if "CUDAExecutionProvider" not in runtime.get_available_providers():
+            raise ParamsError(f"--device {device}: this ONNX Runtime has no CUDA; install onnxruntime-gpu, or use cpu")
+        number = int(device.partition(":")[2] or 0)
+        providers = [("CUDAExecutionProvider", {"device_id": number}), *providers]
+    try:
+        return runtime.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:
+        raise ModelError(f"{file}: not readable as an ONNX model ({str(error).splitlines()[0][:200]})") from error
+
+
+def _run_onnx(session: Any, windows: Tensor) -> Tensor:
+    import torch
+
+    entry = session.get_inputs()[0]
+    most = entry.shape[0] if isinstance(entry.shape[0], int) else len(windows)
+    parts = [
+        session.run(None, {entry.name: windows[first : first + most].cpu().numpy()})[0]
+        for first in range(0, len(windows), most)
+    ]
+    return torch.cat([torch.from_numpy(part) for part in parts])
+
+
+def _openvino_model(file: Path, threads: int) -> Any:
+    openvino = require("openvino", extra="openvino", why="--backend openvino")
+    # without the hint, processors with bfloat16 compute in it, and results differ by a hundredth
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    return openvino.Core().compile_model(str(file), "CPU", settings)
+
+
+def _run_openvino(model: Any, windows: Tensor) -> Tensor:
+    import torch
+
+    shape = model.input(0).get_partial_shape()
+    most = shape[0].get_length() if shape[0].is_static else len(windows)
+    parts = [
+        model(windows[first : first + most].contiguous().numpy())[0].copy() for first in range(0, len(windows), most)
+    ]
+    return torch.cat([torch.from_numpy(part) for part in parts])
