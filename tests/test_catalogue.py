@@ -28,7 +28,7 @@ def test_an_entry_names_its_operation(name):
 def test_every_operation_of_the_tree_is_in_the_catalogue():
     found = {
         ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
-        for folder in ("process", "dataset")
+        for folder in ("process", "dataset", "inference")
         for path in (ROOT / folder).rglob("*.py")
         if "\nOPERATION" in path.read_text(encoding="utf-8")
     }
