@@ -81,7 +81,9 @@ def nnunet_restore(_):
     values = logits()
 
     def work():
-        found = resample_data_or_seg_to_shape(values, HIGH, *spacings(), is_seg=False, order=1, order_z=0, force_separate_z=None)
+        found = resample_data_or_seg_to_shape(
+            values, HIGH, *spacings(), is_seg=False, order=1, order_z=0, force_separate_z=None
+        )
         return torch.from_numpy(found).argmax(0).numpy().astype("uint8")
 
     return work
@@ -163,15 +165,21 @@ def main():
     if args.child:
         child(args.child[0], int(args.child[1]), args.child[2])
         return
-    print("| job | CPU, ours / theirs | CPU s | memory, ours / theirs | MiB | labels that differ |\n|---|---|---|---|---|---|")
+    print(
+        "| job | CPU, ours / theirs | CPU s | memory, ours / theirs | MiB | labels that differ |\n|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         for classes in (9, 61):
             title = f"sliding window, {classes} classes, to labels / MONAI"
-            compare(title, (sys.executable, "our_windows"), (sys.executable, "monai_windows"), classes, args.rounds, here)
+            compare(
+                title, (sys.executable, "our_windows"), (sys.executable, "monai_windows"), classes, args.rounds, here
+            )
         if args.nnunet_python:
             title = "logits to the original grid, 9 classes / nnU-Net"
-            compare(title, (sys.executable, "our_restore"), (args.nnunet_python, "nnunet_restore"), 9, args.rounds, here)
+            compare(
+                title, (sys.executable, "our_restore"), (args.nnunet_python, "nnunet_restore"), 9, args.rounds, here
+            )
 
 
 if __name__ == "__main__":
