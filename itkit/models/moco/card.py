@@ -35,7 +35,7 @@ CARDS = (
         checkpointing=True,
         deep_supervision=True,
         notes=(
-            "Pre-training: itkit.models.moco.moco.MoCo, for any network by itkit.models.moco.encoders.zoo_encoder; "
+            "Pre-training: itkit.models.moco.pretraining, for any network by itkit.models.moco.encoders.zoo_encoder; "
             "encoder_weights brings the result back. load_pretrained takes the authors' files as they are."
         ),
     ),

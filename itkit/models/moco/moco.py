@@ -36,9 +36,17 @@ class MoCo(nn.Module):
         Temperature of the softmax.
     mlp
         Whether a hidden layer precedes ``fc`` (v2).
+    groups
+        Parts into which each process splits its batch; each passes through the encoders on its own, the keys in random
+        order. A multiple of ``groups`` images makes a batch.
 
     Notes
     -----
+    An encoder with batch normalisation can tell which key belongs to a query by the statistics that both share; the
+    loss then falls, and nothing is learnt (section 3.3 of the paper). On one process ``groups`` prevents it: statistics
+    are taken over a part of the batch, and a query's part holds other images than its key's. It stands for the
+    processes of the paper, as in the authors' demonstration on one GPU (``moco_cifar10_demo.ipynb``).
+
     Several processes (``torch.distributed``) share their keys. They also exchange images before the key encoder, so
     that batch statistics do not betray which key belongs to which query. Wrapped in ``DistributedDataParallel`` only
     the query encoder has gradients.
@@ -64,8 +72,11 @@ class MoCo(nn.Module):
         m: float = 0.999,
         T: float = 0.07,  # noqa: N803  # the paper's symbol
         mlp: bool = False,
+        groups: int = 1,
     ) -> None:
         super().__init__()
+        if groups < 1:
+            raise ValueError(f"groups: expected at least 1; got {groups}")
         if dim < 1 or K < 1:
             raise ValueError(f"dim, K: expected at least 1; got {dim}, {K}")
         if not 0 <= m <= 1:
@@ -73,6 +84,7 @@ class MoCo(nn.Module):
         if T <= 0:
             raise ValueError(f"T: expected a positive temperature; got {T}")
         self.K, self.m, self.T = K, m, T
+        self.groups = groups
         self.encoder_q = base_encoder(num_classes=dim)
         self.encoder_k = base_encoder(num_classes=dim)
         for encoder in (self.encoder_q, self.encoder_k):
@@ -104,9 +116,9 @@ class MoCo(nn.Module):
         Raises
         ------
         ValueError
-            When ``K`` is no multiple of the batch over all processes.
+            When ``K`` is no multiple of the batch over all processes, or the batch none of ``groups``.
         """
-        query = functional.normalize(self.encoder_q(im_q), dim=1)
+        query = functional.normalize(self._in_groups(self.encoder_q, im_q), dim=1)
         with torch.no_grad():
             self.update_key_encoder()
             key, all_keys = self._encode_keys(im_k)
@@ -135,14 +147,28 @@ class MoCo(nn.Module):
     def _encode_keys(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys of this process's images, and of all processes' in their order."""
         if not _is_distributed():
-            keys = functional.normalize(self.encoder_k(images), dim=1)
+            count = images.shape[0]
+            shuffled = torch.randperm(count, device=images.device) if self.groups > 1 else None
+            given = images if shuffled is None else images[shuffled]
+            keys = functional.normalize(self._in_groups(self.encoder_k, given), dim=1)
+            keys = keys if shuffled is None else keys[shuffled.argsort()]
             return keys, keys
         gathered = gather(images)
         order = torch.randperm(gathered.shape[0], device=images.device)
         distributed.broadcast(order, src=0)
         own = slice(distributed.get_rank() * images.shape[0], (distributed.get_rank() + 1) * images.shape[0])
-        keys = gather(functional.normalize(self.encoder_k(gathered[order[own]]), dim=1))[order.argsort()]
+        encoded = self._in_groups(self.encoder_k, gathered[order[own]])
+        keys = gather(functional.normalize(encoded, dim=1))[order.argsort()]
         return keys[own], keys
+
+    def _in_groups(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        """Encode the parts of a batch one after another."""
+        if self.groups == 1:
+            encoded: Tensor = encoder(images)
+            return encoded
+        if images.shape[0] % self.groups:
+            raise ValueError(f"groups: expected a divisor of the batch of {images.shape[0]}; got {self.groups}")
+        return torch.cat([encoder(part) for part in images.chunk(self.groups)])
 
 
 def _is_distributed() -> bool:
