@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ from itkit.report.pictures import FILL, Overlay, busiest_point, three_planes
 from itkit.report.plots import Group, Line, bland_altman, box_plot, heat_map
 from itkit.report.windows import window_of
 
+_MOST_BOXES = 24
+"""Number of classes up to which plots show all of them."""
 REFERENCE: Rgb = (64, 196, 255)
 PREDICTION: Rgb = (255, 140, 0)
 _SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "volume_similarity")
@@ -120,7 +122,7 @@ def evaluation_page(evaluation: Evaluation, results: Results, worst: Iterable[Wo
     sections = [
         Section("Classes", [_class_table(evaluation, summary)]),
         *_comparison(evaluation, results),
-        Section("Distributions", [cards(_box_plots(evaluation))]),
+        Section("Distributions", list(_distributions(evaluation, summary))),
         *_groups(evaluation, results),
         *_lesions(evaluation, summary),
         Section(
@@ -214,12 +216,36 @@ def _interval(found: Mapping[str, Any], metric: str) -> TableCell:
     return Ranked(f"{_number(low, metric)} to {_number(high, metric)}", high - low)
 
 
-def _box_plots(evaluation: Evaluation) -> Iterator[Html]:
+def _distributions(evaluation: Evaluation, summary: Mapping[str, Any]) -> Iterator[Cell]:
+    """Yield the box plots; of many classes, those of the worst."""
+    drawn = worst_classes(evaluation, summary)
+    yield cards(_box_plots(evaluation, drawn))
+    if len(drawn) < len(evaluation.names):
+        text = (
+            f"The plots show the {len(drawn)} of {len(evaluation.names)} classes with the lowest mean Dice; "
+            "the table above and per_case.csv have all."
+        )
+        yield element("p", text, kind="note")
+
+
+def worst_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> list[str]:
+    """Return the classes with the lowest mean Dice, in the order of the tables; all if there are few."""
+    labels = list(evaluation.names)
+
+    def dice(label: str) -> float:
+        mean = summary[label].get("dice", {}).get("mean")
+        return 2.0 if mean is None else float(mean)
+
+    lowest = sorted(labels, key=dice)[:_MOST_BOXES]
+    return [label for label in labels if label in lowest]
+
+
+def _box_plots(evaluation: Evaluation, labels: Sequence[str]) -> Iterator[Html]:
     for metric, name in _PLOTS.items():
         if metric not in evaluation.metrics:
             continue
         groups = []
-        for label in evaluation.names:
+        for label in labels:
             values = {
                 case: float(value)
                 for case, rows in evaluation.rows.items()

@@ -6,7 +6,7 @@ Every plot names its axes with units, has a text for screen readers, and is a pu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from itkit.report.pages import Cell, Html, Rgb, element, markup
@@ -214,7 +214,7 @@ def heat_map(
         Decimal places of the values.
     """
     field_width = max(30.0, (digits + 3) * _LETTER)
-    left = _margin(rows)
+    left = _margin(map(_short, rows))
     top = 12 + max((len(_short(name)) for name in columns), default=0) * _LETTER * 0.75
     ends = [field_width * (n + 0.5) + len(_short(name)) * _LETTER * 0.75 for n, name in enumerate(columns)]
     width, height = left + max([field_width * len(columns), *ends]) + 10, top + 24 * len(rows) + 6
@@ -249,7 +249,7 @@ def bars(
 ) -> Html:  # fmt: skip
     """Return a horizontal bar for each value, with its number beside it."""
     height = _TOP + 24 * len(names) + _BOTTOM
-    left = _margin(names)
+    left = _margin(map(_short, names))
     texts = [f"{value:.{digits}f}" for value in values]
     room = max(map(len, texts), default=0) * _LETTER + 10
     across = scale_of(values, left, WIDTH - _RIGHT - room, with_zero=True)
@@ -327,8 +327,8 @@ def _plot(
     return element("figure", *body, *([element("figcaption", note)] if note else []), kind="plot")
 
 
-def _margin(names: Sequence[str]) -> float:
-    return 18 + max((len(_short(name)) for name in names), default=0) * _LETTER
+def _margin(shown: Iterable[str]) -> float:
+    return 18 + max(map(len, shown), default=0) * _LETTER
 
 
 def _short(name: str) -> str:

@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from itkit.process.evaluation import Evaluation
+from itkit.report.evaluation import worst_classes
 from itkit.report.plots import Dot, Group, Line, bars, bland_altman, box_plot, heat_map, histogram, quantile, scatter
 from itkit.report.scales import Scale, scale_of, tick_text
 
@@ -117,3 +119,22 @@ def test_of_thousands_of_values_a_box_plot_draws_the_far_ones_alone():
     few = box_plot([Group("a", values[:50])], title="t", x="mm").text
     many = box_plot([Group("a", values)], title="t", x="mm").text
     assert (few.count("<circle"), many.count("<circle")) == (50, 1)
+
+
+def test_a_name_with_its_missing_values_stands_inside_the_plot():
+    name = "a name of 24 letters....."[:24]
+    plot = svg(box_plot([Group(name, [1.0, float("inf")])], title="t", x="mm"))
+    (node,) = [node for node in plot.iter("text") if "".join(node.itertext()).startswith(name)]
+    text = "".join(node.itertext())
+    assert text == f"{name} (+1 ∞)"
+    assert float(node.get("x")) >= 7 * len(text)
+
+
+def test_of_many_classes_the_worst_are_plotted():
+    names = {str(value): str(value) for value in range(1, 31)}
+    evaluation = Evaluation({}, names, ("dice",))
+    summary = {label: {"dice": {"mean": None if label == "7" else int(label) / 30}} for label in names}
+    drawn = worst_classes(evaluation, summary)
+    assert drawn == [str(value) for value in range(1, 26) if value != 7]
+    few = Evaluation({}, {"2": "2", "1": "1"}, ("nsd",))
+    assert worst_classes(few, {"2": {}, "1": {}}) == ["2", "1"]
