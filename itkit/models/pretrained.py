@@ -250,6 +250,7 @@ def _fit(
     removed, added, kept = _best_names(model, state, weights, source, prefix)
     others = [key for key in weights if not key.startswith(removed)]
     kept = _with_counters(state, kept)
+    plugin = _of_plugin(model)
     matched, adapted, mismatched = [], [], []
     for key in [key for key in state if key in kept]:
         target, given = state[key], kept[key]
@@ -258,7 +259,7 @@ def _fit(
         if fitted is not None and fitted.value is not None:
             state[key] = fitted.value.to(target.dtype).contiguous()
         filled = fitted is not None and fitted.value is not None
-        how = _why_not(key, given, target) if fitted is None else fitted.how
+        how = (_why_not(key, given, target) or plugin) if fitted is None else fitted.how
         entry = Adapted(key=key, how=how, found=tuple(given.shape), wanted=tuple(target.shape), filled=filled)
         if fitted is None:
             mismatched.append(entry)
@@ -289,6 +290,13 @@ def _why_not(key: str, given: Tensor, target: Tensor) -> str:
     if "pos" in key and given.ndim == target.ndim == 3:
         return "the grid of its positions can't be told from their number; name it with position_grid"
     return ""
+
+
+def _of_plugin(model: nn.Module) -> str:
+    """Say what a card of another package lacks, without which no head and no first layer is adapted."""
+    card = getattr(model, "card", None)
+    lacks = card is not None and not (card.head and card.stem)
+    return "the card names no head and stem, so neither is adapted" if lacks else ""
 
 
 def _require_numbers(source: str, key: str, value: Tensor) -> None:

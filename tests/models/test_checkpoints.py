@@ -151,9 +151,17 @@ def test_pickles_of_other_codes_hold_tensors_and_arrays(tmp_path):
 
 
 def test_archives_of_arrays_are_read(tmp_path):
-    np.savez(tmp_path / "R50.npz", **{"conv/kernel": np.ones((2, 3), np.float32), "bias": np.zeros(1)})
-    read = read_weights(tmp_path / "R50.npz")
-    assert {key: tuple(value.shape) for key, value in read.items()} == {"conv/kernel": (2, 3), "bias": (1,)}
+    path = tmp_path / "R50.npz"
+    np.savez(path, **{"conv/kernel": np.ones((2, 3), np.float32), "bias": np.zeros(1), "meta": np.array([{}])})
+    assert {key: tuple(value.shape) for key, value in read_weights(path).items()} == {
+        "conv/kernel": (2, 3),
+        "bias": (1,),
+    }
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(np.ones(6, np.float32).tobytes())] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(WeightsError, match=r"R50\.npz: .*'conv/kernel' can't be read"):
+        read_weights(path)
 
 
 def nnunet_v2(state):
@@ -304,7 +312,18 @@ def test_no_message_advises_to_give_up_safety(tmp_path):
     with pytest.raises(WeightsError) as caught:
         read_weights(tmp_path / "x.pth")
     assert "weights_only" not in str(caught.value)
-    assert "an object of posix.system, which is not built" in str(caught.value)
+    assert f"an object of {os.system.__module__}.system, which is not built" in str(caught.value)
+
+
+def test_a_file_that_asks_for_the_system_is_told(tmp_path, caplog):
+    hooks = {"a": [{"b": Attack((os.system, ("true",)))}], "c": Attack((eval, ("1",))), "d": Helper()}
+    read_weights(save({"state_dict": {"w": torch.ones(1)}, "callbacks": hooks}, tmp_path))
+    system = f"{os.system.__module__}.system"
+    assert f"asks to call builtins.eval, {system} when it is read; nothing was called" in caplog.text
+    assert "Helper" not in caplog.text
+    caplog.clear()
+    read_weights(save({"state_dict": {"w": torch.ones(1)}, "args": argparse.Namespace(path=pathlib.Path())}, tmp_path))
+    assert not caplog.text
 
 
 def nested_tuple(depth):

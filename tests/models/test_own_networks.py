@@ -12,7 +12,16 @@ import torch
 from torch import nn
 
 import itkit
-from itkit.models import ModelCard, Weights, create_model, list_models, model_card, register_model, registry
+from itkit.models import (
+    ModelCard,
+    Weights,
+    create_model,
+    list_models,
+    load_pretrained,
+    model_card,
+    register_model,
+    registry,
+)
 from itkit.testing.model_contract import ModelContract
 
 
@@ -88,6 +97,19 @@ def test_released_weights_are_loaded_when_asked_for(tmp_path):
         create_model("with_weights", pretrained="MSD")
     with pytest.raises(ValueError, match=r"unetr: pretrained: .*BTCV: https://github.com/.*load_pretrained"):
         create_model("unetr", pretrained=True)
+
+
+def test_heads_of_an_own_network_are_those_that_its_card_names(tmp_path):
+    torch.save(Small(1, 5, 2).state_dict(), tmp_path / "five.pth")
+    card = ModelCard(name="with_head", spatial_dims=(2,), head=(r"^last\.",), stem=(r"^first\.weight",))
+    register_model(card)(Small)
+    report = load_pretrained(create_model("with_head", num_classes=3), tmp_path / "five.pth", partial=True)
+    assert report.random == ("last.weight", "last.bias")
+    assert not report.mismatched
+    register_model(ModelCard(name="without_head", spatial_dims=(2,)))(Small)
+    report = load_pretrained(create_model("without_head", num_classes=3), tmp_path / "five.pth", partial=True)
+    assert [item.key for item in report.mismatched] == ["last.weight", "last.bias"]
+    assert "the card names no head and stem" in str(report)
 
 
 PACKAGE = """

@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from torch import Tensor
 
 from itkit.core.bounded import open_regular
 from itkit.core.errors import WeightsError
-from itkit.core.text import shown
+from itkit.core.text import shown, some
 from itkit.models.checkpoints.contents import (
     WRAPPERS,
     entries,
     find_weights,
     plain,
     summary,
+    system_calls,
     without_wrappers,
 )
 from itkit.models.checkpoints.kinds import ForeignFileError, read_file
@@ -121,7 +123,15 @@ def _opened(path: Path) -> Iterator[tuple[str, Any]]:
     """Give what the file holds, and name the file in every error, also in those of reading values later."""
     try:
         with open_regular(path) as file:
-            yield read_file(file)
+            kind, content = read_file(file)
+            if calls := system_calls(content):
+                LOGGER.warning(
+                    "%s: asks to call %s when it is read; nothing was called, but weights need no such thing: "
+                    "find out where the file comes from",
+                    shown(str(path)),
+                    some(map(shown, calls), most=4),
+                )
+            yield kind, content
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
     except WeightsError:
@@ -130,7 +140,7 @@ def _opened(path: Path) -> Iterator[tuple[str, Any]]:
         raise WeightsError(f"{path}: {error}") from error
     except MemoryError as error:
         raise WeightsError(f"{path}: does not fit into memory") from error
-    except (ValueError, OSError, RuntimeError, EOFError) as error:
+    except (ValueError, OSError, RuntimeError, EOFError, BadZipFile) as error:
         raise WeightsError(f"{path}: not a weight file, or damaged: {_in_short(error)}") from error
 
 

@@ -21,6 +21,10 @@ WRAPPERS = (
 _INSERTED = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What wrappers put into names: of torch.compile, FSDP, and activation checkpointing."""
 _PARALLEL = "module."
+_SYSTEM = re.compile(
+    r"(?:os|posix|nt|sys|subprocess|shutil|socket|pty|importlib|runpy|ctypes|code|webbrowser|urllib|requests)\."
+    r"|builtins\.(?:eval|exec|compile|open|__import__|input|print|breakpoint)$"
+)
 _MOST_DEPTH = 200
 _MOST_MAPPINGS = 10_000
 
@@ -157,6 +161,24 @@ def _plain(content: Any, known: dict[int, Any], depth: int) -> Any:
     if isinstance(content, tuple):
         known[id(content)] = tuple(listed)
     return known[id(content)]
+
+
+def system_calls(content: Any) -> list[str]:
+    """List the functions of the operating system and the interpreter that a file asks to call: no weights need them."""
+    found: dict[str, None] = {}
+    waiting, seen = [content], {id(content)}
+    while waiting and len(seen) < _MOST_MAPPINGS:
+        outer = waiting.pop()
+        inside: list[Any] = list(outer) if isinstance(outer, list | tuple) else list(entries(outer).values())
+        if isinstance(outer, Placeholder):
+            if _SYSTEM.match(outer.path):
+                found[outer.path] = None
+            inside += [*outer.arguments, *outer.items, outer.state]
+        for inner in inside:
+            if isinstance(inner, Mapping | Placeholder | list | tuple) and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+    return list(found)
 
 
 def summary(content: Any) -> str:

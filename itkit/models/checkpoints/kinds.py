@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
@@ -106,6 +107,12 @@ def _read_arrays(file: IO[bytes], archive: zipfile.ZipFile) -> dict[str, torch.T
     if sum(info.file_size for info in archive.infolist()) > _MOST_PACKED * size:
         raise ValueError(f"its arrays are more than {_MOST_PACKED} times as large as the file")
     file.seek(0)
+    read = {}
     with np.load(file, allow_pickle=False) as arrays:
-        read = {name: arrays[name] for name in arrays.files}
+        for name in arrays.files:
+            try:
+                read[name] = arrays[name]
+            except (ValueError, TypeError, KeyError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                if "Object arrays" not in str(error):  # those hold a pickle, and no numbers
+                    raise ValueError(f"damaged: its array {name[:200]!r} can't be read ({str(error)[:100]})") from error
     return {name: torch.from_numpy(value) for name, value in read.items() if value.dtype.kind in "biufc"}
