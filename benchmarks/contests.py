@@ -211,6 +211,25 @@ def contests(place: Workplace) -> list[Contest]:
             check=("lungs",),
             cpu_target=0.5,
         ),
+        Contest(
+            f"enhance clip + z-score, whole run ({TIMES * count} cases)", "the floor (codec + disk)",
+            lambda dest: [
+                ours("itk_enhance"), place.many / "nii.gz", dest, "--clip", "-160", "240", "--normalize", "zscore", *two,
+            ],
+            lambda dest: [
+                place.ours.python, SCRIPTS / "floor.py", place.many / "nii.gz", raw / "enhanced", dest, 2, 4,
+            ],
+            wall_target=1.5,
+        ),
+        Contest(
+            "align rigid", "the same SimpleITK registration by hand",
+            lambda dest: [ours("itk_align"), place.moving / "moving", place.moving / "fixed", dest],
+            lambda dest: [
+                place.itkit4.python, SCRIPTS / "align_by_hand.py", place.moving / "moving", place.moving / "fixed", dest,
+            ],
+            check=("align",),
+            cpu_target=1.05,
+        ),
     ]  # fmt: skip
     rows.append(
         Contest(

@@ -40,11 +40,15 @@ def raw_results(place: Workplace) -> None:
             continue
         run(_resample(place, place.many / "nii.gz", "--mp", spacing=spacing)())
         _output(place.ours.python, SCRIPTS / "unpack.py", place.scratch / "ours", folder)
-    cropped = place.data / "raw" / "cropped"
-    if not cropped.exists():
-        dest = place.fresh("ours")
-        run([place.ours.command("itk_crop"), place.many / "nii.gz", dest, "--to", "body", "--mp"])
-        _output(place.ours.python, SCRIPTS / "unpack.py", dest, cropped)
+    for name, words in (
+        ("cropped", ("itk_crop", "--to", "body")),
+        ("enhanced", ("itk_enhance", "--clip", "-160", "240", "--normalize", "zscore")),
+    ):
+        folder = place.data / "raw" / name
+        if not folder.exists():
+            dest = place.fresh("ours")
+            run([place.ours.command(words[0]), place.many / "nii.gz", dest, *words[1:], "--mp"])
+            _output(place.ours.python, SCRIPTS / "unpack.py", dest, folder)
     named, folder = place.data / "named", place.data / "raw" / "same"
     if folder.exists():
         return

@@ -72,6 +72,11 @@ class Workplace:
         return self.data / "chests"
 
     @property
+    def moving(self) -> Path:
+        """Return the folder with chests and the same chests moved, ``fixed`` and ``moving``."""
+        return self.data / "moving"
+
+    @property
     def headers(self) -> Path:
         """Return the flat folder of 2,000 files."""
         return self.data / "headers"
@@ -140,6 +145,9 @@ def _make_data(workplace: Workplace, cases: int, size_zyx: tuple[int, int, int])
         (data / ".complete").touch()
     if not workplace.chests.exists():
         script = [workplace.itkit4.python, SCRIPTS / "make_chest.py", workplace.chests, cases, *size_zyx]
+        subprocess.run([str(word) for word in script], check=True)
+    if not workplace.moving.exists():
+        script = [workplace.itkit4.python, SCRIPTS / "make_moving.py", workplace.chests, workplace.moving, 2]
         subprocess.run([str(word) for word in script], check=True)
     if not (workplace.evaluation / ".complete").exists():
         script = [workplace.ours.python, SCRIPTS / "make_evaluation.py", workplace.evaluation]

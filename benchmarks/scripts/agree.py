@@ -165,6 +165,22 @@ def lungs(ours, theirs):
     print("the lungs overlap, Dice > 0.97; the script leaves the airways in")
 
 
+def align(ours, theirs):
+    """The transforms lay the corners of the moved image onto the same points."""
+    worst = 0.0
+    for path in sorted((theirs / "transform").glob("*.tfm")):
+        image, _ = read(theirs / f"{path.stem}.mha")
+        pair = [sitk.ReadTransform(str(folder / "transform" / path.name)) for folder in (ours, theirs)]
+        for corner in np.ndindex(2, 2, 2):
+            point = image.TransformIndexToPhysicalPoint(
+                [int(c * (n - 1)) for c, n in zip(corner, image.GetSize(), strict=True)]
+            )
+            a, b = (transform.TransformPoint(point) for transform in pair)
+            worst = max(worst, float(np.linalg.norm(np.subtract(a, b))))
+    expect(worst < 1, f"corners lie {worst:.2f} mm apart")
+    print(f"corners of the image lie within {worst:.2f} mm of the peer's")
+
+
 job, *words = sys.argv[1:]
 functions = {
     "resample": resample,
@@ -175,6 +191,7 @@ functions = {
     "combine": pairwise,
     "patch": patch,
     "lungs": lungs,
+    "align": align,
     "evaluate": evaluate,
 }
 functions[job](*(Path(word) for word in words))

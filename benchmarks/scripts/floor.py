@@ -1,6 +1,6 @@
 """The least that a resampling run can do: inflate every input once, deflate every result once, write it.
 
-Run: python floor.py SOURCE RESULTS DEST WORKERS
+Run: python floor.py SOURCE RESULTS DEST WORKERS [BYTES OF A RESULTING IMAGE'S VOXEL]
 RESULTS holds the raw bytes of the results. The codec is the one that commands use; every worker has its share of
 the cases, and uses its memory again.
 """
@@ -15,7 +15,7 @@ from itkit.kernels.buffers import reuse_buffers
 from itkit.kernels.deflate import deflate as deflated
 
 SOURCE, RESULTS, DEST = (Path(word) for word in sys.argv[1:4])
-WORKERS = int(sys.argv[4])
+WORKERS, IMAGE_BYTES = int(sys.argv[4]), int(sys.argv[5]) if len(sys.argv) > 5 else 2
 PIECE = 4 << 20
 
 
@@ -39,7 +39,7 @@ def deflate(path, dest, item_bytes):
 
 def work(share):
     reuse_buffers()
-    for name, item_bytes in (("image", 2), ("label", 1)):
+    for name, item_bytes in (("image", IMAGE_BYTES), ("label", 1)):
         for path in sorted((SOURCE / name).glob("case_*"))[share::WORKERS]:
             case = path.name.split(".")[0]
             inflate(path)
