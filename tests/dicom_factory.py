@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED_CT, ENHANCED_MR = f"{CT}.1", f"{MR}.1"
 AXIAL = (1, 0, 0, 0, 1, 0)
 OBLIQUE = tuple(
     np.linalg.qr(np.array([[0.9, -0.3, 0.2], [0.35, 0.88, -0.1], [-0.1, 0.25, 0.95]]))[0].T[:2].ravel().round(6)
@@ -80,3 +82,30 @@ def save_all(datasets, folder, *, seed=3):
     for name, one in zip(np.random.default_rng(seed).permutation(len(datasets)), datasets, strict=True):
         save(one, Path(folder) / f"IM{name:04d}")
     return folder
+
+
+def enhanced(heights, *, echo_times=None, orientation=AXIAL, sop_class=ENHANCED_MR, **elements):
+    """One enhanced multi-frame file with rescale shared and positions per frame, in the order given."""
+    values = np.stack(
+        [np.full((4, 6), 10 * at, np.uint16) + np.arange(6, dtype=np.uint16) for at in range(len(heights))]
+    )
+    one = image(values, None, thickness=None, sop_class=sop_class, NumberOfFrames=len(heights), **elements)
+    shared, per_frame = Dataset(), []
+    measures, plane, transform = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = [0.5, 0.75], 9.0, 9.0
+    plane.ImageOrientationPatient = list(orientation)
+    transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 2, -5, "US"
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([plane])
+    shared.PixelValueTransformationSequence = Sequence([transform])
+    for at, height in enumerate(heights):
+        group, position = Dataset(), Dataset()
+        position.ImagePositionPatient = list(np.round(np.array([1.0, 2.0, 3.0]) + height * normal_of(orientation), 6))
+        group.PlanePositionSequence = Sequence([position])
+        if echo_times:
+            echo = Dataset()
+            echo.EffectiveEchoTime = echo_times[at]
+            group.MREchoSequence = Sequence([echo])
+        per_frame.append(group)
+    one.SharedFunctionalGroupsSequence = Sequence([shared])
+    one.PerFrameFunctionalGroupsSequence = Sequence(per_frame)
+    return one

@@ -7,9 +7,7 @@ import pydicom
 import pydicom.data
 import pytest
 import SimpleITK as sitk
-from dicom_factory import AXIAL, MR, OBLIQUE, image, normal_of, save, save_all, slices
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
+from dicom_factory import AXIAL, MR, OBLIQUE, enhanced, image, normal_of, save, save_all, slices
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -527,33 +525,6 @@ def test_random_damage_never_escapes_as_another_error(tmp_path):
 
 
 # --- enhanced multi-frame -------------------------------------------------------------------------
-
-
-def enhanced(heights, *, echo_times=None, orientation=AXIAL):
-    """An enhanced MR with rescale shared and positions per frame, in the order given."""
-    values = np.stack(
-        [np.full((4, 6), 10 * at, np.uint16) + np.arange(6, dtype=np.uint16) for at in range(len(heights))]
-    )
-    one = image(values, None, thickness=None, sop_class="1.2.840.10008.5.1.4.1.1.4.1", NumberOfFrames=len(heights))
-    shared, per_frame = Dataset(), []
-    measures, plane, transform = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness, measures.SpacingBetweenSlices = [0.5, 0.75], 9.0, 9.0
-    plane.ImageOrientationPatient = list(orientation)
-    transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 2, -5, "US"
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([plane])
-    shared.PixelValueTransformationSequence = Sequence([transform])
-    for at, height in enumerate(heights):
-        group, position = Dataset(), Dataset()
-        position.ImagePositionPatient = list(np.round(np.array([1.0, 2.0, 3.0]) + height * normal_of(orientation), 6))
-        group.PlanePositionSequence = Sequence([position])
-        if echo_times:
-            echo = Dataset()
-            echo.EffectiveEchoTime = echo_times[at]
-            group.MREchoSequence = Sequence([echo])
-        per_frame.append(group)
-    one.SharedFunctionalGroupsSequence = Sequence([shared])
-    one.PerFrameFunctionalGroupsSequence = Sequence(per_frame)
-    return one
 
 
 def test_enhanced_frames_are_ordered_by_position(tmp_path):

@@ -7,6 +7,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from dicom_factory import ENHANCED_CT, ENHANCED_MR, OBLIQUE, enhanced, save
 
 import itkit
 from itkit.cli.operation import main
@@ -72,6 +73,35 @@ def test_highdicom_reads_equal_voxels_and_every_class(scans, tmp_path):
         for channel, value in enumerate((1, 2, 5, 7)):
             expected = np.stack([plane == value for _, plane in planes])
             np.testing.assert_array_equal(pixels[..., channel], expected)
+
+
+@pytest.mark.parametrize("sop_class", [ENHANCED_CT, ENHANCED_MR])
+def test_the_frames_of_one_file_are_a_template(sop_class, tmp_path):
+    """An enhanced file whose frames are in no order: highdicom and our own reader find every voxel at its frame."""
+    heights = [4.0, 0.0, 8.0, 2.0, 6.0]
+    source = enhanced(heights, orientation=OBLIQUE, sop_class=sop_class)
+    source.Modality = "CT" if sop_class == ENHANCED_CT else "MR"
+    save(source, tmp_path / "scans" / "a" / "x.dcm")
+    volume = read_series(find_series(tmp_path / "scans")[0][0])
+    array = np.zeros(volume.geometry.size_zyx, np.uint8)
+    array[0, 0, :4], array[1, 1:3, 1], array[3, 3, 2:], array[4, :2, 5] = 1, 7, 2, 5
+    write_volume(orient(Volume(array, volume.geometry, "label"), "PIR"), tmp_path / "raw/label/a.mha")
+    (tmp_path / "raw/dataset.json").write_text(json.dumps({"labels": NAMES}))
+    assert convert("dicom-seg", tmp_path / "raw", tmp_path / "out", series=tmp_path / "scans").exit_code == 0
+    found = highdicom.seg.segread(tmp_path / "out" / "a.dcm")
+    numbers = [int(number) for number in np.argsort(heights) + 1]  # frames by height, counted from 1
+    pixels = found.get_pixels_by_source_frame(source.SOPInstanceUID, numbers, assert_missing_frames_are_empty=True)
+    for channel, value in enumerate((1, 2, 5, 7)):
+        np.testing.assert_array_equal(pixels[..., channel], array == value)
+    (tmp_path / "out").rename(tmp_path / "scans" / "of_us")
+    assert convert("dicom", tmp_path / "scans", tmp_path / "back", name="s{SeriesNumber}").exit_code == 0
+    back = read_volume(tmp_path / "back/label/s7.mha", "label").array_zyx
+    names = {
+        name: int(value) for value, name in json.loads((tmp_path / "back/label_names.json").read_text())["s7"].items()
+    }
+    for value, name in NAMES.items():
+        if value != "0":
+            np.testing.assert_array_equal(back == names[name], array == int(value))
 
 
 def crossings(polygon, point):
