@@ -42,6 +42,10 @@ _FACTOR = 1e6
 _UNFINISHED = ("User requested", "umber of iterations", "umber of evaluations")
 """Words in the reasons with which L-BFGS-B stops before it has converged."""
 _WORSE = 1e-3
+_REACH = 2
+"""Voxels around padding that are not compared: interpolation mixes it with what lies beside it."""
+_LEAST_FILLED = 1e-3
+_COMMON = 5e-3
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,12 @@ def register(fixed: Volume, moving: Volume, method: Method | None = None, *, mas
     Notes
     -----
     Both images are shrunk by whole factors to about 1.5 million voxels, and for each resolution once more, along fine
-    axes first. The parameters are found by regular-step gradient descent, in the finest resolution by L-BFGS-B. Random
-    points between voxel centres are compared, where both images are interpolated. SimpleITK uses one thread, and the
-    points depend on the seed alone, so that the result is the same on every number of workers.
+    axes first. The parameters are found by regular-step gradient descent, in the finest resolution then by L-BFGS-B.
+    Random points between voxel centres are compared, where both images are interpolated. SimpleITK uses one thread, and
+    the points depend on the seed alone, so that the result is the same on every number of workers.
+
+    An image that was resampled is often filled up with one value where it left its grid. In the finest resolution, what
+    lies in or at such padding of one image is not compared: it would pull the images apart by a part of a voxel.
     """
     method = Method() if method is None else method
     for name, volume in (("fixed", fixed), ("moving", moving)):
@@ -173,6 +180,7 @@ class _Registration:
             self.mask = sitk.Resample(whole, self.fixed, sitk.Transform(), sitk.sitkNearestNeighbor)
         self.points = _patient_points(fixed, mask)
         self.grid = moving.geometry
+        self.filled = tuple((volume.geometry, _filled(volume.array_zyx)) for volume in (fixed, moving))
         self.iterations = 0
 
     def _working(self, volume: Volume) -> Any:
@@ -256,16 +264,53 @@ class _Registration:
 
     def optimized(self, start: Any, levels: int, *, before: Any = None) -> tuple[Any, str]:
         """Return a transform that SimpleITK found from a start, and why the finest resolution ended."""
-        with_steps = 0 if before is None and start.GetName() == "AffineTransform" else 1  # its parameters differ most
-        for factor in (2**level for level in reversed(range(with_steps, levels))):
-            self.in_one_resolution(start, factor, before, is_last=False)
-        return start, self.in_one_resolution(start, 1, before, is_last=True)
+        if before is not None:
+            for factor in (2**level for level in reversed(range(1, levels))):
+                self.in_one_resolution(start, factor, before, is_last=False)
+            return start, self.in_one_resolution(start, 1, before, is_last=True)
+        for factor in (2**level for level in reversed(range(1, levels))):
+            self.in_one_resolution(start, factor, None, is_last=False)
+        whole = self.mask
+        if levels > 1:  # else nobody knows yet where padding of one image lies in the other
+            self.mask = self.without_padding(start)
+        try:
+            self.in_one_resolution(start, 1, None, is_last=False)
+            return start, self.in_one_resolution(start, 1, None, is_last=True)
+        finally:
+            self.mask = whole
+
+    def without_padding(self, transform: Any) -> Any:
+        """Return the mask without what lies in or near padding of one image alone, on the fixed image's grid.
+
+        Padding has the least value of an image. Of what lies beyond the fixed image, nobody knows; there, the moving
+        image's least value counts as padding.
+        """
+        sitk = self.sitk
+        shares = [float(filled.mean()) for _, filled in self.filled]
+        if max(shares) < _LEAST_FILLED:
+            return self.mask
+        size = [n + 2 * _REACH for n in self.fixed.GetSize()]
+        corner = self.fixed.TransformContinuousIndexToPhysicalPoint([-float(_REACH)] * 3)
+        grown = (corner, self.fixed.GetSpacing(), self.fixed.GetDirection())
+        fixed, moving = (
+            sitk.Resample(to_sitk(Volume(filled, grid)), size, way, sitk.sitkNearestNeighbor, *grown)
+            for (grid, filled), way in zip(self.filled, (sitk.Transform(), transform), strict=True)
+        )
+        apart = fixed != moving
+        if min(shares) > _COMMON:  # the edges of air that both images fill are no padding
+            apart = sitk.BinaryMorphologicalOpening(apart, [1, 1, 1])
+        inner = slice(_REACH, -_REACH)
+        shown = (sitk.BinaryDilate(apart, [_REACH] * 3) == 0)[inner, inner, inner]
+        if self.mask is not None:
+            shown = sitk.Cast(self.mask, sitk.sitkUInt8) & shown
+        return shown if sitk.GetArrayViewFromImage(shown).any() else self.mask
 
     def in_one_resolution(self, start: Any, factor: int, before: Any, *, is_last: bool) -> str:
         """Change a transform so that coarse images fit; return why the search ended.
 
         Steps along the gradient don't leave the basin in which they begin, as larger ones of L-BFGS-B may. In the
-        finest resolution, L-BFGS-B ends the search also where gradients are flat, e.g. around a round body's axis.
+        finest resolution, L-BFGS-B ends the search also where gradients are flat, e.g. around a round body's axis; on
+        its own it may stop too early, because the gradient that ITK computes is not quite that of the metric.
         """
         iterations = self.method.iterations
         found = self.framework()
@@ -350,6 +395,11 @@ class _Registration:
         matrix, offset = index_affine(self.grid, Geometry(self.grid.size_zyx, (1.0, 1.0, 1.0)))
         index = self.moved(transform)[:, [2, 1, 0]] @ matrix.T + offset
         return float(((index > -0.5) & (index < np.array(self.grid.size_zyx) - 0.5)).all(axis=1).mean())
+
+
+def _filled(array_zyx: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return where an image holds its least value, as 0 and 1."""
+    return (array_zyx == array_zyx.min()).view(np.uint8)
 
 
 def _least(sitk: Any, image: Any) -> float:

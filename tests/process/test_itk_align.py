@@ -277,16 +277,85 @@ def test_what_is_unclear_is_refused(tmp_path, values, said):
     assert not (tmp_path / "out").exists()
 
 
+def torso():
+    folder = Path(itkit.__file__).parent / "data" / "torso"
+    return read_volume(folder / "image.nii.gz"), read_volume(folder / "label.nii.gz", "label")
+
+
+def drawn(grid, rng):
+    """A rigid transform of at most 15 degrees and 20 mm."""
+    return known(grid, int(rng.integers(2**31)), rng.uniform(0, 15), rng.uniform(0, 20))
+
+
+def moved_pair(image, label, truth, *, by_header):
+    """Image and label moved by a transform: only their grids, or resampled onto their own grid, which cuts them off."""
+    if by_header:
+        grid = moved_grid(image.geometry, truth)
+        return image.with_array(image.array_zyx, grid), label.with_array(label.array_zyx, grid)
+    return moved_to(image, image.geometry, truth), moved_to(label, image.geometry, truth)
+
+
+def least_dice_of_organs(label, moved, found, truth):
+    """The least Dice over organs above 100 ml, of what the moved label map has not lost at its edges."""
+    grid = label.geometry
+    ones = label.with_array(np.ones_like(label.array_zyx))
+    kept = moved_to(ones if moved.geometry != grid else moved_to(ones, grid, truth), grid, found).array_zyx > 0
+    back = moved_to(moved, grid, found).array_zyx
+    sizes = np.bincount(label.array_zyx.ravel()) * np.prod(grid.spacing_zyx) / 1000
+    organs = [value for value in np.flatnonzero(sizes > 100) if value]
+    assert len(organs) > 10
+    return min(dice((back == value) & kept, (label.array_zyx == value) & kept) for value in organs)
+
+
 @pytest.mark.slow
-def test_rigid_transforms_of_a_real_ct_come_back():
-    """Up to 15 degrees and 20 mm, within 1 mm and 1 degree."""
-    torso = Path(itkit.__file__).parent / "data" / "torso"
-    fixed, label = read_volume(torso / "image.nii.gz"), read_volume(torso / "label.nii.gz", "label")
+def test_twenty_rigid_transforms_of_a_real_ct_come_back():
+    """Up to 15 degrees and 20 mm: within 1 mm and 1 degree on 19 of 20 draws, and large organs overlap."""
+    fixed, label = torso()
     points = phantoms.points_xyz(fixed.geometry)[label.array_zyx > 0][::97]
-    rng = np.random.default_rng(7)
-    for seed in range(2):
-        truth = known(fixed.geometry, seed, rng.uniform(0, 15), rng.uniform(0, 20))
-        found = register(fixed, moved_to(fixed, fixed.geometry, truth))
-        distance, angle = errors(found.transform, truth, points)
-        assert distance < 1
-        assert angle < 1
+    rng = np.random.default_rng(0)
+    good = 0
+    for number in range(20):
+        truth = drawn(fixed.geometry, rng)
+        moving, moved_label = moved_pair(fixed, label, truth, by_header=number % 2 == 0)
+        found = register(fixed, moving, Method(sampling=0.04)).transform
+        distance, angle = errors(found, truth, points)
+        good += distance < 1 and angle < 1 and least_dice_of_organs(label, moved_label, found, truth) >= 0.95
+    assert good >= 19
+
+
+@pytest.mark.slow
+def test_a_dataset_of_a_real_ct_comes_back_with_its_labels(tmp_path):
+    fixed, label = torso()
+    points = phantoms.points_xyz(fixed.geometry)[label.array_zyx > 0][::97]
+    rng = np.random.default_rng(1)
+    truths = {"header": drawn(fixed.geometry, rng), "resampled": drawn(fixed.geometry, rng)}
+    for case, truth in truths.items():
+        moving, moved_label = moved_pair(fixed, label, truth, by_header=case == "header")
+        write_volume(moving, tmp_path / "moving" / "image" / f"{case}.mha")
+        write_volume(moved_label, tmp_path / "moving" / "label" / f"{case}.mha")
+    torso_image = Path(itkit.__file__).parent / "data" / "torso" / "image.nii.gz"
+    values = {"moving": tmp_path / "moving", "fixed": torso_image, "dest": tmp_path / "out"}
+    assert itkit.run("itk_align", workers=2, **values).exit_code == 0
+    for case, truth in truths.items():
+        found = sitk.ReadTransform(str(tmp_path / "out" / "transform" / f"{case}.tfm"))
+        distance, angle = errors(found, truth, points)
+        assert distance < 0.3
+        assert angle < 0.2
+        moved_label = read_volume(tmp_path / "moving" / "label" / f"{case}.mha", "label")
+        assert least_dice_of_organs(label, moved_label, found, truth) >= 0.95
+        written = read_volume(tmp_path / "out" / "label" / f"{case}.mha", "label").array_zyx
+        np.testing.assert_array_equal(written, moved_to(moved_label, fixed.geometry, found).array_zyx)
+
+
+def test_padding_does_not_pull_images_apart():
+    """Noise in both images, and a moving image that was resampled onto its own grid, filled up with its least value."""
+    grid = Geometry((30, 40, 44), (4.0, 3.5, 3.5), (-30.0, 20.0, 5.0))
+    rng = np.random.default_rng(3)
+    soft = ndimage.gaussian_filter(rng.normal(0, 1, grid.size_zyx), 2.5)
+    array = soft / soft.std() * 150 + rng.normal(0, 40, grid.size_zyx)
+    fixed = Volume(np.rint(array).astype(np.int16), grid)
+    truth = sitk.TranslationTransform(3, (3.7, -2.9, 5.3))
+    found = register(fixed, moved_to(fixed, grid, truth), Method(levels=2)).transform
+    distance, angle = errors(found, truth, phantoms.points_xyz(grid).reshape(-1, 3)[::997])
+    assert distance < 0.06  # 0.1 with padding compared
+    assert angle < 0.1
