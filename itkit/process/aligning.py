@@ -399,7 +399,7 @@ class _Registration:
 
 def _filled(array_zyx: NDArray[Any]) -> NDArray[np.uint8]:
     """Return where an image holds its least value, as 0 and 1."""
-    return np.equal(array_zyx, array_zyx.min()).astype(np.uint8)
+    return np.asarray(array_zyx == array_zyx.min(), np.uint8)
 
 
 def _least(sitk: Any, image: Any) -> float:
