@@ -68,6 +68,8 @@ def _refuse_no_work(params: Params, plan: Plan, options: RunOptions) -> None:
 
 def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
     """Return notes on files that a plan does not read: other formats, and pairs with different names."""
+    if not plan.jobs and plan.dest is None:  # nothing is to be read
+        return ()
     files = [file for job in plan.jobs for file in job.inputs.values()]
     if files and all(file.kind == "file" for file in files):  # the operation itself finds and names its files
         return ()

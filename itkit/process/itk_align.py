@@ -205,7 +205,7 @@ def plan(params: AlignParams) -> Plan:
         targets = {**job.targets, _TRANSFORM: Target(params.dest / _TRANSFORM, _TFM, "image")}
         jobs.append(replace(job, inputs=inputs, targets=targets))
     if isinstance(fixed, dict):
-        known = {job.case_id for job in found.jobs}
+        known = {job.case_id for job in found.jobs} | {item.case_id for item in found.unpaired if item.lacks == LABEL}
         unpaired += [Unpaired(case, file.path, "moving image") for case, file in fixed.items() if case not in known]
     carries = carry(found.described, params.dest)
     meta = found.described.meta or DatasetMeta({})

@@ -14,6 +14,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.aligning import Method, matrix_of, moved_grid, moved_to, register
+from itkit.process.itk_align import AlignParams, plan
 from itkit.testing import phantoms
 
 GRID = Geometry((24, 40, 36), (4.0, 2.5, 3.0), (-30.0, 20.0, 5.0), phantoms.GRIDS["oblique"].direction_xyz)
@@ -230,6 +231,14 @@ def test_what_lacks_a_partner_is_named(tmp_path):
     assert list(result.summary.unpaired) == ["c0", "other"]
     with pytest.raises(ItkitError, match="no fixed image"):
         itkit.run("itk_align", dest=tmp_path / "out2", strict=True, **values)
+
+
+def test_an_image_without_its_label_is_named_once(tmp_path):
+    ids = phantoms.write_dataset(tmp_path / "raw", 2)
+    next((tmp_path / "raw" / "label").glob(f"{ids[0]}.*")).unlink()
+    raw = tmp_path / "raw"
+    found = plan(AlignParams(source=raw, fixed=raw, dest=tmp_path / "out"))
+    assert [(item.case_id, item.lacks) for item in found.unpaired] == [(ids[0], "label")]
 
 
 def test_failures_have_names(tmp_path):

@@ -71,7 +71,18 @@ def _proposals(files: Sequence[_File], paths: Sequence[str]) -> Iterator[tuple[s
     dicom = sorted({path.rpartition("/")[0] for path in paths if path.lower().endswith(_DICOM) or "." not in path})
     for level in range(max((folder.count("/") + 1 for folder in dicom if folder), default=0)):
         shapes = Counter(_with_case(folder, level) for folder in dicom if folder.count("/") >= level)
-        yield from ((shape, "") for shape, _ in shapes.most_common(2))
+        common = [shape for shape, _ in shapes.most_common(2)]
+        yield from ((shape, label) for label in ["", *_labels_beside(files, level)] for shape in common)
+
+
+def _labels_beside(files: Sequence[_File], level: int) -> list[str]:
+    """Return the commonest shapes of labels in folders with the case at a level."""
+    shapes: Counter[str] = Counter()
+    for file in files:
+        if _depth(file.folder) > level:
+            name = file.stem.replace(file.folder.split("/")[level], "{case}") + file.ending
+            shapes[f"{_with_case(file.folder, level)}/{name}"] += 1
+    return [shape for shape, _ in shapes.most_common() if _is_label(shape)][:_MOST]
 
 
 def _depth(folder: str) -> int:

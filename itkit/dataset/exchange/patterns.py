@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from itkit.core.errors import ArgumentError
-from itkit.core.files import split_extension, volume_pattern
+from itkit.core.files import image_like, split_extension, volume_pattern
 
 Role = Literal["image", "label", "part"]
 FIELDS = ("case", "channel", "part", "patient", "split")
@@ -117,8 +117,8 @@ def sort_paths(
     Returns
     -------
     tuple
-        What fits a pattern; the files that fit none; and the files that fit two patterns of different roles equally
-        well, with these patterns.
+        What fits a pattern; the files that fit none, but for the voxels of headers that fit one; and the files that
+        fit two patterns of different roles equally well, with these patterns.
 
     Examples
     --------
@@ -160,4 +160,14 @@ def sort_paths(
         if rivals:
             unclear[path] = [pattern.text, *rivals]
         found.append(Sorted(path, pattern, match_.groupdict()))
-    return found, rest, unclear
+    return found, _without_voxels(rest, found), unclear
+
+
+def _without_voxels(rest: Iterable[str], found: Iterable[Sorted]) -> list[str]:
+    """Return files without the data files that lie beside headers which fit a pattern."""
+    beside = {one.path.rpartition("/")[0] for one in found if one.path.lower().endswith((".mhd", ".nhdr"))}
+    return [
+        path
+        for path in rest
+        if not (path.rpartition("/")[0] in beside and ".raw" in image_like(path.rpartition("/")[2]))
+    ]

@@ -286,6 +286,7 @@ FOLDERS = {
     ),
     "prefixed": (["volume-{}.nii", "segmentation-{}.nii"], "volume-{case}.nii", "segmentation-{case}.nii"),
     "images": (["{}.mha"], "{case}.mha", ""),
+    "series": (["{}/ct/1.dcm", "{}/mask.nii"], "{case}/ct", "{case}/mask.nii"),
 }
 
 
@@ -309,6 +310,12 @@ def test_a_guess_says_the_command_and_changes_nothing(tmp_path, name):
         [PathPattern.parse(text, "image") for text in (image, label) if text],
     )
     assert (len(found), rest) == (3 * len(shapes), ["README.md"])
+
+
+def test_voxels_beside_their_header_fit_with_it():
+    paths = ["a.mhd", "a.zraw", "b/c.nhdr", "b/c.raw", "d/e.raw", "notes.txt"]
+    patterns = [PathPattern.parse("{case}.mhd", "image"), PathPattern.parse("b/{case}.nhdr", "label")]
+    assert sort_paths(paths, patterns)[1] == ["d/e.raw", "notes.txt"]
 
 
 def test_a_stray_file_and_a_missing_one_do_not_hide_the_channels(tmp_path):
