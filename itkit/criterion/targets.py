@@ -12,7 +12,6 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
-from torch.nn import functional
 
 from itkit.core.errors import ArgumentError
 
@@ -85,7 +84,8 @@ class Pair:
         labels = cast("Tensor", self.labels)
         if self.classes == 1:
             return self.masked(labels.unsqueeze(1).to(self.logits.dtype))
-        return self.masked(functional.one_hot(labels, self.classes).movedim(-1, 1).to(self.logits.dtype))
+        one_hot = torch.zeros_like(self.logits, requires_grad=False)
+        return self.masked(one_hot.scatter_(1, labels.unsqueeze(1), 1.0))
 
     def masked(self, values: Tensor) -> Tensor:
         """Set values ``(N, C, *spatial)`` of ignored voxels to 0."""
