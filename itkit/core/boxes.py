@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from itkit.core.errors import ArgumentError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Index = tuple[int, int, int]
+_CLOSE = 0.75
+"""Part of the widest step below which a window joins the group of the one before it."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,49 @@ def window_starts(length: int, patch: int, overlap: float, scheme: str = "monai"
     last = length - patch
     count = math.ceil(last / (patch * (1 - overlap)))
     return tuple(round(last / count * number) for number in range(count + 1)) if count else (0,)
+
+
+def start_groups(starts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Group the starts of windows along an axis: one that follows much closer than others joins the one before it.
+
+    Examples
+    --------
+    >>> start_groups((0, 48, 96, 112)), start_groups((0, 32, 64)), start_groups((0, 0, 1, 1))
+    ([(0,), (48,), (96, 112)], [(0,), (32,), (64,)], [(0, 0), (1, 1)])
+    """
+    widest = max((following - here for here, following in pairwise(starts)), default=0)
+    groups = [starts[:1]]
+    for here, following in pairwise(starts):
+        if following - here < _CLOSE * widest:
+            groups[-1] = (*groups[-1], following)
+        else:
+            groups.append((following,))
+    return [tuple(group) for group in groups]
+
+
+def unfinished_planes(groups: Sequence[Sequence[int]], depth: int) -> tuple[int, int]:
+    """Return how many planes of sums sliding windows need when finished planes are handed on at once.
+
+    Parameters
+    ----------
+    groups
+        Start indices of the windows along an axis, in groups that are worked on together.
+    depth
+        Length of a window.
+
+    Returns
+    -------
+    tuple
+        Planes that windows of two neighbouring groups share, at most; and planes beside them that a group finishes.
+
+    Examples
+    --------
+    >>> unfinished_planes([(0,), (48,)], 96), unfinished_planes([(0,), (8,)], 8), unfinished_planes([(0, 3)], 8)
+    ((48, 48), (0, 8), (0, 11))
+    """
+    kept = max((one[-1] + depth - other[0] for one, other in pairwise(groups)), default=0)
+    last = groups[-1][-1] + depth - kept - groups[-1][0]
+    return kept, max([last, *(other[0] - one[0] for one, other in pairwise(groups))])
 
 
 def patch_grid(

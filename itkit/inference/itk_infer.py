@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from itkit.core.boxes import start_groups, unfinished_planes, window_starts
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseError, LayoutError, ParamsError
 from itkit.core.extras import require_torch
@@ -323,27 +324,29 @@ def _need(grid: Geometry, read_bytes: int, params: InferParams, models: Sequence
 
     voxels = math.prod(grid.size_zyx)
     fixed = _TORCH_BYTES + _CHUNKS + read_bytes + 4 * voxels + (8 * voxels if params.skip_air else 0)
-    sums = logits = turning = 0
-    for model in models:
+    classes = models[0].facts.network.num_classes
+    busiest = sums = logits = 0
+    for model in models:  # one after the other
         facts = model.facts
-        classes, channels = facts.network.num_classes, facts.network.in_channels
         working = Preparation.of(facts).grid(grid).size_zyx
         depth, height, width = (max(n, p) for n, p in zip(working, facts.patch_size, strict=True))
-        padded = depth * height * width
-        image = 4 * channels * (padded + (math.prod(working) if padded > math.prod(working) else 0))
-        window = params.batch * math.prod(facts.patch_size)
-        fixed += image + window * (4 * channels + 8 * classes + _BYTES_PER_WINDOW_VOXEL)
-        fixed += 3 * model.weights.stat().st_size + 12 * classes * height * width
-        turning = max(turning, 8 * voxels + 4 * padded)
-        sums += 4 * (classes + 1) * min(depth, facts.patch_size[0]) * height * width
-        logits += 4 * classes * math.prod(working)
-    classes = models[0].facts.network.num_classes
-    return _Need(
-        fixed + turning,
-        sums,
-        2 * classes * voxels if params.probabilities else 0,
-        logits if params.save_logits else 0,
-    )
+        channels, padded, size = facts.network.in_channels, depth * height * width, math.prod(working)
+        image = 4 * channels * (padded + (size if padded > size else 0))
+        window = params.batch * math.prod(facts.patch_size) * (4 * channels + 8 * classes + _BYTES_PER_WINDOW_VOXEL)
+        fixed += 3 * model.weights.stat().st_size
+        busiest = max(busiest, image + window + 8 * classes * height * width, image + 8 * voxels + 4 * padded)
+        sums = max(sums, _sums_bytes(working, facts.patch_size, params, classes))
+        logits += 4 * classes * size
+    soft = classes * voxels * ((4 if len(models) > 1 else 2 * params.probabilities) + 2 * params.probabilities)
+    return _Need(fixed + busiest, sums, soft, logits if params.save_logits else 0)
+
+
+def _sums_bytes(size_zyx: Sequence[int], patch_zyx: Sequence[int], params: InferParams, classes: int) -> int:
+    """Return the bytes of the sums of unfinished voxels, as `SlidingWindow.sums_bytes` does, without torch."""
+    depth, height, width = (max(n, p) for n, p in zip(size_zyx, patch_zyx, strict=True))
+    starts = window_starts(depth, patch_zyx[0], params.overlap, params.window_scheme)
+    kept, fresh = unfinished_planes(start_groups(starts), patch_zyx[0])
+    return 4 * (classes + 1) * width * (kept * height + fresh * min(height, patch_zyx[1]))
 
 
 def _need_of(inputs: Mapping[str, CaseInput], params: InferParams) -> _Need | None:
@@ -382,7 +385,9 @@ def _require_disk(jobs: Sequence[Job], params: InferParams, models: Sequence[Mod
         grid = _grid_of(job)
         if grid is not None:
             need = _need(grid, 0, params, models)
-            total += need.probabilities + need.logits
+            total += need.logits
+            if params.probabilities:
+                total += 2 * models[0].facts.network.num_classes * math.prod(grid.size_zyx)
     folder = next(place for place in (params.dest.absolute(), *params.dest.absolute().parents) if place.exists())
     free = shutil.disk_usage(folder).free
     if total > free:

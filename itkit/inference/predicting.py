@@ -1,9 +1,9 @@
 """From a volume to its label map: prepare, slide, put back on the volume's own grid, plane by plane.
 
-A `Predictor` holds one or several networks. For each volume, the windows of every network are visited from low to high
-Z; finished planes of logits become planes on the volume's own grid, where the classes are taken at once (of several
-networks: from the mean of their softmax). Neither the logits of a whole volume nor its probabilities are in memory,
-unless they are asked for.
+A `Predictor` holds one or several networks. For each volume, the windows of a network are visited from low to high Z;
+finished blocks of logits become voxels on the volume's own grid, where the classes are taken at once. Neither the
+logits of a whole volume nor its probabilities are in memory, unless they are asked for. Of several networks, the
+softmax is added up on the volume's own grid, in memory or in a file.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import numpy as np
 
 from itkit.core.errors import CaseError, ModelError
 from itkit.core.extras import require_torch
-from itkit.core.geometry import orientation_steps
+from itkit.core.geometry import Geometry, orientation_steps
 from itkit.core.volume import Volume
 from itkit.inference.backends import BackendName, LoadedModel, load_model
 from itkit.inference.preparing import Preparation, Prepared, prepare_image
 from itkit.inference.restoring import (
-    Indices,
     Part,
+    Piece,
     indices_of_grids,
     label_table,
     largest_of,
-    planes_of,
+    pieces_of,
     require_numbers,
 )
 from itkit.process.body import body_mask
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from itkit.inference.model_folder import ModelFacts
-
-_CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +130,7 @@ class Predictor:
     Raises
     ------
     ModelError
-        When the networks do not know the same classes and channels, or see volumes in different orientations.
+        When the networks do not know the same classes or channels.
     """
 
     models: tuple[LoadedModel, ...]
@@ -188,36 +186,91 @@ class Predictor:
             When the image does not fit the networks, or their output is nan.
         """
         room = room or Room()
-        source = images[0].geometry
-        runs = [_Run(loaded, self.settings, images, threads, room, logits=logits) for loaded in self.models]
-        classes = self.facts.network.num_classes
-        axes, flips = orientation_steps(source, self.facts.orient)
-        table = label_table(self.facts.values, classes)
-        label = np.empty(source.size_zyx, table.dtype)
-        turned_label = _turned_view(label, axes, flips)
-        shape = (*source.size_zyx, classes)
-        soft = room.array(shape, np.float16, in_memory=room.probabilities) if probabilities else None
-        turned_soft = None if soft is None else _turned_view(soft, axes, flips)
-        counts = np.zeros(classes, np.int64)
+        answers = _Answers(self, images[0].geometry, room, soft=probabilities)
+        windows, saved, notes = 0, [], list[str]()
         with _torch_threads(threads):
-            for start, largest, values in _answers(runs, threads, soft=probabilities):
-                place = slice(start, start + len(largest))
-                counts += np.bincount(largest.reshape(-1), minlength=classes)
-                turned_label[place] = table[largest]
-                if turned_soft is not None and values is not None:
-                    turned_soft[place] = np.moveaxis(values, 0, -1)
-        voxels = dict(zip(self.facts.values, counts.tolist(), strict=True))
-        notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
-        if not counts[1:].any():
-            notes += ("no voxel of any class was found; is the image of the kind that the network has learned?",)
-        return Prediction(
-            Volume(label, source, "label"),
-            sum(run.windows for run in runs),
-            voxels,
-            None if soft is None else Volume(soft, source),
-            tuple(run.saved for run in runs if run.saved is not None),
-            notes,
-        )
+            for loaded in self.models:
+                run = _Run(loaded, self.settings, images, threads, room, logits=logits)
+                axes, flips = orientation_steps(images[0].geometry, loaded.model.facts.orient)
+                for piece in run.pieces():
+                    answers.add(piece, axes, flips, threads)
+                windows += run.windows
+                saved += [run.saved] if run.saved is not None else []
+                notes += run.notes
+                del run  # its image and its sums, before those of the next one
+        label, counts = answers.label()
+        voxels = dict(zip(self.facts.values, counts, strict=True))
+        if not any(counts[1:]):
+            notes.append("no voxel of any class was found; is the image of the kind that the network has learned?")
+        return Prediction(label, windows, voxels, answers.probabilities(), tuple(saved), tuple(dict.fromkeys(notes)))
+
+
+class _Answers:
+    """What networks say of each voxel of the volume's own grid."""
+
+    def __init__(self, predictor: Predictor, source: Geometry, room: Room, *, soft: bool) -> None:
+        facts = predictor.facts
+        self._source, self._room = source, room
+        self._count = len(predictor.models)
+        self._table = label_table(facts.values, facts.network.num_classes)
+        classes = len(self._table)
+        self._numbers = np.zeros(source.size_zyx, np.uint8 if classes <= 256 else np.uint16)
+        self._soft = None
+        if self._count > 1:
+            self._soft = room.array((classes, *source.size_zyx), np.float32, in_memory=room.probabilities)
+            self._soft[...] = 0
+        elif soft:
+            self._soft = room.array((classes, *source.size_zyx), np.float16, in_memory=room.probabilities)
+        self._is_wanted = soft
+
+    def add(self, piece: Piece, axes: Sequence[int], flips: Sequence[bool], threads: int) -> None:
+        """Take in a piece of a grid whose axes are turned."""
+        place = (piece.planes, piece.rows)
+        if self._count == 1:
+            _turned_view(self._numbers, axes, flips)[place] = largest_of(piece, threads=threads)
+        if self._soft is not None:
+            values = np.stack([piece.of_class(number, threads) for number in range(len(piece.source))])
+            _softmax(values)
+            for channel, one in zip(self._soft, values, strict=True):
+                turned = _turned_view(channel, axes, flips)
+                if self._count == 1:
+                    turned[place] = one
+                else:
+                    turned[place] += one
+
+    def label(self) -> tuple[Volume, list[int]]:
+        """Return the label map, and how many voxels each class has."""
+        classes = len(self._table)
+        if self._count > 1:
+            assert self._soft is not None
+            for plane, numbers in enumerate(self._numbers):
+                numbers[...] = self._soft[:, plane].argmax(axis=0)
+        counts = np.bincount(self._numbers.reshape(-1), minlength=classes) if classes > 256 else _counts(self._numbers)
+        if not np.array_equal(self._table, np.arange(classes)):
+            values = np.empty(self._numbers.shape, self._table.dtype)
+            for plane, numbers in zip(values, self._numbers, strict=True):
+                plane[...] = self._table[numbers]
+        else:
+            values = self._numbers.astype(self._table.dtype, copy=False)
+        return Volume(values, self._source, "label"), counts[:classes].tolist()
+
+    def probabilities(self) -> Volume | None:
+        """Return the mean of the softmax, ``(Z, Y, X, K)``, if it was asked for."""
+        if not self._is_wanted:
+            return None
+        assert self._soft is not None
+        shape = (*self._source.size_zyx, len(self._table))
+        result = self._room.array(shape, np.float16, in_memory=self._room.probabilities)
+        for plane in range(len(result)):
+            result[plane] = np.moveaxis(self._soft[:, plane] / np.float32(self._count), 0, -1)
+        return Volume(result, self._source)
+
+
+def _counts(numbers: NDArray[Any]) -> NDArray[np.int64]:
+    total = np.zeros(256, np.int64)
+    for plane in numbers:
+        total += np.bincount(plane.reshape(-1), minlength=256)
+    return total
 
 
 def require_alike(models: Sequence[tuple[str, ModelFacts]]) -> None:
@@ -226,14 +279,13 @@ def require_alike(models: Sequence[tuple[str, ModelFacts]]) -> None:
     Raises
     ------
     ModelError
-        When their classes, channels or orientations differ.
+        When their classes or channels differ.
     """
     first_name, first = models[0]
     for name, facts in models[1:]:
-        for what in ("names", "channels", "orient"):
+        for what, word in (("names", "classes"), ("channels", "channels")):
             one, other = getattr(first, what), getattr(facts, what)
             if one != other:
-                word = {"names": "classes", "orient": "orientations"}.get(what, what)
                 raise ModelError(f"{first_name} and {name} can't be averaged: their {word} differ: {one} and {other}")
 
 
@@ -262,7 +314,7 @@ class _Run:
         self.saved: Volume | None = None
         preparation = Preparation.of(facts)
         prepared = prepare_image(images, preparation, threads=threads)
-        self.indices: Indices = indices_of_grids(prepared.geometry, prepared.turned)
+        self._indices = indices_of_grids(prepared.geometry, prepared.turned)
         self._tensor = torch.from_numpy(prepared.array_czyx)[None]
         self._mask = self._body(images[0], prepared, threads) if settings.skip_air else None
         self._loaded = loaded
@@ -296,48 +348,21 @@ class _Run:
         self.windows += len(windows)
         return self._loaded.network(windows)
 
-    def parts(self) -> Iterator[Part]:
-        """Yield finished planes of logits, ``(K, planes, Y, X)``."""
+    def _parts(self) -> Iterator[Part]:
         expected = self.facts.network.num_classes
-        for start, logits in self._sliding.slabs(self._network, self._tensor, self._mask):
+        for plane, row, logits in self._sliding.blocks(self._network, self._tensor, self._mask):
             values = logits[0].cpu().numpy()
             if len(values) != expected:
                 raise ModelError(f"{self._loaded.model.path}: the network gives {len(values)} classes, not {expected}")
             if self.saved is not None:
-                self.saved.array_zyx[start : start + values.shape[1]] = np.moveaxis(values, 0, -1)
-            yield start, values
+                place = (slice(plane, plane + values.shape[1]), slice(row, row + values.shape[2]))
+                self.saved.array_zyx[place] = np.moveaxis(values, 0, -1)
+            yield plane, row, values
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the logits on the volume's own grid, turned as the network sees it."""
+        yield from pieces_of(self._parts(), self._indices, self._tensor.shape[2:])
         self.windows //= 2 ** len(self._sliding.flips)
-        self._mask = None
-
-
-_Answer = tuple[int, "NDArray[Any]", "NDArray[np.float32] | None"]
-"""The first plane, the class numbers ``(planes, Y, X)``, the probabilities ``(K, planes, Y, X)``."""
-
-
-def _answers(runs: Sequence[_Run], threads: int, *, soft: bool) -> Iterator[_Answer]:
-    """Yield the answer of one or several networks on the volume's own grid, a few planes at a time."""
-    if len(runs) == 1:
-        (run,) = runs
-        for planes in planes_of(run.parts(), run.indices):
-            values = None
-            if soft:
-                values = np.stack([planes.of_class(number, threads) for number in range(len(planes.source))])
-                _softmax(values)
-            yield planes.start, largest_of(planes, threads=threads), values
-        return
-    for start, planes_of_runs in enumerate(zip(*(_soft_planes(run, threads) for run in runs), strict=True)):
-        mean: NDArray[np.float32] = np.stack(planes_of_runs).mean(axis=0)
-        yield start, mean.argmax(axis=0).astype(np.uint16)[None], mean[:, None]
-
-
-def _soft_planes(run: _Run, threads: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the probabilities ``(K, Y, X)`` of one plane after another."""
-    classes = run.facts.network.num_classes
-    for planes in planes_of(run.parts(), run.indices, _CHUNK_BYTES // classes):
-        values = np.stack([planes.of_class(number, threads) for number in range(classes)])
-        _softmax(values)
-        for number in range(values.shape[1]):
-            yield values[:, number]
 
 
 def _softmax(values: NDArray[np.float32]) -> None:

@@ -2,7 +2,7 @@
 
 nnU-Net resamples the logits of all classes to the original grid and takes the largest there. The functions here give
 the same labels, but hold a few planes: each class is resampled in turn and compared with the largest value so far, and
-planes are finished as soon as the network has finished those that they lie between.
+voxels are finished as soon as the network has finished those that they lie between.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 ANISOTROPY = 3.0
 """Ratio of spacings above which values are not interpolated along the coarsest axis."""
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES, _MOST_BYTES = 2 << 20, 64 << 20
+_SAME_PLACE = 1e-9
+"""Indices that differ by less than this lie at one place: rounding in grids that are the same."""
 Indices = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]"]
 """For each axis Z, Y, X: where each voxel of the new grid lies, in voxels of the old one."""
-Part = tuple[int, "NDArray[np.float32]"]
-"""The first plane, and the logits ``(K, planes, Y, X)``."""
+Part = tuple[int, int, "NDArray[np.float32]"]
+"""The first plane, the first row, and the logits ``(K, planes, rows, X)``: a block as `SlidingWindow.blocks` has it."""
 
 
 def coarse_axis(current_spacing_zyx: Sequence[float], new_spacing_zyx: Sequence[float]) -> int | None:
@@ -170,7 +172,7 @@ def restore_labels(
     """
     values = _logits(logits)
     indices = indices_by_size(values.shape[1:], _size(shape), current_spacing, new_spacing)
-    return labels_of([(0, values)], indices, threads=threads)
+    return labels_of([(0, 0, values)], indices, values.shape[1:], threads=threads)
 
 
 def _logits(logits: NDArray[Any]) -> NDArray[np.float32]:
@@ -188,81 +190,111 @@ def _size(shape: Sequence[int]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Planes:
-    """Planes of the new grid that can be interpolated now.
+class Piece:
+    """Voxels of the new grid that can be interpolated now: some planes, some rows, whole along X.
 
     Parameters
     ----------
-    start, stop
-        The first plane, and the one after the last.
+    planes, rows
+        Where they lie in the new grid.
     source
-        Logits ``(K, n, Y, X)`` on the old grid.
+        Logits ``(K, Z, Y, X)`` of the old grid around them.
     indices
-        Where the voxels of these planes lie in ``source``.
+        Where the voxels lie in ``source``; ``None`` where they are the voxels of ``source``.
     """
 
-    start: int
-    stop: int
+    planes: slice
+    rows: slice
     source: NDArray[np.float32]
-    indices: Indices
+    indices: Indices | None
 
     def of_class(self, number: int, threads: int = 1) -> NDArray[np.float32]:
-        """Return the logits of a class on the new grid, ``(planes, Y, X)``."""
+        """Return the logits of a class on the new grid, ``(planes, rows, X)``; not to be written to."""
+        if self.indices is None:
+            values: NDArray[np.float32] = self.source[number]
+            return values
         return sample_linear(self.source[number], self.indices, threads=threads)
 
 
-def planes_of(parts: Iterable[Part], indices: Indices, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Planes]:
-    """Turn finished planes of logits, from low to high Z, into planes of the new grid, in order, each once.
+def pieces_of(
+    parts: Iterable[Part], indices: Indices, size_zyx: Sequence[int], chunk_bytes: int = _CHUNK_BYTES
+) -> Iterator[Piece]:
+    """Turn finished blocks of logits into pieces of the new grid, each voxel once.
 
     Parameters
     ----------
     parts
-        First plane and logits ``(K, planes, Y, X)``, without gaps. The memory of a part may be used again when the
-        next one is asked for; one plane is copied.
+        Blocks: groups of planes from low to high Z, each from low to high Y, as `itkit.models.windows.Block` says. The
+        memory of a block may be used again when the next one is asked for; its last plane and row are copied.
     indices
-        Where the voxels of the new grid lie in that of the logits; along Z they must not fall.
+        Where the voxels of the new grid lie in that of the logits; along Z and Y they must not fall.
+    size_zyx
+        Voxels of the grid of the logits.
     chunk_bytes
-        Planes are yielded in pieces of about so many bytes a class.
+        Pieces have about so many bytes a class; less, if there are many classes.
 
     Raises
     ------
     ArgumentError
-        When the indices along Z fall.
+        When the indices along Z or Y fall.
     """
-    z_index, y_index, x_index = indices
-    if np.any(np.diff(z_index) < 0):
-        raise ArgumentError("planes of the new grid must rise along Z with those of the logits; turn the volume first")
-    most = max(1, chunk_bytes // (4 * len(y_index) * len(x_index)))
-    done, last_start = 0, 0
-    last_plane: NDArray[np.float32] | None = None
+    places = []
+    for index, size in zip(indices, size_zyx, strict=True):
+        kept = np.clip(index, 0, size - 1)
+        places.append(np.round(kept) if np.allclose(kept, np.round(kept), rtol=0, atol=_SAME_PLACE) else kept)
+    z_at, y_at, x_at = places
+    if np.any(np.diff(z_at) < 0) or np.any(np.diff(y_at) < 0):
+        raise ArgumentError("the new grid must rise along Z and Y with that of the logits; turn the volume first")
+    keeps_x = np.array_equal(x_at, np.arange(size_zyx[2]))
+    z_owner, y_owner = np.ceil(z_at), np.ceil(y_at)
+    before = following = np.empty((0, 0, 0), np.float32)  # the last plane of the group before, and of this one
+    row_before = np.empty((0, 0, 0), np.float32)
+    for plane, row, part in parts:
+        classes, depth, height, width = part.shape
+        if row == 0:
+            before, following = following, np.empty((classes, size_zyx[1], width), np.float32)
+        z_begin, z_stop = np.searchsorted(z_owner, (plane, plane + depth), "left").tolist()
+        y_begin, y_stop = np.searchsorted(y_owner, (row, row + height), "left").tolist()
+        y_first = row - 1 if y_stop > y_begin and y_at[y_begin] < row else row
+        row_bytes = 4 * max(1, y_stop - y_begin) * len(x_at)
+        step = max(1, min(chunk_bytes, _MOST_BYTES // classes) // row_bytes)
+        for begin in range(z_begin, z_stop if y_stop > y_begin else z_begin, step):
+            stop = min(begin + step, z_stop)
+            z_first = int(np.floor(z_at[begin]))
+            z_last = int(np.ceil(z_at[stop - 1]))
+            source = part[:, max(0, z_first - plane) : z_last + 1 - plane]
+            if y_first < row:
+                rows = row_before[:, max(0, z_first - plane) : z_last + 1 - plane, None]
+                source = np.concatenate([rows, source], axis=2)
+            if z_first < plane:
+                source = np.concatenate([before[:, None, y_first : row + height], source], axis=1)
+            where = (z_at[begin:stop] - z_first, y_at[y_begin:y_stop] - y_first, x_at)
+            is_same = keeps_x and _counts_up(where[0]) and _counts_up(where[1])
+            if is_same:
+                source = source[:, : len(where[0]), : len(where[1])]
+            yield Piece(slice(begin, stop), slice(y_begin, y_stop), source, None if is_same else where)
+        following[:, row : row + height] = part[:, -1]
+        row_before = part[:, :, -1].copy()
 
-    def pieces(stop: int, source: NDArray[np.float32], start: int) -> Iterator[Planes]:
-        nonlocal done
-        for begin in range(done, stop, most):
-            end = min(begin + most, stop)
-            yield Planes(begin, end, source, (z_index[begin:end] - start, y_index, x_index))
-        done = max(done, stop)
 
-    for start, part in parts:
-        if last_plane is not None:  # planes between the last part and this one
-            between = np.stack([last_plane, part[:, 0]], axis=1)
-            yield from pieces(int(np.searchsorted(z_index, start, "left")), between, start - 1)
-        last_start = start + part.shape[1] - 1
-        yield from pieces(int(np.searchsorted(z_index, last_start, "right")), part, start)
-        last_plane = part[:, -1].copy()
-    assert last_plane is not None
-    yield from pieces(len(z_index), last_plane[:, None], last_start)
+def _counts_up(index: NDArray[np.float64]) -> bool:
+    return bool(np.array_equal(index, np.arange(len(index))))
 
 
 def labels_of(
-    parts: Iterable[Part], indices: Indices, values: Sequence[int] | None = None, *, threads: int = 1
+    parts: Iterable[Part],
+    indices: Indices,
+    size_zyx: Sequence[int],
+    values: Sequence[int] | None = None,
+    *,
+    threads: int = 1,
 ) -> NDArray[Any]:
     """Return the class with the largest logit on the new grid; of equal ones, the first class wins.
 
     Parameters
     ----------
-    parts, indices
-        See `planes_of`.
+    parts, indices, size_zyx
+        See `pieces_of`.
     values
         Value of each class in the label map; by default its number.
     threads
@@ -275,13 +307,13 @@ def labels_of(
     """
     result: NDArray[Any] | None = None
     shape = tuple(map(len, indices))
-    for planes in planes_of(parts, indices):
-        count = len(planes.source)
+    for piece in pieces_of(parts, indices, size_zyx):
+        count = len(piece.source)
         if result is None:
             table = label_table(range(count) if values is None else values, count)
             result = np.empty(shape, table.dtype)
-        largest = largest_of(planes, threads=threads)
-        result[planes.start : planes.stop] = largest if values is None else table[largest]
+        largest = largest_of(piece, threads=threads)
+        result[piece.planes, piece.rows] = largest if values is None else table[largest]
     assert result is not None
     return result
 
@@ -293,19 +325,19 @@ def label_table(values: Sequence[int], count: int) -> NDArray[Any]:
     return np.asarray(values, dtype=np.result_type(np.min_scalar_type(min(values)), np.min_scalar_type(max(values))))
 
 
-def largest_of(planes: Planes, *, threads: int = 1) -> NDArray[Any]:
-    """Return the number of the class with the largest logit in each voxel of some planes.
+def largest_of(piece: Piece, *, threads: int = 1) -> NDArray[Any]:
+    """Return the number of the class with the largest logit in each voxel of a piece.
 
     Raises
     ------
     CaseError
         When a logit is nan.
     """
-    count = len(planes.source)
-    best = planes.of_class(0, threads)
+    count = len(piece.source)
+    best = piece.of_class(0, threads).copy()
     largest = np.zeros(best.shape, np.uint8 if count <= 256 else np.uint16)
     for number in range(1, count):
-        values = planes.of_class(number, threads)
+        values = piece.of_class(number, threads)
         np.putmask(largest, values > best, number)
         np.maximum(best, values, out=best)
     require_numbers(best)

@@ -57,7 +57,7 @@ def sliding_window(
     Notes
     -----
     Equal to ``monai.inferers.sliding_window_inference`` with the same settings within 1e-5. Where the logits of a
-    volume do not fit into memory, use `SlidingWindow.labels` or `SlidingWindow.slabs`.
+    volume do not fit into memory, use `SlidingWindow.labels` or `SlidingWindow.blocks`.
 
     Examples
     --------

@@ -1,9 +1,10 @@
 """Sliding windows: a network applied to a whole volume, window by window, in memory that its length does not change.
 
 Training (validation on whole volumes), ``itk_infer``, export and the MMEngine extension all use this one engine. The
-windows of a volume are visited from low to high Z; as soon as no later window reaches a plane, the plane is finished
-and handed on, and its memory is used again. `SlidingWindow.slabs` hands on finished planes of logits,
-`SlidingWindow.labels` takes the classes at once, and `SlidingWindow.logits` keeps everything.
+windows of a volume are visited from low to high Z and, within that, from low to high Y; as soon as no later window
+reaches some planes and rows, they are finished and handed on, and their memory is used again. `SlidingWindow.blocks`
+hands on finished blocks of logits, `SlidingWindow.labels` takes the classes at once, and `SlidingWindow.logits` keeps
+everything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from itkit.core.arguments import expect_choice
-from itkit.core.boxes import Index, PatchGrid, index, window_starts
+from itkit.core.boxes import Index, PatchGrid, index, start_groups, unfinished_planes, window_starts
 from itkit.core.errors import ArgumentError, ModelError
 
 if TYPE_CHECKING:
@@ -43,17 +44,26 @@ PRECISIONS: tuple[Precision, ...] = ("32", "bf16", "16")
 AIR_LOGIT = 20.0
 """Logit of class 0 in voxels that no window covers; the other classes have 0."""
 _LEAST_WEIGHT = 1e-3
-_SLAB_BYTES = 256 << 20
-"""Finished planes are handed on in pieces of at most about this size."""
+_BLOCK_BYTES = 256 << 20
+"""Blocks that come from a GPU or a file have at most about this size."""
 
 
-class Slab(NamedTuple):
-    """Finished planes: logits ``(N, K, planes, Y, X)``, float32, of which the first is plane ``start`` of the volume.
+class Block(NamedTuple):
+    """Finished voxels: logits ``(N, K, planes, rows, X)``, float32, of whole rows along X.
 
-    The memory is used again when the next slab is asked for: copy what must stay.
+    Blocks come in groups of planes from low to high Z; the blocks of a group have the same planes and come from low to
+    high Y, until all rows are there. The memory is used again when the next block is asked for: copy what must stay.
+
+    Attributes
+    ----------
+    plane, row
+        Index of the block's first plane and row in the volume.
+    logits
+        The logits.
     """
 
-    start: int
+    plane: int
+    row: int
     logits: Tensor
 
 
@@ -148,7 +158,8 @@ class SlidingWindow:
     Notes
     -----
     The result equals that of ``monai.inferers.sliding_window_inference`` within float error (scheme ``monai``). Of the
-    logits of a volume, at most as many planes as a window has are in memory.
+    logits of a volume, those planes are in memory that windows at two heights share, and as many rows as a window has
+    of the planes before them: with an overlap of a half, somewhat more than half the planes of a window.
 
     Examples
     --------
@@ -202,12 +213,13 @@ class SlidingWindow:
         return window_grid(size_zyx, self.patch_zyx, self.overlap, self.scheme)
 
     def sums_bytes(self, size_zyx: Sequence[int], classes: int) -> int:
-        """Return the bytes that the sums of unfinished planes take for one volume."""
-        depth, height, width = (max(n, p) for n, p in zip(size_zyx, self.patch_zyx, strict=True))
-        return 4 * (classes + 1) * min(depth, self.patch_zyx[0]) * height * width
+        """Return the bytes that the sums of unfinished voxels take for one volume."""
+        height, width = (max(n, p) for n, p in zip(size_zyx[1:], self.patch_zyx[1:], strict=True))
+        kept, fresh = unfinished_planes(start_groups(self.grid(size_zyx).starts_zyx[0]), self.patch_zyx[0])
+        return 4 * (classes + 1) * width * (kept * height + fresh * min(height, self.patch_zyx[1]))
 
-    def slabs(self, network: Network, volume: Tensor, mask: Tensor | None = None) -> Iterator[Slab]:
-        """Yield the logits of volumes from low to high Z, each plane once.
+    def blocks(self, network: Network, volume: Tensor, mask: Tensor | None = None) -> Iterator[Block]:
+        """Yield the logits of volumes, each voxel once; see `Block` for their order.
 
         Parameters
         ----------
@@ -236,48 +248,49 @@ class SlidingWindow:
         device = torch.device(self.device) if self.device is not None else volume.device
         weights = torch.from_numpy(window_weights(self.patch_zyx, self.weights, self.scheme, self.sigma_scale))
         windows = _windows(grid, len(volume), None if mask is None else _pad_mask(mask, low, padded))
-        sums = _Sums(self, len(volume), padded, weights.to(device), device)
-        inside = tuple(slice(start, start + n) for start, n in zip(low[1:], size[1:], strict=True))
-
-        def finished(until: int) -> Iterator[Slab]:
-            for start, logits in sums.finished(until):
-                first, last = max(start, low[0]), min(start + logits.shape[2], low[0] + size[0])
-                if first < last:
-                    yield Slab(first - low[0], logits[:, :, first - start : last - start, inside[0], inside[1]])
-
+        sums = _Sums(self, grid, len(volume), padded, weights.to(device), device)
+        columns = slice(low[2], low[2] + size[2])
         with _evaluating(network):
-            for begin in range(0, len(windows), self.batch):
-                some = windows[begin : begin + self.batch]
-                logits = self._apply(network, volume, some, device)
-                sums.prepare(logits.shape[1])
-                for (number, start), values in zip(some, logits, strict=True):
-                    yield from finished(start[0])
-                    sums.add(number, start, values)
-            yield from finished(padded[0])
+            for plane, row, logits in sums.blocks(self._seen(network, volume, windows, device)):
+                planes, rows = (
+                    slice(max(start, first) - start, min(start + count, first + n) - start)
+                    for start, count, first, n in zip((plane, row), logits.shape[2:4], low, size, strict=False)
+                )
+                if planes.start < planes.stop and rows.start < rows.stop:
+                    inside = logits[:, :, planes, rows, columns]
+                    yield Block(plane + planes.start - low[0], row + rows.start - low[1], inside)
+
+    def _seen(
+        self, network: Network, volume: Tensor, windows: Sequence[_Window], device: torch.device
+    ) -> Iterator[tuple[_Window, Tensor]]:
+        """Yield each window with its logits ``(K, Z, Y, X)``."""
+        for begin in range(0, len(windows), self.batch):
+            some = windows[begin : begin + self.batch]
+            yield from zip(some, self._apply(network, volume, some, device), strict=True)
 
     def logits(self, network: Network, volume: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return all logits, ``(N, K, Z, Y, X)``, float32, where the volume is; parameters are those of `slabs`."""
+        """Return all logits, ``(N, K, Z, Y, X)``, float32, where the volume is; parameters are those of `blocks`."""
         result: Tensor | None = None
-        for start, part in self.slabs(network, volume, mask):
+        for plane, row, part in self.blocks(network, volume, mask):
             if result is None:
                 shape = (*part.shape[:2], *volume.shape[2:])
                 result = torch.empty(shape, dtype=torch.float32, device=volume.device)
-            result[:, :, start : start + part.shape[2]] = part
+            result[:, :, plane : plane + part.shape[2], row : row + part.shape[3]] = part
         assert result is not None
         return result
 
     def labels(self, network: Network, volume: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the class with the largest logit, ``(N, Z, Y, X)``; parameters are those of `slabs`.
+        """Return the class with the largest logit, ``(N, Z, Y, X)``; parameters are those of `blocks`.
 
         uint8, or int16 for more than 256 classes; of equal logits, the first class wins. The logits are never in
         memory as a whole.
         """
         result: Tensor | None = None
-        for start, part in self.slabs(network, volume, mask):
+        for plane, row, part in self.blocks(network, volume, mask):
             if result is None:
                 dtype = torch.uint8 if part.shape[1] <= 256 else torch.int16
                 result = torch.empty((len(part), *volume.shape[2:]), dtype=dtype, device=volume.device)
-            result[:, start : start + part.shape[2]] = part.argmax(dim=1)
+            _take_largest(part, result[:, plane : plane + part.shape[2], row : row + part.shape[3]])
         assert result is not None
         return result
 
@@ -316,11 +329,10 @@ _Window = tuple[int, Index]
 
 
 def _windows(grid: PatchGrid, count: int, mask: Tensor | None) -> list[_Window]:
-    """List the windows from low to high Z; with a mask, those that hold a voxel of it (all, if it has none)."""
-    by_z: dict[int, list[Index]] = {}
-    for _, start in grid:
-        by_z.setdefault(start[0], []).append(start)
-    windows = [(number, start) for starts in by_z.values() for number in range(count) for start in starts]
+    """List the windows from low to high Z and Y; with a mask, those that hold a voxel of it (all, if it has none)."""
+    zs, ys, xs = grid.starts_zyx
+    groups = start_groups(zs)
+    windows = [(n, (z, y, x)) for group in groups for y in ys for z in group for n in range(count) for x in xs]
     if mask is None:
         return windows
     z, y, x = grid.patch_zyx
@@ -359,80 +371,157 @@ def _pad_mask(mask: Tensor, low: Index, size: Index) -> Tensor:
     return mask if index(mask.shape[-3:]) == size else _pad(mask, low, size, "constant", value=False)
 
 
+def _take_largest(logits: Tensor, labels: Tensor) -> None:
+    """Write the number of the largest of ``K`` logits ``(N, K, Z, Y, X)`` to ``(N, Z, Y, X)``; the first of equals."""
+    if logits.is_cuda:
+        labels.copy_(logits.argmax(dim=1))
+        return
+    for number, volume in enumerate(logits):  # a plane of one class after the other stays in the processor's cache
+        for plane in range(volume.shape[1]):
+            best, largest = volume[0, plane].clone(), labels[number, plane].zero_()
+            for value in range(1, len(volume)):
+                one = volume[value, plane]
+                largest.masked_fill_(one > best, value)
+                torch.maximum(best, one, out=best)
+
+
 class _Sums:
-    """Weighted sums of the logits of unfinished planes, in a ring of as many planes as a window has."""
+    """Weighted sums of the logits of unfinished voxels; the sum of the weights is one more channel.
 
-    def __init__(self, settings: SlidingWindow, count: int, size: Index, weights: Tensor, device: torch.device) -> None:
+    The windows of one height (their start along Z; two that are close count as one) finish the planes up to the next
+    height, row by row: these planes are ``fresh``, a ring of as many rows as a window has. The planes that windows of
+    the next height share are ``kept`` with all rows, in a ring of planes: plane ``z`` lies at ``z % len``. When a
+    window reaches rows for the first time, what earlier heights have added to their fresh planes moves from ``kept`` to
+    ``fresh``, which makes room in ``kept`` for the same rows of planes that are new there.
+    """
+
+    def __init__(
+        self,
+        settings: SlidingWindow,
+        grid: PatchGrid,
+        count: int,
+        size: Index,
+        weights: Tensor,
+        device: torch.device,
+    ) -> None:
         self._settings = settings
-        self._count = count
-        self._size = size
+        self._groups, self._starts_y = start_groups(grid.starts_zyx[0]), grid.starts_zyx[1]
+        self._count, self._size, self._device = count, size, device
         self._weights = weights
-        self._device = device
-        self._depth = weights.shape[0]
-        self._done = 0
-        self._in_file = False
-        self._totals = torch.zeros(count, self._depth, *size[1:], device=device)
-        self._sums: Tensor | None = None
+        self._depth, self._height, self._width = grid.patch_zyx
+        self._kept_planes, self._fresh_planes = unfinished_planes(self._groups, self._depth)
+        self._fresh = self._kept = torch.empty(0)
+        self._classes = 0
+        self._at_once = 1 << 30
 
-    def add(self, number: int, start: Index, values: Tensor) -> None:
-        """Add the logits ``(K, Z, Y, X)`` of a window."""
-        sums = self._sums
-        assert sums is not None
-        _, y, x = (slice(begin, begin + n) for begin, n in zip(start, self._weights.shape, strict=True))
-        for ring, part in self._pieces(start[0], start[0] + self._depth):
-            weights = self._weights[part]
-            sums[number, :, ring, y, x].addcmul_(values[:, part].to(sums.device), weights)
-            self._totals[number, ring, y, x] += weights
+    def blocks(self, seen: Iterator[tuple[_Window, Tensor]]) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield the first plane, the first row and the logits of finished blocks, in the order of `Block`."""
+        following = next(seen, None)
+        assert following is not None
+        self._prepare(following[1].shape[0])
+        ends_y = [*self._starts_y[1:], self._size[1]]
+        reached = 0  # the plane up to which earlier heights have added to the kept planes
+        for place, group in enumerate(self._groups):
+            z, top = group[0], group[-1] + self._depth
+            is_last = place == len(self._groups) - 1
+            end = top - self._kept_planes if is_last else self._groups[place + 1][0]
+            opened = 0
+            for y, end_y in zip(self._starts_y, ends_y, strict=True):
+                self._open(z, end, reached, opened, y + self._height)
+                opened = y + self._height
+                while following is not None and following[0][1][0] in group and following[0][1][1] == y:
+                    (number, start), values = following
+                    self._add(number, start, z, end, values)
+                    following = next(seen, None)
+                yield from self._finished(z, end, y, end_y)
+            reached = top
+        yield from self._rest(reached - self._kept_planes, reached)
 
-    def finished(self, until: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield the planes below ``until`` that have not been yielded, with their start; then free them."""
-        while self._done < until:
-            sums = self._sums
-            assert sums is not None
-            plane_bytes = sums[:, :, 0].numel() * sums.element_size()
-            most = max(1, _SLAB_BYTES // plane_bytes) if self._in_file or sums.is_cuda else self._depth
-            end = min(until, self._done + self._depth)
-            for ring, _ in self._pieces(self._done, end):
-                for begin in range(ring.start, ring.stop, most):
-                    part = slice(begin, min(begin + most, ring.stop))
-                    self._divide(sums[:, :, part], self._totals[:, part])
-                    yield self._done, sums[:, :, part]
-                    sums[:, :, part] = 0
-                    self._totals[:, part] = 0
-                    self._done += part.stop - part.start
+    def _open(self, z: int, end: int, reached: int, begin: int, stop: int) -> None:
+        """Begin rows of the fresh planes with what earlier heights have added to them."""
+        for rows, place in _ring(begin, stop, self._height):
+            old = min(reached, end)
+            for slots, planes in _ring(z, old, self._kept_planes) if old > z else ():
+                part = self._kept[:, :, slots, place.start + begin : place.stop + begin]
+                self._fresh[:, :, planes, rows] = part
+                part.zero_()
+            self._fresh[:, :, max(0, old - z) : end - z, rows] = 0
 
-    @staticmethod
-    def _divide(sums: Tensor, totals: Tensor) -> None:
-        empty = totals == 0
-        if empty.any():
-            sums[:, 0].masked_fill_(empty, AIR_LOGIT)
-            totals.masked_fill_(empty, 1)
-        sums /= totals[:, None]
+    def _add(self, number: int, start: Index, begin: int, end: int, values: Tensor) -> None:
+        """Add the logits ``(K, Z, Y, X)`` of a window; planes from ``begin`` to ``end`` are fresh, later ones kept."""
+        z, y, x = start
+        columns, fresh = slice(x, x + self._width), max(0, min(self._depth, end - z))
+        values = values.to(self._fresh.device)
+        for rows, part in _ring(y, y + self._height, self._height) if fresh else ():
+            place = (slice(None), slice(0, fresh), part)
+            sums = self._fresh[number, :, z - begin : z - begin + fresh, rows, columns]
+            self._sum(sums, values[place], self._weights[place[1:]])
+        first = z + fresh
+        for slots, planes in _ring(first, z + self._depth, self._kept_planes) if fresh < self._depth else ():
+            later = slice(planes.start + fresh, planes.stop + fresh)
+            sums = self._kept[number, :, slots, y : y + self._height, columns]
+            self._sum(sums, values[:, later], self._weights[later])
 
-    def _pieces(self, begin: int, end: int) -> Iterator[tuple[slice, slice]]:
-        """Yield where planes lie in the ring, and the same planes counted from ``begin``; two pieces at the seam."""
-        first, count = begin % self._depth, end - begin
-        before = min(count, self._depth - first)
-        yield slice(first, first + before), slice(0, before)
-        if before < count:
-            yield slice(0, count - before), slice(before, count)
+    def _sum(self, sums: Tensor, values: Tensor, weights: Tensor) -> None:
+        sums[: self._classes].addcmul_(values, weights)
+        sums[self._classes] += weights
 
-    def prepare(self, classes: int) -> None:
+    def _finished(self, z: int, end: int, begin: int, stop: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield finished rows of the fresh planes."""
+        if end == z:
+            return
+        for rows, place in _ring(begin, stop, self._height):
+            yield from self._divided(self._fresh[:, :, : end - z, rows], z, place.start + begin)
+
+    def _rest(self, begin: int, stop: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield the kept planes, all of whose windows have been added."""
+        for slots, place in _ring(begin, stop, self._kept_planes) if stop > begin else ():
+            for row in range(0, self._size[1], self._height):
+                yield from self._divided(self._kept[:, :, slots, row : row + self._height], begin + place.start, row)
+
+    def _divided(self, sums: Tensor, plane: int, row: int) -> Iterator[tuple[int, int, Tensor]]:
+        rows = sums.shape[3]
+        for first in range(0, rows, self._at_once):
+            part = sums[:, :, :, first : min(first + self._at_once, rows)]
+            logits, totals = part[:, : self._classes], part[:, self._classes]
+            empty = totals == 0
+            if empty.any():
+                logits[:, 0].masked_fill_(empty, AIR_LOGIT)
+                totals.masked_fill_(empty, 1)
+            logits /= totals[:, None]
+            yield plane, row + first, logits
+
+    def _prepare(self, classes: int) -> None:
         """Make room for logits of so many classes: on the network's device, in memory, or in a file."""
-        if self._sums is not None:
-            return
-        shape = (self._count, classes, self._depth, *self._size[1:])
-        nbytes, limit = 4 * math.prod(shape), self._settings.max_bytes
+        self._classes = classes
+        channels = (self._count, classes + 1)
+        kept = (*channels, self._kept_planes, *self._size[1:])
+        fresh = (*channels, self._fresh_planes, self._height, self._size[2])
+        nbytes = 4 * (math.prod(kept) + math.prod(fresh))
+        row_bytes = 4 * math.prod(channels) * max(self._kept_planes, self._fresh_planes) * self._size[2]
         if self._device.type == "cuda" and nbytes < torch.cuda.mem_get_info(self._device)[0] // 2:
-            self._sums = torch.zeros(shape, device=self._device)
+            self._kept, self._fresh = (torch.zeros(shape, device=self._device) for shape in (kept, fresh))
+            self._at_once = max(1, _BLOCK_BYTES // row_bytes)
             return
-        self._weights, self._totals = self._weights.cpu(), self._totals.cpu()
+        self._weights = self._weights.cpu()
+        limit = self._settings.max_bytes
         if limit is None or nbytes <= limit:
-            self._sums = torch.zeros(shape)
+            self._kept, self._fresh = torch.zeros(kept), torch.zeros(fresh)
             return
+        self._at_once = max(1, _BLOCK_BYTES // row_bytes)
         with tempfile.TemporaryFile(dir=self._settings.scratch, prefix="itkit-") as file:  # the map keeps it open
-            self._sums = torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
-        self._in_file = True
+            both = torch.from_numpy(np.memmap(file, np.float32, "w+", shape=(nbytes // 4,)))
+        self._kept = both[: math.prod(kept)].reshape(kept)
+        self._fresh = both[math.prod(kept) :].reshape(fresh)
+
+
+def _ring(begin: int, stop: int, length: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where places of a ring lie, and the same places counted from ``begin``; two pieces at the seam."""
+    first, count = begin % length, stop - begin
+    before = min(count, length - first)
+    yield slice(first, first + before), slice(0, before)
+    if before < count:
+        yield slice(0, count - before), slice(before, count)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from itkit.inference.restoring import (
     indices_by_size,
     indices_of_grids,
     labels_of,
-    planes_of,
+    pieces_of,
     restore,
     restore_labels,
 )
@@ -59,21 +59,27 @@ def test_the_coarse_axis_is_nnunets(current, new, axis):
     assert coarse_axis(current, new) == axis
 
 
-@pytest.mark.parametrize("new_size", [(7, 9, 8), (29, 9, 30), (3, 30, 5), (1, 1, 1), (41, 4, 4)])
-@pytest.mark.parametrize("steps", [[13], [1] * 13, [4, 1, 3, 5], [12, 1]])
-def test_any_parts_give_the_same_labels_at_once_or_plane_by_plane(new_size, steps):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(5, 13, 9, 8)).astype(np.float32)
+@pytest.mark.parametrize("new_size", [(7, 9, 8), (29, 9, 30), (3, 30, 5), (1, 1, 1), (41, 4, 4), (13, 9, 8)])
+@pytest.mark.parametrize("rows", [[9], [1] * 9, [4, 5]])
+@pytest.mark.parametrize("planes", [[13], [1] * 13, [4, 1, 3, 5], [12, 1]])
+def test_any_blocks_give_the_same_labels(new_size, planes, rows):
+    logits = np.random.default_rng(0).normal(size=(5, 13, 9, 8)).astype(np.float32)
     indices = indices_by_size(logits.shape[1:], new_size, (1, 1, 1), (1, 1, 1))
-    ends = np.cumsum([0, *steps])
-    parts = [(int(a), logits[:, a:b]) for a, b in pairwise(ends)]
-    found = [0]
-    for planes in planes_of(iter(parts), indices, chunk_bytes=2000):
-        assert planes.start == found[-1]
-        found.append(planes.stop)
-    assert found[-1] == new_size[0]
+
+    def blocks():
+        for first, end in pairwise(np.cumsum([0, *planes]).tolist()):
+            for row, stop in pairwise(np.cumsum([0, *rows]).tolist()):
+                part = logits[:, first:end, row:stop].copy()
+                yield first, row, part
+                part[...] = np.nan  # its memory is used again
+
+    seen = np.zeros(new_size[:2], int)
+    for piece in pieces_of(blocks(), indices, logits.shape[1:], chunk_bytes=2000):
+        seen[piece.planes, piece.rows] += 1
+        assert piece.of_class(0).shape == (*seen[piece.planes, piece.rows].shape, new_size[2])
+    assert (seen == 1).all()
     whole = restore(logits, new_size, (1, 1, 1), (1, 1, 1)).argmax(0)
-    np.testing.assert_array_equal(labels_of(iter(parts), indices), whole)
+    np.testing.assert_array_equal(labels_of(blocks(), indices, logits.shape[1:]), whole)
 
 
 def test_indices_of_grids_follow_physical_places():
@@ -91,11 +97,11 @@ def test_labels_have_the_values_of_the_classes_in_the_smallest_type():
     logits = np.full((3, 2, 2, 2), -1, np.float32)
     logits[0], logits[2, 1] = 1, 4
     indices = indices_by_size((2, 2, 2), (4, 2, 2), (1, 1, 1), (1, 1, 1))
-    labels = labels_of([(0, logits)], indices, values=(0, 7, 300))
+    labels = labels_of([(0, 0, logits)], indices, (2, 2, 2), values=(0, 7, 300))
     assert labels.dtype == np.uint16
     assert labels[:, 0, 0].tolist() == [0, 0, 300, 300]
     with pytest.raises(ArgumentError, match="3 classes"):
-        labels_of([(0, logits)], indices, values=(0, 1))
+        labels_of([(0, 0, logits)], indices, (2, 2, 2), values=(0, 1))
 
 
 def test_of_equal_logits_the_first_class_wins():

@@ -105,16 +105,28 @@ def test_the_mean_over_windows_is_that_of_the_definition(scheme, overlap):
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
-def test_planes_are_handed_on_once_in_order_and_never_more_than_a_window_has():
-    network, volume = small_network(), torch.randn(1, 1, 40, 9, 11)
-    windows = SlidingWindow(patch_size=(8, 8, 8), overlap=0.5)
-    whole = windows.logits(network, volume)
-    planes = []
-    for start, part in windows.slabs(network, volume):
-        planes += range(start, start + part.shape[2])
-        assert part.shape[2] <= 8
-        torch.testing.assert_close(part, whole[:, :, start : start + part.shape[2]])
-    assert planes == list(range(40))
+@pytest.mark.parametrize("limit", [None, 0])
+@pytest.mark.parametrize("scheme", ["monai", "nnunet"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.85])
+@pytest.mark.parametrize("size", [(40, 19, 11), (8, 30, 8), (13, 9, 20), (3, 5, 4), (41, 8, 9)])
+def test_blocks_are_handed_on_once_in_order(size, overlap, scheme, limit):
+    volume = torch.randn(2, 1, *size)
+    windows = SlidingWindow(patch_size=(8, 6, 7), overlap=overlap, scheme=scheme, batch=3, max_bytes=limit)
+    seen, last = torch.zeros(size[:2]), (-1, -1)
+    for plane, row, logits in windows.blocks(lambda window: torch.cat([window, -window], 1), volume):
+        assert (plane, row) > last
+        last = (plane, row)
+        place = (slice(plane, plane + logits.shape[2]), slice(row, row + logits.shape[3]))
+        seen[place] += 1
+        torch.testing.assert_close(logits[:, :1], volume[(slice(None), slice(None), *place)], atol=1e-5, rtol=1e-5)
+    assert (seen == 1).all()
+
+
+def test_sums_are_those_of_planes_that_windows_share_and_of_rows_of_a_window():
+    windows = SlidingWindow(patch_size=(8, 8, 8))
+    assert windows.sums_bytes((40, 50, 60), 3) == 4 * 4 * 60 * (4 * 50 + 4 * 8)
+    assert windows.sums_bytes((8, 50, 60), 3) == 4 * 4 * 60 * 8 * 8  # one height: rows alone
+    assert windows.sums_bytes((41, 50, 60), 3) == 4 * 4 * 60 * (4 * 50 + 5 * 8)  # the last window is close: one group
 
 
 def test_labels_are_the_largest_logits():
@@ -131,7 +143,6 @@ def test_sums_that_do_not_fit_lie_in_a_file(tmp_path):
     in_file = SlidingWindow(patch_size=(8, 8, 8), max_bytes=1000, scratch=tmp_path)
     assert torch.equal(in_file.logits(network, volume), in_memory)
     assert not list(tmp_path.iterdir())
-    assert in_file.sums_bytes((20, 12, 14), 3) == 4 * 4 * 8 * 12 * 14
 
 
 @pytest.mark.parametrize(("flips", "axes"), [("X", [(), (4,)]), ("ZX", [(), (2,), (4,), (2, 4)])])
