@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.dataset_meta import DatasetMeta
-from itkit.core.errors import GeometryMismatchError, LayoutError
+from itkit.core.errors import GeometryMismatchError, LayoutError, WriteError
 from itkit.core.fields import Advanced, Bounds, Formerly, Group, PathRole, Positional, Short, Unbounded, Unit, Unkeyed
 from itkit.core.files import Compression
 from itkit.core.grids import grid_difference, require_one_grid
@@ -33,6 +33,7 @@ from itkit.core.operation import (
     Written,
 )
 from itkit.core.params import VolumeExtension
+from itkit.core.text import last_line
 from itkit.core.volume import Case, Volume, each_channel, is_image
 from itkit.io.layouts import IMAGE, LABEL, find_images, find_volumes, require_destination, require_folder
 from itkit.process.aligning import Alignment, Init, Method, Metric, TransformKind, moved_grid, moved_to, register
@@ -168,8 +169,18 @@ def _write_transform(transform: Any, case_id: str, place: Place, compression: Co
     del compression
     from itkit.io.sitk_toolkit import itk_threads
 
+    path = place(_TRANSFORM, case_id)
     with itk_threads(1) as sitk:
-        sitk.WriteTransform(transform, str(place(_TRANSFORM, case_id)))
+        try:
+            sitk.WriteTransform(transform, str(path))
+            there = sitk.ReadTransform(str(path))  # ITK's writer does not notice that a disk is full
+        except RuntimeError as error:
+            raise WriteError(f"{path.name}: can't be written ({last_line(error)})") from error
+    if (there.GetParameters(), there.GetFixedParameters()) != (
+        transform.GetParameters(),
+        transform.GetFixedParameters(),
+    ):
+        raise WriteError(f"{path.name}: can't be written (the file holds less than was written)")
     return [Written(_TRANSFORM, case_id)]
 
 

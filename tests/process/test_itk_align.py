@@ -261,6 +261,22 @@ def test_failures_have_names(tmp_path):
     np.testing.assert_allclose(found.transform.GetOffset(), np.subtract((9e4, 0, 0), GRID.origin_xyz), atol=0.2)
 
 
+def test_a_transform_that_a_full_disk_has_cut_is_a_failure(tmp_path, monkeypatch):
+    write_pairs(tmp_path, 1)
+
+    def cut(transform, path, real=sitk.WriteTransform):
+        real(transform, path)
+        text = Path(path).read_text()
+        Path(path).write_text(text[: text.index("Parameters")])
+
+    monkeypatch.setattr(sitk, "WriteTransform", cut)
+    values = {"source": tmp_path / "moving", "fixed": tmp_path / "fixed", "transform": "translation"}
+    result = itkit.run("itk_align", dest=tmp_path / "out", **values)
+    assert result.exit_code == 1
+    assert "c0.tfm: can't be written" in (tmp_path / "out" / ".itkit" / "manifest.jsonl").read_text()
+    assert not list(tmp_path.glob("out/**/*.mha"))
+
+
 def test_an_aligned_image_stays_where_it_is():
     fixed = phantoms.noise(phantoms.GRIDS["oblique"])
     found = register(fixed, fixed, Method("translation"))
