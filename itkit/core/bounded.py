@@ -19,7 +19,10 @@ MOST_BYTES = 128 << 20
 MOST_VALUES = 8_000_000
 """Most values in one text; more of the smallest fill a gigabyte of memory."""
 MOST_CONFIG_BYTES = 4 << 20
+MOST_CELLS = 8_000_000
+"""Most cells of a table."""
 _PIECE_BYTES = 1 << 20
+_CELL_ENDS = ",;\t\n\r"
 _MARKS = ",:[{="
 _MOST_DOTS = 250
 """Most dots in a line of TOML; the time for a key grows with the square of its parts."""
@@ -81,6 +84,25 @@ def read_lines(path: Path, most: int = MOST_BYTES) -> Iterator[bytes]:
                 continue
             while line and not line.endswith(b"\n"):
                 line = file.readline(_PIECE_BYTES)
+
+
+def read_table_text(path: Path) -> str:
+    """Return the text of a table in UTF-8; a byte order mark is left out.
+
+    Raises
+    ------
+    ValueError
+        When it is no regular file, too large, no text, or holds too many cells.
+    OSError
+        When it can't be read.
+    """
+    try:
+        text = read_bounded(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
+    if len(text) > MOST_CELLS and sum(map(text.count, _CELL_ENDS)) > MOST_CELLS:
+        raise ValueError(f"it holds more than {MOST_CELLS} cells")
+    return text
 
 
 def parse_json(data: bytes | str, **hooks: Any) -> Any:

@@ -235,7 +235,7 @@ def _writing(task: Task) -> Iterator[None]:
 def _place(task: Task, name: str, case_id: str) -> Path:
     """Return the path where a file is staged, and make its folder."""
     assert task.stage is not None
-    folder = task.stage / name
+    folder = task.stage / str([*task.job.targets].index(name))  # a name may hold a channel's: a stranger's text
     folder.mkdir(parents=True, exist_ok=True)
     return folder / task.job.targets[name].path(case_id).name
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import ReadError
 from itkit.core.text import some
 from itkit.io.dataset_meta import FoundMeta
 from itkit.io.formats.inspect import read_any_header
-from itkit.io.formats.segments import Segment, segments_of
+
+if TYPE_CHECKING:
+    from itkit.io.formats.segments import Segment
+
+_SUFFIXES = (".nrrd", ".nhdr")
 
 
 def with_segments(described: FoundMeta, files: Mapping[str, Path]) -> FoundMeta:
@@ -26,7 +31,10 @@ def with_segments(described: FoundMeta, files: Mapping[str, Path]) -> FoundMeta:
     """
     if described.problem or (described.meta is not None and described.meta.values.get("labels")):
         return described
-    table = SegmentTable.of(files)
+    files = {case: path for case, path in files.items() if str(path).lower().endswith(_SUFFIXES)}
+    table = SegmentTable.of(files) if files else None
+    if table is None:
+        return described
     if not table.names:
         return described if not table.problems else replace(described, more_notes=table.problems)
     kept = {} if described.meta is None else dict(described.meta.values)
@@ -77,7 +85,9 @@ class SegmentTable:
 
 
 def _segments_in(path: Path) -> Iterable[Segment]:
-    if not path.name.lower().endswith((".nrrd", ".nhdr")):
+    from itkit.io.formats.segments import segments_of
+
+    if not str(path).lower().endswith(_SUFFIXES):
         return ()
     try:
         header = read_any_header(path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from itkit.core.bounded import read_table_text
 from itkit.core.errors import ParamsError
 from itkit.core.text import some
 
@@ -61,9 +62,9 @@ def read_table(path: Path, option: str = "--table") -> Table:
     """
     where = f"{option} {path}"
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text in UTF-8"
+        text = read_table_text(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ParamsError(f"{where}: can't be read ({reason})") from error
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)

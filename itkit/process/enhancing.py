@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.axes import to_xyz
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import ArgumentError, CaseError, ParamsError
 from itkit.core.fields import Step
 from itkit.core.volume import Volume
@@ -458,7 +458,7 @@ def foreground_numbers(path: Path, channel: str = "") -> dict[str, float]:
     """
     where = f"--statistics {path}"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_bounded(path))
         numbers = found["dataset"]["intensity"]
         if "foreground" not in numbers:
             numbers = numbers[channel] if channel in numbers else next(iter(numbers.values()))
@@ -466,7 +466,7 @@ def foreground_numbers(path: Path, channel: str = "") -> dict[str, float]:
         values = {name: float(numbers[name]) for name in ("mean", "std", "p0_5", "p99_5")}
     except OSError as error:
         raise ParamsError(f"{where}: can't be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, OverflowError) as error:
         lacks = "expected dataset.intensity.foreground with mean, std, p0_5 and p99_5, as itk_stats writes it"
         raise ParamsError(f"{where}: {lacks}") from error
     if not all(map(math.isfinite, values.values())):

@@ -1,7 +1,10 @@
 """Tables about cases: which column is which, and what is refused."""
 
+import os
+
 import pytest
 
+from itkit.core import bounded
 from itkit.core.errors import ParamsError
 from itkit.io.tables import read_table
 
@@ -41,3 +44,19 @@ def test_what_is_no_table_is_refused(tmp_path, text, said):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ParamsError, match=r"--table .*none\.csv: can't be read"):
         read_table(tmp_path / "none.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are POSIX's")
+def test_a_table_that_never_ends_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("pipe.csv", "zero.csv"):
+        with pytest.raises(ParamsError, match=f"{name}: can't be read \\(it is not a file"):
+            read_table(tmp_path / name)
+
+
+def test_a_table_of_too_many_cells_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("case,x\n" + "a,1\n" * 50)
+    monkeypatch.setattr(bounded, "MOST_CELLS", 100)
+    with pytest.raises(ParamsError, match="it holds more than 100 cells"):
+        read_table(tmp_path / "a.csv")

@@ -16,6 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from itkit.core.bounded import NotRegular, open_regular
 from itkit.core.errors import CaseError, LabelError, LayoutError, ReadError
 from itkit.core.files import is_inner_name
 from itkit.core.geometry import Geometry
@@ -281,11 +282,12 @@ def read_png(path: Path, context: Context) -> NDArray[Any]:
         When the file can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_PNG_SIZE.size)
             length = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise ReadError(f"{path.name}: can't be opened ({error.strerror or error})") from error
+    except (OSError, NotRegular) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReadError(f"{path.name}: can't be opened ({reason})") from error
     if len(head) < _PNG_SIZE.size or not head.startswith(b"\x89PNG"):
         raise ReadError(f"{path.name}: not readable as an image (no PNG)")
     pixels = product(_PNG_SIZE.unpack(head))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from itkit.core.bounded import NotRegular, open_regular, read_bounded
+from itkit.core.bounded import read_bounded, read_table_text
 from itkit.core.errors import LayoutError
 from itkit.core.files import split_extension
 from itkit.core.text import some
@@ -34,12 +34,10 @@ def read_table(path: Path, *, delimiter: str = ",") -> Iterator[dict[str, str]]:
         When the file can't be read.
     """
     try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, delimiter=delimiter):
-                yield {
-                    str(name).strip(): (value or "").strip() for name, value in row.items() if isinstance(value, str)
-                }
-    except (OSError, UnicodeDecodeError, NotRegular, csv.Error) as error:
+        text = read_table_text(path)
+        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
+            yield {str(name).strip(): (value or "").strip() for name, value in row.items() if isinstance(value, str)}
+    except (OSError, ValueError, csv.Error) as error:
         raise LayoutError(f"{path}: can't be read ({error})") from error
 
 

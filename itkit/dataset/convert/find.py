@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+from itkit.core.bounded import NotRegular, open_regular
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.files import split_extension
 from itkit.core.operation import Unpaired
@@ -156,7 +157,9 @@ def same_content(a: Path, b: Path) -> bool:
     """Return whether two files have the same content; gzip files are compared unpacked."""
 
     def opened(path: Path) -> IO[bytes]:
-        return cast("IO[bytes]", gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb"))
+        return cast(
+            "IO[bytes]", gzip.open(open_regular(path)) if path.name.lower().endswith(".gz") else open_regular(path)
+        )
 
     try:
         with opened(a) as left, opened(b) as right:
@@ -164,7 +167,7 @@ def same_content(a: Path, b: Path) -> bool:
                 one, other = left.read(_BLOCK), right.read(_BLOCK)
                 if one != other or not one:
                     return one == other
-    except (OSError, EOFError, zlib.error):  # unreadable files do not count as the same
+    except (OSError, NotRegular, EOFError, zlib.error):  # unreadable files do not count as the same
         return False
 
 

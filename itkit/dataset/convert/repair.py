@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from itkit.core.axes import to_xyz
+from itkit.core.bounded import NotRegular, open_regular
 from itkit.core.errors import ReadError
 from itkit.core.files import volume_suffix
 from itkit.io.formats.header_model import MOST_INFLATED, Header, UnsupportedHeader
@@ -56,13 +57,13 @@ def _rectified(path: Path) -> tuple[Header, float] | None:
     if volume_suffix(path) not in (".nii", ".nii.gz"):
         return None
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             is_gzip = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             stream = gzip.GzipFile(fileobj=file) if is_gzip else file
             head = bytearray(stream.read(HEADER_BYTES))
         mark = next((mark for mark in "<>" if struct.unpack_from(mark + "i", head)[0] in _LAYOUTS), None)
-    except (OSError, EOFError, zlib.error, struct.error):
+    except (OSError, NotRegular, EOFError, zlib.error, struct.error):
         return None
     if mark is None:
         return None

@@ -222,7 +222,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
     named = {path for files in images.values() for path in files.values()} | names.keys()
     finding = finding_of(found, paths, named)
     about = {
-        "name": (description or {}).get("Name", source.absolute().name),
+        "name": (description if isinstance(description, Mapping) else {}).get("Name", source.absolute().name),
         "modality": ["CT"] if channels == ("ct",) else modality_of(channels),
         "labels": common,
         "channels": [IMAGE] if channels == ("ct",) else list(channels),

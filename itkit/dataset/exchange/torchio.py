@@ -16,7 +16,7 @@ from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError
 from itkit.core.files import split_extension
 from itkit.core.operation import Collected, Plan, Report, Target, Unpaired
-from itkit.core.text import csv_text, file_part
+from itkit.core.text import csv_text, file_part, some
 from itkit.dataset.convert.described import modality_of
 from itkit.dataset.convert.enrich import read_table
 from itkit.dataset.convert.find import walk_files
@@ -90,7 +90,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
     files = {name: None for row in rows for name, value in row.items() if split_extension(value.rsplit("/", 1)[-1])}
     channels = tuple(name for name in files if name.lower() not in _LABELS)
     if not channels:
-        raise LayoutError(f"{tables[0]}: no column holds paths of images; columns: {', '.join(rows[0])}")
+        raise LayoutError(f"{tables[0]}: no column holds paths of images; columns: {some(rows[0])}")
     described = find_dataset_meta(source)
     meta = described.meta or DatasetMeta({})
     channels = meta.channels if set(meta.channels) == set(channels) else channels

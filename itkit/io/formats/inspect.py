@@ -19,7 +19,6 @@ from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.header_model import is_orthonormal
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header
 from itkit.io.formats.plugged import read_plugged_header
-from itkit.io.formats.segments import segments_of
 
 _HEADERS_KEPT = 8192
 _kept: dict[tuple[str, str, int, int, int], Header] = {}
@@ -158,6 +157,8 @@ def require_components(header: Header, path: Path, components: Collection[int]) 
 
 def _layers(header: Header) -> str:
     """Return the names of the segments in each layer of a 3D Slicer segmentation (``.seg.nrrd``)."""
+    from itkit.io.formats.segments import segments_of
+
     layers: dict[str, list[str]] = {}
     for segment in segments_of(header.metadata):
         layers.setdefault(segment.layer, []).append(segment.name)
