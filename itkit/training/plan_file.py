@@ -95,10 +95,8 @@ class TrainingSection(Section):
     """poly, warmup_cosine, constant, or the import path of a scheduler that is stepped once an epoch"""
     scheduler_options: Mapping[str, Any] = {}
     """its arguments: exponent (poly, 0.9); warmup_epochs (warmup_cosine, 10)"""
-    loss: str | Mapping[str, float] = "dice_ce"
-    """name of a loss, or several names with their weights"""
-    loss_options: Mapping[str, Any] = {}
-    """arguments of the loss, or for several losses a table by name"""
+    loss: str | Mapping[str, Any] | tuple[str | Mapping[str, Any], ...] = "dice_ce"
+    """name of a loss; a table with name, weight and options; or several of these, which are added"""
     deep_supervision: bool = True
     """also compare the coarser outputs of a network that has them"""
     precision: Literal["32", "bf16", "16"] = "32"

@@ -17,29 +17,12 @@ from itkit.training.patches import TrainingPatches, cut
 from itkit.training.plan_file import make_plan
 from itkit.training.prepared import PreparedFolder
 
-CT = {"scheme": "ct", "low": -500, "high": 500, "mean": 0, "sd": 100}
-NO_CHANGE = AugmentSettings(enabled=False)
-
-
-def phantom(number, size=(20, 24, 28)):
-    rng = np.random.default_rng(number)
-    grid = Geometry(size, (2.0, 1.0, 1.0), (5.0, -3.0, 2.0))
-    image = rng.integers(-400, 400, size, dtype=np.int16)
-    label = np.zeros(size, np.uint8)
-    label[2:6, 3:9, 20:26] = 4
-    label[14 + number % 3, 18, 5] = 7  # one voxel
-    return Volume(image, grid), Volume(label, grid, "label")
+from .cases import CT, phantom, write_dataset
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    root = tmp_path_factory.mktemp("dataset")
-    for number in range(3):
-        image, label = phantom(number)
-        for part, volume in (("image", image), ("label", label)):
-            (root / part).mkdir(exist_ok=True)
-            write_volume(volume, root / part / f"case_{number}.mha")
-    return root
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 def plan_of(root, **preprocess):

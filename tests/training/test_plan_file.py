@@ -14,7 +14,7 @@ VALUES = {
     "dataset": {"path": "ct", "channels": ["CT"], "labels": {"2": "spleen", "1": 'the "liver"\n'}},
     "preprocess": {"spacing": [3, 1, 1], "intensity": {"scheme": "ct", "low": -100, "high": 300, "mean": 40, "sd": 60}},
     "network": {"name": "unet", "options": {"features": [8, 16]}},
-    "training": {"patch_size": [32, 64, 64], "loss": {"dice": 1, "focal": 0.5}},
+    "training": {"patch_size": [32, 64, 64], "loss": ["dice", {"name": "focal", "weight": 0.5}]},
 }
 
 

@@ -1,0 +1,152 @@
+"""The data of a plan for Lightning: patches to train, whole volumes to validate, the same in every process count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from itkit.core.errors import CaseError, ItkitError, ParamsError
+from itkit.dataset.folder import DatasetFolder
+from itkit.training.augmenting import Augmentation
+from itkit.training.patches import TrainingPatches
+from itkit.training.plan_file import Plan
+from itkit.training.prepared import PreparedCase, PreparedFolder
+from itkit.training.splits import Fold, draw_fold, read_fold
+
+
+class DatasetModule(LightningDataModule):
+    """Cases of a plan.
+
+    Patches are numbered through the whole training; the number of a step's first patch follows from the number of
+    steps that were taken. So a resumed run goes on where it was, also in the middle of an epoch.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    base
+        Folder to which paths of the plan are relative.
+    prepared
+        Folder of prepared cases.
+    fold
+        Part of the cases that validates.
+    """
+
+    def __init__(self, plan: Plan, base: Path | str, prepared: Path | str, fold: int = 0) -> None:
+        super().__init__()
+        self.plan = plan
+        self.base = Path(base)
+        self.prepared = PreparedFolder(Path(prepared), plan)
+        self.fold = fold
+        self.parts: Fold | None = None
+        self.cases: dict[str, PreparedCase] = {}
+
+    def prepare_data(self) -> None:
+        """Prepare all cases of the fold once, in one process."""
+        self._prepare()
+
+    def setup(self, stage: str) -> None:
+        """Find the prepared cases."""
+        if not self.cases:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Prepare the cases.
+
+        Raises
+        ------
+        CaseError
+            When cases can't be learnt from; each is named with its reason.
+        ParamsError
+            When the split is wrong.
+        """
+        folder = DatasetFolder(self.base / self.plan.dataset.path)
+        files = {case.case_id: case for case in folder.cases}
+        split = self.plan.split
+        if split.file:
+            self.parts = read_fold(self.base / split.file, self.fold, list(files))
+        else:
+            self.parts = draw_fold(list(files), split.folds, self.fold, self.plan.training.seed)
+        wrong = []
+        for name in dict.fromkeys([*self.parts.train, *self.parts.val]):
+            try:
+                self.cases[name] = self.prepared.prepare(files[name])
+            except (ItkitError, OSError, MemoryError) as error:
+                wrong.append(f"{name}: {error}")
+        if wrong:
+            listed = "\n  ".join(wrong[:20] + ([f"and {len(wrong) - 20} more"] if len(wrong) > 20 else []))
+            raise CaseError(f"mend these cases, or leave them out by split.file:\n  {listed}")
+        found = {number for name in self.parts.train for number in self.cases[name].foreground.classes}
+        names = list(self.plan.dataset.labels.values())
+        if missing := [name for number, name in enumerate(names, 1) if number not in found]:
+            raise ParamsError(f"dataset.labels: no training case has the class {', '.join(missing)}")
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of one epoch's batches, each of ``batch_size`` patches a process."""
+        assert self.parts is not None
+        training = self.plan.training
+        patches = TrainingPatches(
+            [self.cases[name] for name in self.parts.train],
+            training.patch_size,
+            1 << 62,
+            foreground=training.foreground,
+            seed=training.seed,
+            augmentation=Augmentation(self.plan.augment),
+            flat=training.patch_size[0] == 1,
+        )
+        return DataLoader(
+            patches,  # type: ignore[arg-type]  # has what a map-style dataset needs
+            batch_size=training.batch_size,
+            sampler=_Numbers(self),
+            num_workers=training.workers,
+            generator=torch.Generator(),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of whole volumes, shared out among the processes."""
+        assert self.parts is not None
+        trainer = self.trainer
+        rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        cases = [self.cases[name] for name in self.parts.val][rank::world]
+        return DataLoader(_Volumes(cases), batch_size=1, generator=torch.Generator())
+
+
+class _Numbers(Sampler[int]):
+    """Numbers of the patches of an epoch for this process, from the step on that the trainer has reached."""
+
+    def __init__(self, data: DatasetModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        training = self.data.plan.training
+        return training.steps_per_epoch * training.accumulate * training.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        trainer, training = self.data.trainer, self.data.plan.training
+        assert trainer is not None
+        batches, world, rank = trainer.global_step * training.accumulate, trainer.world_size, trainer.global_rank
+        for batch in range(batches, batches + training.steps_per_epoch * training.accumulate):
+            first = (batch * world + rank) * training.batch_size
+            yield from range(first, first + training.batch_size)
+
+
+class _Volumes(Dataset[dict[str, Any]]):
+    """Prepared cases as whole volumes."""
+
+    def __init__(self, cases: list[PreparedCase]) -> None:
+        self.cases = cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        case = self.cases[number]
+        image, label = torch.from_numpy(np.array(case.image())), torch.from_numpy(np.array(case.label()))
+        return {"image": image, "label": label, "case": case.case_id}

@@ -1,0 +1,174 @@
+"""The Lightning module of a plan: network, loss, optimiser, and validation on whole volumes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from itkit.core.errors import ModelError, ParamsError
+from itkit.criterion import DeepSupervision, loss_of
+from itkit.inference.model_folder import CHECKPOINT_ENTRY, ModelFacts, NetworkFacts, build_network
+from itkit.models.registry import model_card
+from itkit.models.windows import SlidingWindow
+from itkit.training.counts import ClassCounts
+from itkit.training.optimising import make_optimizer, make_scheduler
+from itkit.training.plan_file import Plan
+
+_RANDOM = "itkit_random"
+"""Entry of a checkpoint with the state of torch's random numbers."""
+
+
+def network_facts(plan: Plan) -> NetworkFacts:
+    """Return which network a plan trains."""
+    card = model_card(plan.network.name)
+    training = plan.training
+    options = dict(plan.network.options)
+    for key, wanted, able in (
+        ("use_checkpoint", training.use_checkpoint, card.checkpointing),
+        ("deep_supervision", training.deep_supervision, card.deep_supervision),
+    ):
+        if wanted and able:
+            options.setdefault(key, True)
+        elif wanted and key == "use_checkpoint":
+            raise ParamsError(f"training.use_checkpoint: {plan.network.name} can't recompute its activations")
+    return NetworkFacts(
+        name=plan.network.name,
+        options=options,
+        in_channels=len(plan.dataset.channels),
+        num_classes=len(plan.dataset.labels) + 1,
+        spatial_dims=2 if training.patch_size[0] == 1 else 3,
+    )
+
+
+def model_facts(plan: Plan, **more: Any) -> ModelFacts:
+    """Return the description of the trained network, the content of ``model.json``."""
+    network = network_facts(plan)
+    options = {key: value for key, value in network.options.items() if key != "use_checkpoint"}
+    return ModelFacts(
+        network=network.model_copy(update={"options": options}),
+        channels=plan.dataset.channels,
+        labels=plan.dataset.labels,
+        spacing=plan.preprocess.spacing,
+        orient=plan.preprocess.orient,
+        intensity=plan.preprocess.intensity,
+        patch_size=plan.training.patch_size,
+        **more,
+    )
+
+
+class SegmentationTask(LightningModule):
+    """Learns what a plan says, and validates on whole volumes by sliding windows.
+
+    It logs ``train_loss`` each step and, after a validation, ``val_dice`` (mean over classes that are there) and
+    ``<class>_dice``; `last_metrics` has all that was measured.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+
+    Raises
+    ------
+    ModelError
+        When the network or a loss is unknown, or an option is wrong.
+    ParamsError
+        When the network can't do what the plan asks for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.facts = model_facts(plan)
+        self.network = build_network(network_facts(plan), "plan")
+        loss = loss_of(plan.training.loss)
+        supervised = self.facts.network.options.get("deep_supervision", False)
+        self.loss = DeepSupervision(loss) if supervised else loss
+        self.averaged = None
+        if plan.training.ema:
+            average = get_ema_multi_avg_fn(plan.training.ema)
+            self.averaged = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self._compiled = [torch.compile(self.network)] if plan.training.compile else []  # a list: no second child
+        self._random: Tensor | None = None
+        self.counts = ClassCounts(self.facts.network.num_classes)
+        self.last_metrics: dict[str, dict[str, float | None]] = {}
+        self.windows = SlidingWindow(patch_size=self.facts.window_size, overlap=plan.validation.overlap)
+
+    @property
+    def best_network(self) -> torch.nn.Module:
+        """The network that is validated and kept: the moving average, if there is one."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    def forward(self, image: Tensor) -> Any:
+        """Return the network's output for patches ``(N, C, Z, Y, X)``, or ``(N, C, Y, X)``."""
+        return (self._compiled[0] if self._compiled else self.network)(image)
+
+    def training_step(self, batch: dict[str, Any], _index: int) -> Tensor:
+        """Return the loss of a batch of patches.
+
+        Raises
+        ------
+        ModelError
+            When it is nan or infinite; the cases of the batch are named.
+        """
+        loss: Tensor = self.loss(self(batch["image"]), batch["label"])
+        if not torch.isfinite(loss):
+            raise ModelError(
+                f"the loss is {loss.item()} at step {self.global_step} (cases {', '.join(batch['case'])}); "
+                "try a lower training.learning_rate, or training.precision 32"
+            )
+        self.log(
+            "train_loss", loss.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch["case"])
+        )
+        return loss
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Step the optimiser, and the moving average of the weights after it."""
+        super().optimizer_step(*arguments, **options)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the volumes of the last validation."""
+        self.counts.reset()
+
+    def validation_step(self, batch: dict[str, Any], _index: int) -> None:
+        """Predict whole volumes, and count their voxels."""
+        found = self.windows.labels(self.best_network, batch["image"])
+        self.counts.add(found, batch["label"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn the counts of all processes into metrics."""
+        for name in ("both", "found", "true"):
+            sums = self.trainer.strategy.reduce(getattr(self.counts, name).to(self.device), reduce_op="sum")
+            setattr(self.counts, name, sums.cpu())
+        self.last_metrics = self.counts.metrics(list(self.facts.labels.values()))
+        dice = {name: values["dice"] for name, values in self.last_metrics.items() if values["dice"] is not None}
+        self.log("val_dice", sum(dice.values()) / len(dice) if dice else 0.0, prog_bar=True)
+        for name, value in dice.items():
+            self.log(f"{name}_dice", value)
+
+    def configure_optimizers(self) -> Any:
+        """Return optimiser and learning rate as the plan has them."""
+        optimizer = make_optimizer(self.plan.training, self.network.parameters())
+        scheduler = make_scheduler(self.plan.training, optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description of the model, so that ``itk_infer`` takes the checkpoint."""
+        checkpoint[CHECKPOINT_ENTRY] = json.loads(self.facts.to_json())
+        checkpoint[_RANDOM] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the random numbers (of dropout) until the first batch."""
+        self._random = checkpoint.get(_RANDOM)
+
+    def on_train_batch_start(self, _batch: Any, _index: int) -> None:
+        """Go on with the random numbers where the checkpoint was written."""
+        if self._random is not None:
+            torch.set_rng_state(self._random)
+            self._random = None

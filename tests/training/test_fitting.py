@@ -1,0 +1,189 @@
+import json
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from itkit.core.errors import CaseError, ModelError, ParamsError
+from itkit.inference.model_folder import read_model
+from itkit.lightning import SegmentationTask, fit
+from itkit.training.plan_file import make_plan
+
+from .cases import CT, write_dataset
+
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("dataset"), 4)
+
+
+def plan_of(root, **sections):
+    values = {
+        "dataset": {"path": str(root), "channels": ["CT"], "labels": {4: "liver", 7: "nodule"}},
+        "preprocess": {
+            "spacing": [2, 1, 1],
+            "intensity": CT,
+        },
+        "network": {"name": "unet", "options": {"strides": [1, 2], "features_per_stage": [4, 8]}},
+        "training": {"patch_size": [8, 16, 16], "epochs": 3, "steps_per_epoch": 4, "workers": 0},
+        "split": {"folds": 2},
+        "validation": {"every": 1},
+    }
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return make_plan(values)
+
+
+class Weights(Callback):
+    """Keeps the weights after each step; ends as a kill does, before anything is saved, at a given step."""
+
+    def __init__(self, kill_at=None):
+        self.kill_at = kill_at
+        self.after = {}
+
+    def on_train_batch_start(self, trainer, task, batch, index):
+        if trainer.global_step == self.kill_at:
+            raise RuntimeError("killed")
+
+    def on_train_batch_end(self, trainer, task, *_):
+        self.after[trainer.global_step] = [parameter.detach().clone() for parameter in task.network.parameters()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset, tmp_path_factory):
+    weights, run = Weights(), tmp_path_factory.mktemp("undisturbed") / "run"
+    fit(plan_of(dataset), run, callbacks=[weights], **QUIET)
+    return weights.after, run
+
+
+def test_a_run_leaves_metrics_checkpoints_and_a_model(undisturbed):
+    _, run = undisturbed
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train_loss" in line] == list(range(1, 13))
+    validations = [line for line in lines if "val_dice" in line]
+    assert [line["step"] for line in validations] == [4, 8, 12]
+    assert set(validations[0]["classes"]["liver"]) == {"dice", "iou", "precision", "recall"}
+    model = read_model(run)
+    assert model.facts.values == (0, 4, 7)
+    assert model.facts.metrics["val_dice"] == max(line["val_dice"] for line in validations)
+    assert model.load()(torch.zeros(1, 1, 8, 16, 16)).shape == (1, 3, 8, 16, 16)
+    assert read_model(run / "checkpoints" / "last.ckpt").facts == model.facts.model_copy(
+        update={"metrics": {}, "weights_sha256": ""}
+    )
+    assert not list(run.rglob(".*"))
+
+
+@pytest.mark.parametrize("kill_at", [2, 5, 8, 11])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(dataset, undisturbed, tmp_path, kill_at):
+    expected, _ = undisturbed
+    plan = plan_of(dataset)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(plan, tmp_path / "run", callbacks=[Weights(kill_at)], **QUIET)
+    resumed = Weights()
+    fit(plan, tmp_path / "run", callbacks=[resumed], **QUIET)
+    assert min(resumed.after) == 4 * (kill_at // 4) + 1
+    for step, weights in resumed.after.items():
+        assert same(weights, expected[step]), step
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train_loss" in line] == list(range(1, 13))
+
+
+def test_ctrl_c_ends_after_the_step_and_the_run_goes_on_mid_epoch(dataset, undisturbed, tmp_path):
+    expected, _ = undisturbed
+
+    class Interrupt(Callback):
+        def on_train_batch_start(self, trainer, task, batch, index):
+            if trainer.global_step == 5:
+                import os
+                import signal
+
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(plan_of(dataset), tmp_path / "run", callbacks=[Interrupt()], **QUIET)
+    resumed = Weights()
+    fit(plan_of(dataset), tmp_path / "run", callbacks=[resumed], **QUIET)
+    assert min(resumed.after) == 7
+    assert all(same(weights, expected[step]) for step, weights in resumed.after.items())
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(dataset, undisturbed, tmp_path, caplog):
+    expected, _ = undisturbed
+    with pytest.raises(RuntimeError):
+        fit(plan_of(dataset), tmp_path / "run", callbacks=[Weights(9)], **QUIET)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"cut")
+    resumed = Weights()
+    fit(plan_of(dataset), tmp_path / "run", callbacks=[resumed], **QUIET)
+    assert "last.ckpt: damaged, the one before is taken" in caplog.text
+    assert min(resumed.after) == 5
+    assert same(resumed.after[12], expected[12])
+
+
+def test_loader_workers_do_not_change_the_weights(dataset, undisturbed, tmp_path):
+    expected, _ = undisturbed
+    weights = Weights()
+    fit(plan_of(dataset, training={"workers": 2}), tmp_path / "run", callbacks=[weights], **QUIET)
+    assert same(weights.after[12], expected[12])
+
+
+def test_a_run_of_another_plan_is_not_touched(dataset, undisturbed):
+    _, run = undisturbed
+    with pytest.raises(ParamsError, match=r"a run of another plan \(training\.epochs differ\)"):
+        fit(plan_of(dataset, training={"epochs": 4}), run, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "message"),
+    [
+        ({"network": {"name": "unett"}}, ModelError, "unett"),
+        ({"training": {"loss": "dise"}}, ModelError, "dise"),
+        ({"training": {"optimizer": "torch.optim.SGDD"}}, ParamsError, "training.optimizer"),
+        ({"training": {"optimizer_options": {"speed": 1}}}, ParamsError, "training.optimizer_options"),
+        ({"training": {"scheduler": "cosine"}}, ParamsError, "training.scheduler: expected poly, warmup_cosine"),
+        ({"dataset": {"labels": {4: "liver"}}}, CaseError, "case_0: class 7 of the label is not in the plan"),
+        (
+            {"dataset": {"labels": {4: "liver", 7: "nodule", 9: "cyst"}}},
+            ParamsError,
+            "no training case has the class cyst",
+        ),
+        ({"split": {"folds": 9}}, ParamsError, "can't be dealt into 9 folds"),
+    ],
+)
+def test_what_can_not_be_trained_is_refused_before_the_first_step(dataset, tmp_path, sections, error, message):
+    with pytest.raises(error, match=message):
+        fit(plan_of(dataset, **sections), tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_it_learns_a_bright_box(dataset, tmp_path):
+    plan = plan_of(
+        dataset,
+        training={
+            "epochs": 4,
+            "steps_per_epoch": 25,
+            "optimizer": "torch.optim.AdamW",
+            "optimizer_options": {},
+            "foreground": 0.8,
+            "ema": 0.8,
+        },
+        split={"folds": 1},
+        validation={"every": 4},
+    )
+    model = fit(plan, tmp_path / "run", **QUIET)
+    assert read_model(model.path).facts.metrics["classes"]["liver"]["dice"] > 0.6
+
+
+def test_a_2d_network_learns_from_slices(dataset, tmp_path):
+    plan = plan_of(
+        dataset,
+        training={"patch_size": [1, 16, 16], "epochs": 1, "accumulate": 2, "scheduler": "warmup_cosine"},
+    )
+    assert SegmentationTask(plan).facts.network.spatial_dims == 2
+    model = fit(plan, tmp_path / "run", **QUIET)
+    assert read_model(model.path).facts.window_size == (16, 16)
