@@ -122,7 +122,7 @@ def evaluation_page(evaluation: Evaluation, results: Results, worst: Iterable[Wo
     sections = [
         Section("Classes", [_class_table(evaluation, summary)]),
         *_comparison(evaluation, results),
-        Section("Distributions", list(_distributions(evaluation, summary))),
+        Section("Distributions", list(distributions(evaluation, summary))),
         *_groups(evaluation, results),
         *_lesions(evaluation, summary),
         Section(
@@ -216,16 +216,16 @@ def _interval(found: Mapping[str, Any], metric: str) -> TableCell:
     return Ranked(f"{_number(low, metric)} to {_number(high, metric)}", high - low)
 
 
-def _distributions(evaluation: Evaluation, summary: Mapping[str, Any]) -> Iterator[Cell]:
-    """Yield the box plots; of many classes, those of the worst."""
+def distributions(evaluation: Evaluation, summary: Mapping[str, Any]) -> Iterator[Cell]:
+    """Yield the box plots; of many classes, those of the worst, and the others folded."""
     drawn = worst_classes(evaluation, summary)
     yield cards(_box_plots(evaluation, drawn))
-    if len(drawn) < len(evaluation.names):
-        text = (
-            f"The plots show the {len(drawn)} of {len(evaluation.names)} classes with the lowest mean Dice; "
-            "the table above and per_case.csv have all."
-        )
+    others = [label for label in evaluation.names if label not in drawn]
+    if others:
+        text = f"These are the {len(drawn)} of {len(evaluation.names)} classes with the lowest mean Dice."
         yield element("p", text, kind="note")
+        more = element("summary", f"All others ({len(others)})")
+        yield element("details", more, cards(_box_plots(evaluation, others)))
 
 
 def worst_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from itkit.process.evaluation import Evaluation
-from itkit.report.evaluation import worst_classes
+from itkit.report.evaluation import distributions, worst_classes
 from itkit.report.plots import Dot, Group, Line, bars, bland_altman, box_plot, heat_map, histogram, quantile, scatter
 from itkit.report.scales import Scale, scale_of, tick_text
 
@@ -136,5 +136,10 @@ def test_of_many_classes_the_worst_are_plotted():
     summary = {label: {"dice": {"mean": None if label == "7" else int(label) / 30}} for label in names}
     drawn = worst_classes(evaluation, summary)
     assert drawn == [str(value) for value in range(1, 26) if value != 7]
+    rows = {"case": {label: {"dice": int(label) / 30, "flag": None} for label in names}}
+    shown, note, folded = distributions(Evaluation(rows, names, ("dice",)), summary)
+    assert {"1", "25"} <= {*texts(shown)}
+    assert "24 of 30 classes" in note.text
+    assert folded.text.startswith("<details><summary>All others (6)</summary>")
     few = Evaluation({}, {"2": "2", "1": "1"}, ("nsd",))
     assert worst_classes(few, {"2": {}, "1": {}}) == ["2", "1"]
