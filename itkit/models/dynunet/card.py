@@ -21,6 +21,8 @@ CARDS = (
         tiny_size=16,
         divisor=32,
         minimum_size=64,
+        head=(r"^output_block\.conv\.conv\.", r"(deep_supervision_heads\.\d+|super_head)\.conv\.conv\."),
+        stem=(r"^(input_block|skip_layers\.downsample)\.conv[13]\.conv\.weight$",),
         deep_supervision=True,
         notes=(
             "Strides and kernels follow from the options patch_size and spacing by nnU-Net's rule, or are given; the "

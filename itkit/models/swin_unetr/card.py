@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itkit.models.card import ModelCard, Weights
+from itkit.models.card import ENCODER, ModelCard, Weights
 
 _PAGE = "https://github.com/Project-MONAI/research-contributions/tree/main/SwinUNETR"
 
@@ -21,7 +21,12 @@ CARDS = (
         code_licence="Apache-2.0",
         built_by="monai",
         weights=(
-            Weights(trained_on="5050 CT, self-supervised (the encoder)", page=f"{_PAGE}/Pretrain"),
+            Weights(
+                trained_on="5050 CT, self-supervised",
+                page=f"{_PAGE}/Pretrain",
+                url="https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/model_swinvit.pt",
+                what=ENCODER,
+            ),
             Weights(trained_on="BTCV", page=f"{_PAGE}/BTCV"),
         ),
         spatial_dims=(3, 2),
@@ -31,6 +36,8 @@ CARDS = (
         tiny_size=(32, 32, 64),
         divisor=32,
         minimum_size=32,
+        head=(r"^out\.conv\.conv\.",),
+        stem=(r"^swinViT\.patch_embed\.proj\.weight$", r"^encoder1\.layer\.conv[13]\.conv\.weight$"),
         checkpointing=True,
         paper_parameters=61_980_000,
         notes="Options are those of MONAI's class, use_v2=True among them.",

@@ -14,6 +14,8 @@ _FACTS: dict[str, Any] = {
     "tiny_size": 16,
     "divisor": 32,
     "minimum_size": 64,
+    "head": (r"^decoder\.seg_layers\.\d+\.",),
+    "stem": (r"\bencoder\.(stem|stages\.0\.0)\.convs\.0\.(conv|all_modules\.0)\.weight$",),
     "checkpointing": True,
     "deep_supervision": True,
 }
