@@ -1,6 +1,7 @@
 """Every command of the catalogue that writes volumes keeps the contract."""
 
 from itkit.catalogue import load, named
+from itkit.testing import phantoms
 from itkit.testing.contracts import OperationContract
 
 
@@ -111,6 +112,47 @@ class TestAlign(OperationContract):
 
     def values(self, source, dest):
         return {"source": source, "fixed": source, "dest": dest, "transform": "translation", "levels": 1}
+
+
+class OfNumbers(OperationContract):
+    """Commands that write tables and no volumes: their tables are compared; no dataset goes on, so none is described."""
+
+    operation = None
+    test_the_description_goes_on_and_says_what_was_done = None
+
+    @staticmethod
+    def volumes(folder):
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.csv"))}
+
+    def test_unreadable_file_in_the_middle(self, tmp_path):
+        ids = phantoms.write_dataset(tmp_path / "raw", 3)
+        (tmp_path / "raw" / "label" / f"{ids[1]}.nii.gz").write_bytes(b"\x1f\x8b broken")
+        result = self.run(tmp_path / "raw", tmp_path / "out")
+        assert result.exit_code == 1
+        assert [record.status for record in result.records].count("done") == 2
+        tables = self.volumes(tmp_path / "out")
+        assert tables
+        assert not any(line.startswith(ids[1].encode()) for text in tables.values() for line in text.splitlines())
+
+
+class TestEvaluate(OfNumbers):
+    operation = load("itk_evaluate")
+    reads_images = False
+    changed = {"labels": ("1",)}
+
+    def values(self, source, dest):
+        return {"gt": source / "label", "pred": source / "label", "dest": dest, "format": ("json", "csv")}
+
+
+class TestStats(OfNumbers):
+    operation = load("itk_stats")
+    changed = {}
+    test_several_channels_are_one_case = test_a_vector_file_is_its_channels = None  # channels are columns of one table
+    test_a_missing_channel_or_another_grid_fails_that_case_by_name = None  # as before: no file of a case is written
+    test_second_run_skips_and_a_changed_parameter_does_not = None  # no parameter changes its numbers
+
+    def values(self, source, dest):
+        return {"source": source, "dest": dest}
 
 
 def test_no_command_is_forgotten():
