@@ -148,7 +148,7 @@ class TestStats(OfNumbers):
     operation = load("itk_stats")
     changed = {}
     test_several_channels_are_one_case = test_a_vector_file_is_its_channels = None  # channels are columns of one table
-    test_a_missing_channel_or_another_grid_fails_that_case_by_name = None  # as before: no file of a case is written
+    test_a_missing_channel_or_another_grid_fails_that_case_by_name = None  # it writes no file of a case
     test_second_run_skips_and_a_changed_parameter_does_not = None  # no parameter changes its numbers
 
     def values(self, source, dest):
