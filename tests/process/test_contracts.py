@@ -115,7 +115,7 @@ class TestAlign(OperationContract):
 
 
 class OfNumbers(OperationContract):
-    """Commands that write tables and no volumes: their tables are compared; no dataset goes on, so none is described."""
+    """Commands that write tables and no volumes: their tables are compared; there is no dataset to describe."""
 
     operation = None
     test_the_description_goes_on_and_says_what_was_done = None
