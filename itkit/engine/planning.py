@@ -27,7 +27,9 @@ def make_plan(operation: Operation[Any], params: Params, options: RunOptions) ->
     ParamsError, LayoutError, MissingExtraError
         When nothing can run, or an output would overwrite an input or another output.
     """
-    plan = _sharded(operation.plan(params), options)
+    whole = operation.plan(params)
+    _refuse_named_inputs(whole, params)
+    plan = _sharded(whole, options)
     plan = replace(plan, notes=(*plan.notes, *notes_of_source(plan, params)))
     if options.prune and plan.is_partial:
         raise LayoutError("--prune needs all cases of the source; drop the option that leaves some out (--only)")
@@ -91,15 +93,32 @@ def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
     )
 
 
+def _refuse_named_inputs(plan: Plan, params: Params) -> None:
+    """Refuse a file to write, named by a parameter, that the run reads."""
+    named = _paths(params, "out_file")
+    if not named:
+        return
+    read = [file for job in plan.jobs for file in (*(item.path for item in job.inputs.values()), *job.more_files)]
+    taken = {real_path(path) for path in (*read, *_paths(params, "in_file"))}
+    for path in named:
+        if real_path(path) in taken:
+            raise LayoutError(f"{path} is an input and would be overwritten; choose another name")
+
+
+def _paths(params: Params, role: str) -> list[Path]:
+    """Return the paths among the parameters that have a role."""
+    roles = {name: marker(field, PathRole) for name, field in type(params).model_fields.items()}
+    given = [getattr(params, name) for name, found in roles.items() if found is not None and found.role == role]
+    return [path for path in given if path is not None]
+
+
 def _lone(unpaired: Iterable[Unpaired]) -> str:
     return some((f"{item.path.name} (no {item.lacks})" for item in unpaired), 4)
 
 
 def _sources(params: Params) -> list[Path]:
     """Return the input folders among the parameters."""
-    roles = {name: marker(field, PathRole) for name, field in type(params).model_fields.items()}
-    given = [getattr(params, name) for name, role in roles.items() if role is not None and role.role == "in_folder"]
-    return [folder for folder in dict.fromkeys(given) if folder is not None and folder.is_dir()]
+    return [folder for folder in dict.fromkeys(_paths(params, "in_folder")) if folder.is_dir()]
 
 
 def _folders(params: Params, *, recursive: bool) -> list[Path]:

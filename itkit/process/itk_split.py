@@ -188,7 +188,13 @@ def _sorted(params: SplitParams, cases: list[str], table: Table | None) -> _Sort
             notes.append(f"--stratify {params.stratify}: the table says nothing of {some(missing)}")
         strata = in_bins({case: column.get(case, "") for case in cases})
     pins = {} if params.pin is None else _pins(params, groups, notes)
-    return _Sorted(groups, strata, pins, read_json(params.file), read_json(_nnunet_file(params)), tuple(notes))
+    return _Sorted(groups, strata, pins, _there(params.file), _there(_nnunet_file(params)), tuple(notes))
+
+
+def _there(path: Path) -> Any:
+    """Return what a file holds that would be replaced: ``None`` if there is none, text if it is no JSON."""
+    found = read_json(path)
+    return "no JSON" if found is None and path.exists() else found
 
 
 def _nnunet_file(params: SplitParams) -> Path:

@@ -226,6 +226,14 @@ def test_the_id_map_leads_names_back_and_stays_outside_the_dataset(dicom, tmp_pa
         convert(dicom, tmp_path / "other", id_map=tmp_path / "other" / "map.csv")
 
 
+def test_a_slice_is_not_replaced_by_the_id_map(dicom, tmp_path):
+    slice_ = next(path for path in dicom.rglob("*") if path.is_file())
+    before = slice_.read_bytes()
+    with pytest.raises(LayoutError, match="is an input and would be overwritten"):
+        convert(dicom, tmp_path / "out", id_map=slice_)
+    assert slice_.read_bytes() == before
+
+
 def test_shards_tell_of_the_series_of_all(dicom, tmp_path):
     write(dicom / "another", series=f"{SERIES}.1", number=8)
     convert(dicom, tmp_path / "whole", id_map=tmp_path / "whole.csv")

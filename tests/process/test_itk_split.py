@@ -198,6 +198,22 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path):
     assert len(split(tmp_path, folds=2, dry_run=True)[1]["folds"]) == 3
 
 
+def test_no_file_of_the_user_is_replaced(tmp_path):
+    ids = phantoms.write_dataset(tmp_path / "raw", 4)
+    notes, image = tmp_path / "notes.txt", tmp_path / "raw" / "image" / f"{ids[0]}.nii.gz"
+    notes.write_text("mine")
+    assert itkit.run("itk_split", source=tmp_path / "raw", folds=2, output=notes).exit_code == 2
+    assert notes.read_text() == "mine"
+    (tmp_path / "pins.csv").write_text(f"case,part\n{ids[0]},0\n")
+    for path in (image, tmp_path / "pins.csv"):
+        before = path.read_bytes()
+        with pytest.raises(ItkitError, match="is an input and would be overwritten"):
+            itkit.run(
+                "itk_split", source=tmp_path / "raw", folds=2, pin=tmp_path / "pins.csv", output=path, existing="redo"
+            )
+        assert path.read_bytes() == before
+
+
 def test_unpaired_and_unreadable_cases_are_named_and_left_out(tmp_path):
     ids = phantoms.write_dataset(tmp_path, 6)
     (tmp_path / "image" / f"{ids[0]}.nii.gz").unlink()
