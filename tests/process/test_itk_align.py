@@ -1,6 +1,7 @@
 """Known transforms come back, transforms are ITK's, and what fails is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from itkit.core.errors import CaseError, ItkitError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.process import itk_align
 from itkit.process.aligning import Method, matrix_of, moved_grid, moved_to, register
 from itkit.process.itk_align import AlignParams, plan
 from itkit.testing import phantoms
@@ -261,13 +263,22 @@ def test_failures_have_names(tmp_path):
     np.testing.assert_allclose(found.transform.GetOffset(), np.subtract((9e4, 0, 0), GRID.origin_xyz), atol=0.2)
 
 
-def test_a_transform_that_a_full_disk_has_cut_is_a_failure(tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", ["\nParameters", "\nFixedParameters", " \n"])
+def test_a_transform_that_a_full_disk_has_cut_is_a_failure(tmp_path, monkeypatch, at):
     write_pairs(tmp_path, 1)
 
     def cut(transform, path, real=sitk.WriteTransform):
-        real(transform, path)
-        text = Path(path).read_text()
-        Path(path).write_text(text[: text.index("Parameters")])
+        real(sitk.TranslationTransform(3), path)  # what is cut here reads as what was written: the identity
+        text = Path(path).read_text().removesuffix("\n")
+        Path(path).write_text(text[: text.index(at) + (at != " \n")] if at in text else text)
+
+    monkeypatch.setattr(
+        itk_align,
+        "register",
+        lambda *args, real=itk_align.register, **how: replace(
+            real(*args, **how), transform=sitk.TranslationTransform(3)
+        ),
+    )
 
     monkeypatch.setattr(sitk, "WriteTransform", cut)
     values = {"source": tmp_path / "moving", "fixed": tmp_path / "fixed", "transform": "translation"}
