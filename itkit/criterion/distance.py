@@ -51,7 +51,7 @@ def _by_itk(masks: Tensor, steps: tuple[float, ...]) -> Tensor:
             outside: Any = sitk.GetImageFromArray((~mask).numpy().view("uint8"))
             outside.SetSpacing([*reversed(steps)])
             distances = sitk.SignedMaurerDistanceMap(outside, squaredDistance=False, useImageSpacing=True)
-            place.copy_(torch.from_numpy(sitk.GetArrayFromImage(distances)).clamp_min(0))
+            place.copy_(torch.from_numpy(sitk.GetArrayFromImage(distances)).clamp_min(0) + 0.0)  # no -0
     return result
 
 

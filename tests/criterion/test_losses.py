@@ -1,7 +1,9 @@
 """What every loss of logits promises, and independent forms of those that the references do not cover."""
 
+import doctest
 import importlib.util
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -580,3 +582,9 @@ def test_the_page_is_what_the_cards_say_and_its_examples_run():
     assert len(blocks) == 4
     for block in blocks:
         exec(compile(block, "losses.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(criterion.__path__)])
+def test_examples_in_docstrings_run(name):
+    failures, _ = doctest.testmod(importlib.import_module(f"itkit.criterion.{name}"))
+    assert failures == 0
