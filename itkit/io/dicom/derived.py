@@ -141,6 +141,7 @@ def save(dataset: Any, path: Path, *, implicit: bool = False) -> None:
             pydicom.dcmwrite(file, dataset, enforce_file_format=True)
         sync_file(path)
     except OSError as error:
-        raise WriteError(f"{path.name}: can't be written ({error.strerror or error})") from error
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # pydicom adds a traceback
+        raise WriteError(f"{path.name}: can't be written ({cause.strerror or cause})") from error
     except parse_errors() as error:
         raise WriteError(f"{path.name}: the series has values that can't be written: {short(error)}") from error

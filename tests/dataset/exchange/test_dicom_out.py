@@ -210,6 +210,17 @@ def test_files_of_the_series_are_read_and_others_named(scans, tmp_path, capsys):
     assert ".dcm" not in notes
 
 
+def test_a_full_disk_is_told_in_one_line(scans, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        cause = OSError(28, "No space left on device")
+        raise OSError("With tag (0008,0016) got exception\nTraceback (most recent call last):\n") from cause
+
+    monkeypatch.setattr(pydicom, "dcmwrite", fails)
+    for record in convert("rtstruct", tmp_path / "raw", tmp_path / "out", series=scans, workers=1).records:
+        assert "can't be written (No space left on device)" in record.message
+        assert "Traceback" not in record.message
+
+
 def test_each_label_needs_its_own_series_or_the_only_one(scans, tmp_path):
     (scans / "oblique").rename(tmp_path / "elsewhere")
     result = convert("dicom-seg", tmp_path / "raw", tmp_path / "out", series=scans)
