@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import struct
 import warnings
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from itkit.core.errors import NotDicomError, ReadError
 from itkit.core.extras import require
@@ -33,7 +34,11 @@ VARIANTS = (
 )  # fmt: skip
 #: Up to these differences, direction cosines (absolute) and pixel spacings (relative) count as equal.
 COSINE_TOLERANCE = 1e-3
-_PREAMBLE = 132
+_PREAMBLE, _META_AT = 132, 144
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_MOST_INFLATED, _MOST_RATIO = 256 << 20, 16
+"""A deflated file may hold so many bytes, and so many for each of its own."""
+_PIECE_BYTES = 1 << 20
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _MISSING = "-"
 _MOST_FRAMES, _FRAME_BYTES = 1 << 18, 8
@@ -145,12 +150,14 @@ def read_dataset(path: Path, *, keywords: Sequence[str] | None = None, pixels: b
     pydicom = pydicom_module()
     try:
         with path.open("rb") as file:
-            start = file.read(_PREAMBLE)
+            start = file.read(1024)
+            if start[128:132] == b"DICM" and _DEFLATED in start:
+                _require_no_bomb(file, start, path)
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror or error}") from error
     if not start:
         raise ReadError(f"{path}: the file is empty")
-    bare = start[128:] != b"DICM"
+    bare = start[128:_PREAMBLE] != b"DICM"
     if bare and not _looks_like_elements(start):
         raise NotDicomError(f"{path}: not a DICOM file")
     try:
@@ -169,6 +176,28 @@ def read_dataset(path: Path, *, keywords: Sequence[str] | None = None, pixels: b
     if bare:
         notes.append("file without the Part 10 header; its encoding was guessed")
     return dataset
+
+
+def _require_no_bomb(file: BinaryIO, start: bytes, path: Path) -> None:
+    """Inflate a deflated data set piece by piece before pydicom does so at once.
+
+    Raises
+    ------
+    ReadError
+        When it is damaged, or larger than any that is deflated.
+    """
+    size = os.fstat(file.fileno()).st_size
+    most = _MOST_INFLATED + _MOST_RATIO * size
+    (length,) = struct.unpack("<I", start[_META_AT - 4 : _META_AT].ljust(4, b"\0"))
+    file.seek(min(_META_AT + length, size))
+    inflater, made = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        while not inflater.eof and (piece := inflater.unconsumed_tail or file.read(_PIECE_BYTES)):
+            made += len(inflater.decompress(piece, _PIECE_BYTES))
+            if made > most:
+                raise ReadError(f"{path}: deflated: it inflates to more than {most >> 20} MiB; it is refused")
+    except zlib.error as error:
+        raise ReadError(f"{path}: damaged DICOM file: {error}") from error
 
 
 def _complete_meta(dataset: Any) -> None:
