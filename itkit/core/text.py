@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def some(names: Iterable[str], most: int = 10) -> str:
+def some(names: Iterable[str], most: int = 10, separator: str = ", ") -> str:
     """Join the first few names and add how many more there are.
 
     Examples
@@ -20,7 +20,7 @@ def some(names: Iterable[str], most: int = 10) -> str:
     ('a, b', 'a, b and 3 more')
     """
     listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+    return separator.join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def counted(items: int | Sized, noun: str) -> str:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from itkit.core.errors import CaseError, ItkitError, ParamsError
+from itkit.core.text import some
 from itkit.dataset.folder import DatasetFolder
 from itkit.training.augmenting import Augmentation
 from itkit.training.patches import TrainingPatches
@@ -80,7 +81,7 @@ class DatasetModule(LightningDataModule):
             except (ItkitError, OSError, MemoryError) as error:
                 wrong.append(f"{name}: {error}")
         if wrong:
-            listed = "\n  ".join(wrong[:20] + ([f"and {len(wrong) - 20} more"] if len(wrong) > 20 else []))
+            listed = some(wrong, most=20, separator="\n  ")
             raise CaseError(f"mend these cases, or leave them out by split.file:\n  {listed}")
         found = {number for name in self.parts.train for number in self.cases[name].foreground.classes}
         names = list(self.plan.dataset.labels.values())

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from itkit.core.errors import LayoutError, MissingExtraError, ParamsError, ReadError
+from itkit.io import child
 from itkit.io.dcm_toolkit import (
     IrregularSeriesError,
     UndecodableError,
@@ -476,10 +477,14 @@ def test_compressed_slices_equal_uncompressed_ones(tmp_path, syntax, is_signed):
 def test_gdcm_steps_in_where_pydicom_has_no_decoder(name, monkeypatch):
     expected = read_series(series_of(SAMPLES / name)).array_zyx
 
-    def no_decoder(*_, **__):
-        raise RuntimeError("Unable to decompress because all plugins are missing dependencies")
+    ask = child.ask
 
-    monkeypatch.setattr(pydicom.pixels, "iter_pixels", no_decoder)
+    def no_decoder(path, task, *arguments, **options):
+        if task == dicom_pixels._TASK:
+            return {"failed": "all plugins are missing dependencies", "lacks_decoder": True, "notes": []}, []
+        return ask(path, task, *arguments, **options)
+
+    monkeypatch.setattr(child, "ask", no_decoder)
     np.testing.assert_array_equal(read_series(series_of(SAMPLES / name)).array_zyx, expected)
     monkeypatch.setattr(dicom_pixels, "_decode_with_gdcm", lambda *_: None)
     with pytest.raises(UndecodableError, match=r"needs the package pylibjpeg-(libjpeg|openjpeg); .*itkit\[dicom\]"):

@@ -38,7 +38,7 @@ def test_every_key_has_a_comment():
     [
         ("training.batch_size=0", "training.batch_size: input should be greater than or equal to 1; got 0"),
         ("training.batchsize=2", "unknown key training.batchsize; did you mean 'batch_size'? (there are patch_size, "),
-        ("trainig.epochs=2", "unknown section trainig; did you mean 'training'?"),
+        ("trainingg.epochs=2", "unknown section trainingg; did you mean 'training'?"),
         ("training.precision=fp8", "training.precision: input should be '32', 'bf16' or '16'; got 'fp8'"),
         ("preprocess.spacing=[1, 0, 1]", "preprocess.spacing.1: input should be greater than 0; got 0"),
         ("preprocess.orient=LPX", "preprocess.orient"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import ModelError
+from itkit.core.files import DATASET_META
 from itkit.models.unet.topology import features_of
 
 LOGGER = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def from_nnunet_plans(
     """
     found, configuration = _read(plans, configuration)
     if dataset is None and not isinstance(plans, Mapping) and Path(plans).is_dir():
-        dataset = Path(plans) / "dataset.json"
+        dataset = Path(plans) / DATASET_META
     if dataset is None:
         raise ModelError("dataset: give dataset.json too, which says how many channels and labels there are")
     facts = dataset if isinstance(dataset, Mapping) else _json(dataset)
