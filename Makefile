@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints-cpu.txt
 THREADS := OMP_NUM_THREADS=1
+NETWORKS := tests/models tests/criterion tests/inference tests/training
+NO_NETWORKS := $(NETWORKS:%=--ignore %)
 
 .PHONY: setup demo check test test-quick test-slow test-models coverage fuzz docs help-pages bench changelog clean
 
@@ -32,18 +34,18 @@ check: $(VENV)/.dev
 	$(BIN)/codespell
 
 test-quick: $(VENV)/.dev
-	$(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion --ignore tests/inference
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" $(NO_NETWORKS)
 
 test-models: $(VENV)/.dev
-	$(THREADS) $(BIN)/python -m pytest -n 2 tests/models tests/criterion tests/inference
+	$(THREADS) $(BIN)/python -m pytest -n 2 $(NETWORKS)
 
 test-slow: $(VENV)/.dev
-	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow --ignore tests/models --ignore tests/criterion --ignore tests/inference
+	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow $(NO_NETWORKS)
 
 # the quick tests, measured: fails below the floor in pyproject.toml; processes that a test starts are not measured
 CORE = $$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')")
 coverage: $(VENV)/.dev
-	COVERAGE_CORE=$(CORE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/models --ignore tests/criterion --ignore tests/inference --cov --cov-report=term:skip-covered
+	COVERAGE_CORE=$(CORE) $(THREADS) $(BIN)/python -m pytest -n 2 -m "not slow" $(NO_NETWORKS) --cov --cov-report=term:skip-covered
 
 test: check coverage test-slow test-models
 
