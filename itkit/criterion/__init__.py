@@ -11,9 +11,9 @@ True
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from itkit.core.lazy import lazy_names
 from itkit.criterion.cards import CARDS
 
 if TYPE_CHECKING:
@@ -77,12 +77,4 @@ _HOMES = {
     **dict.fromkeys(("create_loss", "list_losses", "loss_of", "register_loss"), "itkit.criterion.registry"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,8 +5,9 @@ Nothing here imports torch until a network is used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from itkit.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from itkit.inference.model_folder import ModelFacts, ModelFolder, read_model, write_model
@@ -28,24 +29,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InferenceSettings": "predicting",
-    "ModelFacts": "model_folder",
-    "ModelFolder": "model_folder",
-    "Predictor": "predicting",
-    "predict": "predicting",
-    "read_model": "model_folder",
-    "restore": "restoring",
-    "restore_labels": "restoring",
-    "sliding_window": "sliding",
-    "write_model": "model_folder",
+    "InferenceSettings": ".predicting",
+    "ModelFacts": ".model_folder",
+    "ModelFolder": ".model_folder",
+    "Predictor": ".predicting",
+    "predict": ".predicting",
+    "read_model": ".model_folder",
+    "restore": ".restoring",
+    "restore_labels": ".restoring",
+    "sliding_window": ".sliding",
+    "write_model": ".model_folder",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

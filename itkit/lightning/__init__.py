@@ -10,8 +10,9 @@ Examples
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from itkit.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from itkit.lightning.data import DatasetModule
@@ -28,12 +29,4 @@ _HOMES = {
     "fit": "itkit.lightning.fitting",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

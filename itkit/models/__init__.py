@@ -13,8 +13,9 @@ True
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from itkit.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from itkit.models.card import ModelCard, Weights
@@ -38,25 +39,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LoadReport": "pretrained",
-    "ModelCard": "card",
-    "Weights": "card",
-    "create_model": "registry",
-    "from_nnunet_plans": "unet.plans",
-    "from_reference": "reference",
-    "list_models": "registry",
-    "load_pretrained": "pretrained",
-    "model_card": "registry",
-    "register_model": "registry",
-    "table": "registry",
+    "LoadReport": ".pretrained",
+    "ModelCard": ".card",
+    "Weights": ".card",
+    "create_model": ".registry",
+    "from_nnunet_plans": ".unet.plans",
+    "from_reference": ".reference",
+    "list_models": ".registry",
+    "load_pretrained": ".pretrained",
+    "model_card": ".registry",
+    "register_model": ".registry",
+    "table": ".registry",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -6,9 +6,9 @@ these blocks. The tensors are shared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -140,8 +140,14 @@ class ConvUnit(nn.Module):
         return self.all_modules(x)  # type: ignore[no-any-return]  # calling a module returns Any
 
 
-class ConvStack(nn.Module):
-    """Units one after another; the first one has the stride."""
+class _Stack(nn.Module):
+    """Parts of one kind, one after another; the first one has the stride.
+
+    Subclasses say which kind (``part``), and under which name it stands in a state dict (``key``).
+    """
+
+    part: ClassVar[Callable[..., nn.Module]]
+    key: ClassVar[str]
 
     def __init__(
         self,
@@ -153,19 +159,20 @@ class ConvStack(nn.Module):
         layers: Layers,
     ) -> None:
         super().__init__()
-        ones = (1,) * layers.spatial_dims
-        self.convs = nn.Sequential(
-            *(
-                ConvUnit(
-                    out_channels if index else in_channels, out_channels, kernel, ones if index else stride, layers
-                )
-                for index in range(count)
-            )
-        )
+        ones, make = (1,) * layers.spatial_dims, type(self).part
+        first = make(in_channels, out_channels, kernel, stride, layers)
+        others = (make(out_channels, out_channels, kernel, ones, layers) for _ in range(count - 1))
+        self.add_module(self.key, nn.Sequential(first, *others))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, *spatial)`` to ``(N, out, *spatial / stride)``."""
-        return self.convs(x)  # type: ignore[no-any-return]  # calling a module returns Any
+        return self.get_submodule(self.key)(x)  # type: ignore[no-any-return]  # calling a module returns Any
+
+
+class ConvStack(_Stack):
+    """Units one after another."""
+
+    part, key = ConvUnit, "convs"
 
 
 class ResidualBlock(nn.Module):
@@ -196,29 +203,7 @@ class ResidualBlock(nn.Module):
         return self.nonlin2(self.conv2(self.conv1(x)) + self.skip(x))  # type: ignore[no-any-return]
 
 
-class ResidualStack(nn.Module):
-    """Residual blocks one after another; the first one has the stride."""
+class ResidualStack(_Stack):
+    """Residual blocks one after another."""
 
-    def __init__(
-        self,
-        count: int,
-        in_channels: int,
-        out_channels: int,
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        layers: Layers,
-    ) -> None:
-        super().__init__()
-        ones = (1,) * layers.spatial_dims
-        self.blocks = nn.Sequential(
-            *(
-                ResidualBlock(
-                    out_channels if index else in_channels, out_channels, kernel, ones if index else stride, layers
-                )
-                for index in range(count)
-            )
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, in, *spatial)`` to ``(N, out, *spatial / stride)``."""
-        return self.blocks(x)  # type: ignore[no-any-return]  # calling a module returns Any
+    part, key = ResidualBlock, "blocks"
