@@ -7,6 +7,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -156,13 +157,14 @@ def _without_copies(paths: list[str]) -> tuple[list[str], list[str]]:
 def same_content(a: Path, b: Path) -> bool:
     """Return whether two files have the same content; gzip files are compared unpacked."""
 
-    def opened(path: Path) -> IO[bytes]:
-        return cast(
-            "IO[bytes]", gzip.open(open_regular(path)) if path.name.lower().endswith(".gz") else open_regular(path)
-        )
+    def opened(path: Path, files: ExitStack) -> IO[bytes]:
+        file = files.enter_context(open_regular(path))
+        is_packed = path.name.lower().endswith(".gz")
+        return cast("IO[bytes]", files.enter_context(gzip.open(file))) if is_packed else file
 
     try:
-        with opened(a) as left, opened(b) as right:
+        with ExitStack() as files:
+            left, right = opened(a, files), opened(b, files)
             while True:
                 one, other = left.read(_BLOCK), right.read(_BLOCK)
                 if one != other or not one:
