@@ -98,7 +98,7 @@ class DatasetModule(LightningDataModule):
             1 << 62,
             foreground=training.foreground,
             seed=training.seed,
-            augmentation=Augmentation(self.plan.augment),
+            augmentation=Augmentation(self.plan.augment) if self.plan.augment.on == "worker" else None,
             flat=training.patch_size[0] == 1,
         )
         return DataLoader(

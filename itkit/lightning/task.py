@@ -15,8 +15,10 @@ from itkit.criterion import DeepSupervision, loss_of
 from itkit.inference.model_folder import CHECKPOINT_ENTRY, ModelFacts, NetworkFacts, build_network
 from itkit.models.registry import model_card
 from itkit.models.windows import SlidingWindow
+from itkit.training.augmenting import Augmentation
 from itkit.training.counts import ClassCounts
 from itkit.training.optimising import make_optimizer, make_scheduler
+from itkit.training.patches import augmentation_generator
 from itkit.training.plan_file import Plan
 
 _RANDOM = "itkit_random"
@@ -94,6 +96,7 @@ class SegmentationTask(LightningModule):
             self.averaged = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self._compiled = [torch.compile(self.network)] if plan.training.compile else []  # a list: no second child
         self._random: Tensor | None = None
+        self._augmentation = Augmentation(plan.augment)
         self.counts = ClassCounts(self.facts.network.num_classes)
         self.last_metrics: dict[str, dict[str, float | None]] = {}
         self.windows = SlidingWindow(patch_size=self.facts.window_size, overlap=plan.validation.overlap)
@@ -107,6 +110,30 @@ class SegmentationTask(LightningModule):
         """Return the network's output for patches ``(N, C, Z, Y, X)``, or ``(N, C, Y, X)``."""
         return (self._compiled[0] if self._compiled else self.network)(image)
 
+    def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return images and labels, augmented here if the plan says so.
+
+        What comes from beyond a patch is its lowest value: its surroundings stayed in the worker.
+        """
+        image, label = batch["image"], batch["label"]
+        if self.plan.augment.on == "worker":
+            return image, label
+        flat = image.ndim == 4
+        if flat:
+            image, label = image[:, :, None], label[:, None]
+        images, labels = [], []
+        spacings = torch.stack(batch["spacing"], dim=1).tolist()
+        for number, case, spacing, pixels, classes in zip(
+            batch["number"].tolist(), batch["case"], spacings, image, label, strict=True
+        ):
+            rng = augmentation_generator(self.plan.training.seed, case, number)
+            one, of_one = self._augmentation(pixels, classes, rng, spacing)
+            assert of_one is not None
+            images.append(one)
+            labels.append(of_one)
+        image, label = torch.stack(images), torch.stack(labels)
+        return (image[:, :, 0], label[:, 0]) if flat else (image, label)
+
     def training_step(self, batch: dict[str, Any], _index: int) -> Tensor:
         """Return the loss of a batch of patches.
 
@@ -115,7 +142,8 @@ class SegmentationTask(LightningModule):
         ModelError
             When it is nan or infinite; the cases of the batch are named.
         """
-        loss: Tensor = self.loss(self(batch["image"]), batch["label"])
+        image, label = self._augmented(batch)
+        loss: Tensor = self.loss(self(image), label)
         if not torch.isfinite(loss):
             raise ModelError(
                 f"the loss is {loss.item()} at step {self.global_step} (cases {', '.join(batch['case'])}); "

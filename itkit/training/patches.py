@@ -40,6 +40,8 @@ class Patch(TypedDict):
     """``(Z, Y, X)``, int64: the number of the class; of a slice ``(Y, X)``."""
     case: str
     number: int
+    spacing: tuple[float, float, float]
+    """Distances of voxels, mm, ZYX."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class TrainingPatches:
             lambda slab: np.asarray(label[slab * SLAB : (slab + 1) * SLAB]),
             lambda: case.foreground,
         )
-        drawn = case_generator(self.seed, case.case_id, number, _AUGMENTATION)
+        drawn = augmentation_generator(self.seed, case.case_id, number)
         spatial = SpatialMap(self.size_zyx)
         if self.augmentation is not None:
             spatial = self.augmentation.draw_map(drawn, self.size_zyx, case.spacing_zyx)
@@ -125,7 +127,14 @@ class TrainingPatches:
             pixels = self.augmentation.intensities(pixels, drawn)
         if self.flat:
             pixels, classes = pixels[:, 0], classes[0]
-        return {"image": pixels, "label": classes.long(), "case": case.case_id, "number": number}
+        pixels, classes = pixels.contiguous(), classes.long().contiguous()
+        spacing = case.spacing_zyx
+        return {"image": pixels, "label": classes, "case": case.case_id, "number": number, "spacing": spacing}
+
+
+def augmentation_generator(seed: int, case_id: str, number: int) -> np.random.Generator:
+    """Return the generator that decides how a patch is augmented, wherever that happens."""
+    return case_generator(seed, case_id, number, _AUGMENTATION)
 
 
 @lru_cache(maxsize=4)

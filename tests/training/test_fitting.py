@@ -132,6 +132,19 @@ def test_loader_workers_do_not_change_the_weights(dataset, undisturbed, tmp_path
     assert same(weights.after[12], expected[12])
 
 
+@pytest.mark.parametrize("patch_size", [[8, 16, 16], [1, 16, 16]])
+def test_augmentation_on_the_device_depends_on_the_seed_alone(dataset, tmp_path, patch_size):
+    kinds = {"mirror": "", "rotation": 1.0, "noise": 0.0}
+    seen = {}
+    for name, changes in {"none": {"enabled": False}, "device": kinds, "again": {**kinds}}.items():
+        sections = {"training": {"patch_size": patch_size, "epochs": 1}, "augment": {"on": "device", **changes}}
+        weights = Weights()
+        fit(plan_of(dataset, **sections), tmp_path / name / "run", callbacks=[weights], **QUIET)
+        seen[name] = weights.after[4]
+    assert same(seen["device"], seen["again"])
+    assert not same(seen["device"], seen["none"])
+
+
 def test_a_run_of_another_plan_is_not_touched(dataset, undisturbed):
     _, run = undisturbed
     with pytest.raises(ParamsError, match=r"a run of another plan \(training\.epochs differ\)"):
