@@ -70,6 +70,8 @@ def try_compile(name: str, dims: int) -> dict[str, Any]:
     import torch
 
     network, image = quick(name, dims)
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     with torch.no_grad():
         wanted = network(image)
         found = torch.compile(network)(image)

@@ -354,7 +354,7 @@ def test_cards_name_heads_and_stems_exactly():
         seen.add(kind)
         for dims, deep in {(dims, card.deep_supervision) for dims in card.spatial_dims}:
             try:
-                with torch.device("meta"):
+                with torch.device("cpu" if card.built_by else "meta"):  # MONAI reads numbers while it builds
                     here, more, fewer = (shapes(name, *sizes, dims, deep) for sizes in ((3, 5), (3, 7), (2, 5)))
             except MissingExtraError:
                 continue

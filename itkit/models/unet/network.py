@@ -53,6 +53,10 @@ class Encoder(nn.Module):
             in_channels = channels
         self.stages = nn.Sequential(*built)
 
+    def forward(self, image: Tensor) -> Tensor:
+        """Map an image to the coarsest map."""
+        return self.stages(image if self.stem is None else self.stem(image))  # type: ignore[no-any-return]
+
 
 class Decoder(nn.Module):
     """Stages that double the map, join the encoder's and convolve; every one has a head."""
