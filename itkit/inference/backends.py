@@ -10,13 +10,13 @@ runtime information ``itkit_model`` (OpenVINO).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from itkit.core.bounded import parse_json
 from itkit.core.errors import ModelError, ParamsError
 from itkit.core.extras import require, require_torch
 from itkit.inference.model_folder import (
@@ -70,7 +70,7 @@ def find_model(path: Path | str, backend: BackendName = "torch") -> ModelFolder:
     if not text:
         raise ModelError(f"{file}: holds no {METADATA} and has no {MODEL_JSON} beside it; export it with itkit export")
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise ModelError(f"{file}: its {METADATA} is not JSON ({error})") from error
     return ModelFolder(file.parent, parse_facts(values, file), file)

@@ -5,7 +5,7 @@ Examples
 ::
 
     plan = read_plan("plan.toml")
-    fit(plan, "run", base="plan.toml")
+    fit(plan, "run", base=".")
 """
 
 from __future__ import annotations

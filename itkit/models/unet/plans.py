@@ -6,12 +6,12 @@ Both forms of nnU-Net v2 are read: plans with an ``architecture`` entry (2.4 and
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import ModelError
 from itkit.core.files import DATASET_META
 from itkit.models.unet.topology import features_of
@@ -170,7 +170,7 @@ def _read(plans: Mapping[str, Any] | str | Path, configuration: str | None) -> t
 
 def _json(path: str | Path) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(Path(path)))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: expected a JSON file of nnU-Net v2 ({error})") from error
     if not isinstance(content, dict):

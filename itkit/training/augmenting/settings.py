@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from itkit.process.elastic import LARGEST_FRACTION
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -64,7 +66,7 @@ class AugmentSettings(BaseModel):
     """probability of an elastic deformation by cubic B-splines"""
     elastic_cells: Annotated[int, Field(ge=1, le=32)] = 4
     """cells of its coarse grid along the longest side of a patch"""
-    elastic_strength: Annotated[float, Field(ge=0, le=0.4)] = 0.2
+    elastic_strength: Annotated[float, Field(ge=0, le=LARGEST_FRACTION)] = 0.2
     """largest displacement of a control point as a part of a cell; up to 0.4 nothing folds"""
     noise: Probability = 0.1
     """probability of Gaussian noise"""
