@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import signal
 import threading
@@ -210,7 +211,7 @@ class RunFolder(pl.Callback):
         """Drop what an interrupted run logged after its last checkpoint."""
         path = self.run / METRICS_JSONL
         if path.is_file() and trainer.is_global_zero:
-            kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= trainer.global_step]
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= trainer.global_step]
             path.write_text("".join(f"{line}\n" for line in kept))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -254,3 +255,11 @@ class RunFolder(pl.Callback):
     def _log(self, values: Mapping[str, Any]) -> None:
         with (self.run / METRICS_JSONL).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values, allow_nan=False) + "\n")
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a logged line; infinity for one that a kill has cut."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return math.inf

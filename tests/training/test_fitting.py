@@ -85,6 +85,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(dataset, undisturbed, tmp_p
     plan = plan_of(dataset)
     with pytest.raises(RuntimeError, match="killed"):
         fit(plan, tmp_path / "run", callbacks=[Weights(kill_at)], **QUIET)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1')  # what a kill leaves of a line
     resumed = Weights()
     fit(plan, tmp_path / "run", callbacks=[resumed], **QUIET)
     assert min(resumed.after) == 4 * (kill_at // 4) + 1
