@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints-cpu.txt
 THREADS := OMP_NUM_THREADS=1
-NETWORKS := tests/models tests/criterion tests/inference tests/training
+NETWORKS := tests/models tests/criterion tests/inference tests/training tests/deploy tests/mm
 NO_NETWORKS := $(NETWORKS:%=--ignore %)
 
 .PHONY: setup demo check test test-quick test-slow test-models coverage fuzz docs help-pages bench changelog clean
@@ -19,7 +19,7 @@ $(VENV)/.base: pyproject.toml setup.py constraints-cpu.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[dev,dicom,fast,train,onnx,dask]'
+	$(PIP) -e '.[dev,dicom,fast,train,onnx,openvino,serve,pathology,mm,dask]'
 	touch $@
 
 setup: $(VENV)/.dev

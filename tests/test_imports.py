@@ -36,10 +36,10 @@ MAY_IMPORT = {
     "criterion": {"core", "models"},  # a network's own loss knows what its network puts out
     "inference": {*BELOW_PROCESS, "process", "models"},
     "training": {*BELOW_PROCESS, "process", "metrics", "report", "dataset", "models", "criterion", "inference"},
-    "lightning": {*BELOW_PROCESS, "process", "dataset", "models", "criterion", "inference", "training"},
-    "mm": {*BELOW_PROCESS, "process", "dataset", "models", "criterion"},
-    "deploy": {*BELOW_PROCESS, "process", "models", "inference"},
-    "pathology": {*BELOW_PROCESS, "process"},
+    "lightning": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
+    "mm": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
+    "deploy": {*BELOW_ENGINE, "metrics", "models", "inference"},
+    "pathology": {*BELOW_ENGINE, "models", "inference", "training"},
     "utils": {"core"},
 }
 """What the modules of each package (or a module beside the packages) may import of the others."""
@@ -54,7 +54,7 @@ EXCEPTIONS = {
     ): "a program: writes a page for every dataset",
     ("itkit.models.download", "itkit.io.download"): "weights are fetched as series are; there is one downloader",
     ("itkit.models.download", "itkit.io.locks"): "and one kind of lock",
-    ("itkit.cli.umbrella", "itkit.models.registry"): "`itkit models` lists the networks; their cards need no torch",
+    ("itkit.cli.models", "itkit.models.registry"): "`itkit models` lists the networks; their cards need no torch",
     ("itkit.cli.doctor", "itkit.models.registry"): "`itkit doctor` lists networks of other packages",
     ("itkit.cli.doctor", "itkit.criterion.registry"): "and losses",
 }

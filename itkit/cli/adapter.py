@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic.fields import FieldInfo
 
@@ -33,8 +33,11 @@ from itkit.core.fields import (
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import close_words
+from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, read_config
+
+P = TypeVar("P", bound=Params)
 
 _SEPARATOR = "\x1f"  # values may hold blanks
 _UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (-\S+)")
@@ -66,9 +69,14 @@ def _split(text: str) -> list[str]:
     return text.split(_SEPARATOR)
 
 
-def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of an operation; it leaves every value as text, and the model checks it."""
-    prog = prog or operation.name
+def models_of(command: Operation[Any] | Tool[Any]) -> tuple[type[Params], ...]:
+    """Return the models of a command's options: its own, and the common ones if it runs on cases."""
+    return (command.params, RunOptions) if isinstance(command, Operation) else (command.params,)
+
+
+def build_parser(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a command; it leaves every value as text, and the model checks it."""
+    prog = prog or command.name
     parser = _Parser(
         prog=prog,
         usage=prog,  # avoids building a usage text that is never shown
@@ -78,7 +86,7 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
         allow_abbrev=False,
     )
     parser._negative_number_matcher = re.compile(rf"{_NUMBER.pattern}|-\d+:-?\d+", re.IGNORECASE)
-    for model in (operation.params, RunOptions):
+    for model in models_of(command):
         for name, field in model.model_fields.items():
             if is_positional(field):
                 parser.add_argument(name, nargs="*" if is_many(field) else "?")
@@ -95,12 +103,12 @@ def build_parser(operation: Operation[Any], *, prog: str | None = None) -> argpa
     return parser
 
 
-def _join_values(argv: Sequence[str], operation: Operation[Any]) -> list[str]:
+def _join_values(argv: Sequence[str], command: Operation[Any] | Tool[Any]) -> list[str]:
     """Join an option and its values to one token, so that argparse takes no value for an option or an argument."""
     many: dict[str, FieldInfo] = {}
-    fields = operation.params.model_fields
+    fields = command.params.model_fields
     kinds = {option_name(kind): steps.kinds[kind] for kind, (_, steps) in step_kinds(fields).items()}
-    for model in (operation.params, RunOptions):
+    for model in models_of(command):
         for name, field in model.model_fields.items():
             if is_many(field) and not is_positional(field) and marker(field, Steps) is None:
                 many |= dict.fromkeys(all_flags(name, field), field)
@@ -178,11 +186,21 @@ def parse(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = 
     ParamsError
         When an option or a value is wrong; one line names the option, what was expected and what was given.
     """
-    given = vars(build_parser(operation, prog=prog).parse_intermixed_args(_join_values(argv, operation)))
-    given = {name: value for name, value in given.items() if value not in ([], None)}
+    given = _given(operation, argv, prog)
     if "config" in given:
         given = {**read_config(Path(given["config"]), operation), **given}
     run_names = RunOptions.model_fields.keys()
     own = {name: value for name, value in given.items() if name not in run_names}
     common = {name: value for name, value in given.items() if name in run_names}
     return make_params(operation.params, own), make_params(RunOptions, common)
+
+
+def parse_tool(tool: Tool[P], argv: Sequence[str], *, prog: str | None = None) -> P:
+    """Turn the command line of a tool into its checked parameters; it raises what `parse` raises."""
+    made: P = make_params(tool.params, _given(tool, argv, prog))
+    return made
+
+
+def _given(command: Operation[Any] | Tool[Any], argv: Sequence[str], prog: str | None) -> dict[str, Any]:
+    given = vars(build_parser(command, prog=prog).parse_intermixed_args(_join_values(argv, command)))
+    return {name: value for name, value in given.items() if value not in ([], None)}

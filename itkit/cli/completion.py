@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from itkit.catalogue import ALIASES, CATALOGUE, describe_registered, load
+from itkit.catalogue import ALIASES, CATALOGUE, describe_registered, load, registered
 from itkit.cli.adapter import build_parser
+from itkit.cli.verbs import VERBS
+from itkit.core.errors import ParamsError
 
 _CONVERTER = "convert_"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the script for a shell."""
+    if len(arguments) != 1 or arguments[0] not in ("bash", "zsh", "fish"):
+        raise ParamsError("give one shell: bash, zsh or fish")
+    operations = [name.removeprefix("itk_") for name in (*CATALOGUE, *registered())]
+    print(script(arguments[0], [*operations, *VERBS]), end="")
+    return 0
 
 
 def options_of(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from itkit.catalogue import describe_registered
@@ -17,6 +18,13 @@ from itkit.io.formats.backend import codecs_backend
 from itkit.kernels.dispatch import backend as kernel_backend
 from itkit.models.registry import GROUP as NETWORKS
 from itkit.models.registry import list_models
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print the report."""
+    del arguments
+    print(report())
+    return 0
 
 
 def report() -> str:

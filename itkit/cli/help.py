@@ -8,6 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from itkit.cli.adapter import models_of
 from itkit.core.fields import (
     Axes,
     OnlyWith,
@@ -24,7 +25,7 @@ from itkit.core.fields import (
     option_name,
 )
 from itkit.core.operation import Operation
-from itkit.engine.options import RunOptions
+from itkit.core.tool import Tool
 
 WIDTH = 100
 _EXIT_CODES = (
@@ -33,13 +34,13 @@ _EXIT_CODES = (
 )
 
 
-def help_text(operation: Operation[Any], *, prog: str | None = None) -> str:
-    """Return a command's help: arguments, options, common options, one example."""
-    prog = prog or operation.name
+def help_text(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -> str:
+    """Return a command's help: arguments, options, common options if it has them, one example."""
+    prog = prog or command.name
     positional: list[tuple[str, str]] = []
     own: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
-    for model, rows in ((operation.params, own), (RunOptions, common)):
+    for model, rows in zip(models_of(command), (own, common), strict=False):
         descriptions = model.descriptions()
         for name, field in model.model_fields.items():
             text = _help(field, descriptions[name])
@@ -53,15 +54,18 @@ def help_text(operation: Operation[Any], *, prog: str | None = None) -> str:
             else:
                 value = "" if is_flag(field) else f" {metavar(name, field)}"
                 rows.append((", ".join(flags(name, field)) + value, text))
-    common.append(("--version", "Show the version."))
-    common.append(("--help", "Show this help."))
+    is_operation = isinstance(command, Operation)
+    last = common if is_operation else own
+    last += [("--version", "Show the version.")] if is_operation else []
+    last.append(("--help", "Show this help."))
     usage = " ".join([prog, *(name for name, _ in positional), "[options]"])
-    intro = textwrap.fill(" ".join((operation.params.__doc__ or "").split()), WIDTH)
+    intro = textwrap.fill(" ".join((command.params.__doc__ or "").split()), WIDTH)
     parts = [f"usage: {usage}", intro]
     for title, rows in (("arguments", positional), ("options", own), ("options of every command", common)):
         if rows:
             parts.append(f"{title}:\n" + "\n".join(_entry(*row) for row in rows))
-    parts += [f"example:\n  {operation.example}", textwrap.fill(_EXIT_CODES, WIDTH)]
+    parts.append(f"example:\n  {command.example}")
+    parts += [textwrap.fill(_EXIT_CODES, WIDTH)] if is_operation else []
     return "\n\n".join(parts) + "\n"
 
 

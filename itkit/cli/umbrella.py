@@ -4,58 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
-from itkit.catalogue import CATALOGUE, Entry, describe_registered, named, registered
+from itkit.catalogue import CATALOGUE, named, registered
 from itkit.cli.streams import open_closed_streams
+from itkit.cli.verbs import VERBS
 
-_VERBS = {name.removeprefix("itk_"): name for name in named("process")}
-_OTHERS = {
-    "convert-dataset": "NAME SOURCE DEST: convert an official release to image/ + label/ (--list shows the names)",
-    "list": "list all operations: commands, converters, and operations of other packages",
-    "doctor": "show versions, optional packages, cores, memory, codecs",
-    "rerun": "FILE: repeat the run that a run.json or …_configs.json describes",
-    "demo": "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at",
-    "models": "[PATTERN]: list the networks",
-    "completion": "bash|zsh|fish: print a script that completes commands and options",
-}
+_OPERATIONS = {name.removeprefix("itk_"): name for name in named("process")}
 
 
 def usage() -> str:
     """Return the usage text with the list of commands."""
-    width = max(map(len, [*_VERBS, *_OTHERS])) + 2
+    width = max(map(len, [*_OPERATIONS, *VERBS])) + 2
     lines = ["usage: itkit <verb> [arguments]", "", "commands (also as itk_<verb>; --help tells more):"]
-    lines += [f"  {verb:<{width}}{CATALOGUE[name].summary}" for verb, name in _VERBS.items()]
+    lines += [f"  {verb:<{width}}{CATALOGUE[name].summary}" for verb, name in _OPERATIONS.items()]
     lines += ["", "and:"]
-    lines += [f"  {verb:<{width}}{text}" for verb, text in _OTHERS.items()]
+    lines += [f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join([*lines, "", "example:", "  itkit resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp"])
-
-
-def listing() -> str:
-    """Return the list of all operations, by the names for ``itkit`` and `itkit.run`, and of unusable plug-ins."""
-    more, wrong = describe_registered()
-    groups = {
-        "commands (also without itk_; itkit NAME --help tells more)": _entries("process"),
-        "converters of datasets (also: itkit convert-dataset NAME)": _entries("convert"),
-        "exports": _entries("export"),
-        "downloads": _entries("download"),
-        "of other packages": more,
-    }
-    width = max(len(name) for entries in groups.values() for name in entries) + 2
-    lines = []
-    for title, entries in groups.items():
-        rows = [f"  {name:<{width}}{_summary(entry)}" for name, entry in entries.items()]
-        lines += [f"{title}:", *rows, ""] if rows else []
-    lines += ["plug-ins that can't be used:", *(f"  {message}" for message in wrong), ""] if wrong else []
-    return "\n".join([*lines, 'in Python: itkit.run(NAME, ...), or the function of that operation; see help("itkit")'])
-
-
-def _entries(group: str) -> dict[str, Entry]:
-    return {name: CATALOGUE[name] for name in named(group)}
-
-
-def _summary(entry: Entry) -> str:
-    return f"{entry.summary} ({entry.package})" if entry.package else entry.summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,19 +51,14 @@ def _main(argv: Sequence[str] | None) -> int:
     if verb in ("--help", "-h"):
         print(usage())
         return 0
-    if verb == "list":
-        print(listing())
-        return 0
     name = _operation(verb)
     if name is not None:
         from itkit.cli.operation import main as run
 
         return run(name, arguments, prog=f"itkit {verb}")
     if verb == "convert-dataset":
-        from itkit.cli.datasets import main as convert
-
-        return convert(arguments)
-    if verb not in _OTHERS:
+        return _run(verb, arguments)  # it runs an operation, which tells errors and interrupts itself
+    if verb not in VERBS:
         from itkit.core.text import did_you_mean
 
         hint = did_you_mean(verb, verbs())
@@ -108,7 +70,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def _operation(verb: str) -> str | None:
     """Return the name of the operation that a verb means; operations of other packages come last."""
     names = (verb, f"itk_{verb}")
-    if verb in _OTHERS:
+    if verb in VERBS:
         return None
     ours = next((name for name in names if name in CATALOGUE), None)
     return ours or next((name for name in names if name in registered()), None)
@@ -117,7 +79,7 @@ def _operation(verb: str) -> str | None:
 def verbs() -> list[str]:
     """Return every verb, also those of other packages."""
     names = [name.removeprefix("itk_") for name in (*CATALOGUE, *registered())]
-    return [*names, *_OTHERS]
+    return [*names, *VERBS]
 
 
 def _guarded(verb: str, arguments: list[str]) -> int:
@@ -126,16 +88,9 @@ def _guarded(verb: str, arguments: list[str]) -> int:
     from itkit.core.text import shown
     from itkit.io.disk import os_reason
 
-    actions: dict[str, Callable[[list[str]], int]] = {
-        "doctor": _doctor,
-        "rerun": _rerun,
-        "demo": _demo,
-        "models": _models,
-        "completion": _completion,
-    }
     try:
         with interrupts.raised():
-            return actions[verb](arguments)
+            return _run(verb, arguments)
     except ItkitError as error:
         print(f"itkit {verb}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         return 2
@@ -149,64 +104,15 @@ def _guarded(verb: str, arguments: list[str]) -> int:
         return 130
 
 
-def _doctor(arguments: list[str]) -> int:
-    from itkit.cli.doctor import report
+def _run(verb: str, arguments: list[str]) -> int:
+    module, _, attribute = VERBS[verb].path.partition(":")
+    found: Any = getattr(import_module(module), attribute)
+    if callable(found):
+        return int(found(arguments))
+    from itkit.cli.adapter import parse_tool
+    from itkit.cli.help import help_text
 
-    del arguments
-    print(report())
-    return 0
-
-
-def _rerun(arguments: list[str]) -> int:
-    from pathlib import Path
-
-    from itkit.catalogue import load
-    from itkit.cli.terminal import run_operation
-    from itkit.core.errors import ParamsError
-    from itkit.engine.options import RunOptions
-    from itkit.engine.parameters import make_params
-    from itkit.io.meta import read_json
-
-    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
-        raise ParamsError("give one file: a run.json or …_configs.json that a command wrote")
-    value = read_json(Path(arguments[0]))
-    name = value.get("operation") if isinstance(value, dict) else None
-    if not isinstance(name, str):
-        raise ParamsError(f"{arguments[0]}: does not describe a run of ITKIT")
-    operation = load(name)
-    given, options = value.get("params", {}), value.get("options", {})
-    if not isinstance(given, dict) or not isinstance(options, dict):
-        raise ParamsError(f"{arguments[0]}: params and options: expected names and values")
-    options = {key: item for key, item in options.items() if item is not None}
-    return run_operation(operation, make_params(operation.params, given), make_params(RunOptions, options))
-
-
-def _demo(arguments: list[str]) -> int:
-    from itkit.cli.demo import main as demo
-
-    return demo(arguments)
-
-
-def _models(arguments: list[str]) -> int:
-    from itkit.core.errors import ParamsError
-    from itkit.models.registry import table
-
-    if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
-        raise ParamsError("give one pattern, such as 'mednext*', or none for all networks")
-    rows = [(row["name"], row["dims"], row["year"], row["title"]) for row in table(*arguments)]
-    if not rows:
-        raise ParamsError(f"no network matches {arguments[0]!r}; itkit models lists all")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
-    return 0
-
-
-def _completion(arguments: list[str]) -> int:
-    from itkit.cli.completion import script
-    from itkit.core.errors import ParamsError
-
-    if len(arguments) != 1 or arguments[0] not in ("bash", "zsh", "fish"):
-        raise ParamsError("give one shell: bash, zsh or fish")
-    print(script(arguments[0], verbs()), end="")
-    return 0
+    if "--help" in arguments or "-h" in arguments or not arguments:
+        print(help_text(found, prog=f"itkit {verb}"), end="", file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    return int(found.run(parse_tool(found, arguments, prog=f"itkit {verb}")))

@@ -1,0 +1,41 @@
+"""The verbs of ``itkit`` that are no operations: one line each, as text, so that no verb imports what another needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb.
+
+    Attributes
+    ----------
+    path
+        ``"module:attribute"`` of a `Tool`, or of a function that takes the arguments and returns the exit code.
+    summary
+        Its arguments and what it does, in a few words.
+    """
+
+    path: str
+    summary: str
+
+
+VERBS: Mapping[str, Verb] = {
+    "convert-dataset": Verb(
+        "itkit.cli.datasets:main",
+        "NAME SOURCE DEST: convert an official release to image/ + label/ (--list shows the names)",
+    ),
+    "list": Verb(
+        "itkit.cli.listing:main", "list all operations: commands, converters, and operations of other packages"
+    ),
+    "doctor": Verb("itkit.cli.doctor:main", "show versions, optional packages, cores, memory, codecs"),
+    "rerun": Verb("itkit.cli.rerun:main", "FILE: repeat the run that a run.json or …_configs.json describes"),
+    "demo": Verb(
+        "itkit.cli.demo:main", "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at"
+    ),
+    "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
+    "completion": Verb(
+        "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"
+    ),
+}
