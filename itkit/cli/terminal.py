@@ -16,7 +16,7 @@ from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import shown
 from itkit.engine.options import RunOptions
-from itkit.engine.progress import Event, EventSink
+from itkit.engine.progress import EVENTS, Event, EventSink
 from itkit.engine.runner import execute
 from itkit.io.disk import os_reason
 from itkit.io.meta import json_line
@@ -42,7 +42,9 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
                 lost.again()
                 show(event)
 
-            result = execute(operation, params, options, on_event=on_event, confirm=_confirm())
+            wants_begin = options.progress == "json" and os.environ.get(EVENTS) == "begin"
+            on_begin = on_event if wants_begin else None
+            result = execute(operation, params, options, on_event=on_event, on_begin=on_begin, confirm=_confirm())
     except ItkitError as error:
         show.close()
         print(f"{operation.name}: error: {shown(str(error), lines=True)}", file=sys.stderr)

@@ -230,11 +230,42 @@ class PathRole(_Marker):
     """The role of a path in a command: a folder or a file that the command reads or writes."""
 
     role: Literal["in_folder", "out_folder", "in_file", "out_file"]
+    holds: Literal["", "dataset"] = ""
+    """What the folder holds: a form offers to look at a dataset."""
     schema_key: ClassVar[str] = "x-path-role"
 
     def schema_value(self) -> str:
         """Return what the JSON schema shows."""
         return self.role
+
+
+@dataclass(frozen=True)
+class Deletes(_Marker):
+    """A parameter with which files that the user has may be deleted: with these values, or as a flag.
+
+    Windows ask before they start such a run; the command line has its own question.
+    """
+
+    values: tuple[str, ...] = ()
+    schema_key: ClassVar[str] = "x-deletes"
+
+    def schema_value(self) -> Any:
+        """Return what the JSON schema shows: the values, or true for a flag."""
+        return list(self.values) or True
+
+
+@dataclass(frozen=True)
+class Consent(_Marker):
+    """A flag that stands for the user's answer to the question whether files may be deleted."""
+
+    schema_key: ClassVar[str] = "x-consent"
+
+
+@dataclass(frozen=True)
+class NotInForms(_Marker):
+    """A parameter that a window does not show, because it sets it itself."""
+
+    schema_key: ClassVar[str] = "x-not-in-forms"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 _STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
 """Modules that start threads which `threading` does not count."""
+
+
+OnBegin = Callable[[Task], None]
+"""Called when the work on a task begins."""
+
+
+def _ignore(task: Task) -> None:
+    """Do nothing."""
 
 
 class Executor(Protocol):
@@ -62,8 +70,9 @@ def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int 
 class SerialExecutor:
     """Runs one case at a time in this process, on all cores; if memory allows, half of them read the next case."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, on_begin: OnBegin = _ignore) -> None:
         self.budget = budget
+        self.on_begin = on_begin
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result."""
@@ -80,6 +89,7 @@ class SerialExecutor:
                     reader = reader or stack.enter_context(thread_pool(1))
                     ahead = reader.submit(read_case, following, task.threads // 2)
                     share = replace(task, threads=task.threads - task.threads // 2)
+                self.on_begin(task)
                 result = run_task(share, None if read is None else read.result)
                 read = None  # frees the voxels
                 yield task, result
@@ -102,9 +112,10 @@ def _with_next(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task | None]]:
 class ProcessExecutor:
     """Runs several cases at once, each in its own worker process, so that a dying process costs no other case."""
 
-    def __init__(self, workers: int, budget: int) -> None:
+    def __init__(self, workers: int, budget: int, on_begin: OnBegin = _ignore) -> None:
         self.workers = workers
         self.budget = budget
+        self.on_begin = on_begin
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
@@ -149,6 +160,8 @@ class ProcessExecutor:
                         message = f"{task.job.case_id}: can't be sent to a worker process ({error})"
                         ended.append((running.pop(worker), TaskResult("failed", message)))
                         idle.append(worker)
+                    else:
+                        self.on_begin(task)
                 yield from ended  # workers already have their next cases, so none waits while results are handled
                 ended.clear()
                 for worker in ready(running) if running else ():

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Advanced, FreeText, Group, PathRole, Pattern, Unit
+from itkit.core.fields import Advanced, Deletes, FreeText, Group, NotInForms, PathRole, Pattern, Unit
 from itkit.core.files import Compression
 from itkit.core.params import Params
 from itkit.engine.fingerprint import Fingerprint
@@ -38,11 +38,11 @@ class RunOptions(Params):
     """Process several cases at once, as many as there are cores for this process."""
     workers: Annotated[Annotated[int, Field(ge=1)] | None, Group("Resources")] = None
     """Number of cases to process at once (default without --mp: one)."""
-    dry_run: bool = False
+    dry_run: Annotated[bool, NotInForms()] = False
     """Print what would happen to which file; touch nothing."""
     existing: Annotated[Literal["skip", "redo", "error"], Group("Outputs")] = "skip"
     """What to do with existing outputs: skip finished ones, redo all, or refuse to start (error)."""
-    prune: Annotated[bool, Group("Outputs"), Advanced()] = False
+    prune: Annotated[bool, Group("Outputs"), Advanced(), Deletes()] = False
     """Remove outputs of cases that are no longer made from the source, as far as they are as they were written."""
     fingerprint: Annotated[Fingerprint, Group("Outputs"), Advanced()] = "stat"
     """How to tell whether a file has changed: by size, times and inode (stat), or by a digest of its bytes."""
@@ -52,7 +52,7 @@ class RunOptions(Params):
     """Refuse to start when a file has no partner."""
     seed: Annotated[int, Field(ge=0), Advanced()] = 0
     """Seed of all random draws; results depend only on seed, case and copy."""
-    progress: Annotated[Literal["auto", "bar", "json", "none"], Advanced()] = "auto"
+    progress: Annotated[Literal["auto", "bar", "json", "none"], Advanced(), NotInForms()] = "auto"
     """Progress bar on a terminal, JSON lines on stdout, or none."""
     compression: Annotated[Compression, Group("Outputs")] = "fast"
     """How to compress output volumes."""
@@ -68,7 +68,7 @@ class RunOptions(Params):
     """Address of a running Dask scheduler; its workers must see source and destination under the same paths."""
     shard: Annotated[Annotated[str, Pattern(r"^[0-9]+/[0-9]+$"), AfterValidator(_shard)] | None, Advanced()] = None
     """I/N: only every N-th case of the sorted list, from the I-th on (array jobs)."""
-    config: Annotated[Path | None, PathRole("in_file"), Advanced()] = None
+    config: Annotated[Path | None, PathRole("in_file"), Advanced(), NotInForms()] = None
     """TOML or JSON file with parameters; options on the command line override it."""
 
     @model_validator(mode="after")

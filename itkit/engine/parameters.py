@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ from itkit.core.text import did_you_mean
 from itkit.engine.options import RunOptions
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with the values of a model: the parameter that it is about, if it is about one, and the message."""
+
+    name: str
+    message: str
+
+
 def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     """Build a parameter model.
 
@@ -38,21 +47,33 @@ def make_params(model: type[Any], values: Mapping[str, Any]) -> Any:
     ParamsError
         When a value or a name is wrong; the message names each.
     """
+    made = try_params(model, values)
+    if isinstance(made, Params):
+        return made
+    raise ParamsError("; ".join(dict.fromkeys(problem.message for problem in made)))
+
+
+def try_params(model: type[Params], values: Mapping[str, Any]) -> Params | list[Problem]:
+    """Build a parameter model, or return all problems of the values."""
     try:
         values = model.with_present_names(values)
     except ValueError as error:
-        raise ParamsError(str(error)) from error
+        return [Problem("", str(error))]
     for name, value in values.items():
         if value == "" and name in model.model_fields and base_type(model.model_fields[name].annotation) is Path:
-            raise ParamsError(f"{option_name(name)}: an empty path; is a shell variable unset?")
+            return [Problem(name, f"{option_name(name)}: an empty path; is a shell variable unset?")]
         if isinstance(value, str) and "\0" in value:
-            raise ParamsError(f"{option_name(name)}: it holds a zero byte; got {value[:60]!r}")
+            return [Problem(name, f"{option_name(name)}: it holds a zero byte; got {value[:60]!r}")]
     try:
         return model(**values)
     except ValidationError as error:
         wrong = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # it may be what is missing
-        lines = [_explain(model, item) for item in wrong]
-        raise ParamsError("; ".join(dict.fromkeys(lines))) from error
+        return [Problem(_name_in(item, model), _explain(model, item)) for item in wrong]
+
+
+def _name_in(item: Mapping[str, Any], model: type[Params]) -> str:
+    name = next((part for part in item["loc"] if isinstance(part, str)), "")
+    return name if name in model.model_fields else ""
 
 
 def known_names(*models: type[Params]) -> dict[str, str]:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itkit.core.operation import Operation, Plan, Record, Report
+from itkit.core.operation import Job, Operation, Plan, Record, Report
 from itkit.core.text import some
 
 Event = Mapping[str, Any]
 EventSink = Callable[[Event], None]
+EVENTS = "ITKIT_EVENTS"
+"""Environment variable: with ``begin``, the JSON lines of a run also say when the work on each case begins."""
 
 _WORDS = {
     "planned": "would be done",
@@ -39,8 +41,13 @@ def start_event(operation: str, plan: Plan, actions: Sequence[str], *, dry_run: 
     }
 
 
-def case_event(record: Record, number: int, total: int) -> Event:
-    """Return the event of one case that has ended."""
+def begin_event(job: Job) -> Event:
+    """Return the event of one case whose work begins."""
+    return {"event": "begin", "case": job.case_id, "inputs": [str(file.path) for file in job.inputs.values()]}
+
+
+def case_event(record: Record, number: int, total: int, job: Job | None = None, outputs: Sequence[Path] = ()) -> Event:
+    """Return the event of one case that has ended, with the files that it read and wrote, or would write."""
     return {
         "event": "case",
         "case": record.case_id,
@@ -50,6 +57,8 @@ def case_event(record: Record, number: int, total: int) -> Event:
         "seconds": record.took_s,
         "number": number,
         "total": total,
+        "inputs": [] if job is None else [str(file.path) for file in job.inputs.values()],
+        "outputs": [str(path) for path in outputs],
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from itkit.core.files import STATE_FOLDER
-from itkit.core.operation import Operation, Record, Report
+from itkit.core.operation import Job, Operation, Record, Report
 from itkit.core.params import Params
 from itkit.engine.collect import collect, own_folders
 from itkit.engine.decisions import Decision, decide
@@ -54,6 +54,7 @@ def execute(
     options: RunOptions | None = None,
     *,
     on_event: EventSink | None = None,
+    on_begin: EventSink | None = None,
     confirm: Callable[[str], bool] | None = None,
 ) -> RunResult:
     """Run an operation over all its cases.
@@ -66,6 +67,8 @@ def execute(
         The options of the run.
     on_event
         Called with each progress event.
+    on_begin
+        Called with an event when the work on a case begins; not by clusters, and not where only headers are read.
     confirm
         Function that asks the user before anything is deleted; without it nothing is deleted.
 
@@ -98,7 +101,7 @@ def execute(
         decisions = list(decide(plan, manifest, before, key, options))
     emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
     session = Session(
-        operation, params, options, plan, key, manifest, available_cores(), emit, confirm, bool(before), gone
+        operation, params, options, plan, key, manifest, available_cores(), emit, confirm, bool(before), gone, on_begin
     )
     if options.dry_run and not operation.is_inspection:
         return _dry_run(session, decisions)
@@ -113,7 +116,7 @@ def _dry_run(session: Session, decisions: Sequence[Decision]) -> RunResult:
         sources = ", ".join(str(file.path) for file in decision.job.inputs.values())
         status = "planned" if decision.action == "run" else decision.action
         message = decision.message or f"{sources} -> {outputs or 'read only'}"
-        notes.add(Record(decision.job.case_id, status, message))
+        notes.add(Record(decision.job.case_id, status, message), decision.job)
     gone = _settle_gone(session, is_dry_run=True)
     return _end(session, notes.records, Report(gone.lines), gone.staying, is_dry_run=True)
 
@@ -162,13 +165,14 @@ def _do_cases(
 ) -> None:
     for decision in decisions:
         if decision.action != "run":
-            notes.add(Record(decision.job.case_id, decision.action, decision.message, warnings=decision.warnings))
+            record = Record(decision.job.case_id, decision.action, decision.message, warnings=decision.warnings)
+            notes.add(record, decision.job)
     by_case = {decision.job.case_id: decision for decision in decisions if decision.action == "run"}
     tasks = (session.task(decision, number, stage) for number, decision in enumerate(by_case.values()))
     results = executor.run(tasks if session.is_serial else list(tasks))
     for task, result in results:
         record = settle(session, by_case[task.job.case_id], result, stage)
-        notes.add(record)
+        notes.add(record, task.job)
         if record.status in ("failed", "crashed") and session.options.on_error == "stop":
             results.close()  # type: ignore[attr-defined]  # executors are generators
             break
@@ -179,12 +183,15 @@ class _Notes:
 
     def __init__(self, session: Session, total: int) -> None:
         self.records: list[Record] = []
-        self._emit = session.emit
+        self._session = session
         self._total = total
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, job: Job) -> None:
         self.records.append(record)
-        self._emit(case_event(record, len(self.records), self._total))
+        dest = self._session.plan.dest
+        made = [dest / output["path"] for output in record.outputs] if dest is not None else []
+        outputs = made or (job.outputs() if record.status in ("planned", "skipped", "left") else [])
+        self._session.emit(case_event(record, len(self.records), self._total, job, outputs))
 
 
 def _end(

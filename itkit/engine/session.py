@@ -17,7 +17,7 @@ from itkit.engine.executors import Executor, ProcessExecutor, SerialExecutor
 from itkit.engine.gone import Gone
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
-from itkit.engine.progress import EventSink
+from itkit.engine.progress import EventSink, begin_event
 from itkit.engine.resources import BASE_BYTES, available_memory
 from itkit.engine.stage import Stage
 from itkit.engine.worker import SMALL_BYTES, Task, describe_inputs
@@ -48,6 +48,8 @@ class Session:
         Whether the command has finished cases in the destination before this run.
     gone
         Cases that stand in the destination and are not made any more.
+    on_begin
+        Called with an event when the work on a case begins.
     """
 
     operation: Operation[Any]
@@ -61,6 +63,7 @@ class Session:
     confirm: Callable[[str], bool] | None = None
     was_here: bool = False
     gone: tuple[Gone, ...] = ()
+    on_begin: EventSink | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return everything that is needed to repeat this run."""
@@ -93,12 +96,16 @@ class Session:
         """Return the executor that runs the cases."""
         budget = self._budget()
         if self.is_serial:
-            return SerialExecutor(budget)
+            return SerialExecutor(budget, self._begin)
         if self.options.executor == "dask" or self.options.dask is not None:
             from itkit.engine.dask_executor import DaskExecutor  # other runs don't need its imports
 
             return DaskExecutor(self.options.dask, self._workers(), budget)
-        return ProcessExecutor(self._workers(), budget)
+        return ProcessExecutor(self._workers(), budget, self._begin)
+
+    def _begin(self, task: Task) -> None:
+        if self.on_begin is not None and not self.reads_headers_alone:  # a header is read before anybody could look
+            self.on_begin(begin_event(task.job))
 
     def _budget(self) -> int:
         return self.options.max_memory or int(0.8 * available_memory())

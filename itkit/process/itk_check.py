@@ -17,6 +17,8 @@ from itkit.core.errors import LayoutError
 from itkit.core.fields import (
     Advanced,
     Axes,
+    Consent,
+    Deletes,
     Formerly,
     Group,
     Later,
@@ -79,9 +81,9 @@ _COPYING = OnlyWith(mode=("copy", "symlink"), note="check and delete write no sa
 class CheckParams(Params):
     """Find samples that can't be read, lack a partner, disagree in grid, or break the given rules."""
 
-    mode: Annotated[Literal["check", "delete", "copy", "symlink"], Positional()]
+    mode: Annotated[Literal["check", "delete", "copy", "symlink"], Positional(), Deletes(("delete",))]
     """What to do: report, delete samples that break a rule, or copy or link valid samples."""
-    source: Annotated[Path, PathRole("in_folder"), Positional("sample_folder"), Formerly("sample_folder")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("sample_folder"), Formerly("sample_folder")]
     """Dataset (image/ and label/), or a flat folder of volumes."""
     recursive: Annotated[bool, Short("-r")] = False
     """Search sub-folders."""
@@ -106,7 +108,7 @@ class CheckParams(Params):
     """Two axes (X, Y or Z) whose spacings must be equal, within 0.1 %."""
     same_size: Annotated[AxisPair, Group("Rules")] = None
     """Two axes (X, Y or Z) whose sizes must be equal."""
-    yes: Annotated[bool, Unkeyed()] = False
+    yes: Annotated[bool, Unkeyed(), Consent()] = False
     """Delete without asking."""
     deep: bool = False
     """Read all voxels too: find truncated files, nan, constant or swapped images and labels; count classes."""

@@ -59,7 +59,7 @@ _OF_LABELS = ("foreground", "label")
 class CropParams(OutputParams):
     """Cut images and labels to one box per case; every voxel keeps its physical point."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("source")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("source")]
     """Dataset, or a folder of images; with --to foreground or label, a folder without image/ holds label maps."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write."""

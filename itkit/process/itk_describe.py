@@ -53,7 +53,7 @@ def named_values(texts: Iterable[str]) -> dict[int, str]:
 class DescribeParams(Params):
     """Write dataset.json for a dataset that has none; checks by the headers that every case has the channels."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("dataset")]
     """Dataset to describe: image/, label/ or both."""
     labels: tuple[Annotated[str, Pattern(r"^-?\d+=.*\S")], ...] = ()
     """Name of each label value, e.g. 1=liver 2=tumour; 0 is background. Without it, names and colours come from the

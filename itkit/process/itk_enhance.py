@@ -58,7 +58,7 @@ def _text(value: Any) -> Any:
 class EnhanceParams(OutputParams):
     """Change the intensities of images by steps, in the order of the options; the grid and the labels stay."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("source")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("source")]
     """Folder of images, or a dataset (image/ and label/); labels are copied."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write."""

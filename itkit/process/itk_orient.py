@@ -38,7 +38,7 @@ def _lower(value: Any) -> Any:
 class OrientParams(OutputParams):
     """Turn the axes of all volumes of a folder tree to given directions."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("src_dir")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("source"), Formerly("src_dir")]
     """Folder to read, with its sub-folders; in a dataset (image/ and label/), pairs stay together."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest"), Formerly("dst_dir")]
     """Folder to write; the tree is kept."""

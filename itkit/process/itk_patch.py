@@ -67,7 +67,7 @@ _STORE = "store"
 class PatchParams(OutputParams):
     """Cut volumes into patches; every voxel keeps its physical point."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("source"), Formerly("src_folder")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("source"), Formerly("src_folder")]
     """Dataset to read: image/ and label/."""
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""

@@ -37,7 +37,7 @@ Fraction = Annotated[float, UnitOf("fraction"), Bounds(least=0, below=1)]
 class SplitParams(Params):
     """Divide the cases of a dataset into folds, or into parts to train, validate and test with."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("dataset")]
     """Dataset (image/, label/ or both), or a folder of volumes."""
     output: Annotated[Path | None, PathRole("out_file"), Short("-o")] = None
     """File to write (default: splits.json in the dataset)."""

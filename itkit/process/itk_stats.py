@@ -48,7 +48,7 @@ MOST_PICTURES = 4
 class StatsParams(Params):
     """Measure a dataset: grids, intensities, classes, outliers; the fingerprint that planning and checking need."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("dataset")]
     """Dataset to measure: image/ with label/, image/ alone, or a folder of images."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("out")]
     """Folder for stats.json, stats.csv and stats.html."""

@@ -6,8 +6,6 @@ command line (``training.batch_size=4``) all follow from it.
 
 from __future__ import annotations
 
-import json
-import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from itkit.core.bounded import MOST_CONFIG_BYTES, parse_toml, read_bounded
 from itkit.core.errors import ParamsError
 from itkit.core.params import OrientationCode
 from itkit.core.text import did_you_mean
+from itkit.core.toml import toml_value
 from itkit.inference.model_folder import Intensity
 from itkit.training.augmenting.settings import AugmentSettings
 
@@ -317,37 +316,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return {key: inner for key, inner in value.model_dump(mode="json").items() if inner not in (None, {})}
     return value
-
-
-def toml_value(value: Any) -> str:
-    r"""Write a value as TOML.
-
-    Raises
-    ------
-    ParamsError
-        When TOML has no form for it.
-
-    Examples
-    --------
-    >>> print(toml_value({"sizes": [1, 2.5], "name": 'a "b"', 3: True}))
-    { sizes = [1, 2.5], name = "a \"b\"", 3 = true }
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_toml_key(str(key))} = {toml_value(item)}" for key, item in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml_value, value))}]"
-    raise ParamsError(f"a plan can't hold {value!r}")
-
-
-def _toml_key(text: str) -> str:
-    is_bare = text != "" and text.isascii() and all(letter.isalnum() or letter in "-_" for letter in text)
-    return text if is_bare else toml_value(text)

@@ -3,7 +3,8 @@ import sys
 import pytest
 
 from itkit.core.errors import ParamsError
-from itkit.training.plan_file import Plan, make_plan, plan_text, read_plan, toml_value
+from itkit.core.toml import toml_value
+from itkit.training.plan_file import Plan, make_plan, plan_text, read_plan
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -23,7 +23,7 @@ from itkit.process.common import OutputParams
 class ToNnunetParams(OutputParams):
     """Write a converted dataset as nnU-Net v2 raw data; classes are numbered without gaps, as nnU-Net needs them."""
 
-    source: Annotated[Path, PathRole("in_folder"), Positional("source")]
+    source: Annotated[Path, PathRole("in_folder", "dataset"), Positional("source")]
     """Folder with image/, label/ and dataset.json."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write; nnU-Net wants it called DatasetNNN_Name."""

@@ -1,0 +1,47 @@
+"""Presets: the values of a form in a TOML or JSON file, which ``--config`` takes too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from itkit.core.fields import Secret, marker
+from itkit.core.operation import Operation
+from itkit.core.params import Params
+from itkit.core.text import shown
+from itkit.core.toml import toml_value
+from itkit.engine.options import RunOptions
+from itkit.engine.parameters import read_config
+from itkit.io.meta import write_json, write_text
+
+
+def preset_values(*models: Params) -> dict[str, Any]:
+    """Return what differs from the defaults, as JSON values; secrets are left out."""
+    values: dict[str, Any] = {}
+    for model in models:
+        dumped = model.model_dump(mode="json")
+        for name, info in type(model).model_fields.items():
+            if marker(info, Secret) is None and (info.is_required() or getattr(model, name) != info.default):
+                values[name] = dumped[name]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def save_preset(path: Path, operation: Operation[Any], params: Params, options: RunOptions | None = None) -> None:
+    """Write the parameters, and the run options if given, as TOML, or as JSON if the file's name says so."""
+    values = preset_values(params, *([] if options is None else [options]))
+    if path.suffix.lower() == ".json":
+        write_json(path, values)
+        return
+    lines = [f"{name} = {toml_value(value)}" for name, value in values.items()]
+    write_text(path, "\n".join([shown(f"# {operation.name} --config {path.name}"), *lines, ""]))
+
+
+def load_preset(path: Path, operation: Operation[Any]) -> dict[str, Any]:
+    """Read values from a preset, a config file, or a ``run.json`` or ``…_configs.json`` that a run wrote.
+
+    Raises
+    ------
+    ParamsError
+        When the file can't be read, or holds a name that is not a parameter.
+    """
+    return read_config(path, operation)
