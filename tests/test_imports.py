@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "commands": {"catalogue", "engine"},
     "cli": BELOW_CLI,
     "forms": BELOW_CLI,
+    "serving": {"core", "io"},
     "gui": {*BELOW_CLI, "forms"},
-    "web": {*BELOW_CLI, "forms"},
+    "web": {*BELOW_CLI, "forms", "serving"},
     "dataset": BELOW_ENGINE,
     "models": {"core"},
     "criterion": {"core", "models"},  # a network's own loss knows what its network puts out
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "training": {*BELOW_PROCESS, "process", "metrics", "report", "dataset", "models", "criterion", "inference"},
     "lightning": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
     "mm": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
-    "deploy": {*BELOW_ENGINE, "metrics", "models", "inference"},
+    "deploy": {*BELOW_ENGINE, "metrics", "models", "inference", "serving"},
     "pathology": {*BELOW_ENGINE, "models", "inference", "training"},
     "utils": {"core"},
 }

@@ -1,0 +1,1 @@
+"""Web servers of ITKIT: one guard around every application, its sockets, and paths that stay below a folder."""

@@ -1,0 +1,111 @@
+"""Paths that a client names: below one folder after links are resolved, and nothing but regular files and folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from itkit.core.errors import ItkitError, LayoutError
+
+
+class NotServedError(ItkitError):
+    """A path is missing, lies outside the folder that is served, or is neither a file nor a folder.
+
+    All three look alike to the client, which learns nothing about what lies outside.
+    """
+
+
+class Root:
+    """The folder below which a server reads and writes.
+
+    Parameters
+    ----------
+    folder
+        The folder; links that lead to it are resolved once.
+
+    Raises
+    ------
+    LayoutError
+        When it is no folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self.folder = folder.expanduser().resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise LayoutError(f"{folder}: there is no such folder to serve") from error
+        if not self.folder.is_dir():
+            raise LayoutError(f"{folder}: it is no folder; --root takes the folder that the server may read and write")
+
+    def file(self, text: str) -> Path:
+        """Return the path of a regular file.
+
+        Raises
+        ------
+        NotServedError
+            When it is missing, outside, or something else.
+        """
+        path = self._existing(text)
+        if not path.is_file():
+            raise NotServedError(_told(text))
+        return path
+
+    def subfolder(self, text: str) -> Path:
+        """Return the path of a folder; an empty text is the root itself.
+
+        Raises
+        ------
+        NotServedError
+            When it is missing, outside, or something else.
+        """
+        path = self._existing(text)
+        if not path.is_dir():
+            raise NotServedError(_told(text))
+        return path
+
+    def any(self, text: str) -> Path:
+        """Return a path that need not exist yet: what exists of it, links resolved, lies inside.
+
+        Raises
+        ------
+        NotServedError
+            When it lies outside, or is neither a file nor a folder.
+        """
+        path = self._resolved(text, strict=False)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise NotServedError(_told(text))
+        return path
+
+    def shown(self, path: Path) -> str:
+        """Return a path as clients see it: relative to the root, with ``/``; an empty text for the root.
+
+        Examples
+        --------
+        >>> root = Root(Path("."))
+        >>> root.shown(root.folder), root.shown(root.folder / "image" / "case.mha")
+        ('', 'image/case.mha')
+        """
+        try:
+            text = path.relative_to(self.folder).as_posix()
+        except ValueError:
+            return path.name
+        return "" if text == "." else text
+
+    def _existing(self, text: str) -> Path:
+        return self._resolved(text, strict=True)
+
+    def _resolved(self, text: str, *, strict: bool) -> Path:
+        if "\0" in text or len(text) > 4096:
+            raise NotServedError(_told(text))
+        try:
+            path = Path(os.path.realpath(self.folder / text, strict=strict))
+            is_inside = path.is_relative_to(self.folder)
+        except (OSError, ValueError) as error:
+            raise NotServedError(_told(text)) from error
+        if not is_inside:
+            raise NotServedError(_told(text))
+        return path
+
+
+def _told(text: str) -> str:
+    return f"{text[:200]!r}: there is no such file or folder below the root"

@@ -1,0 +1,58 @@
+"""What a client names lies below the root, after links are resolved, and is a file or a folder."""
+
+import os
+
+import pytest
+
+from itkit.core.errors import LayoutError
+from itkit.serving.paths import NotServedError, Root
+
+
+@pytest.fixture
+def root(tmp_path):
+    inside = tmp_path / "root"
+    (inside / "image").mkdir(parents=True)
+    (inside / "image" / "case.mha").write_bytes(b"x")
+    (tmp_path / "root-secret").mkdir()
+    (tmp_path / "root-secret" / "key").write_bytes(b"secret")
+    (inside / "out").symlink_to(tmp_path / "root-secret")
+    (inside / "loop").symlink_to("loop")
+    (inside / "near").symlink_to("image")
+    (inside / "file").symlink_to(tmp_path / "root-secret" / "key")
+    os.mkfifo(inside / "pipe")
+    return Root(inside)
+
+
+def test_files_and_folders_below_the_root_are_found(root):
+    assert root.file("image/case.mha") == root.folder / "image" / "case.mha"
+    assert root.file("near/case.mha") == root.folder / "image" / "case.mha"
+    assert root.file(str(root.folder / "image" / "case.mha")).is_file()
+    assert root.subfolder("") == root.folder
+    assert root.any("new/deep") == root.folder / "new" / "deep"
+    assert root.shown(root.any("near/new.mha")) == "image/new.mha"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["../root-secret/key", "image/../../root-secret/key", "out/key", "file", "loop", "loop/x", "pipe", "missing", "",
+     "/etc/passwd", "image", "image/case.mha/..", "image/case.mha/x", "a\0b", "x" * 5000, "~/x", "../root-secret"],
+)  # fmt: skip
+def test_everything_else_is_not_there(root, text):
+    with pytest.raises(NotServedError, match="no such file or folder"):
+        root.file(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["..", "out", "out/new", "/tmp", "pipe", "image/../..", "../root-secret", "near/../.."]
+)
+def test_outputs_stay_inside_too(root, text):
+    with pytest.raises(NotServedError):
+        root.any(text)
+
+
+def test_a_root_is_a_folder(tmp_path):
+    with pytest.raises(LayoutError, match="no such folder"):
+        Root(tmp_path / "missing")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(LayoutError, match="--root takes"):
+        Root(tmp_path / "file")
