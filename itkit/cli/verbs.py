@@ -34,6 +34,9 @@ VERBS: Mapping[str, Verb] = {
     "demo": Verb(
         "itkit.cli.demo:main", "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at"
     ),
+    "train": Verb("itkit.cli.train:TOOL", "PLAN [section.key=value ...]: train a network; again: go on from there"),
+    "validate": Verb("itkit.cli.trained:VALIDATE", "RUN: apply a trained network to the cases it was not trained on"),
+    "predict": Verb("itkit.cli.trained:PREDICT", "RUN SOURCE DEST: apply the network of a run to images"),
     "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
     "completion": Verb(
         "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"

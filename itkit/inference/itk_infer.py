@@ -69,8 +69,18 @@ def _axes(text: str) -> str:
     return "".join(axis for axis in "ZYX" if axis in axes)
 
 
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text):
+DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
+
+
+def device_name(text: str) -> str:
+    """Return a device's name, if it is one.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
+    if not re.fullmatch(DEVICE, text):
         raise ValueError(f"expected auto, cpu, cuda or cuda:N; got {text!r}")
     return text
 
@@ -88,9 +98,7 @@ class InferParams(Params):
     """More models: the mean of the softmax of all of them counts."""
     backend: Annotated[BackendName, Group("Network")] = "torch"
     """What computes the network; onnx and openvino need a model of itkit export."""
-    device: Annotated[
-        str, Pattern(r"^(auto|cpu|cuda(:[0-9]+)?)$"), AfterValidator(_device), Unkeyed(), Group("Network")
-    ] = "auto"
+    device: Annotated[str, Pattern(DEVICE), AfterValidator(device_name), Unkeyed(), Group("Network")] = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:N."""
     precision: Annotated[Literal["32", "bf16", "16"], Group("Network")] = "32"
     """Type in which the network computes; sums are 32-bit floats whatever it is."""

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from itkit.core.errors import CaseError, ItkitError, ParamsError
 from itkit.core.text import some
 from itkit.dataset.folder import DatasetFolder
+from itkit.lightning.events import EventSink
 from itkit.training.augmenting import Augmentation
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
@@ -37,14 +38,24 @@ class DatasetModule(LightningDataModule):
         Folder of prepared cases.
     fold
         Part of the cases that validates.
+    on_event
+        Called when a case is prepared.
     """
 
-    def __init__(self, plan: Plan, base: Path | str, prepared: Path | str, fold: int = 0) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        base: Path | str,
+        prepared: Path | str,
+        fold: int = 0,
+        on_event: EventSink | None = None,
+    ) -> None:
         super().__init__()
         self.plan = plan
         self.base = Path(base)
         self.prepared = PreparedFolder(Path(prepared), plan)
         self.fold = fold
+        self._emit = on_event or (lambda _: None)
         self.parts: Fold | None = None
         self.cases: dict[str, PreparedCase] = {}
 
@@ -75,9 +86,11 @@ class DatasetModule(LightningDataModule):
         else:
             self.parts = draw_fold(list(files), split.folds, self.fold, self.plan.training.seed)
         wrong = []
-        for name in dict.fromkeys([*self.parts.train, *self.parts.val]):
+        wanted = list(dict.fromkeys([*self.parts.train, *self.parts.val]))
+        for number, name in enumerate(wanted, 1):
             try:
                 self.cases[name] = self.prepared.prepare(files[name])
+                self._emit({"event": "prepared", "case": name, "number": number, "total": len(wanted)})
             except (ItkitError, OSError, MemoryError) as error:
                 wrong.append(f"{name}: {error}")
         if wrong:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import re
 import signal
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 
-from itkit.core.errors import ParamsError, WeightsError
-from itkit.inference.model_folder import ModelFolder, write_model
-from itkit.io.disk import hidden_beside
+from itkit.core.errors import ParamsError
+from itkit.inference.model_folder import ModelFolder
 from itkit.lightning.data import DatasetModule
+from itkit.lightning.events import NAME, EventSink, Reporter
+from itkit.lightning.run_folder import RunFolder, last_checkpoint
+from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask
-from itkit.models.checkpoints import read_content
-from itkit.training.plan_file import Plan, plan_text, read_plan
+from itkit.training.plan_file import Plan, moved_plan, read_plan
+from itkit.training.run_files import PLAN_FILE
 
-LOGGER = logging.getLogger(__name__)
-PLAN_FILE, METRICS_JSONL = "plan.toml", "metrics.jsonl"
-_PRECISIONS: Mapping[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+_MAY_CHANGE = ("training.workers",)
+"""Keys that do not change the result: a run goes on with another value."""
 
 
 def fit(
@@ -37,9 +40,10 @@ def fit(
     fold: int = 0,
     prepared: Path | str | None = None,
     accelerator: str = "auto",
-    devices: int | str = 1,
-    strategy: str = "auto",
+    devices: int | str | list[int] = 1,
+    strategy: Any = "auto",
     callbacks: Any = (),
+    on_event: EventSink | None = None,
     **trainer: Any,
 ) -> ModelFolder:
     """Train a network.
@@ -49,9 +53,9 @@ def fit(
     plan
         The plan.
     run
-        Folder of the run. It receives ``plan.toml``, ``metrics.jsonl``, ``checkpoints/last.ckpt`` and
-        ``best.ckpt``, and ``model/``. If it holds a checkpoint of the same plan, training goes on from there, with the
-        losses of a run that was never interrupted.
+        Folder of the run. It receives ``plan.toml``, ``metrics.jsonl`` and ``metrics.csv``, ``checkpoints/last.ckpt``
+        and ``best.ckpt``, and ``model/``. If it holds a checkpoint of the same plan, training goes on from there, with
+        the losses of a run that was never interrupted.
     base
         Folder to which paths of the plan are relative.
     fold
@@ -62,6 +66,8 @@ def fit(
         See ``lightning.pytorch.Trainer``.
     callbacks
         More callbacks.
+    on_event
+        Called with each event of the first process; `itkit.lightning.events` has them.
 
     Returns
     -------
@@ -76,15 +82,37 @@ def fit(
         When cases can't be learnt from.
     ModelError
         When network or loss are unknown, or the loss is nan.
+    WeightsError
+        When the weights to start from don't fit.
+    KeyboardInterrupt
+        When it was interrupted; the step was finished, and a checkpoint written.
     """
-    run = Path(run)
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    _keep_plan(plan, run)
+    run, base = Path(run), Path(base)
+    emit: EventSink = on_event if on_event is not None and is_first() else lambda _: None
+    kept = _require_same(plan, run, base)
     pl.seed_everything(plan.training.seed, verbose=False)
     task = SegmentationTask(plan)
-    data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold)
+    data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold, emit)
+    found = last_checkpoint(run)
     training = plan.training
-    folder = RunFolder(run, plan.validation.patience)
+    steps, done = training.epochs * training.steps_per_epoch, 0 if found is None else int(found[1]["global_step"])
+    notes = [] if found is None else [f"goes on from {found[0]}, step {done} of {steps}"]
+    emit(
+        {
+            "event": "start",
+            "operation": NAME,
+            "total": steps,
+            "to_do": steps - done,
+            "notes": notes,
+            "dest": str(run),
+        }
+    )
+    weights = None
+    if found is None and plan.network.weights:
+        weights = str(start_weights(task, base / plan.network.weights))
+        emit({"event": "note", "text": weights})
+    folder = RunFolder(run, kept, weights)
+    reporter = [] if on_event is None else [Reporter(emit, training.batch_size * training.accumulate)]
     settings: dict[str, Any] = dict(
         max_epochs=training.epochs,
         limit_train_batches=training.steps_per_epoch * training.accumulate,
@@ -95,18 +123,45 @@ def fit(
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
+        plugins=[_Read(found[1])] if found is not None else None,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        callbacks=[folder, *callbacks],
+        callbacks=[folder, *reporter, *callbacks],
         **trainer,
     )
-    with _interrupting(folder), _quiet():
-        loop = pl.Trainer(**settings)
-        loop.fit(task, datamodule=data, ckpt_path=last_checkpoint(run))
-    return ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
+    begin = time.monotonic()
+    try:
+        with _quiet(), _interrupting(folder):
+            loop = pl.Trainer(**settings)
+            loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
+    except SystemExit as end:  # Lightning's answer to an interrupt
+        if not folder.interrupted:
+            raise
+        raise KeyboardInterrupt from end
+    model = ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
+    emit({"event": "end", "best": folder.best, "seconds": time.monotonic() - begin})
+    return model
+
+
+def is_first() -> bool:
+    """Whether this is the first of all processes, also before they have met."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+class _Read(TorchCheckpointIO):
+    """Gives Lightning the checkpoint that was read already, when it was checked."""
+
+    def __init__(self, content: Any) -> None:
+        super().__init__()
+        self.content = content
+
+    def load_checkpoint(self, *_: Any, **__: Any) -> Any:
+        """Return the checkpoint, once."""
+        content, self.content = self.content, None
+        return content
 
 
 _NOT_FOR_USERS = (
@@ -133,133 +188,47 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interrupting(folder: RunFolder) -> Iterator[None]:
-    """Let the first Ctrl-C end training after the step that is being computed; a second one ends it at once."""
+    """Let the first Ctrl-C or SIGTERM end training after the step that is being computed; another one ends it at once.
+
+    Before the first step there is nothing to save, and the first one ends it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: Any) -> None:
-        if folder.interrupted:
-            signal.default_int_handler(number, frame)
+        if folder.interrupted or not folder.training:
+            folder.interrupted = True
+            raise KeyboardInterrupt
         folder.interrupted = True
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _keep_plan(plan: Plan, run: Path) -> None:
+def _require_same(plan: Plan, run: Path, base: Path) -> Plan:
+    """Return the plan as the run folder keeps it, its paths relative to the folder; a run of another plan is an error.
+
+    Raises
+    ------
+    ParamsError
+        When the run folder belongs to another plan.
+    """
     path = run / PLAN_FILE
+    wanted = moved_plan(plan, base, run)
     if path.is_file():
         there = read_plan(path)
-        if there != plan:
-            keys = [
-                f"{section}.{key}"
-                for section, values in plan
-                for key in type(values).model_fields
-                if getattr(values, key) != getattr(getattr(there, section), key)
-            ]
-            raise ParamsError(f"{run}: a run of another plan ({', '.join(keys)} differ); choose another folder")
-        return
-    path.write_text(plan_text(plan), encoding="utf-8")
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest checkpoint of a run that can be read; a damaged one is named."""
-    for path in (run / "checkpoints" / "last.ckpt", run / "checkpoints" / "previous.ckpt"):
-        if not path.is_file():
-            continue
-        try:
-            read_content(path)
-        except WeightsError as error:
-            LOGGER.warning("%s: damaged, the one before is taken: %s", path, error)
-            continue
-        return path
-    return None
-
-
-class RunFolder(pl.Callback):
-    """Writes what a run leaves: metrics, checkpoints, the best model.
-
-    Parameters
-    ----------
-    run
-        The folder.
-    patience
-        Validations without a better mean Dice after which training ends; 0: never.
-    """
-
-    def __init__(self, run: Path, patience: int = 0) -> None:
-        self.run = run
-        self.patience = patience
-        self.best = -1.0
-        self.waiting = 0
-        self.interrupted = False
-        """Whether training is to end after this step, with a checkpoint."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run must know."""
-        return {"best": self.best, "waiting": self.waiting}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what an interrupted run knew."""
-        self.best, self.waiting = state["best"], state["waiting"]
-
-    def on_train_start(self, trainer: pl.Trainer, _task: pl.LightningModule) -> None:
-        """Drop what an interrupted run logged after its last checkpoint."""
-        path = self.run / METRICS_JSONL
-        if path.is_file() and trainer.is_global_zero:
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= trainer.global_step]
-            path.write_text("".join(f"{line}\n" for line in kept))
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Log the loss of a step."""
-        if trainer.is_global_zero:
-            loss = float(trainer.callback_metrics["train_loss"])
-            self._log({"step": trainer.global_step, "epoch": trainer.current_epoch, "train_loss": loss})
-        if self.interrupted:
-            self._save(trainer, "last.ckpt")
-            raise KeyboardInterrupt
-
-    def on_validation_end(self, trainer: pl.Trainer, task: Any) -> None:
-        """Log the metrics, and keep the model if it is the best one."""
-        dice = float(trainer.callback_metrics["val_dice"])
-        if trainer.is_global_zero:
-            values = {"val_dice": dice, "classes": task.last_metrics}
-            self._log({"step": trainer.global_step, "epoch": trainer.current_epoch, **values})
-        if dice > self.best:
-            self.best, self.waiting = dice, 0
-            if trainer.is_global_zero:
-                facts = task.facts.model_copy(update={"metrics": {"val_dice": dice, "classes": task.last_metrics}})
-                write_model(self.run / "model", facts, task.best_network)
-            self._save(trainer, "best.ckpt")
-        else:
-            self.waiting += 1
-            trainer.should_stop = trainer.should_stop or bool(self.patience and self.waiting >= self.patience)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, _task: pl.LightningModule) -> None:
-        """Keep a checkpoint."""
-        self._save(trainer, "last.ckpt")
-
-    def _save(self, trainer: pl.Trainer, name: str) -> None:
-        path = self.run / "checkpoints" / name
-        staged = hidden_beside(path)
-        trainer.save_checkpoint(staged)
-        if trainer.is_global_zero:
-            if name == "last.ckpt" and path.is_file():
-                path.replace(path.with_name("previous.ckpt"))
-            staged.replace(path)
-
-    def _log(self, values: Mapping[str, Any]) -> None:
-        with (self.run / METRICS_JSONL).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
-
-
-def _step_of(line: str) -> float:
-    """Return the step of a logged line; infinity for one that a kill has cut."""
-    try:
-        return float(json.loads(line)["step"])
-    except ValueError:
-        return math.inf
+        keys = [
+            f"{section}.{key}"
+            for section, values in wanted
+            for key in type(values).model_fields
+            if getattr(values, key) != getattr(getattr(there, section), key)
+        ]
+        if wrong := [key for key in keys if key not in _MAY_CHANGE]:
+            raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
+    return wanted

@@ -6,6 +6,7 @@ command line (``training.batch_size=4``) all follow from it.
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -262,6 +263,21 @@ def _explain(item: Any) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def moved_plan(plan: Plan, base: Path, folder: Path) -> Plan:
+    """Return a plan for another folder: paths that are relative to ``base`` become relative to ``folder``."""
+
+    def moved(text: str) -> str:
+        return text if not text or Path(text).is_absolute() else os.path.relpath(base / text, folder)
+
+    return plan.model_copy(
+        update={
+            "dataset": plan.dataset.model_copy(update={"path": moved(plan.dataset.path)}),
+            "network": plan.network.model_copy(update={"weights": moved(plan.network.weights)}),
+            "split": plan.split.model_copy(update={"file": moved(plan.split.file)}),
+        }
+    )
 
 
 def known_keys(section: Iterable[str] = ()) -> list[str]:

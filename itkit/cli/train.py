@@ -1,0 +1,258 @@
+"""``itkit train``: train a network by a plan, from the command line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, model_validator
+from typing_extensions import Self
+
+from itkit.cli.terminal import Output
+from itkit.core.errors import ItkitError
+from itkit.core.extras import require, require_torch
+from itkit.core.fields import Bounds, Group, PathRole, Pattern, Positional, Short
+from itkit.core.params import Params
+from itkit.core.text import counted, shown
+from itkit.core.tool import Tool
+from itkit.engine.resources import format_bytes
+from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.io.meta import json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from itkit.training.plan_file import Plan
+
+_WHY = "itkit train"
+_SHOWN_CLASSES = 8
+
+Event = Mapping[str, Any]
+Progress = Literal["auto", "bar", "json", "none"]
+
+
+class TrainParams(Params):
+    """Train a network by a plan; the same command again goes on from the last checkpoint."""
+
+    plan: Annotated[Path | None, PathRole("in_file"), Positional("plan.toml")] = None
+    """The plan, as itkit plan writes it."""
+    values: Annotated[tuple[Annotated[str, Pattern(r"^[^=]+=.*$")], ...], Positional("section.key=value")] = ()
+    """Values that replace those of the plan, e.g. training.epochs=50."""
+    fold: Annotated[int, Bounds(least=0)] = 0
+    """Part of the cases that validates; the others are learnt from."""
+    out: Annotated[Path | None, PathRole("out_folder"), Short("-o")] = None
+    """Folder of the run (default: beside the plan, named after plan and fold)."""
+    device: Annotated[str, Pattern(DEVICE), AfterValidator(device_name)] = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:N."""
+    progress: Progress = "auto"
+    """Progress bar on a terminal, JSON lines on stdout, or none."""
+    weights: Annotated[Path | None, PathRole("in_file"), Group("Start")] = None
+    """Weights to start from, instead of network.weights: a file, a checkpoint or a model folder."""
+    watch: Annotated[Path | None, PathRole("in_folder"), Group("Watch")] = None
+    """Show the curves of a run, also of one that another process trains, until it ends or Ctrl-C is pressed."""
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.plan is None) == (self.watch is None):
+            raise ValueError("expected a plan (plan.toml of itkit plan), or --watch RUN")
+        return self
+
+
+def run(params: TrainParams) -> int:
+    """Train, or watch a run."""
+    require_torch(_WHY)
+    for package in ("monai", "lightning.pytorch", "matplotlib"):
+        require(package, extra="train", why=_WHY)
+    from itkit.training.plan_file import read_plan
+
+    assert params.plan is not None
+    overrides = list(params.values)
+    if params.weights is not None:
+        overrides.append(f"network.weights={str(params.weights.absolute())!r}")
+    plan = read_plan(params.plan, overrides)
+    folder = params.out or params.plan.parent / f"{params.plan.stem}-fold{params.fold}"
+    return train(plan, folder, params)
+
+
+def train(plan: Plan, folder: Path, params: TrainParams) -> int:
+    """Train and return the exit code; events go to the terminal."""
+    from itkit.lightning.fitting import fit
+    from itkit.lightning.machines import accelerator_of
+
+    assert params.plan is not None
+    show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
+    code, text = 0, ""
+    try:
+        with _notes(show):
+            model = fit(
+                plan,
+                folder,
+                base=params.plan.parent,
+                fold=params.fold,
+                on_event=show,
+                enable_progress_bar=False,
+                **accelerator_of(params.device),
+            )
+        text = f"trained: {model.path}; apply it with: itkit predict {folder} SOURCE DEST"
+    except KeyboardInterrupt:
+        code, text = 130, "interrupted; the same command goes on from the last checkpoint"
+    except ItkitError as error:
+        show.close()
+        code = 2
+        print(f"{_WHY}: error: {shown(str(error), lines=True)}", file=sys.stderr)
+        text = str(error)
+    show.close()
+    show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
+    return show.output.exit_code(code)
+
+
+class JsonEvents:
+    """Prints events as JSON lines on stdout, the summary last; its text goes to stderr, too."""
+
+    def __init__(self) -> None:
+        self.output = Output()
+
+    def __call__(self, event: Event) -> None:
+        """Print an event."""
+        self.output.tell(json_line(event), sys.stdout)
+        if event["event"] == "summary" and event["exit_code"] != 2:
+            self.output.tell(shown(event["text"]), sys.stderr)
+
+    def close(self) -> None:
+        """Do nothing; there is no bar to remove."""
+
+
+class Bar:
+    """Shows a bar with loss, speed, memory and time left, and a line for each validation."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.output = Output()
+        self.wants_bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
+        self.is_quiet = progress == "none"
+        self.bar: Any = None
+        self.total = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        handler = getattr(self, f"_{event['event']}", None)
+        if handler is not None:
+            handler(event)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.output.write(sys.stderr, self.bar.close)
+            self.bar = None
+
+    def _say(self, text: str) -> None:
+        if self.bar is not None:
+            self.output.write(sys.stderr, self.bar.clear)
+        self.output.tell(shown(text, lines=True), sys.stderr)
+
+    def _start(self, event: Event) -> None:
+        for note in event["notes"]:
+            self._say(note)
+        self.total = event["total"]
+        if self.wants_bar:
+            from tqdm import tqdm
+
+            tqdm.monitor_interval = 0
+            done = event["total"] - event["to_do"]
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+
+            def open_bar() -> None:
+                self.bar = tqdm(
+                    total=self.total,
+                    initial=done,
+                    desc="prepare",
+                    file=sys.stderr,
+                    bar_format=layout,
+                    dynamic_ncols=True,
+                )
+
+            self.output.write(sys.stderr, open_bar)
+
+    def _note(self, event: Event) -> None:
+        self._say(event["text"])
+
+    def _set(self, description: str, postfix: str) -> None:
+        if self.bar is not None:
+            self.bar.set_description_str(description, refresh=False)
+            self.output.write(sys.stderr, lambda: self.bar.set_postfix_str(postfix))
+
+    def _prepared(self, event: Event) -> None:
+        self._set("prepare", f"case {event['number']} of {event['total']}")
+
+    def _step(self, event: Event) -> None:
+        if self.bar is None:
+            return
+        memory = event["memory_bytes"]
+        parts = [
+            f"loss {event['train_loss']:.3f}",
+            f"{event['patches_per_s']:.3g} patches/s",
+            *([] if memory is None else [format_bytes(memory)]),
+            f"{clock(event['seconds_left'])} left",
+        ]
+        self.bar.n = event["step"]
+        self._set(f"epoch {event['epoch']}", ", ".join(parts))
+
+    def _volume(self, event: Event) -> None:
+        self._set("validate", f"volume {event['number']} of {event['total']}, {event['volumes_per_s']:.3g} volumes/s")
+
+    def _validation(self, event: Event) -> None:
+        if self.is_quiet:
+            return
+        dice = {name: found["dice"] for name, found in event["classes"].items() if found["dice"] is not None}
+        named = [f"{name} {value:.3f}" for name, value in list(dice.items())[:_SHOWN_CLASSES]]
+        more = len(dice) - _SHOWN_CLASSES
+        rest = [f"and {counted(more, 'other')}"] if more > 0 else []
+        mean = f"step {event['step']}: mean Dice {event['val_dice']:.3f}"
+        self._say(f"{mean} ({', '.join([*named, *rest])})")
+
+    def _summary(self, event: Event) -> None:
+        if event["exit_code"] != 2:
+            self.output.tell(shown(event["text"]), sys.stdout)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people read it.
+
+    Examples
+    --------
+    >>> clock(75), clock(4000), clock(200000)
+    ('1:15', '1:06:40', '2 d 7 h')
+    """
+    whole = round(seconds)
+    minutes, left = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+class _Handler(logging.Handler):
+    def __init__(self, show: JsonEvents | Bar) -> None:
+        super().__init__(logging.WARNING)
+        self.show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a warning of ITKIT as a note."""
+        self.show({"event": "note", "text": record.getMessage()})
+
+
+@contextmanager
+def _notes(show: JsonEvents | Bar) -> Iterator[None]:
+    """Show the warnings of ITKIT between progress."""
+    logger, handler = logging.getLogger("itkit"), _Handler(show)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+TOOL = Tool("itkit train", TrainParams, run, "itkit train plan.toml --fold 0 training.epochs=50")

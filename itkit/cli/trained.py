@@ -1,0 +1,126 @@
+"""``itkit predict`` and ``itkit validate``: apply the network of a run, and measure it on the cases that validate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from itkit.catalogue import load
+from itkit.cli.terminal import run_operation
+from itkit.cli.train import Progress
+from itkit.core.errors import LayoutError
+from itkit.core.extras import require_torch
+from itkit.core.fields import Bounds, PathRole, Pattern, Positional, Short
+from itkit.core.operation import Operation, Plan
+from itkit.core.params import Params
+from itkit.core.tool import Tool
+from itkit.engine.options import RunOptions
+from itkit.engine.parameters import make_params
+from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.training.run_files import read_run
+
+Device = Annotated[str, Pattern(DEVICE), AfterValidator(device_name)]
+RunPath = Annotated[Path, PathRole("in_folder"), Positional("run")]
+Workers = Annotated[int | None, Bounds(least=1)]
+
+
+class PredictParams(Params):
+    """Apply the network of a run to images, with the overlap of its plan; itk_infer RUN has all options."""
+
+    run: RunPath
+    """Folder of the run."""
+    source: Annotated[Path, PathRole("in_folder"), Positional("source")]
+    """Folder of images, a dataset (then its images), one volume file, or a folder of DICOM series."""
+    dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
+    """Folder to write; the label maps of a dataset go to its sub-folder label."""
+    device: Device = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:N."""
+    progress: Progress = "auto"
+    """Progress bar on a terminal, JSON lines on stdout, or none."""
+    workers: Workers = None
+    """Number of cases to process at once (default: one)."""
+
+
+class ValidateParams(Params):
+    """Predict the cases of a run that were not learnt from, and compare them with their labels."""
+
+    run: RunPath
+    """Folder of the run."""
+    out: Annotated[Path | None, PathRole("out_folder"), Short("-o")] = None
+    """Folder to write: label/ and evaluation/ (default: validation in the run)."""
+    device: Device = "auto"
+    """auto (the GPU if there is one), cpu, cuda or cuda:N."""
+    progress: Progress = "auto"
+    """Progress bar on a terminal, JSON lines on stdout, or none."""
+    workers: Workers = None
+    """Number of cases to process at once (default: one)."""
+
+
+@dataclass(frozen=True)
+class _Only:
+    """The plan of an operation for some cases.
+
+    Parameters
+    ----------
+    plan
+        The plan for all cases.
+    cases
+        Ids of the cases that remain.
+    """
+
+    plan: Callable[[Any], Plan]
+    cases: Collection[str]
+
+    def __call__(self, params: Any) -> Plan:
+        whole = self.plan(params)
+        jobs = tuple(job for job in whole.jobs if job.case_id in self.cases)
+        unpaired = tuple(item for item in whole.unpaired if item.case_id in self.cases)
+        return replace(whole, jobs=jobs, unpaired=unpaired, is_partial=True)
+
+
+def _infer(params: PredictParams | ValidateParams, source: Path, dest: Path, cases: Collection[str] | None) -> int:
+    require_torch("a trained network")
+    run = read_run(params.run)
+    operation: Operation[Any] = load("itk_infer")
+    if cases is not None:
+        operation = replace(operation, plan=_Only(operation.plan, cases))
+    values = {
+        "model": params.run / "model",
+        "source": source,
+        "dest": dest,
+        "device": params.device,
+        "overlap": run.plan.validation.overlap,
+    }
+    return run_operation(operation, make_params(operation.params, values), _options(params))
+
+
+def _options(params: PredictParams | ValidateParams) -> RunOptions:
+    return RunOptions(progress=params.progress, workers=params.workers)
+
+
+def predict(params: PredictParams) -> int:
+    """Apply the network of a run, and return the exit code."""
+    return _infer(params, params.source, params.dest, None)
+
+
+def validate(params: ValidateParams) -> int:
+    """Predict and evaluate the validation cases of a run, and return the exit code."""
+    run = read_run(params.run)
+    dest = params.out or params.run / "validation"
+    if not run.val:
+        raise LayoutError(f"{params.run}: run.json names no case that validates")
+    code = _infer(params, run.dataset, dest, run.val)
+    if code == 130:
+        return code
+    operation: Operation[Any] = load("itk_evaluate")
+    operation = replace(operation, plan=_Only(operation.plan, run.val))
+    values = {"gt": run.dataset / "label", "pred": dest / "label", "dest": dest / "evaluation"}
+    return max(code, run_operation(operation, make_params(operation.params, values), _options(params)))
+
+
+PREDICT = Tool("itkit predict", PredictParams, predict, "itkit predict plan-fold0 raw predicted")
+VALIDATE = Tool("itkit validate", ValidateParams, validate, "itkit validate plan-fold0 --device cpu")

@@ -1,0 +1,193 @@
+"""The folder of a run: what was measured, checkpoints, the best model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from itkit.inference.model_folder import write_model
+from itkit.io.disk import hidden_beside
+from itkit.io.meta import write_json, write_text
+from itkit.training.history import (
+    METRICS_CSV,
+    METRICS_JSONL,
+    EpochRow,
+    History,
+    Step,
+    Validation,
+    add,
+    as_line,
+    csv_text,
+    jsonl_text,
+    read_history,
+)
+from itkit.training.plan_file import Plan, plan_text
+from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, run_facts
+
+LOGGER = logging.getLogger(__name__)
+CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+def last_checkpoint(run: Path) -> tuple[Path, Any] | None:
+    """Return the newest checkpoint of a run that can be read, with its content; a damaged one is named."""
+    for path in (run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS):
+        if not path.is_file():
+            continue
+        try:
+            return path, torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001 - what a damaged file makes torch raise is not defined
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            LOGGER.warning("%s: damaged, the one before is taken (%s)", path, reason)
+    return None
+
+
+class RunFolder(pl.Callback):
+    """Writes what a run leaves: metrics, checkpoints, the best model.
+
+    Parameters
+    ----------
+    run
+        The folder.
+    plan
+        The plan, its paths relative to the folder.
+    weights
+        Report of the weights from which training starts.
+    """
+
+    def __init__(self, run: Path, plan: Plan, weights: str | None = None) -> None:
+        self.run = run
+        self.plan = plan
+        self.weights = weights
+        self.best = -1.0
+        self.waiting = 0
+        self.interrupted = False
+        """Whether training is to end after this step, with a checkpoint."""
+        self.training = False
+        self.history = History()
+        self._rows: list[EpochRow] = []
+        self._losses: list[float] = []
+        self._epoch_losses: list[float] = []
+        self._step = 0
+        self._before_s = 0.0
+        self._begin = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know."""
+        return {"best": self.best, "waiting": self.waiting}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what an interrupted run knew."""
+        self.best, self.waiting = state["best"], state["waiting"]
+
+    def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
+        """Write what is trained, and drop what an interrupted run logged after its last checkpoint."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        digest = digest_of(data.cases[name] for name in data.parts.train)
+        task.facts = task.facts.model_copy(update={"training_digest": digest})
+        self.training = True
+        self._step = trainer.global_step
+        if trainer.is_global_zero:
+            self._begin_run(trainer, data)
+            self.history = read_history(self.run / METRICS_JSONL).until(trainer.global_step)
+            write_text(self.run / METRICS_JSONL, jsonl_text(self.history))
+            rows = list(self.history.epochs())
+            self._rows = [row for row in rows if row.epoch < trainer.current_epoch]
+            steps = self.history.steps
+            self._epoch_losses = [one.train_loss for one in steps if one.epoch == trainer.current_epoch]
+            self._before_s = steps[-1].seconds if steps else 0.0
+        self._begin = time.monotonic()
+
+    def _begin_run(self, trainer: pl.Trainer, data: Any) -> None:
+        """Write what is trained; a run that goes on keeps its ``run.json``."""
+        (self.run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        write_text(self.run / PLAN_FILE, plan_text(self.plan))
+        if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
+            facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
+            write_json(self.run / RUN_FILE, {**facts, "processes": trainer.world_size})
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those of interrupted runs included."""
+        return self._before_s + time.monotonic() - self._begin
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Log the loss of a step."""
+        self._losses.append(float(trainer.callback_metrics["train_loss"]))
+        if trainer.global_step == self._step:  # the gradients are still added up
+            return
+        self._step = trainer.global_step
+        loss = sum(self._losses) / len(self._losses)
+        self._losses.clear()
+        if trainer.is_global_zero:
+            self._epoch_losses.append(loss)
+            rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+            self._log(Step(trainer.global_step, trainer.current_epoch, loss, rate, round(self.seconds, 3)))
+        is_last = (
+            trainer.global_step % self.plan.training.steps_per_epoch == 0
+        )  # then validation and the epoch's end come first
+        if self._ends_early(trainer) and not is_last:
+            self._save(trainer, LAST)
+            raise KeyboardInterrupt
+
+    def _ends_early(self, trainer: pl.Trainer) -> bool:
+        """Whether any process was interrupted; all must save, and end, after the same step."""
+        if trainer.world_size > 1:
+            self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        return self.interrupted
+
+    def on_validation_end(self, trainer: pl.Trainer, task: Any) -> None:
+        """Log the metrics, and keep the model if it is the best one."""
+        dice = float(trainer.callback_metrics["val_dice"])
+        if trainer.is_global_zero:
+            self._log(Validation(trainer.global_step, trainer.current_epoch, dice, task.last_metrics))
+        if dice > self.best:
+            self.best, self.waiting = dice, 0
+            if trainer.is_global_zero:
+                metrics = {"val_dice": dice, "classes": task.last_metrics}
+                facts = task.facts.model_copy(update={"metrics": metrics})
+                write_model(self.run / "model", facts, task.best_network)
+            self._save(trainer, BEST)
+        else:
+            self.waiting += 1
+            patience = self.plan.validation.patience
+            trainer.should_stop = trainer.should_stop or bool(patience and self.waiting >= patience)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
+        """Keep a checkpoint, and add a row to ``metrics.csv``."""
+        if trainer.is_global_zero:
+            self._add_row(trainer.current_epoch)
+            write_text(self.run / METRICS_CSV, csv_text(self._rows, list(task.facts.labels.values())))
+        self._save(trainer, LAST)
+        if self._ends_early(trainer):
+            raise KeyboardInterrupt
+
+    def _add_row(self, epoch: int) -> None:
+        last, losses = self.history.steps[-1], self._epoch_losses
+        validations = self.history.validations
+        validation = validations[-1] if validations and validations[-1].epoch == epoch else None
+        mean = sum(losses) / len(losses) if losses else last.train_loss
+        self._rows.append(EpochRow(epoch, last.step, mean, last.learning_rate, validation, last.seconds))
+        self._epoch_losses = []
+
+    def on_train_end(self, *_: Any) -> None:
+        """Let signals end the process again."""
+        self.training = False
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        path = self.run / CHECKPOINTS / name
+        staged = hidden_beside(path)
+        trainer.save_checkpoint(staged)
+        if trainer.is_global_zero:
+            if name == LAST and path.is_file():
+                path.replace(path.with_name(PREVIOUS))
+            staged.replace(path)
+
+    def _log(self, one: Step | Validation) -> None:
+        add(self.history, one)
+        with (self.run / METRICS_JSONL).open("a", encoding="utf-8") as file:
+            file.write(as_line(one))

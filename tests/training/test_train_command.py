@@ -1,0 +1,111 @@
+"""`itkit train`, `itkit predict` and `itkit validate` as commands."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from itkit.cli import umbrella
+from itkit.training.plan_file import plan_text
+
+from .cases import write_dataset
+from .test_fitting import plan_of
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    root = tmp_path_factory.mktemp("command")
+    write_dataset(root / "ct", 2)
+    path = root / "plan.toml"
+    path.write_text(plan_text(plan_of("ct", training={"epochs": 1})), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(plan):
+    run = plan.parent / "run"
+    code = umbrella.main(["train", str(plan), "--device", "cpu", "--progress", "none", "-o", str(run)])
+    return code, run
+
+
+def test_it_trains_and_leaves_a_complete_folder(trained):
+    code, run = trained
+    assert code == 0
+    text = (run / "metrics.csv").read_text()
+    assert text.splitlines()[0] == ("epoch,step,train_loss,learning_rate,val_dice,liver_dice,nodule_dice,seconds")
+    facts = json.loads((run / "run.json").read_text())
+    assert set(facts["split"]["train"]) | set(facts["split"]["val"]) == {"case_0", "case_1"}
+    model = json.loads((run / "model" / "model.json").read_text())
+    assert model["training_digest"] == facts["training_digest"]
+
+
+def test_the_same_command_again_has_nothing_to_do_and_another_plan_is_refused(plan, trained, capsys):
+    _, run = trained
+    command = ["train", str(plan), "-o", str(run), "--device", "cpu", "--progress", "json"]
+    assert umbrella.main(command) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["start", "prepared", "prepared", "end", "summary"]
+    assert events[0]["to_do"] == 0
+    assert umbrella.main([*command, "training.epochs=2"]) == 2
+    assert "a run of another plan (training.epochs differ)" in capsys.readouterr().err
+
+
+def test_json_events_tell_steps_volumes_and_metrics(plan, capsys):
+    values = ["training.steps_per_epoch=2", "network.options.features_per_stage=[2, 4]"]
+    out = ["-o", str(plan.parent / "json")]
+    assert umbrella.main(["train", str(plan), *values, *out, "--device", "cpu", "--progress", "json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    steps = [event for event in events if event["event"] == "step"]
+    assert [event["step"] for event in steps] == [1, 2]
+    assert all(event["patches_per_s"] > 0 and event["seconds_left"] >= 0 for event in steps)
+    assert [event["case"] for event in events if event["event"] == "volume"]
+    assert events[-1]["event"] == "summary"
+    assert events[-1]["exit_code"] == 0
+
+
+def test_a_run_predicts_and_validates_with_its_own_split(trained, tmp_path, capsys):
+    _, run = trained
+    (val,) = json.loads((run / "run.json").read_text())["split"]["val"]
+    source = run.parent / "ct"
+    assert umbrella.main(["predict", str(run), str(source), str(tmp_path / "all"), "--progress", "none"]) == 0
+    assert len(list((tmp_path / "all" / "label").glob("*.mha"))) == 2
+    assert umbrella.main(["validate", str(run), "--progress", "none"]) == 0
+    assert [path.name for path in (run / "validation" / "label").glob("*.mha")] == [f"{val}.mha"]
+    rows = (run / "validation" / "evaluation" / "per_case.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == {val}
+    assert "2 done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train"], "usage: itkit train"),
+        (["train", "none.toml"], "none.toml: can't be read"),
+        (["train", "{plan}", "training.epoch=3"], "unknown key training.epoch; did you mean 'epochs'?"),
+        (["train", "{plan}", "--fold", "2"], "--fold: expected 0 to 1; got 2"),
+        (["train", "{plan}", "--device", "tpu"], "--device: expected auto, cpu, cuda or cuda:N"),
+        (["train", "{plan}", "--weights", "none.pt"], "none.pt: no such file"),
+        (["validate", "{plan}"], "expected a run of itkit train"),
+        (["predict", "nowhere", "a", "b"], "expected a run of itkit train"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(plan, tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    words = [word.replace("{plan}", str(plan)) for word in words]
+    assert umbrella.main(words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(plan.parent.glob("plan-fold*"))
+
+
+def test_help_imports_neither_torch_nor_lightning():
+    calls = "; ".join(f"main(['{verb}', '--help'])" for verb in ("train", "predict", "validate"))
+    script = f"import sys; from itkit.cli.umbrella import main; {calls}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "lightning", "matplotlib", "monai"} & set(done.stdout.split())
+
+
+def test_a_missing_extra_is_named(plan, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    assert umbrella.main(["train", str(plan)]) == 2
+    assert "pip install 'itkit[train]'" in capsys.readouterr().err
