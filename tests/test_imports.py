@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "catalogue": {"core"},
     "engine": {*BELOW_ENGINE, "catalogue"},
     "commands": {"catalogue", "engine"},
-    "cli": {*BELOW_CLI, "inference", "training", "lightning"},
+    "cli": {*BELOW_CLI, "inference", "training", "lightning", "deploy"},
     "forms": BELOW_CLI,
     "serving": {"core", "io"},
     "gui": {*BELOW_CLI, "forms"},

@@ -37,6 +37,9 @@ VERBS: Mapping[str, Verb] = {
     "train": Verb("itkit.cli.train:TOOL", "PLAN [section.key=value ...]: train a network; again: go on from there"),
     "validate": Verb("itkit.cli.trained:VALIDATE", "RUN: apply a trained network to the cases it was not trained on"),
     "predict": Verb("itkit.cli.trained:PREDICT", "RUN SOURCE DEST: apply the network of a run to images"),
+    "export": Verb(
+        "itkit.cli.export:TOOL", "MODEL DEST --to FORMAT: a network as one file that proves that it computes the same"
+    ),
     "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
     "completion": Verb(
         "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from itkit.core.bounded import parse_json
 from itkit.core.errors import ModelError, ParamsError
 from itkit.core.extras import require, require_torch
@@ -29,10 +31,13 @@ from itkit.inference.model_folder import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 BackendName = Literal["torch", "onnx", "openvino"]
 Network = Callable[["Tensor"], "Tensor"]
+ArrayNetwork = Callable[["NDArray[Any]"], "NDArray[Any]"]
+"""Windows ``(N, C, ...)`` to logits ``(N, K, ...)``, as numpy arrays."""
 FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 """File of an exported model, by backend."""
 METADATA = CHECKPOINT_ENTRY
@@ -153,11 +158,17 @@ def load_model(
     if backend == "torch":
         return LoadedModel(model, model.load(chosen), chosen)
     if backend == "onnx":
-        session = _onnx_session(model.weights, threads=threads, device=chosen)
-        return LoadedModel(model, partial(_run_onnx, session), "cpu")
+        network = onnx_network(model.weights, threads=threads, device=chosen)
+        return LoadedModel(model, partial(_with_tensors, network), "cpu")
     if chosen != "cpu":
         raise ParamsError(f"--backend openvino computes on the CPU; got --device {device}")
-    return LoadedModel(model, partial(_run_openvino, _openvino_model(model.weights, threads)), "cpu")
+    return LoadedModel(model, partial(_with_tensors, openvino_network(model.weights, threads=threads)), "cpu")
+
+
+def _with_tensors(network: ArrayNetwork, windows: Tensor) -> Tensor:
+    import torch
+
+    return torch.from_numpy(network(windows.cpu().numpy()))
 
 
 def _onnx_session(file: Path, *, threads: int, device: str) -> Any:
@@ -177,31 +188,55 @@ def _onnx_session(file: Path, *, threads: int, device: str) -> Any:
         raise ModelError(f"{file}: not readable as an ONNX model ({str(error).splitlines()[0][:200]})") from error
 
 
-def _run_onnx(session: Any, windows: Tensor) -> Tensor:
-    import torch
+def onnx_network(file: Path, *, threads: int = 1, device: str = "cpu") -> ArrayNetwork:
+    """Return the function that computes an ONNX file; it needs no torch.
 
+    Raises
+    ------
+    ModelError
+        When the file can't be read.
+    MissingExtraError
+        When ONNX Runtime is not installed.
+    """
+    return partial(_run_onnx, _onnx_session(file, threads=threads, device=device))
+
+
+def _run_onnx(session: Any, windows: NDArray[Any]) -> NDArray[Any]:
     entry = session.get_inputs()[0]
     most = entry.shape[0] if isinstance(entry.shape[0], int) else len(windows)
     parts = [
-        session.run(None, {entry.name: windows[first : first + most].cpu().numpy()})[0]
-        for first in range(0, len(windows), most)
+        session.run(None, {entry.name: windows[first : first + most]})[0] for first in range(0, len(windows), most)
     ]
-    return torch.cat([torch.from_numpy(part) for part in parts])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _openvino_model(file: Path, threads: int) -> Any:
     openvino = require("openvino", extra="openvino", why="--backend openvino")
     # without the hint, processors with bfloat16 compute in it, and results differ by a hundredth
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    return openvino.Core().compile_model(str(file), "CPU", settings)
+    try:
+        return openvino.Core().compile_model(str(file), "CPU", settings)
+    except RuntimeError as error:
+        raise ModelError(f"{file}: not readable as an OpenVINO model ({str(error).splitlines()[-1][:200]})") from error
 
 
-def _run_openvino(model: Any, windows: Tensor) -> Tensor:
-    import torch
+def openvino_network(file: Path, *, threads: int = 1) -> ArrayNetwork:
+    """Return the function that computes an OpenVINO model in 32-bit floats; it needs no torch.
 
+    Raises
+    ------
+    ModelError
+        When the file can't be read.
+    MissingExtraError
+        When OpenVINO is not installed.
+    """
+    return partial(_run_openvino, _openvino_model(file, threads))
+
+
+def _run_openvino(model: Any, windows: NDArray[Any]) -> NDArray[Any]:
     shape = model.input(0).get_partial_shape()
     most = shape[0].get_length() if shape[0].is_static else len(windows)
     parts = [
-        model(windows[first : first + most].contiguous().numpy())[0].copy() for first in range(0, len(windows), most)
+        model(np.ascontiguousarray(windows[first : first + most]))[0].copy() for first in range(0, len(windows), most)
     ]
-    return torch.cat([torch.from_numpy(part) for part in parts])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,125 @@
+"""The image on which an exported network must prove itself: windows of a real CT, or of the user's own image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import itkit
+from itkit.core.boxes import Index, index, start_around
+from itkit.core.errors import CaseError
+from itkit.core.geometry import Geometry, Triple
+from itkit.core.volume import Volume
+from itkit.inference.preparing import Preparation, prepare_image
+from itkit.io.anything import read
+from itkit.process.geometry import crop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from itkit.inference.model_folder import ModelFacts
+
+TORSO = Path(itkit.__file__).parent / "data" / "torso" / "image.nii.gz"
+"""The CT of a torso that comes with ITKIT; see the README beside it."""
+_PLACES = ((0.55, 0.5, 0.4), (0.35, 0.6, 0.6))
+"""Centres of the windows, as parts of the image along ZYX; in the torso: liver and spleen, bowel and pelvis."""
+_CHANNEL_LOW, _CHANNEL_STEP, _CHANNELS = -900, 150, 6
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A window as the network sees it.
+
+    Parameters
+    ----------
+    array_czyx
+        Voxels, float32.
+    geometry
+        Where they lie.
+    """
+
+    array_czyx: NDArray[np.float32]
+    geometry: Geometry
+
+
+def sample_images(facts: ModelFacts, files: Sequence[Path] = ()) -> list[Volume]:
+    """Return the channels of the sample image.
+
+    Parameters
+    ----------
+    facts
+        Description of the network.
+    files
+        The user's files, one a channel; without them, the CT of a torso is taken, its range of values cut in another
+        way for each channel.
+
+    Raises
+    ------
+    CaseError
+        When a file can't be read, or there are too few.
+    """
+    if files:
+        images = [read(path, channels=len(files) == 1 and len(facts.channels) > 1) for path in files]
+        count = images[0].array_zyx.shape[3] if images[0].array_zyx.ndim == 4 else len(images)
+        if count != len(facts.channels):
+            raise CaseError(
+                f"--sample: the network takes {len(facts.channels)} channels ({', '.join(facts.channels)}); got {count}"
+            )
+        return images
+    torso = read(TORSO)
+    if len(facts.channels) == 1:
+        return [torso]
+    lows = [_CHANNEL_LOW + _CHANNEL_STEP * (number % _CHANNELS) for number in range(len(facts.channels))]
+    return [torso.with_array(np.maximum(torso.array_zyx, low)) for low in lows]
+
+
+def sample_windows(facts: ModelFacts, images: Sequence[Volume], patch_zyx: Sequence[int]) -> list[Window]:
+    """Cut windows from an image and prepare them as the network needs them.
+
+    Parameters
+    ----------
+    facts
+        Description of the network.
+    images
+        The channels of an image.
+    patch_zyx
+        Voxels of a window, one plane for a 2-D network.
+
+    Raises
+    ------
+    CaseError
+        When the image can't be prepared.
+    """
+    preparation = Preparation.of(facts)
+    return [_window(images, preparation, patch_zyx, place) for place in _PLACES]
+
+
+def _window(images: Sequence[Volume], preparation: Preparation, patch_zyx: Sequence[int], place: Triple) -> Window:
+    grid = images[0].geometry
+    longest_mm = max(n * mm for n, mm in zip(patch_zyx, preparation.grid(grid).spacing_zyx, strict=True))
+    size = index([min(n, max(8, math.ceil(longest_mm / mm) + 2)) for n, mm in _pairs(grid)])
+    start = start_around([round(part * n) for part, n in zip(place, grid.size_zyx, strict=True)], grid.size_zyx, size)
+    prepared = prepare_image([crop(image, start, size) for image in images], preparation)
+    array, first = _fitted(prepared.array_czyx, patch_zyx)
+    return Window(array, prepared.geometry.crop(first, index(patch_zyx)))
+
+
+def _pairs(grid: Geometry) -> list[tuple[int, float]]:
+    return list(zip(grid.size_zyx, grid.spacing_zyx, strict=True))
+
+
+def _fitted(array: NDArray[np.float32], patch_zyx: Sequence[int]) -> tuple[NDArray[np.float32], Index]:
+    """Return the middle of an array, padded with its edge where it is too short, and the index of its first voxel."""
+    first = []
+    for axis, wanted in enumerate(patch_zyx, 1):
+        size = array.shape[axis]
+        start = (size - wanted) // 2
+        places = np.clip(np.arange(start, start + wanted), 0, size - 1)
+        array = array.take(places, axis)
+        first.append(start)
+    return np.ascontiguousarray(array), index(first)
