@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import itkit
-from itkit.core.boxes import Index, index, start_around
+from itkit.core.boxes import Index, index, last_start
 from itkit.core.errors import CaseError
 from itkit.core.geometry import Geometry, Triple
 from itkit.core.volume import Volume
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TORSO = Path(itkit.__file__).parent / "data" / "torso" / "image.nii.gz"
 """The CT of a torso that comes with ITKIT; see the README beside it."""
 _PLACES = ((0.55, 0.5, 0.4), (0.35, 0.6, 0.6))
-"""Centres of the windows, as parts of the image along ZYX; in the torso: liver and spleen, bowel and pelvis."""
+"""Where windows start between the first and the last possible place, ZYX: in the torso at two heights."""
 _CHANNEL_LOW, _CHANNEL_STEP, _CHANNELS = -900, 150, 6
 
 
@@ -103,7 +103,8 @@ def _window(images: Sequence[Volume], preparation: Preparation, patch_zyx: Seque
     grid = images[0].geometry
     longest_mm = max(n * mm for n, mm in zip(patch_zyx, preparation.grid(grid).spacing_zyx, strict=True))
     size = index([min(n, max(8, math.ceil(longest_mm / mm) + 2)) for n, mm in _pairs(grid)])
-    start = start_around([round(part * n) for part, n in zip(place, grid.size_zyx, strict=True)], grid.size_zyx, size)
+    last = last_start(grid.size_zyx, size)
+    start = index([round(part * most) for part, most in zip(place, last, strict=True)])
     prepared = prepare_image([crop(image, start, size) for image in images], preparation)
     array, first = _fitted(prepared.array_czyx, patch_zyx)
     return Window(array, prepared.geometry.crop(first, index(patch_zyx)))

@@ -122,7 +122,7 @@ def test_an_earlier_good_export_survives_a_bad_one(model, tmp_path, monkeypatch)
     right = exporting.run_torchscript
     with monkeypatch.context() as patched:
         patched.setattr(exporting, "run_torchscript", lambda file, windows: right(file, windows) * np.nan)
-        with pytest.raises(ExportFailed, match="failed_parity.html"):
+        with pytest.raises(ExportFailed, match=r"failed_parity\.html"):
             export(model, tmp_path / "a", "torchscript", ExportSettings(replace=True))
     after = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     failed = json.loads(after.pop("failed_parity.json"))
