@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import itkit
 from itkit.core.boxes import Index, index, last_start
 from itkit.core.errors import CaseError
 from itkit.core.geometry import Geometry, Triple
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from itkit.inference.model_folder import ModelFacts
 
-TORSO = Path(itkit.__file__).parent / "data" / "torso" / "image.nii.gz"
+TORSO = Path(__file__).parents[1] / "data" / "torso" / "image.nii.gz"
 """The CT of a torso that comes with ITKIT; see the README beside it."""
 _PLACES = ((0.55, 0.5, 0.4), (0.35, 0.6, 0.6))
 """Where windows start between the first and the last possible place, ZYX: in the torso at two heights."""
