@@ -35,9 +35,14 @@ def test_every_operation_of_the_tree_is_in_the_catalogue():
     assert found == {entry.path.partition(":")[0] for entry in CATALOGUE.values()}
 
 
+WINDOWS = {"itkit-app": "itkit.gui.app:main"}
+
+
 def test_every_command_is_a_script_and_every_script_a_command():
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["scripts"] == dict.fromkeys(["itkit", *named("process")], "itkit.cli.main:command")
+    scripts = project["project"]["scripts"]
+    assert {name: scripts.pop(name, None) for name in WINDOWS} == WINDOWS
+    assert scripts == dict.fromkeys(["itkit", *named("process")], "itkit.cli.main:command")
 
 
 def test_an_alias_is_its_operation_with_parameters():

@@ -126,6 +126,8 @@ class Field:
         The values with which files of the user may be deleted; ``("true",)`` for a flag.
     is_consent
         Whether it stands for the user's confirmation that files may be deleted.
+    one_for_all
+        Whether a single value may stand for every axis.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Field:
     steps: tuple[StepKind, ...] = ()
     deletes: tuple[str, ...] = ()
     is_consent: bool = False
+    one_for_all: bool = False
 
     def matters(self, values: Mapping[str, Any], fields: Mapping[str, Field]) -> bool:
         """Return whether other parameters allow this one to be given."""
@@ -192,8 +195,9 @@ class Form:
 
     @property
     def groups(self) -> dict[str, tuple[Field, ...]]:
-        """The fields by heading, in the order in which a window shows them."""
-        titles = dict.fromkeys(["", *(field.group for field in self.fields)])
+        """The fields by heading, in the order in which a window shows them: what it always shows counts first."""
+        common = (field.group for field in self.fields if not field.is_advanced)
+        titles = dict.fromkeys(["", *common, *(field.group for field in self.fields)])
         found = {title: tuple(field for field in self.fields if field.group == title) for title in titles}
         return {title: fields for title, fields in found.items() if fields}
 
@@ -292,6 +296,7 @@ def _field(name: str, info: FieldInfo, text: str, schema: Mapping[str, Any]) -> 
         () if steps is None else _steps(steps),
         () if deletes is None else (deletes.values or ("true",)),
         consent,
+        axes is not None and axes.one_for_all,
     )
 
 

@@ -63,6 +63,6 @@ def pages() -> tuple[list[Page], tuple[str, ...]]:
 
 def _page(name: str, entry: Entry) -> Page:
     summary = entry.summary[:1].upper() + entry.summary[1:]
-    return Page(
-        name, title_of(name), summary, _GROUPS.get(entry.group, entry.group.capitalize()), entry.extra, entry.package
-    )
+    dataset, colon, _ = summary.partition(":")
+    title = dataset if colon and entry.group == "convert" else title_of(name)
+    return Page(name, title, summary, _GROUPS.get(entry.group, entry.group.capitalize()), entry.extra, entry.package)

@@ -30,6 +30,8 @@ class Job:
         ``done`` and ``failed`` by the exit code; ``stopped`` if somebody stopped it.
     events, log, view
         What it has told: to programs, to people, and gathered.
+    dropped
+        How many of the first lines are no longer kept.
     message
         Why it could not start.
     """
@@ -41,6 +43,7 @@ class Job:
     state: State = "waiting"
     events: list[Event] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    dropped: int = 0
     view: RunView = field(default_factory=RunView)
     exit_code: int | None = None
     message: str = ""
@@ -127,9 +130,13 @@ class JobQueue:
                 job.child.stop(grace_s=grace_s)
         self._on_change(job, None)
 
+    def refuse_more(self) -> None:
+        """Start no other job from now on."""
+        self._is_closed = True
+
     def close(self, *, grace_s: float = GRACE_S) -> bool:
         """Stop all jobs, start no other, and wait for the end of all; return whether none is left."""
-        self._is_closed = True
+        self.refuse_more()
         for job in self.active():
             self.stop(job, grace_s=grace_s)
         until = time.monotonic() + grace_s + 10
@@ -205,7 +212,9 @@ class JobQueue:
     def _text(self, job: Job, text: str) -> None:
         with job.lock:
             job.log.append(text)
-            del job.log[:-_MOST_LINES]
+            extra = max(0, len(job.log) - _MOST_LINES)
+            del job.log[:extra]
+            job.dropped += extra
         self._on_change(job, text)
 
     def _end(self, job: Job, code: int) -> None:

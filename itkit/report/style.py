@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-STYLE = """
-:root { color-scheme: light dark;
-  --paper: #fbfcfe; --card: #ffffff; --ink: #1b2330; --muted: #566174; --line: #dbe1ea; --soft: #eff3f9;
-  --accent: #1d62a8; --accent-soft: #cfe1f5; --bad: #b3261e; --bad-soft: #fcebe9; --heat: 29 98 168 }
-@media (prefers-color-scheme: dark) { :root {
-  --paper: #12161d; --card: #181e27; --ink: #e5e9f0; --muted: #9ba6b7; --line: #2d3643; --soft: #1f2733;
-  --accent: #84b6f4; --accent-soft: #27425f; --bad: #ff9b92; --bad-soft: #3b2022; --heat: 100 165 240 } }
+from collections.abc import Mapping
+
+LIGHT: Mapping[str, str] = {
+    "paper": "#fbfcfe",
+    "card": "#ffffff",
+    "ink": "#1b2330",
+    "muted": "#566174",
+    "line": "#dbe1ea",
+    "soft": "#eff3f9",
+    "accent": "#1d62a8",
+    "accent-soft": "#cfe1f5",
+    "bad": "#b3261e",
+    "bad-soft": "#fcebe9",
+}
+DARK: Mapping[str, str] = {
+    "paper": "#12161d",
+    "card": "#181e27",
+    "ink": "#e5e9f0",
+    "muted": "#9ba6b7",
+    "line": "#2d3643",
+    "soft": "#1f2733",
+    "accent": "#84b6f4",
+    "accent-soft": "#27425f",
+    "bad": "#ff9b92",
+    "bad-soft": "#3b2022",
+}
+"""The colours of pages and windows, light and dark."""
+
+
+def variables(colours: Mapping[str, str]) -> str:
+    """Return colours as variables of a style sheet.
+
+    Examples
+    --------
+    >>> variables({"ink": "#000", "bad": "#f00"})
+    '--ink: #000; --bad: #f00'
+    """
+    return "; ".join(f"--{name}: {value}" for name, value in colours.items())
+
+
+STYLE = (
+    f"""
+:root {{ color-scheme: light dark; {variables(LIGHT)}; --heat: 29 98 168 }}
+@media (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)}; --heat: 100 165 240 }} }}
+"""
+    + """\
 * { box-sizing: border-box }
 html { -webkit-text-size-adjust: 100% }
 body { font: 15px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; margin: 0 auto; max-width: 80rem;
@@ -77,6 +116,7 @@ svg .box { stroke: var(--ink); stroke-width: 1; fill-opacity: .35 } svg .whisker
 @media (max-width: 45rem) { table { width: max-content; min-width: 100% } td, caption { max-width: 17rem } }
 @media print { .scroll { max-height: none; overflow: visible } thead th { position: static } }
 """
+)
 """The style sheet; colours are variables, so that both themes use the same rules."""
 
 SORTING = """
