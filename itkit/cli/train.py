@@ -64,6 +64,8 @@ class TrainParams(Params):
 
 def run(params: TrainParams) -> int:
     """Train, or watch a run."""
+    if params.watch is not None:
+        return watch_run(params.watch)
     require_torch(_WHY)
     for package in ("monai", "lightning.pytorch", "matplotlib"):
         require(package, extra="train", why=_WHY)
@@ -108,6 +110,25 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     show.close()
     show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
     return show.output.exit_code(code)
+
+
+def watch_run(folder: Path) -> int:
+    """Show the curves of a run until it ends, and return the exit code."""
+    from shutil import get_terminal_size
+
+    from itkit.training.watching import watch
+
+    is_terminal = sys.stdout.isatty()
+
+    def show(text: str) -> None:
+        start = "\x1b[H\x1b[J" if is_terminal else ""
+        print(f"{start}{shown(text, lines=True)}", end="\n" if is_terminal else "\n\n", flush=True)
+
+    try:
+        watch(folder, show, width=lambda: get_terminal_size().columns - 2)
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 class JsonEvents:

@@ -163,4 +163,4 @@ class _Volumes(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         case = self.cases[number]
         image, label = torch.from_numpy(np.array(case.image())), torch.from_numpy(np.array(case.label()))
-        return {"image": image, "label": label, "case": case.case_id}
+        return {"image": image, "label": label, "case": case.case_id, "spacing": case.spacing_zyx}

@@ -44,6 +44,7 @@ class Reporter(pl.Callback):
         self.patches_per_step = patches_per_step
         self._last_s = 0.0
         self._step = 0
+        self._rate = 0.0
         self._step_s: float | None = None
         self._validation_s = 0.0
         self._validation_begin = 0.0
@@ -56,6 +57,10 @@ class Reporter(pl.Callback):
     def on_train_epoch_start(self, *_: Any) -> None:
         """Leave out what lies between epochs."""
         self._last_s = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Note the learning rate of a step; after the last one of an epoch it is another."""
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: pl.Trainer, task: Any, *_: Any) -> None:
         """Tell the loss and the speed of a step."""
@@ -73,7 +78,7 @@ class Reporter(pl.Callback):
                 "step": trainer.global_step,
                 "epoch": trainer.current_epoch,
                 "train_loss": float(trainer.callback_metrics["train_loss"]),
-                "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+                "learning_rate": self._rate,
                 "patches_per_s": self.patches_per_step * trainer.world_size / max(self._step_s, 1e-9),
                 "memory_bytes": memory_bytes(),
                 "seconds_left": self._left(trainer, task),

@@ -26,6 +26,7 @@ from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask
 from itkit.training.plan_file import Plan, moved_plan, read_plan
 from itkit.training.run_files import PLAN_FILE
+from itkit.training.status import State
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 _MAY_CHANGE = ("training.workers",)
@@ -133,14 +134,20 @@ def fit(
         **trainer,
     )
     begin = time.monotonic()
+    state: State = "failed"
     try:
         with _quiet(), _interrupting(folder):
             loop = pl.Trainer(**settings)
             loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
-    except SystemExit as end:  # Lightning's answer to an interrupt
+        state = "finished"
+    except (SystemExit, KeyboardInterrupt) as end:  # Lightning answers an interrupt by the first
         if not folder.interrupted:
             raise
+        state = "interrupted"
         raise KeyboardInterrupt from end
+    finally:
+        if is_first():
+            folder.end(state)
     model = ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
     emit({"event": "end", "best": folder.best, "seconds": time.monotonic() - begin})
     return model

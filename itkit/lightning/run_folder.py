@@ -13,6 +13,7 @@ import torch
 from itkit.inference.model_folder import write_model
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import write_json, write_text
+from itkit.lightning.pictures import Pictures
 from itkit.training.history import (
     METRICS_CSV,
     METRICS_JSONL,
@@ -28,8 +29,12 @@ from itkit.training.history import (
 )
 from itkit.training.plan_file import Plan, plan_text
 from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, run_facts
+from itkit.training.run_report import write_curves, write_report
+from itkit.training.status import State, write_status
 
 LOGGER = logging.getLogger(__name__)
+_CURVES_PART = 0.02
+"""Part of the time that drawing curves may take."""
 CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
@@ -68,11 +73,14 @@ class RunFolder(pl.Callback):
         self.interrupted = False
         """Whether training is to end after this step, with a checkpoint."""
         self.training = False
+        self.pictures = Pictures(run, plan)
+        self._next_curves = 0.0
         self.history = History()
         self._rows: list[EpochRow] = []
         self._losses: list[float] = []
         self._epoch_losses: list[float] = []
         self._step = 0
+        self._rate = 0.0
         self._before_s = 0.0
         self._begin = 0.0
 
@@ -100,6 +108,7 @@ class RunFolder(pl.Callback):
             steps = self.history.steps
             self._epoch_losses = [one.train_loss for one in steps if one.epoch == trainer.current_epoch]
             self._before_s = steps[-1].seconds if steps else 0.0
+            write_status(self.run, "training", self.plan.training.epochs * self.plan.training.steps_per_epoch)
         self._begin = time.monotonic()
 
     def _begin_run(self, trainer: pl.Trainer, data: Any) -> None:
@@ -115,6 +124,10 @@ class RunFolder(pl.Callback):
         """Seconds of training, those of interrupted runs included."""
         return self._before_s + time.monotonic() - self._begin
 
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Note the learning rate of a step; after the last one of an epoch it is another."""
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Log the loss of a step."""
         self._losses.append(float(trainer.callback_metrics["train_loss"]))
@@ -125,8 +138,7 @@ class RunFolder(pl.Callback):
         self._losses.clear()
         if trainer.is_global_zero:
             self._epoch_losses.append(loss)
-            rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-            self._log(Step(trainer.global_step, trainer.current_epoch, loss, rate, round(self.seconds, 3)))
+            self._log(Step(trainer.global_step, trainer.current_epoch, loss, self._rate, round(self.seconds, 3)))
         is_last = (
             trainer.global_step % self.plan.training.steps_per_epoch == 0
         )  # then validation and the epoch's end come first
@@ -140,6 +152,10 @@ class RunFolder(pl.Callback):
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         return self.interrupted
 
+    def on_validation_batch_end(self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        """Draw a volume."""
+        self.pictures.draw(task.facts, batch, outputs["found"])
+
     def on_validation_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Log the metrics, and keep the model if it is the best one."""
         dice = float(trainer.callback_metrics["val_dice"])
@@ -151,11 +167,33 @@ class RunFolder(pl.Callback):
                 metrics = {"val_dice": dice, "classes": task.last_metrics}
                 facts = task.facts.model_copy(update={"metrics": metrics})
                 write_model(self.run / "model", facts, task.best_network)
+                self.pictures.keep()
             self._save(trainer, BEST)
         else:
             self.waiting += 1
             patience = self.plan.validation.patience
             trainer.should_stop = trainer.should_stop or bool(patience and self.waiting >= patience)
+        if trainer.is_global_zero:
+            self.pictures.forget()
+            self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        """Draw the curves, unless that would take a noticeable part of the time."""
+        begin = time.monotonic()
+        if begin >= self._next_curves:
+            write_curves(self.run, self.history, list(self.plan.dataset.labels.values()))
+            took = time.monotonic() - begin
+            self._next_curves = time.monotonic() + took / _CURVES_PART
+
+    def end(self, state: State) -> None:
+        """Write what is made from the other files, when a run ends."""
+        self.pictures.forget()
+        if not (self.run / RUN_FILE).is_file():
+            return  # it ended before it began
+        write_status(self.run, state, self.plan.training.epochs * self.plan.training.steps_per_epoch)
+        history = read_history(self.run / METRICS_JSONL)
+        write_curves(self.run, history, list(self.plan.dataset.labels.values()))
+        write_report(self.run)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Keep a checkpoint, and add a row to ``metrics.csv``."""

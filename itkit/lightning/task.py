@@ -99,7 +99,9 @@ class SegmentationTask(LightningModule):
         self._augmentation = Augmentation(plan.augment)
         self.counts = ClassCounts(self.facts.network.num_classes)
         self.last_metrics: dict[str, dict[str, float | None]] = {}
-        self.windows = SlidingWindow(patch_size=self.facts.window_size, overlap=plan.validation.overlap)
+        self.windows = SlidingWindow(
+            patch_size=self.facts.window_size, overlap=plan.validation.overlap, batch=plan.training.batch_size
+        )
 
     @property
     def best_network(self) -> torch.nn.Module:
@@ -164,10 +166,11 @@ class SegmentationTask(LightningModule):
         """Forget the volumes of the last validation."""
         self.counts.reset()
 
-    def validation_step(self, batch: dict[str, Any], _index: int) -> None:
-        """Predict whole volumes, and count their voxels."""
+    def validation_step(self, batch: dict[str, Any], _index: int) -> dict[str, Tensor]:
+        """Predict whole volumes, count their voxels, and return their label maps for callbacks."""
         found = self.windows.labels(self.best_network, batch["image"])
         self.counts.add(found, batch["label"])
+        return {"found": found}
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts of all processes into metrics."""

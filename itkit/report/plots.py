@@ -31,6 +31,17 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Points that a line joins; its name is shown when the pointer rests on it."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: Rgb | None = None
+    width: float = 1.5
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
 class Line:
     """A horizontal (``y``) or vertical (``x``) line with a text; exactly one of the two is given."""
 
@@ -169,6 +180,39 @@ def scatter(
     ]
     said = f"{len(finite)} points of {y} against {x}"
     return _plot(title, said, WIDTH, 260, [*_axes(across, up, x, y), *_lines(lines, across, up), *places])
+
+
+def curves(
+    drawn: Sequence[Curve], *, title: str, x: str, y: str, lines: Sequence[Line] = (), most: float | None = None
+) -> Html:
+    """Return curves; points that are not finite are left out.
+
+    Parameters
+    ----------
+    drawn
+        The curves, the last one on top.
+    title
+        Text above the plot.
+    x, y
+        Names of the axes, with units.
+    lines
+        Lines with texts.
+    most
+        End of the vertical axis, which then begins at 0; by default the values decide.
+    """
+    points = [[point for point in curve.points if all(map(math.isfinite, point))] for curve in drawn]
+    heights = [height for found in points for _, height in found]
+    up = scale_of(heights, 260 - _BOTTOM, _TOP) if most is None else Scale(0.0, most, 260 - _BOTTOM, _TOP)
+    across = _across([place for found in points for place, _ in found], with_zero=True)
+    parts = []
+    for curve, found in zip(drawn, points, strict=True):
+        places = " ".join(f"{across.place(a):.1f},{up.place(b):.1f}" for a, b in found)
+        stroke = "" if curve.colour is None else f" stroke:rgb({curve.colour[0]},{curve.colour[1]},{curve.colour[2]});"
+        style = f"{stroke} stroke-width:{curve.width:g}; stroke-opacity:{curve.opacity:g}"
+        said = f"<title>{markup(curve.name)}</title>" if curve.name else ""
+        parts.append(f'<polyline class="line" style="{style.strip()}" points="{places}">{said}</polyline>')
+    said = f"{y} against {x}: {', '.join(curve.name for curve in drawn if curve.name)}"
+    return _plot(title, said, WIDTH, 260, [*_axes(across, up, x, y), *_lines(lines, across, up), *parts])
 
 
 def bland_altman(

@@ -109,3 +109,24 @@ def test_a_missing_extra_is_named(plan, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     assert umbrella.main(["train", str(plan)]) == 2
     assert "pip install 'itkit[train]'" in capsys.readouterr().err
+
+
+def test_the_folder_has_curves_pictures_and_a_page(trained, capsys):
+    _, run = trained
+    (val,) = json.loads((run / "run.json").read_text())["split"]["val"]
+    assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert [path.name for path in (run / "overlays").iterdir()] == [f"{val}.png"]
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 1
+    for text in (
+        "finished",
+        "liver",
+        "nodule",
+        "itkit predict run SOURCE DEST",
+        "Training loss",
+        "patch_size = [8, 16",
+    ):
+        assert text in page, text
+    assert umbrella.main(["train", "--watch", str(run)]) == 0
+    assert "finished, step 4 of 4" in capsys.readouterr().out
+    assert not [path for path in run.rglob(".*") if path.name != ".itkit"]
