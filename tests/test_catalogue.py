@@ -7,6 +7,7 @@ import pytest
 
 import itkit
 from itkit.catalogue import ALIASES, CATALOGUE, find, load, named
+from itkit.cli.main import SCRIPTS
 from itkit.core.errors import ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import CaseInput
@@ -42,7 +43,8 @@ def test_every_command_is_a_script_and_every_script_a_command():
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))
     scripts = project["project"]["scripts"]
     assert {name: scripts.pop(name, None) for name in WINDOWS} == WINDOWS
-    assert scripts == dict.fromkeys(["itkit", *named("process")], "itkit.cli.main:command")
+    names = ["itkit", *SCRIPTS, *named("process")]
+    assert scripts == dict.fromkeys(names, "itkit.cli.main:command")
 
 
 def test_an_alias_is_its_operation_with_parameters():

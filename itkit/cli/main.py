@@ -8,6 +8,9 @@ import sys
 from itkit.cli.operation import asks_help
 from itkit.cli.operation import main as main
 
+SCRIPTS = ("mmrun",)
+"""Verbs that are programs of their own, too."""
+
 
 def command() -> int:
     """Run the command with the name of this program: ``itk_check``, ``itkit`` or ``python -m itkit``."""
@@ -17,9 +20,13 @@ def command() -> int:
         return main(name)
     from itkit.cli import interrupts  # its import would take a fifth of the time that help takes
 
-    interrupts.end_at_once(name if is_operation else "itkit")
+    interrupts.end_at_once(name if is_operation or name in SCRIPTS else "itkit")
     if is_operation:
         code = main(name)
+    elif name in SCRIPTS:
+        from itkit.cli.umbrella import script
+
+        code = script(name)
     else:
         from itkit.cli.umbrella import main as umbrella
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -27,9 +27,26 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit code."""
+    return _ended(lambda: _main(argv))
+
+
+def script(verb: str, argv: Sequence[str] | None = None) -> int:
+    """Run a verb that is a program of its own, e.g. ``mmrun``, and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return _ended(lambda: _version(verb) if "--version" in arguments else _guarded(verb, arguments, verb))
+
+
+def _version(prog: str) -> int:
+    from itkit.core.version import VERSION
+
+    print(f"{prog} (itkit {VERSION})")
+    return 0
+
+
+def _ended(run: Callable[[], int]) -> int:
     open_closed_streams()
     try:
-        code = _main(argv)
+        code = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("itkit: interrupted", file=sys.stderr)
@@ -57,14 +74,14 @@ def _main(argv: Sequence[str] | None) -> int:
 
         return run(name, arguments, prog=f"itkit {verb}")
     if verb == "convert-dataset":
-        return _run(verb, arguments)  # it runs an operation, which tells errors and interrupts itself
+        return _run(verb, arguments, f"itkit {verb}")  # it runs an operation, which tells errors and interrupts itself
     if verb not in VERBS:
         from itkit.core.text import did_you_mean
 
         hint = did_you_mean(verb, verbs())
         print(f"itkit: error: no command {verb!r}{hint} (itkit list shows all)", file=sys.stderr)
         return 2
-    return _guarded(verb, arguments)
+    return _guarded(verb, arguments, f"itkit {verb}")
 
 
 def _operation(verb: str) -> str | None:
@@ -82,7 +99,7 @@ def verbs() -> list[str]:
     return [*names, *VERBS]
 
 
-def _guarded(verb: str, arguments: list[str]) -> int:
+def _guarded(verb: str, arguments: list[str], prog: str) -> int:
     from itkit.cli import interrupts
     from itkit.core.errors import ItkitError
     from itkit.core.text import shown
@@ -90,21 +107,21 @@ def _guarded(verb: str, arguments: list[str]) -> int:
 
     try:
         with interrupts.raised():
-            return _run(verb, arguments)
+            return _run(verb, arguments, prog)
     except ItkitError as error:
-        print(f"itkit {verb}: error: {shown(str(error), lines=True)}", file=sys.stderr)
+        print(f"{prog}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"itkit {verb}: error: {shown(os_reason(error))}", file=sys.stderr)
+        print(f"{prog}: error: {shown(os_reason(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"itkit {verb}: interrupted", file=sys.stderr)
+        print(f"{prog}: interrupted", file=sys.stderr)
         return 130
 
 
-def _run(verb: str, arguments: list[str]) -> int:
+def _run(verb: str, arguments: list[str], prog: str) -> int:
     module, _, attribute = VERBS[verb].path.partition(":")
     found: Any = getattr(import_module(module), attribute)
     if callable(found):
@@ -113,6 +130,6 @@ def _run(verb: str, arguments: list[str]) -> int:
     from itkit.cli.help import help_text
 
     if "--help" in arguments or "-h" in arguments or not arguments:
-        print(help_text(found, prog=f"itkit {verb}"), end="", file=sys.stdout if arguments else sys.stderr)
+        print(help_text(found, prog=prog), end="", file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
-    return int(found.run(parse_tool(found, arguments, prog=f"itkit {verb}")))
+    return int(found.run(parse_tool(found, arguments, prog=prog)))

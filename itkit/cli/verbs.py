@@ -40,6 +40,9 @@ VERBS: Mapping[str, Verb] = {
     "export": Verb(
         "itkit.cli.export:TOOL", "MODEL DEST --to FORMAT: a network as one file that proves that it computes the same"
     ),
+    "mmrun": Verb(
+        "itkit.mm.run:TOOL", "EXPERIMENT...: train or test the models of experiments with MMEngine (also as mmrun)"
+    ),
     "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
     "completion": Verb(
         "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"
