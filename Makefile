@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints-cpu.txt
 THREADS := OMP_NUM_THREADS=1
-NETWORKS := tests/models tests/criterion tests/inference tests/training tests/deploy tests/mm
+NETWORKS := $(wildcard tests/models tests/criterion tests/inference tests/training tests/deploy tests/mm)
 NO_NETWORKS := $(NETWORKS:%=--ignore %)
 
-.PHONY: setup demo check test test-quick test-slow test-models coverage fuzz docs help-pages bench changelog clean
+.PHONY: setup demo check test test-quick test-slow test-long test-models coverage fuzz docs help-pages bench changelog clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,11 @@ test-models: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow $(NO_NETWORKS)
+
+# hours: the slow tests with a strike at every operation on files, more kills, options and transforms
+test-long: $(VENV)/.dev
+	ITKIT_LONG=1 ITKIT_STRIKES=0 $(THREADS) $(BIN)/python -m pytest -n 2 -m "slow or long"
+	ITKIT_LONG=1 $(THREADS) $(BIN)/python -m pytest -n 2 tests/models/test_contract.py
 
 # the quick tests, measured: fails below the floor in pyproject.toml; processes that a test starts are not measured
 CORE = $$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')")

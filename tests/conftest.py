@@ -4,7 +4,17 @@ import os
 import subprocess
 
 import pytest
-from helpers import BIN
+from helpers import BIN, IS_LONG
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what only `make test-long` runs: more of the same, at other places or with other options."""
+    if IS_LONG:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
 """What several tests share."""
 
+import os
 import sys
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+IS_LONG = bool(os.environ.get("ITKIT_LONG"))
+"""Whether more of the same is to be tried: `make test-long`."""
 
 
 def tree(folder):

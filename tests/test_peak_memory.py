@@ -111,6 +111,12 @@ TABLE = {
     "check --deep, read by ITK": ["itk_check", "check", "by_itk", "--deep"],
 }
 """Every command, and every option that takes memory."""
+ALIKE = {
+    "orient --compression small", "orient, read by ITK", "convert --dtype", "convert dicom", "resample nearest",
+    "resample --orient", "resample --dtype", "patch", "patch --dtype", "aug", "extract", "extract, floats", "crop",
+    "check --deep, floats",
+}  # fmt: skip
+"""Rows whose way through memory is that of another row; `make test-long` measures them too."""
 
 
 def write_inputs(root, grid):
@@ -154,7 +160,9 @@ def inputs(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", TABLE)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=pytest.mark.long) if what in ALIKE else what for what in TABLE]
+)
 def test_what_a_case_is_said_to_need_is_what_it_takes(inputs, tmp_path, what):
     """Beside the memory of the process, which a tiny volume shows; and a run at the limit stays below it."""
     name, *arguments = map(str, TABLE[what])

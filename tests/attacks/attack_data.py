@@ -61,5 +61,6 @@ def zeros(folder, name, size_zyx, dtype=np.int16):
 
 
 def first_quick(values, count=1):
-    """Return parameters of a test, those after the first ones for the slow run."""
-    return [*[*values][:count], *(pytest.param(value, marks=pytest.mark.slow) for value in [*values][count:])]
+    """Return parameters of a test, those after the first ones for the slow run; a tuple holds several parameters."""
+    rest = [value if isinstance(value, tuple) else (value,) for value in [*values][count:]]
+    return [*[*values][:count], *(pytest.param(*value, marks=pytest.mark.slow) for value in rest)]

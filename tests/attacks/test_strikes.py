@@ -11,8 +11,10 @@ from helpers import leftovers, tree
 from itkit.core.geometry import Geometry
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")]
-POINTS = int(os.environ.get("ITKIT_STRIKES", "2"))
-"""Points of each command at which each error strikes; 0 for all of them."""
+POINTS = int(os.environ.get("ITKIT_STRIKES", "1"))
+"""Operations of each command that each error strikes; 0 for all of them (`make test-long`)."""
+_GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, less whole numbers, are spread evenly, however many there are."""
 COMMANDS = {
     "resample": ["itk_resample", "dataset", "IN", "OUT/a", "--spacing", 2, 1, 1, "--ext", ".mhd"],
     "orient": ["itk_orient", "IN", "OUT/a", "LPI", "--ext", ".nii.gz"],
@@ -39,11 +41,12 @@ NOT_THE_SAME = ("series_meta.json", "_configs.json")
 ERRORS = {"kill": 0, "input/output error": errno.EIO, "no space": errno.ENOSPC}
 
 
-def points(total):
-    """Return the operations that are struck: all, or some from the first to the last."""
+def points(total, number):
+    """Return the operations that are struck: all, or some; those of one number lie apart from those of any other."""
     if not POINTS or total <= POINTS:
         return range(1, total + 1)
-    return sorted({1 + round(number * (total - 1) / (POINTS - 1)) for number in range(POINTS)})
+    places = ((number + step / POINTS) * _GOLDEN % 1 for step in range(POINTS))
+    return sorted({1 + int(place * total) for place in places})
 
 
 def whole(folder):
@@ -55,9 +58,8 @@ def whole(folder):
     }
 
 
-@pytest.mark.parametrize("how", ERRORS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_one_strike_loses_nothing(attacked, tmp_path, library, name, how):
+def test_one_strike_loses_nothing(attacked, tmp_path, library, name):
     source = pair(tmp_path / "in", 2, GRID)
     (source / "dataset.json").write_text('{"labels": {"0": "background", "1": "a", "2": "b", "3": "c"}}')
     if name == "from nnU-Net":
@@ -73,8 +75,10 @@ def test_one_strike_loses_nothing(attacked, tmp_path, library, name, how):
     expected, total = made(tmp_path / "whole"), int((tmp_path / "total").read_text())
     everything = whole(tmp_path / "whole")
     assert everything
-    for point in points(total):
-        out = tmp_path / f"out_{point}"
+    first = len(ERRORS) * list(COMMANDS).index(name)
+    strikes = [(how, point) for number, how in enumerate(ERRORS, first) for point in points(total, number)]
+    for how, point in strikes:
+        out = tmp_path / f"out_{how[:4]}_{point}"
         ended = run(out, STRIKE_AT=str(point), STRIKE_WITH=str(ERRORS[how]))
         standing = made(out) if out.exists() else {}
         where = f"{name}, {how} at operation {point} of {total}: {ended}"

@@ -344,19 +344,20 @@ def least_dice_of_organs(label, moved, found, truth):
 
 
 @pytest.mark.slow
-def test_twenty_rigid_transforms_of_a_real_ct_come_back():
-    """Up to 15 degrees and 20 mm: within 1 mm and 1 degree on 19 of 20 draws, and large organs overlap."""
+@pytest.mark.parametrize("draws", [6, pytest.param(20, marks=pytest.mark.long)])
+def test_rigid_transforms_of_a_real_ct_come_back(draws):
+    """Up to 15 degrees and 20 mm: within 1 mm and 1 degree on all draws but one, and large organs overlap."""
     fixed, label = torso()
     points = phantoms.points_xyz(fixed.geometry)[label.array_zyx > 0][::97]
     rng = np.random.default_rng(0)
     good = 0
-    for number in range(20):
+    for number in range(draws):
         truth = drawn(fixed.geometry, rng)
         moving, moved_label = moved_pair(fixed, label, truth, by_header=number % 2 == 0)
         found = register(fixed, moving, Method(sampling=0.04)).transform
         distance, angle = errors(found, truth, points)
         good += distance < 1 and angle < 1 and least_dice_of_organs(label, moved_label, found, truth) >= 0.95
-    assert good >= 19
+    assert good >= draws - 1
 
 
 @pytest.mark.slow
