@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import GeometryMismatchError, IrregularSeriesError
 from itkit.core.extras import require
 from itkit.core.files import DATASET_META, Compression
@@ -29,6 +30,7 @@ from itkit.core.operation import (
 )
 from itkit.core.text import file_part
 from itkit.core.volume import Case, Volume
+from itkit.dataset.exchange.bids import names_of
 from itkit.dataset.exchange.direction import Direction, finished
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.io.dcm_toolkit import Series, find_series
@@ -42,6 +44,12 @@ from itkit.process.geometry import orient
 from itkit.process.plans import inputs_of
 
 _OBJECT = "object"
+_BY_FOLDER = {"ct": "CT", "pet": "PT"}
+_CODES = {"CT": "CT", "MR": "MR", "MRI": "MR", "PT": "PT", "PET": "PT"}
+_UNKNOWN = (
+    "{}: " + DATASET_META + " does not say the modality; the series is a secondary capture of the modality OT; "
+    "itk_describe --modality CT says it"
+)
 Make = Callable[..., Any]
 
 
@@ -76,6 +84,8 @@ class _Details:
     series: tuple[Series, ...]
     names: Mapping[int, str]
     channels: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    """DICOM's code of each channel's modality as ``dataset.json`` has it; empty if it says nothing."""
 
 
 def plan_labels(params: ConvertParams) -> Plan:
@@ -189,14 +199,15 @@ def plan_series(params: ConvertParams) -> Plan:
             problem = f"{len(own)} DICOM image series in {params.series}/{case}, not one"
         is_vector = images.components != (1,) and meta is not None and list(files) == [IMAGE]
         channels = tuple(map(file_part, meta.channels)) if is_vector and meta is not None else tuple(files)
+        modalities = tuple(modality_code(name.removeprefix(f"{IMAGE}_"), meta, case) for name in channels)
         jobs.append(
             Job(
                 case,
                 inputs_of(files, images),
                 {name: Target(params.dest, ".dcm", "image") for name in channels},
                 (),
-                _Details(own, {}, channels),
-                stamp_of(_files_of(own)),
+                _Details(own, {}, channels, modalities),
+                f"{stamp_of(_files_of(own))} {' '.join(modalities)}".rstrip(),
                 _files_of(own),
                 images.problems.get(case, "") or problem,
             )
@@ -204,16 +215,39 @@ def plan_series(params: ConvertParams) -> Plan:
     return Plan(tuple(jobs), images.extras, params.dest, images.described.notes)
 
 
+def modality_code(channel: str, meta: DatasetMeta | None, case_id: str = "") -> str:
+    """Return DICOM's code of a channel's modality: what its name says, else what is said of the case or the dataset.
+
+    Examples
+    --------
+    >>> [modality_code(name, DatasetMeta({"modality": ["MR"]})) for name in ("image", "FLAIR", "PET")]
+    ['MR', 'MR', 'PT']
+    >>> modality_code("0001", DatasetMeta({"channel_names": {"0": "PET", "1": "CT"}})), modality_code("image", None)
+    ('CT', '')
+    """
+    meta = meta or DatasetMeta({})
+    name = names_of([dict(zip(meta.endings, meta.channels, strict=True)).get(channel, channel)], ())[0]
+    if name.folder in _BY_FOLDER or name.is_known:
+        return _BY_FOLDER.get(name.folder, "MR")
+    told = meta.cases.get(case_id, {}).get("modality", meta.modality)
+    return _CODES.get(str(told).upper(), "")
+
+
 def convert_series(case: Case, params: ConvertParams, context: Context) -> Outcome:
     """Write each channel of a case as a series."""
     details: _Details = case.details
+    template = next(iter(details.series), None)
     warnings: list[str] = []
     batches: list[Batch] = []
     for number, (name, volume) in enumerate(_channels(case, details), 1):
         volume = finished(volume, params=params, context=context)
         folder = case.id if len(details.channels) == 1 else f"{case.id}/{name.removeprefix(f'{IMAGE}_')}"
         warnings += _loss(volume, name)
-        batches.append(partial(_write_series, volume, name, folder, number, next(iter(details.series), None)))
+        if template is None and "Modality" not in volume.metadata:
+            code = details.modalities[number - 1]
+            volume = replace(volume, metadata={**volume.metadata, **({"Modality": code} if code else {})})
+            warnings += [] if code else [_UNKNOWN.format(name)]
+        batches.append(partial(_write_series, volume, name, folder, number, template))
     return Outcome(batches=batches, warnings=warnings)
 
 

@@ -195,9 +195,32 @@ def test_channels_are_series_of_one_study_and_rounding_is_told(tmp_path):
     assert len(series) == 2
     assert len({one.study_uid for one in series}) == 1
     assert len({one.frame_of_reference_uid for one in series}) == 1
+    assert {one.modality for one in series} == {"MR"}
     assert [text.split(":")[0] for text in result.records[0].warnings] == ["image_t2"]
     assert "rounded to 65536 levels" in result.records[0].warnings[0]
     assert (tmp_path / "out/case_00/t2/00009.dcm").is_file()
+
+
+@pytest.mark.parametrize(
+    ("described", "code", "sop_class"),
+    [
+        ({"modality": ["CT"]}, "CT", "CT Image Storage"),
+        ({"channel_names": {"0": "CT"}, "labels": {"background": 0}}, "CT", "CT Image Storage"),
+        ({"modality": ["MR"]}, "MR", "MR Image Storage"),
+        ({"modality": ["CT", "MR"], "cases": {"a": {"modality": "MR"}}}, "MR", "MR Image Storage"),
+        ({}, "OT", "Secondary Capture Image Storage"),
+    ],
+)
+def test_a_series_without_a_template_has_the_modality_of_the_dataset(tmp_path, described, code, sop_class):
+    end = "_0000" if "channel_names" in described else ""
+    write_volume(phantoms.noise(phantoms.GRIDS["oblique"]), tmp_path / "raw/image" / f"a{end}.mha")
+    if described:
+        (tmp_path / "raw/dataset.json").write_text(json.dumps(described))
+    result = convert("dicom-series", tmp_path / "raw", tmp_path / "out")
+    file = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
+    assert (file.Modality, file.SOPClassUID.name) == (code, sop_class)
+    said = [text for text in result.records[0].warnings if "does not say the modality" in text]
+    assert len(said) == (code == "OT")
 
 
 def test_files_of_the_series_are_read_and_others_named(scans, tmp_path, capsys):
