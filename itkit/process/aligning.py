@@ -20,6 +20,7 @@ from itkit.kernels.sampling import index_affine
 from itkit.kernels.statistics import finite_summary
 from itkit.process.body import body_mask
 from itkit.process.by_itk import default_fill, resample_by_itk
+from itkit.process.splines import mesh_of, refined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,12 @@ _TOLERANCE = 1e-6
 _CORRECTIONS = 6
 _EVALUATIONS = 10
 _FACTOR = 1e6
+_FACTOR_OF_SPLINES = 1e12
+"""Units of rounding by which L-BFGS-B must get better, relatively: 2e-10, and 2e-4 with splines."""
+_SAMPLES = 10
+"""Voxels that are looked at for each parameter of a spline. ITK goes through all parameters for each of them, so that
+the time rises with both numbers; the torso CT of the package takes a minute with it, and hours with a fifth of its
+voxels."""
 _UNFINISHED = ("User requested", "umber of iterations", "umber of evaluations")
 """Words in the reasons with which L-BFGS-B stops before it has converged."""
 _WORSE = 1e-3
@@ -65,7 +72,8 @@ class Method:
     bins
         Histogram bins of ``mattes``.
     sampling
-        Fraction of the voxels that are looked at in the finest resolution; coarser ones look at more.
+        Fraction of the voxels that are looked at in the finest resolution; coarser ones look at more. Splines look at
+        no more than 10 voxels for each of their parameters, or 30,000.
     iterations
         Greatest number of iterations in each resolution.
     grid_mm
@@ -143,6 +151,8 @@ def register(fixed: Volume, moving: Volume, method: Method | None = None, *, mas
     axes first. The parameters are found by regular-step gradient descent, in the finest resolution then by L-BFGS-B.
     Random points between voxel centres are compared, where both images are interpolated. SimpleITK uses one thread, and
     the points depend on the seed alone, so that the result is the same on every number of workers.
+
+    Splines begin on images half as fine, with control points twice as far apart.
 
     An image that was resampled is often filled up with one value where it left its grid. In the finest resolution, what
     lies in or at such padding of one image is not compared: it would pull the images apart by a part of a voxel.
@@ -234,9 +244,13 @@ class _Registration:
             return self.optimized(self.started(self.method.transform), self.method.levels)
         rigid, _ = self.optimized(self.started("rigid"), self.method.levels)
         extent = [size * step for size, step in zip(self.fixed.GetSize(), self.fixed.GetSpacing(), strict=True)]
-        mesh = [max(1, round(length / self.method.grid_mm)) for length in extent]
+        factor = 2 if self.method.levels > 1 else 1
+        mesh = mesh_of(extent, factor * self.method.grid_mm)
         spline = sitk.BSplineTransformInitializer(self.fixed, mesh, 3)
-        spline, stop = self.optimized(spline, min(2, self.method.levels), before=rigid)
+        stop = self.in_one_resolution(spline, factor, rigid, is_last=True)
+        if factor == 2:
+            spline = refined(sitk, spline)
+            stop = self.in_one_resolution(spline, 1, rigid, is_last=True)
         return sitk.CompositeTransform([rigid, spline]), stop
 
     def started(self, kind: str) -> Any:
@@ -262,12 +276,8 @@ class _Registration:
             empty = type(empty)(sitk.CenteredTransformInitializer(*images, empty, mode))
         return sitk.TranslationTransform(3, empty.GetTranslation()) if kind == "translation" else empty
 
-    def optimized(self, start: Any, levels: int, *, before: Any = None) -> tuple[Any, str]:
+    def optimized(self, start: Any, levels: int) -> tuple[Any, str]:
         """Return a transform that SimpleITK found from a start, and why the finest resolution ended."""
-        if before is not None:
-            for factor in (2**level for level in reversed(range(1, levels))):
-                self.in_one_resolution(start, factor, before, is_last=False)
-            return start, self.in_one_resolution(start, 1, before, is_last=True)
         for factor in (2**level for level in reversed(range(1, levels))):
             self.in_one_resolution(start, factor, None, is_last=False)
         whole = self.mask
@@ -317,13 +327,15 @@ class _Registration:
         fixed, moving = (self.coarse(image, factor) for image in (self.fixed, self.moving))
         if before is not None:
             found.SetMovingInitialTransform(before)
-        if is_last or before is not None:
-            found.SetOptimizerAsLBFGSB(_TOLERANCE, iterations, _CORRECTIONS, _EVALUATIONS * iterations, _FACTOR)
+        if is_last:
+            least = _FACTOR if before is None else _FACTOR_OF_SPLINES
+            found.SetOptimizerAsLBFGSB(_TOLERANCE, iterations, _CORRECTIONS, _EVALUATIONS * iterations, least)
         else:
             step = min(fixed.GetSpacing())
             found.SetOptimizerAsRegularStepGradientDescent(step, _LAST_STEP * step, iterations, _RELAXATION, 1e-8)
             found.SetOptimizerScalesFromPhysicalShift()
-        self.sample(found, math.prod(fixed.GetSize()))
+        most = None if before is None else max(_LEAST_SAMPLES, _SAMPLES * start.GetNumberOfParameters())
+        self.sample(found, math.prod(fixed.GetSize()), most)
         found.SetInitialTransform(start, True)
         found.Execute(fixed, moving)
         self.iterations += int(found.GetOptimizerIteration())
@@ -353,9 +365,10 @@ class _Registration:
             found.SetMetricFixedMask(self.mask)
         return found
 
-    def sample(self, found: Any, voxels: int) -> None:
+    def sample(self, found: Any, voxels: int, most: int | None = None) -> None:
         """Choose the voxels that are looked at."""
         share = min(1.0, max(self.method.sampling, _LEAST_SAMPLES / voxels))
+        share = share if most is None else min(share, most / voxels)
         found.SetMetricSamplingStrategy(found.RANDOM)  # of points beside voxel centres: both are interpolated
         found.SetMetricSamplingPercentage(share, self.method.seed % 2**31 + 1)
 

@@ -67,7 +67,7 @@ class AlignParams(OutputParams):
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write."""
     transform: TransformKind = "rigid"
-    """Kind of transform; bspline begins with a rigid one."""
+    """Kind of transform; bspline begins with a rigid one, and takes a minute or more a case."""
     metric: Metric = "mattes"
     """What says how well images fit: mattes (mutual information, also between modalities), correlation, or mse."""
     init: Init = "moments"
@@ -85,7 +85,8 @@ class AlignParams(OutputParams):
     bins: Annotated[int, Field(ge=5, le=1024), Group("Registration"), Advanced()] = 50
     """Histogram bins of mattes."""
     sampling: Annotated[float, Bounds(above=0, most=1), Group("Registration")] = 0.2
-    """Fraction of the voxels that are compared; small images are compared completely."""
+    """Fraction of the voxels that are compared; small images are compared completely, and bspline compares at most 10
+    voxels for each of its parameters."""
     iterations: Annotated[int, Field(ge=1), Group("Registration"), Advanced()] = 300
     """Greatest number of iterations in each resolution."""
     grid_mm: Annotated[float, Unit("mm"), Bounds(above=0), Group("Registration"), Advanced()] = 50.0

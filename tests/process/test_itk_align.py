@@ -17,6 +17,7 @@ from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process import itk_align
 from itkit.process.aligning import Method, matrix_of, moved_grid, moved_to, register
 from itkit.process.itk_align import AlignParams, plan
+from itkit.process.splines import refined
 from itkit.testing import phantoms
 
 GRID = Geometry((24, 40, 36), (4.0, 2.5, 3.0), (-30.0, 20.0, 5.0), phantoms.GRIDS["oblique"].direction_xyz)
@@ -92,13 +93,35 @@ def test_translation_and_affine():
 
 @pytest.mark.slow
 def test_splines_go_on_where_a_rigid_transform_ends():
-    fixed, _ = blobs()
+    fixed, label = blobs()
     truth = sitk.AffineTransform(3)
     truth.SetMatrix((1.1, 0.05, 0, -0.05, 0.95, 0, 0, 0.05, 1.05))
     truth.SetCenter(GRID.point_xyz((11.5, 19.5, 17.5)))
-    found = register(fixed, moved_to(fixed, GRID, truth), Method("bspline", metric="mse", grid_mm=60.0, iterations=40))
+    moving = moved_to(fixed, GRID, truth)
+    method = Method("bspline", metric="mse", grid_mm=60.0, iterations=40)
+    found = register(fixed, moving, method)
     assert matrix_of(found.transform) is None
     assert found.metric_after < 0.6 * found.metric_before
+    points = [GRID.point_xyz(index) for index in np.argwhere(label.array_zyx > 0)[::50].tolist()]
+    before = [np.subtract(truth.TransformPoint(point), point) for point in points]
+    after = [np.subtract(truth.TransformPoint(found.transform.TransformPoint(point)), point) for point in points]
+    assert np.linalg.norm(after, axis=1).mean() < 0.5 * np.linalg.norm(before, axis=1).mean()
+
+
+def test_a_refined_spline_is_the_same_transform():
+    image = sitk.GetImageFromArray(np.zeros((30, 40, 50), np.uint8))
+    image.SetSpacing((1.5, 2.0, 3.0))
+    image.SetOrigin((-20.0, 5.0, 7.0))
+    image.SetDirection(GRID.direction_xyz)
+    spline = sitk.BSplineTransformInitializer(image, [3, 4, 5], 3)
+    rng = np.random.default_rng(0)
+    spline.SetParameters(rng.normal(0, 5, spline.GetNumberOfParameters()).tolist())
+    fine = refined(sitk, spline)
+    assert tuple(fine.GetTransformDomainMeshSize()) == (6, 8, 10)
+    for index in rng.uniform(0, (49, 39, 29), (40, 3)).tolist():
+        point = image.TransformContinuousIndexToPhysicalPoint(index)
+        assert np.abs(np.subtract(fine.TransformPoint(point), spline.TransformPoint(point))).max() < 1e-9
+        assert spline.TransformPoint(point) != point
 
 
 def test_the_result_depends_on_the_seed_and_not_on_threads():

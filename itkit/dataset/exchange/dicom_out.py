@@ -46,10 +46,6 @@ from itkit.process.plans import inputs_of
 _OBJECT = "object"
 _BY_FOLDER = {"ct": "CT", "pet": "PT"}
 _CODES = {"CT": "CT", "MR": "MR", "MRI": "MR", "PT": "PT", "PET": "PT"}
-_UNKNOWN = (
-    "{}: " + DATASET_META + " does not say the modality; the series is a secondary capture of the modality OT; "
-    "itk_describe --modality CT says it"
-)
 Make = Callable[..., Any]
 
 
@@ -246,9 +242,16 @@ def convert_series(case: Case, params: ConvertParams, context: Context) -> Outco
         if template is None and "Modality" not in volume.metadata:
             code = details.modalities[number - 1]
             volume = replace(volume, metadata={**volume.metadata, **({"Modality": code} if code else {})})
-            warnings += [] if code else [_UNKNOWN.format(name)]
+            warnings += [] if code else [_unknown(name)]
         batches.append(partial(_write_series, volume, name, folder, number, template))
     return Outcome(batches=batches, warnings=warnings)
+
+
+def _unknown(name: str) -> str:
+    return (
+        f"{name}: {DATASET_META} does not say the modality; the series is a secondary capture of the modality OT; "
+        "itk_describe --modality CT says it"
+    )
 
 
 def _channels(case: Case, details: _Details) -> Iterator[tuple[str, Volume]]:
