@@ -44,7 +44,15 @@ def run_operation(operation: Operation[Any], params: Params, options: RunOptions
 
             wants_begin = options.progress == "json" and os.environ.get(EVENTS) == "begin"
             on_begin = on_event if wants_begin else None
-            result = execute(operation, params, options, on_event=on_event, on_begin=on_begin, confirm=_confirm())
+            result = execute(
+                operation,
+                params,
+                options,
+                on_event=on_event,
+                on_begin=on_begin,
+                is_brief=options.progress != "json",
+                confirm=_confirm(),
+            )
     except ItkitError as error:
         show.close()
         print(f"{operation.name}: error: {shown(str(error), lines=True)}", file=sys.stderr)

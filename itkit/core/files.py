@@ -36,13 +36,15 @@ def is_inner_name(name: str) -> bool:
     >>> is_inner_name("../case_1.mha"), is_inner_name("/etc/passwd"), is_inner_name("a/.itkit/run.json")
     (False, False, False)
     """
+    if "/" not in name and os.sep == "/":
+        return "\0" not in name and name not in ("", ".", "..", STATE_FOLDER)
     if os.sep == "\\":
         name = name.replace("\\", "/").replace(":", "/../")  # a drive is no name of a folder
     parts = name.split("/")
     return "\0" not in name and not any(part in ("", ".", "..", STATE_FOLDER) for part in parts)
 
 
-@lru_cache(1 << 16)
+@lru_cache(1 << 12)
 def split_extension(name: str) -> tuple[str, str] | None:
     """Split a file name into case and volume extension; ``None`` if the file is not a volume or is hidden.
 
@@ -110,7 +112,7 @@ IMAGE_LIKE = {
 _LOOKS = {ending: group for group in IMAGE_LIKE for ending in group}
 
 
-@lru_cache(1 << 16)
+@lru_cache(1 << 12)
 def image_like(name: str) -> tuple[str, ...]:
     """Return the group of `IMAGE_LIKE` that a file belongs to; empty for volumes, hidden files and all else.
 

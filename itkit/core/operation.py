@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from itkit.core.actions import Action
 from itkit.core.dataset_meta import DatasetMeta
@@ -90,6 +90,60 @@ class Job:
         return [target.path(case_id) for case_id in ids for target in self.targets.values()]
 
 
+class Jobs(Sequence[Job]):
+    """Jobs that are made when they are asked for, so that a plan of many cases holds only their ids.
+
+    Parameters
+    ----------
+    ids
+        Ids of the cases, in order.
+    make
+        Returns the job of a case; it makes the same one each time.
+    folders
+        All folders of the jobs' targets.
+    """
+
+    def __init__(self, ids: Sequence[str], make: Callable[[str], Job], folders: Iterable[Path]) -> None:
+        self.ids = ids
+        self.folders = tuple(dict.fromkeys(folders))
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> Jobs: ...
+    def __getitem__(self, index: int | slice) -> Job | Jobs:
+        if isinstance(index, slice):
+            return Jobs(self.ids[index], self._make, self.folders)
+        return self._make(self.ids[index])
+
+    def __iter__(self) -> Iterator[Job]:
+        return map(self._make, self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as that of a list
+
+    def __add__(self, more: Sequence[Job]) -> Sequence[Job]:
+        return [*self, *more] if more else self
+
+
+def case_ids(jobs: Sequence[Job]) -> Sequence[str]:
+    """Return the ids of jobs' cases, in order."""
+    return jobs.ids if isinstance(jobs, Jobs) else [job.case_id for job in jobs]
+
+
+def target_folders(jobs: Sequence[Job]) -> tuple[Path, ...]:
+    """Return all folders of jobs' targets, each once."""
+    if isinstance(jobs, Jobs):
+        return jobs.folders
+    return tuple(dict.fromkeys(target.folder for job in jobs for target in job.targets.values()))
+
+
 @dataclass(frozen=True)
 class Unpaired:
     """A file without a partner; ``lacks`` names what is missing."""
@@ -142,7 +196,7 @@ class Plan:
         Whether options leave cases of the source out, so that a case without a job may still be in the source.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     unpaired: tuple[Unpaired, ...] = ()
     dest: Path | None = None
     notes: tuple[str, ...] = ()
@@ -341,7 +395,14 @@ class Collected:
     """
 
     dest: Path | None
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     all_records: Mapping[str, Record]
     plan: Plan
     options: Mapping[str, Any]
+
+    def in_order(self) -> Iterator[tuple[str, Record]]:
+        """Yield the cases of ``all_records`` in order, each with its record, one after the other."""
+        for case in sorted(self.all_records):
+            record = self.all_records.get(case)
+            if record is not None:
+                yield case, record

@@ -12,7 +12,7 @@ from typing import Any
 
 from itkit.core.errors import WriteError
 from itkit.core.files import SERIES_META, STATE_FOLDER
-from itkit.core.operation import Collected, Plan, Record, Report
+from itkit.core.operation import Collected, Plan, Record, Report, target_folders
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, there_by_files, there_by_records
 from itkit.engine.gone import there
@@ -29,7 +29,7 @@ _INDEXED = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes"
 def collect(session: Session, records: Sequence[Record]) -> Report:
     """Write the indexes and what the operation asks for; if that fails, the report says so, and the volumes remain."""
     with alone(session.manifest) if session.manifest is not None else contextlib.nullcontext():
-        return _collect(session, sorted(records, key=lambda record: record.case_id))
+        return _collect(session, records)
 
 
 def _collect(session: Session, records: Sequence[Record]) -> Report:
@@ -46,7 +46,7 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
                 refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
         options = json.loads(session.options.model_dump_json())
         alike = {case: record for case, record in standing.items() if record.key == session.key}
-        everything = Collected(plan.dest, tuple(records), alike, plan, options)
+        everything = Collected(plan.dest, records, alike, plan, options)
         report = Report() if operation.collect is None else operation.collect(session.params, everything)
     except WriteError as error:
         return Report((f"error: {error}",), exit_code=1)
@@ -118,14 +118,14 @@ def _carried(session: Session, records: Sequence[Record], alike: Mapping[str, Re
 
 def written_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
     """Return the destination, and the target folders that lie outside it."""
-    targets = (target.folder for job in plan.jobs for target in job.targets.values())
-    others = [folder for folder in targets if dest.absolute() not in (folder.absolute(), *folder.absolute().parents)]
+    at = dest.absolute()
+    others = [folder for folder in target_folders(plan.jobs) if at not in (there := folder.absolute(), *there.parents)]
     return tuple(dict.fromkeys([dest, *others]))
 
 
 def own_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
     """Return the folders in which a run writes: the destination and all target folders, which may be links."""
-    return tuple(dict.fromkeys([dest, *(target.folder for job in plan.jobs for target in job.targets.values())]))
+    return tuple(dict.fromkeys([dest, *target_folders(plan.jobs)]))
 
 
 def _known_entries(records: Iterable[Record], dest: Path, folder: Path) -> dict[str, Any]:

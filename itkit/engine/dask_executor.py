@@ -16,11 +16,12 @@ import uuid
 from collections import Counter, deque
 from concurrent import futures
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from itkit.engine.dask_cluster import connect, distributed, own_cluster, require_scheduler, silence
 from itkit.engine.dask_worker import Errand, run_errand
-from itkit.engine.executors import next_that_fits, too_large
+from itkit.engine.executors import Waiting, too_large
 from itkit.engine.resources import BASE_BYTES
 from itkit.engine.worker import Task, TaskResult
 
@@ -55,10 +56,10 @@ class DaskExecutor:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
-        waiting = deque(tasks)
+        waiting = Waiting(tasks)
         if not waiting:
             return
-        workers = max(1, min(self._workers, len(waiting)))
+        workers = max(1, waiting.at_least(self._workers))
         with silence(), connect(self._address) if self._address else own_cluster(workers) as client:
             yield from _Run(self._distributed, client, waiting, workers, self._budget).results()
 
@@ -66,9 +67,7 @@ class DaskExecutor:
 class _Run:
     """One run's tasks on a cluster."""
 
-    def __init__(
-        self, distributed: Any, client: Client, waiting: deque[Task], workers: int, budget: int | None
-    ) -> None:
+    def __init__(self, distributed: Any, client: Client, waiting: Waiting, workers: int, budget: int | None) -> None:
         self.distributed = distributed
         self.client = client
         self.waiting = waiting
@@ -122,7 +121,7 @@ class _Run:
         limit = self.workers if self.budget is not None else sum(threads.values()) + _SPARE
         while len(self.running) < limit:
             used = [task for task, _ in self.running.values()]
-            task = next_that_fits(self.waiting, used, self.budget) if self.waiting else None
+            task = self.waiting.take(used, self.budget)
             if task is None and not self.running and self.suspects:
                 task = self.suspects.popleft()
             if task is None:
@@ -137,7 +136,7 @@ class _Run:
 
     def _sharers(self, threads: Mapping[str, int]) -> int:
         if self.budget is not None:
-            return min(self.workers, len(self.waiting) + len(self.running) + 1)
+            return min(self.workers, self.waiting.at_least(self.workers) + len(self.running) + 1)
         machines: Counter[str] = Counter()
         for address, count in threads.items():
             machines[address.rpartition(":")[0]] += count
@@ -192,6 +191,5 @@ class _Run:
         return None
 
     def _give_up(self, reason: str) -> Iterator[tuple[Task, TaskResult]]:
-        tasks = [*(task for task, _ in self.running.values()), *self.suspects, *self.waiting]
-        for task in tasks:
+        for task in chain([task for task, _ in self.running.values()], self.suspects, self.waiting.rest()):
             yield task, TaskResult("failed", f"{task.job.case_id}: {reason}")

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from itkit.core.errors import LayoutError, ReadError
 from itkit.core.files import split_extension
-from itkit.core.operation import Job, Plan, Record
+from itkit.core.operation import Job, Plan, Record, Target, case_ids
+from itkit.core.packed import Packed
 from itkit.core.text import counted
-from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, print_of_files
-from itkit.engine.foreign import foreign_files, not_to_replace
+from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, is_unchanged, print_of_files
+from itkit.engine.foreign import reads_whole
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
-from itkit.engine.places import place, relative_folder
+from itkit.engine.places import Outputs, place, placed, relative_folder
 from itkit.io.formats.headers import UnsupportedHeader, volume_files
 
 _READERS = 8
 """Number of threads that read inputs to compute their digests."""
+_AT_ONCE = 64
 _MORE = "more_files"
+_ACTIONS: tuple[Literal["run", "skipped", "left"], ...] = ("run", "skipped", "left")
+_PLAIN = len(_ACTIONS)
+"""Code of a case that is skipped, of which there is nothing more to say."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,65 @@ class Decision:
     before: Record | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+
+class Decisions:
+    """The decisions of a run, compactly: those to run with what is needed for it, of the others what is to be said.
+
+    Parameters
+    ----------
+    jobs
+        All jobs.
+    before
+        The newest finished record of each case.
+    found
+        The decision on each job, in order.
+    """
+
+    def __init__(self, jobs: Sequence[Job], before: Mapping[str, Record], found: Iterable[Decision]) -> None:
+        self._jobs, self._before = jobs, before
+        self._actions = bytearray()
+        self._said: Packed[tuple[str, dict[str, Any], tuple[str, ...]]] = Packed()
+        for item in found:
+            plain = item.action == "skipped" and not (item.message or item.warnings)
+            self._actions.append(_PLAIN if plain else _ACTIONS.index(item.action))
+            if not plain:
+                inputs = dict(item.inputs) if item.action == "run" else {}
+                self._said.append((item.message, inputs, item.warnings))
+
+    def __len__(self) -> int:
+        return len(self._actions)
+
+    @property
+    def to_run(self) -> int:
+        """Number of cases to run."""
+        return self._actions.count(_ACTIONS.index("run"))
+
+    def __iter__(self) -> Iterator[Decision]:
+        return self._each(*range(_PLAIN + 1))
+
+    def running(self) -> Iterator[Decision]:
+        """Yield the decisions on the cases to run."""
+        return self._each(_ACTIONS.index("run"))
+
+    def _each(self, *codes: int) -> Iterator[Decision]:
+        said = iter(self._said)
+        for number, code in enumerate(self._actions):
+            message, inputs, warnings = ("", {}, ()) if code == _PLAIN else next(said)
+            if code not in codes:
+                continue
+            job, action = self._jobs[number], "skipped" if code == _PLAIN else _ACTIONS[code]
+            before = self._before.get(job.case_id) if action == "run" else None
+            yield Decision(job, action, message, before, inputs, warnings)
+
+    def others(self) -> Iterator[tuple[int, Record]]:
+        """Yield the numbers and the records of the cases that are not run."""
+        ids, said = case_ids(self._jobs), iter(self._said)
+        for number, (case, code) in enumerate(zip(ids, self._actions, strict=True)):
+            message, _, warnings = ("", {}, ()) if code == _PLAIN else next(said)
+            action = "skipped" if code == _PLAIN else _ACTIONS[code]
+            if action != "run":
+                yield number, Record(case, action, message, warnings=warnings)
 
 
 def decide(
@@ -62,68 +127,128 @@ def decide(
             raise LayoutError(
                 f"--existing error: {manifest.dest} holds the results of {counted(before, 'case')} already"
             )
-    names_of = lru_cache(maxsize=None)(_names_by_case)
-    for job, inputs in zip(plan.jobs, _fingerprints(plan.jobs, manifest.dest, options.fingerprint), strict=True):
-        record = before.get(job.case_id)
-        warnings = tuple(_namesakes(job, record, manifest.dest, names_of))
+    look = _Look(str(place(manifest.dest)), manifest.dest, options.fingerprint)
+    for job, record, inputs in look.fingerprints(plan.jobs, before):
+        ours = {} if record is None else look.ours(record)
+        expected = look.outputs.of(job)
+        warnings = tuple(look.namesakes(expected, ours))
         if options.existing == "redo":
             yield Decision(job, "run", "", record, inputs, warnings)
             continue
-        action, message, replaced = _judge(job, record, manifest.dest, key, inputs, options.fingerprint)
-        notes = tuple(f"{path.name} was no whole file and is made again" for path in replaced)
+        action, message, replaced = look.judge(job, record, ours, expected, key, inputs)
+        notes = tuple(f"{os.path.basename(path)} was no whole file and is made again" for path in replaced)  # noqa: PTH119
         yield Decision(job, action, message, record, inputs, (*warnings, *notes))
 
 
-def _names_by_case(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Return the volume files of a folder, by case id."""
-    found: dict[str, list[str]] = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        parts = split_extension(path.name)
-        if parts is not None:
-            found.setdefault(parts[0], []).append(path.name)
-    return found
+class _Look:
+    """Looks at the files of jobs: each at most once, without a path object for it."""
 
+    def __init__(self, place_of_dest: str, dest: Path, how: Fingerprint) -> None:
+        self._at, self._dest, self._how = place_of_dest, dest, how
+        self.outputs = Outputs()
+        self._targets: Mapping[str, Target] | None = None
+        self._folders: dict[str, str] = {}
+        self._others = lru_cache(maxsize=None)(_others)
 
-def _namesakes(
-    job: Job, record: Record | None, dest: Path, names_of: Callable[[Path], Mapping[str, Sequence[str]]]
-) -> Iterator[str]:
-    """Warn about files by somebody else that have the same case id as an output, but another extension."""
-    ours = {place(dest / output["path"]) for output in record.outputs} if record else set()
-    for path in job.outputs():
-        parts = split_extension(path.name)
-        for name in names_of(path.parent).get(parts[0], ()) if parts else ():
-            if name != path.name and place(path.with_name(name)) not in ours:
-                yield f"{name} lies beside {path.name}: two files of one case, which is refused as input; remove one"
+    def ours(self, record: Record) -> dict[str, Mapping[str, Any]]:
+        """Return a record's outputs by place."""
+        return {placed(output["path"], self._at): output for output in record.outputs}
 
+    def namesakes(self, expected: Sequence[str], ours: Mapping[str, Any]) -> Iterator[str]:
+        """Warn about files by somebody else that have the same case id as an output, but another extension."""
+        for path in expected:
+            folder, _, name = path.rpartition(os.sep)
+            parts = split_extension(name)
+            others = self._others(folder, parts[1]) if parts else {}
+            for other in others.get(parts[0], ()) if others and parts else ():
+                if f"{folder}{os.sep}{other}" not in ours:
+                    yield (f"{other} lies beside {name}: two files of one case, which is refused as input; remove one")
 
-def _fingerprints(jobs: Sequence[Job], dest: Path, how: Fingerprint) -> Iterator[dict[str, Any]]:
-    """Yield the fingerprint of each job; several threads read the contents of files."""
-    if how == "stat":
-        yield from (_fingerprint(job, dest, how) for job in jobs)
-        return
-    from concurrent.futures import ThreadPoolExecutor  # only here: other runs start without
+    def fingerprints(
+        self, jobs: Iterable[Job], before: Mapping[str, Record]
+    ) -> Iterator[tuple[Job, Record | None, dict[str, Any]]]:
+        """Yield each job with its record and its fingerprint; several threads read the contents of files."""
+        if self._how == "stat":
+            for job in jobs:
+                record = before.get(job.case_id)
+                yield job, record, self._fingerprint(job, record)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # only here: other runs start without
 
-    with ThreadPoolExecutor(_READERS) as readers:
-        yield from readers.map(lambda job: _fingerprint(job, dest, how), jobs)
+        with ThreadPoolExecutor(_READERS) as readers:
+            for batch in _batches(jobs, _AT_ONCE):
+                for job, inputs in zip(batch, readers.map(self._fingerprint, batch), strict=True):
+                    yield job, before.get(job.case_id), inputs
 
+    def _fingerprint(self, job: Job, record: Record | None = None) -> dict[str, Any]:
+        """Return what a result depends on beside the parameters: its input files, and the folders of its outputs."""
+        known = {} if record is None else record.inputs
+        stamps: dict[str, Any] = {name: self._input(file.path, known.get(name)) for name, file in job.inputs.items()}
+        if job.targets is not self._targets:
+            folders = {name: relative_folder(target.folder, self._dest) for name, target in job.targets.items()}
+            self._targets, self._folders = job.targets, folders
+        stamps["targets"] = self._folders
+        if job.stamp:
+            stamps["stamp"] = job.stamp
+        if job.more_files:
+            stamps["more_files"] = print_of_files(job.more_files, self._how)
+        return stamps
 
-def _fingerprint(job: Job, dest: Path, how: Fingerprint) -> dict[str, Any]:
-    """Return what a result depends on beside the parameters: its input files, and the folders of its outputs."""
-    stamps: dict[str, Any] = {}
-    for name, file in job.inputs.items():
+    def _input(self, path: Path, known: Any) -> dict[str, Any]:
         try:
-            stamps[name] = {
-                "file": file.path.name,
-                "parts": [file_print(part, how) for part in volume_files(file.path)],
-            }
+            if self._how == "stat" and isinstance(known, dict) and known.get("file") == path.name:
+                parts = known.get("parts")
+                if isinstance(parts, list) and len(parts) == 1 and parts[0] == file_print(path):
+                    return known  # nor can its header name another data file
+            return {"file": path.name, "parts": [file_print(part, self._how) for part in volume_files(path)]}
         except (OSError, ReadError, UnsupportedHeader):
-            stamps[name] = {"file": file.path.name}
-    stamps["targets"] = {name: relative_folder(target.folder, dest) for name, target in job.targets.items()}
-    if job.stamp:
-        stamps["stamp"] = job.stamp
-    if job.more_files:
-        stamps["more_files"] = print_of_files(job.more_files, how)
-    return stamps
+            return {"file": path.name}
+
+    def judge(
+        self,
+        job: Job,
+        record: Record | None,
+        ours: Mapping[str, Any],
+        expected: Sequence[str],
+        key: str,
+        inputs: Mapping[str, Any],
+    ) -> tuple[Literal["run", "skipped", "left"], str, Sequence[str]]:
+        """Return what to do, the message, and the files that are replaced although they are not as we wrote them."""
+        present, foreign = set(), []
+        for path in dict.fromkeys([*ours, *expected]):
+            try:
+                status = os.stat(path)  # noqa: PTH116 - called for thousands of files
+            except (OSError, ValueError):  # a name with a zero byte is that of no file
+                if not os.path.lexists(path):
+                    continue
+                status = None
+            present.add(path)
+            if status is None or path not in ours or not is_unchanged(path, ours[path], self._how, status):
+                foreign.append(path)
+        kept = [path for path in foreign if path not in ours or reads_whole(Path(path))]
+        if kept:
+            return "left", f"{job.case_id}: {_why_left(kept[0], ours)}; left alone", ()
+        if record is None or foreign or not ours.keys() <= present:
+            return "run", "", foreign
+        if record.key != key or not is_same_input(record.inputs, inputs):
+            return "run", "", ()
+        return "skipped", "", ()
+
+
+def _batches(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+    iterator = iter(jobs)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _others(folder: str, extension: str) -> Mapping[str, Sequence[str]]:
+    """Return the volume files of a folder that have another extension, by case id."""
+    found: dict[str, list[str]] = {}
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():  # noqa: PTH112, PTH208 - a folder of thousands
+        parts = split_extension(name)
+        if parts is not None and parts[1] != extension:
+            found.setdefault(parts[0], []).append(name)
+    return found
 
 
 def is_same_input(known: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -163,26 +288,8 @@ def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:
     return recorded or [place(path) for path in job.outputs()]
 
 
-def _judge(
-    job: Job, record: Record | None, dest: Path, key: str, inputs: Mapping[str, Any], how: Fingerprint
-) -> tuple[Literal["run", "skipped", "left"], str, Sequence[Path]]:
-    """Return what to do, the message, and the files that are replaced although they are not as ITKIT wrote them."""
-    ours = {place(dest / output["path"]): output for output in record.outputs} if record else {}
-    present = [path for path in dict.fromkeys([*ours, *_expected(job, None, dest)]) if os.path.lexists(path)]
-    foreign = foreign_files(present, ours, how)
-    kept = not_to_replace(foreign, ours)
-    if kept:
-        return "left", f"{job.case_id}: {_why_left(kept[0], ours)}; left alone", ()
-    if record is None or foreign or not ours.keys() <= set(present):
-        return "run", "", foreign
-    if record.key != key or not is_same_input(record.inputs, inputs):
-        return "run", "", ()
-    return "skipped", "", ()
-
-
-def _why_left(path: Path, ours: Mapping[Path, Any]) -> str:
+def _why_left(path: str, ours: Mapping[str, Any]) -> str:
+    name = os.path.basename(path)  # noqa: PTH119 - a path is a text here
     if path in ours and is_copy(path, ours[path]):
-        return (
-            f"{path.name} is a copy, or got other rights, since it was written (--fingerprint content compares bytes)"
-        )
-    return f"{path.name} was not written by this command, or was edited since"
+        return f"{name} is a copy, or got other rights, since it was written (--fingerprint content compares bytes)"
+    return f"{name} was not written by this command, or was edited since"

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
 """Modules that start threads which `threading` does not count."""
 
+_AHEAD = 64
+"""Tasks that are made before a worker is free."""
+
 
 OnBegin = Callable[[Task], None]
 """Called when the work on a task begins."""
@@ -65,6 +68,51 @@ def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int 
             waiting.remove(task)
             return task
     return None
+
+
+class Waiting:
+    """Tasks that wait: a window of them is made ahead, so that a small one may pass a large one."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._tasks = iter(tasks)
+        self._window: deque[Task] = deque()
+        self._has_more = True
+
+    def _fill(self) -> None:
+        while self._has_more and len(self._window) < _AHEAD:
+            task = next(self._tasks, None)
+            if task is None:
+                self._has_more = False
+            else:
+                self._window.append(task)
+
+    def __bool__(self) -> bool:
+        self._fill()
+        return bool(self._window)
+
+    def at_least(self, most: int) -> int:
+        """Return how many tasks wait, or ``most`` if there are more."""
+        self._fill()
+        return most if self._has_more else min(most, len(self._window))
+
+    def first(self) -> Task:
+        """Return the first task; it stays."""
+        self._fill()
+        return self._window[0]
+
+    def take(self, running: Collection[Task], budget: int | None) -> Task | None:
+        """Take the first task that `next_that_fits` finds."""
+        self._fill()
+        return next_that_fits(self._window, running, budget)
+
+    def put_back(self, task: Task) -> None:
+        """Put a task back to the front."""
+        self._window.appendleft(task)
+
+    def rest(self) -> Iterator[Task]:
+        """Take all tasks."""
+        while self:
+            yield self._window.popleft()
 
 
 class SerialExecutor:
@@ -121,20 +169,20 @@ class ProcessExecutor:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
         from itkit.engine.pool import UNSENDABLE, Worker, WorkerDied, ready  # multiprocessing with it
 
-        waiting = deque(tasks)
+        waiting = Waiting(tasks)
         if not waiting:
             return
         suspects: deque[Task] = deque()
         idle: list[Worker] = []
         running: dict[Worker, Task] = {}
         ended: list[tuple[Task, TaskResult]] = []
-        workers = max(1, min(self.workers, len(waiting)))
-        context = _context(waiting[0].operation.case.__module__)
-        finished = False
+        workers = max(1, waiting.at_least(self.workers))
+        context = _context(waiting.first().operation.case.__module__)
+        finished, cores = False, available_cores()
         try:
             while waiting or running or suspects or ended:
                 while len(running) < workers:
-                    task = next_that_fits(waiting, running.values(), self.budget) if waiting else None
+                    task = waiting.take(running.values(), self.budget)
                     if task is None and not running and suspects:
                         task = suspects.popleft()
                     if task is None:
@@ -142,12 +190,12 @@ class ProcessExecutor:
                     if task.nbytes + 2 * BASE_BYTES > self.budget:
                         ended.append((task, too_large(task, self.budget)))
                         continue
-                    threads = max(1, available_cores() // min(workers, len(waiting) + len(running) + 1))
+                    threads = max(1, cores // min(workers, waiting.at_least(workers) + len(running) + 1))
                     try:
                         worker = idle.pop() if idle else Worker(context, _start_worker)
                     except OSError as error:
                         if running:  # go on with those that there are
-                            waiting.appendleft(task)
+                            waiting.put_back(task)
                             workers = len(running)
                             break
                         message = f"{task.job.case_id}: no worker process can be started ({os_reason(error)})"

@@ -16,7 +16,7 @@ _STATUS = ("bytes", "mtime_ns", "ctime_ns", "inode")
 _CHUNK = 1 << 20
 
 
-def file_print(path: Path, how: Fingerprint = "stat") -> dict[str, Any]:
+def file_print(path: str | Path, how: Fingerprint = "stat") -> dict[str, Any]:
     """Return size, times and inode of a file and, with ``content``, the digest of its bytes.
 
     Raises
@@ -24,7 +24,11 @@ def file_print(path: Path, how: Fingerprint = "stat") -> dict[str, Any]:
     OSError
         When the file can't be read.
     """
-    status = path.stat()
+    status = os.stat(path)  # noqa: PTH116 - called for thousands of files
+    return _print_of(status, path, how)
+
+
+def _print_of(status: os.stat_result, path: str | Path, how: Fingerprint) -> dict[str, Any]:
     found: dict[str, Any] = {
         "bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
@@ -36,11 +40,11 @@ def file_print(path: Path, how: Fingerprint = "stat") -> dict[str, Any]:
     return found
 
 
-def digest_of(path: Path) -> str:
+def digest_of(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
+    with Path(path).open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
     return digest.hexdigest()
@@ -61,20 +65,23 @@ def is_same(known: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return all(known[name] == now[name] for name in _STATUS if name in known and name in now)
 
 
-def is_unchanged(path: Path, output: Mapping[str, Any], how: Fingerprint = "stat") -> bool:
-    """Whether a file is still the one that a manifest's output describes."""
+def is_unchanged(
+    path: str | Path, output: Mapping[str, Any], how: Fingerprint = "stat", status: os.stat_result | None = None
+) -> bool:
+    """Whether a file is still the one that a manifest's output describes; a caller may know its status already."""
     try:
-        if path.stat().st_size != output["bytes"]:
+        status = status or os.stat(path)  # noqa: PTH116 - called for thousands of files
+        if status.st_size != output["bytes"]:
             return False
-        return is_same(output, file_print(path, how if "sha256" in output else "stat"))
+        return is_same(output, _print_of(status, path, how if "sha256" in output else "stat"))
     except OSError:
         return False
 
 
-def is_copy(path: Path, output: Mapping[str, Any]) -> bool:
+def is_copy(path: str | Path, output: Mapping[str, Any]) -> bool:
     """Whether a file has the size and modification time of a manifest's output; a copy or a moved file has them."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - as above
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) == (output["bytes"], output["mtime_ns"])

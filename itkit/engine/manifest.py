@@ -13,22 +13,41 @@ References
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import time
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from itkit.core.bounded import parse_json, read_lines
+from itkit.core.bounded import MOST_BYTES, open_regular, parse_json
 from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
-from itkit.io.meta import json_line
+from itkit.engine.dense import Forms, dense, full, is_dense
+from itkit.io.disk import hidden_beside
+from itkit.io.locks import is_in_place, try_lock, wait_for_shared
+from itkit.io.meta import compact_line, json_line
 
-_NUMBER = re.compile(rb'\{"run": (\d{1,15}),')
+LOOSE_BYTES = 1 << 20
+"""Bytes of lines that are not dense from which on a manifest file is rewritten."""
+BROKEN = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
+"""What a line raises that holds no record."""
+_NUMBER = re.compile(rb'\{"run": ?(\d{1,15}),')
+_HEAD = re.compile(
+    rb'\{"run": ?(\d{1,15}), ?"operation": ?"([^"\\]*)", ?("time": ?[0-9.eE+-]+, ?)?'
+    rb'"case": ?"([^"\\]*)", ?"status": ?"([a-z]+)",'
+)
+"""The beginning of the lines that we write, for names without escaped letters."""
+_FILE_BITS, _PLACE_BITS = 24, 64
+_RUN_SHIFT = _FILE_BITS + _PLACE_BITS + 1
+_MOST_OPEN = 256
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class Manifest:
         name = "manifest.jsonl" if self.shard is None else f"manifest-{self.shard.replace('/', 'of')}.jsonl"
         return self.dest / STATE_FOLDER / name
 
-    def latest_done(self, operation: str) -> dict[str, Record]:
+    def latest_done(self, operation: str) -> Records:
         """Return the newest finished record of each case of one operation; torn and foreign lines are ignored.
 
         Raises
@@ -52,31 +71,10 @@ class Manifest:
         LayoutError
             When a manifest can't be read.
         """
-        newest: dict[str, Record] = {}
-        for line in self._lines(operation):
-            if line.get("status") == "skipped":
-                newest.pop(str(line.get("case")), None)  # the outputs of the earlier record were removed
-            if line.get("status") == "done":
-                try:
-                    newest[line["case"]] = record_of(line)
-                except (KeyError, TypeError):
-                    continue
-        return newest
-
-    def _lines(self, operation: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the lines of one operation, the newest last."""
-        parsed: list[tuple[int, Mapping[str, Any]]] = []
-        for path in self._files():
-            number = 0
-            for line in _lines_of(path):
-                number = max(number, _number_of(line))
-                try:
-                    value = parse_json(line)
-                except ValueError:
-                    continue
-                if isinstance(value, dict) and value.get("operation") == operation:
-                    parsed.append((number, value))
-        return (value for _, value in sorted(parsed, key=lambda item: item[0]))
+        found = Records(self._files(), operation)
+        self.__dict__.setdefault("number", found.highest + 1)  # what the cached property would read again
+        self.__dict__["_loose"] = found.loose.get(self.path, 0)
+        return found
 
     def _files(self) -> list[Path]:
         return sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl"))
@@ -84,27 +82,221 @@ class Manifest:
     @cached_property
     def number(self) -> int:
         """Number of this run: one more than the highest number in all manifest files."""
-        return 1 + max((_number_of(line) for path in self._files() for line in _lines_of(path)), default=0)
+        return 1 + Records(self._files(), "").highest
 
-    def append(self, operation: str, record: Record) -> None:
-        """Append the record of a case.
+    def append(self, operation: str, *records: Record) -> None:
+        """Append the records of cases, in one write.
 
         Raises
         ------
         LayoutError
             When the manifest can't be written.
         """
-        line = {"run": self.number, "operation": operation, "time": time.time(), **line_of(record)}
-        append_line(self.path, line)
+        now = time.time()
+        written = append_lines(
+            self.path,
+            [{"run": self.number, "operation": operation, "time": now, **line_of(record)} for record in records],
+        )
+        self.__dict__["_loose"] = self.__dict__.get("_loose", 0) + written
+
+    def tidy(self) -> None:
+        """Make the lines of this run's file dense if many are not, unless the disk refuses or there are no locks."""
+        if self.__dict__.get("_loose", 0) >= LOOSE_BYTES:
+            with contextlib.suppress(OSError, ValueError):
+                pack(self.path)
+            self.__dict__["_loose"] = 0
 
 
-def _lines_of(path: Path) -> Iterator[bytes]:
+class _Files:
+    """Open manifest files; those beyond a number of them are opened for each reading."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self._stack = contextlib.ExitStack()
+        self._open = [self._stack.enter_context(_opened(path)) for path in paths[:_MOST_OPEN]]
+        weakref.finalize(self, self._stack.close)
+
+    @contextlib.contextmanager
+    def at(self, index: int, place: int) -> Iterator[BinaryIO]:
+        """Give a file, to be read from a place on."""
+        with contextlib.ExitStack() as stack:
+            is_open = index < len(self._open)
+            file = self._open[index] if is_open else stack.enter_context(_opened(self.paths[index]))
+            file.seek(place)
+            yield file
+
+
+class Records(Mapping[str, Record]):
+    """The newest finished record of each case; of each, only its place in a file is kept.
+
+    The files stay open, so that another run may replace them meanwhile.
+
+    Parameters
+    ----------
+    paths
+        The manifest files.
+    operation
+        The operation whose records are wanted.
+    """
+
+    def __init__(self, paths: Sequence[Path], operation: str) -> None:
+        self._operation = operation
+        self._files = _Files(paths)
+        self._forms = [Forms() for _ in paths]
+        self._places: dict[str, int] = {}
+        self.highest = 0
+        """Highest number of a run in all files."""
+        self.loose: dict[Path, int] = dict.fromkeys(paths, 0)
+        """Bytes of each file in lines that are not dense."""
+        self._scan(is_careful=False)
+
+    def _scan(self, *, is_careful: bool) -> None:
+        """Note where the lines are that count; careful: every line is read whole."""
+        places: dict[str, int] = {}
+        wanted = self._operation.encode(errors="surrogateescape")
+        for index, path in enumerate(self._files.paths):
+            number = loose = 0
+            for place, line in self._lines(index):
+                number = max(number, _number_of(line))
+                match = _HEAD.match(line)
+                loose += len(line) if match is None or match[3] else 0
+                head = self._head(line, None if is_careful else match, wanted, index)
+                if head is not None:
+                    case, is_done = head
+                    spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | is_done
+                    if spot >> _RUN_SHIFT >= places.get(case, 0) >> _RUN_SHIFT:
+                        places[case] = spot
+            self.highest = max(self.highest, number)
+            self.loose[path] = loose
+        self._places = {case: spot for case, spot in places.items() if spot & 1}
+
+    def _lines(self, index: int) -> Iterator[tuple[int, bytes]]:
+        try:
+            with self._files.at(index, 0) as file:
+                yield from _with_places(file)
+        except OSError as error:
+            raise _unreadable(self._files.paths[index], error.strerror or error) from error
+
+    def _head(self, line: bytes, match: re.Match[bytes] | None, wanted: bytes, index: int) -> tuple[str, bool] | None:
+        """Return the case of a line that makes or removes outputs, and which of the two; ``None`` for other lines."""
+        has_forms = b'"forms"' in line
+        if match is None or has_forms or not line.endswith(b"}") or line.count(b"{") != line.count(b"}"):
+            return self._parsed_head(line, index)
+        if match[2] != wanted or match[5] not in (b"done", b"skipped"):
+            return None
+        try:
+            return match[4].decode(), match[5] == b"done"
+        except UnicodeDecodeError:
+            return None
+
+    def _parsed_head(self, line: bytes, index: int) -> tuple[str, bool] | None:
+        try:
+            value = parse_json(line)
+        except ValueError:
+            return None
+        if not isinstance(value, dict):
+            return None
+        self._forms[index].learn(value)
+        if value.get("operation") != self._operation:
+            return None
+        if value.get("status") == "skipped":
+            return str(value.get("case")), False  # the outputs of the earlier record were removed
+        try:
+            case = self._record(value, index).case_id if value.get("status") == "done" else None
+        except BROKEN:
+            return None
+        return (case, True) if isinstance(case, str) else None
+
+    def _record(self, value: Mapping[str, Any], index: int) -> Record:
+        return record_of(full(value, self._forms[index]) if is_dense(value) else value)
+
+    def __getitem__(self, case: str) -> Record:
+        record = self._read(case, self._places[case])
+        if record is None:
+            self._scan(is_careful=True)
+            record = self._read(case, self._places[case])
+        if record is None:
+            raise KeyError(case)
+        return record
+
+    def _read(self, case: str, spot: int) -> Record | None:
+        """Return the record at a place; ``None`` if the line is damaged."""
+        index = spot >> (_PLACE_BITS + 1) & ((1 << _FILE_BITS) - 1)
+        try:
+            with self._files.at(index, spot >> 1 & ((1 << _PLACE_BITS) - 1)) as file:
+                record = self._record(parse_json(file.readline(MOST_BYTES + 1)), index)
+        except (OSError, LayoutError, *BROKEN):
+            return None
+        return record if record.case_id == case and record.status == "done" else None
+
+    def __contains__(self, case: object) -> bool:
+        return case in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._places])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def items(self) -> ItemsView[str, Record]:
+        """Return the cases with their records, without those whose lines turn out to be damaged."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Record]:
+        """Return the records, without those whose lines turn out to be damaged."""
+        return _Values(self)
+
+    def only(self, cases: Iterable[str]) -> Records:
+        """Return the records of some of the cases, in their order."""
+        found = copy(self)
+        found._places = {case: self._places[case] for case in cases if case in self._places}
+        return found
+
+
+class _Items(ItemsView[str, Record]):
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        super().__init__(records)
+        self._records = records
+
+    def __iter__(self) -> Iterator[tuple[str, Record]]:
+        for case in self._records:
+            record = self._records.get(case)
+            if record is not None:
+                yield case, record
+
+
+class _Values(ValuesView[Record]):
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        super().__init__(records)
+        self._records = records
+
+    def __iter__(self) -> Iterator[Record]:
+        return (record for _, record in _Items(self._records))
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        yield from read_lines(path)
+        return open_regular(path)
     except OSError as error:
-        raise LayoutError(f"{path}: can't be read ({error.strerror or error}); move it away") from error
+        raise _unreadable(path, error.strerror or error) from error
     except ValueError as error:
-        raise LayoutError(f"{path}: can't be read ({error}); move it away") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, reason: object) -> LayoutError:
+    return LayoutError(f"{path}: can't be read ({reason}); move it away")
+
+
+def _with_places(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file, each with where it begins; lines beyond the limit are left out."""
+    place = file.tell()
+    while line := file.readline(MOST_BYTES + 1):
+        if line.endswith(b"\n") or len(line) <= MOST_BYTES:
+            yield place, line.rstrip(b"\n")
+        else:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(1 << 20)
+        place = file.tell() if len(line) > MOST_BYTES or not line else place + len(line)
 
 
 def _number_of(line: bytes) -> int:
@@ -144,26 +336,110 @@ def record_of(line: Mapping[str, Any]) -> Record:
     )
 
 
-def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON line in one write; if the last line is torn, start a new line first.
+def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> int:
+    """Append JSON lines in one write; if the last line of the file is torn, start a new line first.
+
+    Returns the number of bytes.
 
     Raises
     ------
     LayoutError
         When the file can't be written; a line that was written in part is removed.
     """
-    data = (json_line(value) + "\n").encode()
+    data = "".join(f"{json_line(value)}\n" for value in values).encode()
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            end = os.lseek(descriptor, 0, os.SEEK_END)
-            if end:
-                os.lseek(descriptor, end - 1, os.SEEK_SET)
-                data = data if os.read(descriptor, 1) == b"\n" else b"\n" + data
-            if os.write(descriptor, data) != len(data):
-                os.ftruncate(descriptor, end)
-                raise OSError(28, "No space left on device")
-        finally:
-            os.close(descriptor)
+        while True:
+            with open(path, "ab+", buffering=0) as file:  # noqa: PTH123 - for every case
+                wait_for_shared(file)
+                if not is_in_place(file):
+                    continue  # a dense file has just replaced it
+                end = file.seek(0, os.SEEK_END)
+                if end:
+                    file.seek(end - 1)
+                    data = data if file.read(1) == b"\n" else b"\n" + data
+                if file.write(data) == len(data):
+                    return len(data)
+                file.truncate(end)
+                break
     except OSError as error:
         raise LayoutError(f"{path}: can't be written ({error.strerror or error})") from error
+    raise LayoutError(f"{path}: can't be written (No space left on device)")
+
+
+def pack(path: Path) -> bool:
+    """Rewrite a manifest file in dense lines, without those that no longer count; return whether it was done.
+
+    Readers that have it open go on with the old file; who appends waits.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses; the file is as it was.
+    """
+    with path.open("r+b") as file:
+        if try_lock(file) != "ours" or not is_in_place(file):
+            return False
+        kept = _that_count(file)
+        hidden = hidden_beside(path.parent / "tmp" / path.name)
+        try:
+            hidden.parent.mkdir(exist_ok=True)
+            with hidden.open("xb") as new:
+                new.writelines(_densely(file, kept))
+                new.flush()
+                os.fsync(new.fileno())
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    return True
+
+
+def _that_count(file: BinaryIO) -> list[int]:
+    """Return where the lines of a file are that count, and the last line of every case."""
+    last: dict[tuple[str, str], tuple[int, int]] = {}
+    for place, line in _with_places(file):
+        try:
+            value = parse_json(line)
+            head = sys.intern(value["operation"]), str(value["case"])
+            status = value["status"]
+        except BROKEN:
+            continue
+        counts = last.get(head, (-1, -1))[0]
+        last[head] = (place if status in ("done", "skipped") else counts), place
+    return sorted({place for places in last.values() for place in places if place >= 0})
+
+
+def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
+    """Yield the dense lines for the lines at some places of a file.
+
+    Raises
+    ------
+    ValueError
+        When one would not read back as the same.
+    """
+    old, new, check = Forms(), Forms(), Forms()
+    wanted = iter(places)
+    following = next(wanted, -1)
+    number = 0
+    file.seek(0)
+    for place, line in _with_places(file):
+        number = max(number, _number_of(line))
+        if b'"forms"' in line:
+            with contextlib.suppress(ValueError):
+                old.learn(parse_json(line))
+        if place != following:
+            continue
+        following = next(wanted, -1)
+        value = parse_json(line)
+        try:
+            whole = {"run": number, **(full(value, old) if is_dense(value) else value)}
+            whole["run"] = number
+            record = record_of(whole)
+        except BROKEN:
+            continue  # it counts for nothing
+        short = dense(whole, new, json_line) if record.status == "done" else None
+        if short is not None:
+            check.learn(short)
+            if record_of(full(short, check)) != record:
+                raise ValueError(f"the line of {record.case_id} does not read back")
+        whole.pop("time", None)
+        yield f"{compact_line(whole if short is None else short)}\n".encode()

@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from itkit.core.operation import Job, Target
 
 
 def place(path: Path) -> Path:
     """Return a path in the form in which paths are compared: absolute, without ``..``, links not followed."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
+
+
+def placed(path: str, dest: str) -> str:
+    """Return the place of a file by its path in a manifest; ``dest`` is the destination's absolute path."""
+    folder, _, name = path.rpartition("/")
+    if name in ("", ".", "..") or os.sep != "/":
+        return os.path.abspath(os.path.join(dest, path))  # noqa: PTH100, PTH118 - as in `place`
+    return _folder_at(dest, folder if folder or path[:1] != "/" else "/") + name
+
+
+@lru_cache(4096)
+def _folder_at(dest: str, folder: str) -> str:
+    return os.path.abspath(os.path.join(dest, folder)).rstrip(os.sep) + os.sep  # noqa: PTH100, PTH118 - likewise
+
+
+class Outputs:
+    """Places of the files that jobs make, as text; for many jobs with the same targets, their folders are found once.
+
+    The jobs' names must have been checked, as `itkit.engine.planning` does.
+    """
+
+    def __init__(self) -> None:
+        self._targets: Mapping[str, Target] | None = None
+        self._ends: list[tuple[str, str]] = []
+
+    def of(self, job: Job) -> list[str]:
+        """Return the places that are known before the case runs."""
+        if job.targets is not self._targets:
+            self._targets = job.targets
+            self._ends = [(f"{place(target.folder)}{os.sep}", target.suffix) for target in job.targets.values()]
+        ids = (job.case_id,) if job.output_ids is None else job.output_ids
+        if os.sep != "/":
+            return [str(place(path)) for path in job.outputs()]
+        return [f"{folder}{case}{suffix}" for case in ids for folder, suffix in self._ends]
 
 
 def real_path(path: Path) -> Path:

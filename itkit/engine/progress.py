@@ -25,15 +25,16 @@ _WORDS = {
     "failed": "failed",
     "crashed": "crashed (a fault of ITKIT; please report it)",
 }
+_NAMED = ("failed", "crashed", "left", "nonconforming")
 
 
-def start_event(operation: str, plan: Plan, actions: Sequence[str], *, dry_run: bool) -> Event:
+def start_event(operation: str, plan: Plan, to_do: int, *, dry_run: bool) -> Event:
     """Return the event that opens a run."""
     return {
         "event": "start",
         "operation": operation,
         "total": len(plan.jobs),
-        "to_do": sum(action == "run" for action in actions),
+        "to_do": to_do,
         "unpaired": [{"case": item.case_id, "path": str(item.path), "lacks": item.lacks} for item in plan.unpaired],
         "notes": list(plan.notes),
         "dest": None if plan.dest is None else str(plan.dest),
@@ -132,22 +133,23 @@ def summary_of(
     is_dry_run: bool,
 ) -> Summary:
     """Count the cases by status, and return the summary of a run."""
-    found: Counter[str] = Counter(record.status for record in records)
+    found: Counter[str] = Counter()
+    cases: dict[str, list[str]] = {}
+    warned: list[str] = []
+    for record in records:
+        status = record.status
+        found[status] += 1
+        if status in _NAMED or (status == "skipped" and record.message):
+            cases.setdefault(status, []).append(record.case_id)
+        if record.warnings:
+            warned.append(record.case_id)
     always = () if is_dry_run else ("done",)
     counts = {status: found[status] for status in _WORDS if found[status] or status in always}
     if not is_dry_run and plan.dest is not None:
         counts = {
             status: found[status] for status in _WORDS if found[status] or status in ("done", "skipped", "failed")
         }
-    named = ("failed", "crashed", "left", "nonconforming")
-    names = {
-        status: tuple(record.case_id for record in records if record.status == status)
-        for status in named
-        if found[status]
-    }
-    told = tuple(record.case_id for record in records if record.status == "skipped" and record.message)
-    if told:
-        names["skipped"] = told
+    names = {status: tuple(cases[status]) for status in (*_NAMED, "skipped") if status in cases}
     bad = found["failed"] + found["crashed"] + found["nonconforming"]
     code = 1 if bad else 0
     if report.exit_code is not None:
@@ -162,5 +164,5 @@ def summary_of(
         interrupted,
         130 if interrupted else code,
         "conforming" if operation.is_inspection else "done",
-        warned=tuple(record.case_id for record in records if record.warnings),
+        warned=tuple(warned),
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Job, Operation, Record, Report
+from itkit.core.packed import Sorter
 from itkit.core.params import Params
 from itkit.engine.collect import collect, own_folders
-from itkit.engine.decisions import Decision, decide
+from itkit.engine.decisions import Decision, Decisions, decide
 from itkit.engine.executors import Executor
 from itkit.engine.gone import Gone, Pruned, describe, find_gone, prune
 from itkit.engine.manifest import Manifest
@@ -22,6 +24,7 @@ from itkit.engine.resources import available_cores
 from itkit.engine.session import Session
 from itkit.engine.settle import settle
 from itkit.engine.stage import Stage, alone, recover
+from itkit.engine.worker import Task
 from itkit.io.meta import write_json
 
 RUN_FILE = "run.json"
@@ -39,7 +42,7 @@ class RunResult:
         Counts, names and the exit code.
     """
 
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     summary: Summary
 
     @property
@@ -55,6 +58,7 @@ def execute(
     *,
     on_event: EventSink | None = None,
     on_begin: EventSink | None = None,
+    is_brief: bool = False,
     confirm: Callable[[str], bool] | None = None,
 ) -> RunResult:
     """Run an operation over all its cases.
@@ -69,6 +73,8 @@ def execute(
         Called with each progress event.
     on_begin
         Called with an event when the work on a case begins; not by clusters, and not where only headers are read.
+    is_brief
+        Whether the events of cases need not name files.
     confirm
         Function that asks the user before anything is deleted; without it nothing is deleted.
 
@@ -89,26 +95,40 @@ def execute(
         seed=options.seed if operation.is_random else None,
     )
     gone: tuple[Gone, ...] = ()
-    before: dict[str, Record] = {}
+    before: Mapping[str, Record] = {}
+    found: Iterable[Decision]
     if plan.dest is None or operation.reads_for(params) == "headers":
-        manifest, decisions = None, [Decision(job, "run") for job in plan.jobs]
+        manifest, found = None, (Decision(job, "run") for job in plan.jobs)
     else:
         manifest = Manifest(plan.dest, options.shard)
         if not options.dry_run:
             recover(manifest, own_folders(plan.dest, plan))
         before = manifest.latest_done(operation.name)
         gone = find_gone(before, plan, plan.dest)
-        decisions = list(decide(plan, manifest, before, key, options))
-    emit(start_event(operation.name, plan, [d.action for d in decisions], dry_run=options.dry_run))
+        found = decide(plan, manifest, before, key, options)
+    decisions = Decisions(plan.jobs, before, found)
+    emit(start_event(operation.name, plan, decisions.to_run, dry_run=options.dry_run))
     session = Session(
-        operation, params, options, plan, key, manifest, available_cores(), emit, confirm, bool(before), gone, on_begin
+        operation,
+        params,
+        options,
+        plan,
+        key,
+        manifest,
+        available_cores(),
+        emit,
+        confirm,
+        bool(before),
+        gone,
+        on_begin,
+        is_brief or on_event is None,
     )
     if options.dry_run and not operation.is_inspection:
         return _dry_run(session, decisions)
     return _run(session, decisions)
 
 
-def _dry_run(session: Session, decisions: Sequence[Decision]) -> RunResult:
+def _dry_run(session: Session, decisions: Decisions) -> RunResult:
     notes = _Notes(session, len(decisions))
     for decision in decisions:
         folders = dict.fromkeys(str(target.folder) for target in decision.job.targets.values())
@@ -118,13 +138,13 @@ def _dry_run(session: Session, decisions: Sequence[Decision]) -> RunResult:
         message = decision.message or f"{sources} -> {outputs or 'read only'}"
         notes.add(Record(decision.job.case_id, status, message), decision.job)
     gone = _settle_gone(session, is_dry_run=True)
-    return _end(session, notes.records, Report(gone.lines), gone.staying, is_dry_run=True)
+    return _end(session, notes.in_order(), Report(gone.lines), gone.staying, is_dry_run=True)
 
 
-def _run(session: Session, decisions: Sequence[Decision]) -> RunResult:
+def _run(session: Session, decisions: Decisions) -> RunResult:
     stage = None
     executor = session.executor()
-    if session.manifest is not None and any(decision.action == "run" for decision in decisions):
+    if session.manifest is not None and decisions.to_run:
         folders = own_folders(session.manifest.dest, session.plan)
         stage = Stage.open(session.manifest, session.operation.name, folders)
     with contextlib.closing(stage) if stage is not None else contextlib.nullcontext():
@@ -137,9 +157,12 @@ def _run(session: Session, decisions: Sequence[Decision]) -> RunResult:
         except KeyboardInterrupt:
             interrupted = True
         gone = _settle_gone(session, interrupted=interrupted)
-        report = collect(session, notes.records)
+        records = notes.in_order()
+        report = collect(session, records)
         report = replace(report, lines=(*gone.lines, *report.lines))
-        return _end(session, notes.records, report, gone.staying, interrupted=interrupted)
+        if session.manifest is not None:
+            session.manifest.tidy()
+        return _end(session, records, report, gone.staying, interrupted=interrupted)
 
 
 def _settle_gone(session: Session, *, interrupted: bool = False, is_dry_run: bool = False) -> Pruned:
@@ -160,19 +183,20 @@ def _settle_gone(session: Session, *, interrupted: bool = False, is_dry_run: boo
         )
 
 
-def _do_cases(
-    session: Session, decisions: Sequence[Decision], stage: Stage | None, executor: Executor, notes: _Notes
-) -> None:
-    for decision in decisions:
-        if decision.action != "run":
-            record = Record(decision.job.case_id, decision.action, decision.message, warnings=decision.warnings)
-            notes.add(record, decision.job)
-    by_case = {decision.job.case_id: decision for decision in decisions if decision.action == "run"}
-    tasks = (session.task(decision, number, stage) for number, decision in enumerate(by_case.values()))
-    results = executor.run(tasks if session.is_serial else list(tasks))
+def _do_cases(session: Session, decisions: Decisions, stage: Stage | None, executor: Executor, notes: _Notes) -> None:
+    for number, record in decisions.others():
+        notes.add(record, None if session.is_brief else session.plan.jobs[number])
+    flying: dict[str, Decision] = {}
+
+    def tasks() -> Iterator[Task]:
+        for number, decision in enumerate(decisions.running()):
+            flying[decision.job.case_id] = decision
+            yield session.task(decision, number, stage)
+
+    results = executor.run(tasks())
     for task, result in results:
-        record = settle(session, by_case[task.job.case_id], result, stage)
-        notes.add(record, task.job)
+        record = settle(session, flying.pop(task.job.case_id), result, stage)
+        notes.add(record, None if session.is_brief else task.job)
         if record.status in ("failed", "crashed") and session.options.on_error == "stop":
             results.close()  # type: ignore[attr-defined]  # executors are generators
             break
@@ -182,16 +206,24 @@ class _Notes:
     """The records of the cases that have ended; emits an event for each."""
 
     def __init__(self, session: Session, total: int) -> None:
-        self.records: list[Record] = []
+        self._records: Sorter[Record] = Sorter(key=lambda record: record.case_id)
         self._session = session
         self._total = total
 
-    def add(self, record: Record, job: Job) -> None:
-        self.records.append(record)
+    def add(self, record: Record, job: Job | None) -> None:
+        self._records.add(record)
+        self._session.emit(case_event(record, len(self._records), self._total, job, self._outputs(record, job)))
+
+    def _outputs(self, record: Record, job: Job | None) -> Sequence[Path]:
         dest = self._session.plan.dest
+        if job is None:
+            return ()
         made = [dest / output["path"] for output in record.outputs] if dest is not None else []
-        outputs = made or (job.outputs() if record.status in ("planned", "skipped", "left") else [])
-        self._session.emit(case_event(record, len(self.records), self._total, job, outputs))
+        return made or (job.outputs() if record.status in ("planned", "skipped", "left") else [])
+
+    def in_order(self) -> Sequence[Record]:
+        """Return the records in order of their cases; none can be added afterwards."""
+        return self._records.in_order()
 
 
 def _end(
@@ -203,12 +235,11 @@ def _end(
     interrupted: bool = False,
     is_dry_run: bool = False,
 ) -> RunResult:
-    ordered = tuple(sorted(records, key=lambda record: record.case_id))
     manifest = session.manifest if not is_dry_run else None
     details = str(manifest.path) if manifest is not None else ""
     summary = summary_of(
-        session.operation, session.plan, ordered, report, details, interrupted=interrupted, is_dry_run=is_dry_run
+        session.operation, session.plan, records, report, details, interrupted=interrupted, is_dry_run=is_dry_run
     )
     summary = replace(summary, gone=tuple(gone))
     session.emit(summary.event())
-    return RunResult(ordered, summary)
+    return RunResult(records, summary)

@@ -50,6 +50,8 @@ class Session:
         Cases that stand in the destination and are not made any more.
     on_begin
         Called with an event when the work on a case begins.
+    is_brief
+        Whether the events of cases need not name files.
     """
 
     operation: Operation[Any]
@@ -64,6 +66,7 @@ class Session:
     was_here: bool = False
     gone: tuple[Gone, ...] = ()
     on_begin: EventSink | None = None
+    is_brief: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Return everything that is needed to repeat this run."""

@@ -24,7 +24,7 @@ from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.engine.places import leads_inside, place
 from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason
-from itkit.io.locks import locked, try_lock
+from itkit.io.locks import is_in_place, locked, try_lock
 from itkit.io.meta import json_line
 
 _JOURNAL = "journal.json"
@@ -70,7 +70,7 @@ class Stage:
                     # another run may remove the folder before it is locked
                     lock = opened.enter_context((folder / "lock").open("wb", buffering=0))
                     lock.write(_node().encode())
-                    if try_lock(lock) != "taken" and _is_in_place(lock):
+                    if try_lock(lock) != "taken" and is_in_place(lock):
                         opened.pop_all()
                         return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
         except OSError as error:
@@ -252,14 +252,6 @@ def alone(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
     """Wait until no other run writes index and sidecar files; each run writes them for the cases of all runs."""
     state = manifest.dest / STATE_FOLDER
     return locked(state / "collect.lock") if state.is_dir() else contextlib.nullcontext()
-
-
-def _is_in_place(file: IO[bytes]) -> bool:
-    """Whether an open file is still the file that its path leads to."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # noqa: PTH116 - of an open file
-    except FileNotFoundError:
-        return False
 
 
 def _node() -> str:

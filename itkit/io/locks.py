@@ -7,6 +7,7 @@ correct, and runs at the same time are no worse off than without this module.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal
@@ -35,13 +36,27 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO[bytes], *, wait: bool) -> LockState:
+def wait_for_shared(file: IO[bytes]) -> LockState:
+    """Wait until no process holds the lock of an open file alone, and keep it from doing so until it is closed."""
+    return _lock(file, wait=True, is_shared=True)
+
+
+def is_in_place(file: IO[bytes]) -> bool:
+    """Whether an open file is still the file that its path leads to."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # noqa: PTH116 - of an open file
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[bytes], *, wait: bool, is_shared: bool = False) -> LockState:
     try:
         import fcntl
     except ImportError:
         return "no locks"
+    how = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how if wait else how | fcntl.LOCK_NB)
     except BlockingIOError:
         return "taken"
     except OSError:

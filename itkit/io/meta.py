@@ -98,7 +98,9 @@ def dumps(value: Any, compact_depth: int) -> str:
     return render(value, 0)
 
 
+_NO_BLANKS = (",", ":")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode_compactly = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=_NO_BLANKS).encode
 
 
 def json_line(value: Any) -> str:
@@ -114,6 +116,16 @@ def json_line(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:
         return json.dumps(value, allow_nan=False)
+    return text
+
+
+def compact_line(value: Any) -> str:
+    """Return JSON on one line like `json_line`, without blanks."""
+    text = _encode_compactly(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, separators=_NO_BLANKS)
     return text
 
 

@@ -1,0 +1,180 @@
+"""Dense manifest lines say the same as those that they replace, and nobody's line is lost when a file is rewritten."""
+
+import json
+import multiprocessing
+import os
+import random
+import time
+
+import pytest
+
+import itkit
+from itkit.core.operation import Record
+from itkit.core.packed import Packed, Sorter
+from itkit.engine import manifest as module
+from itkit.engine.manifest import Manifest, pack
+from itkit.testing import phantoms
+
+NAMES = ["a", "x/b", "ü\udcfc", 'with "quotes"', "label", "{", "a\u2028b"]
+
+
+def record(case, number=0, **more):
+    stamp = {"bytes": 811 + number, "mtime_ns": 1795923420094944100 + number, "ctime_ns": 1795923420149179065}
+    grid = {"size": [8, 8, 8], "spacing": [2.5, 0.8, 0.7], "dtype": "int16", "classes": None}
+    base = case.rpartition("/")[2]
+    values = {
+        "key": "k",
+        "inputs": {
+            "image": {"file": f"{base}.mhd", "parts": [{**stamp, "inode": 5}, {**stamp, "inode": 6}]},
+            "label": {"file": "other.mha"},
+            "targets": {"image": "image"},
+            "stamp": "s",
+            "more_files": {"stat": "0a"},
+        },
+        "outputs": (
+            {"path": f"image/{case}.mha", "name": "image", "case": case, **grid, **stamp, "inode": 7},
+            {"path": "elsewhere.raw", **stamp, "inode": 2**62},
+        ),
+        "facts": {"number": number},
+        "warnings": ("a warning",) if number % 2 else (),
+        "took_s": 0.25,
+    }
+    return Record(case, **{"status": "done", **values, **more})
+
+
+def at(dest, shard=None):
+    (dest / ".itkit").mkdir(exist_ok=True)
+    return Manifest(dest, shard)
+
+
+def lines_of(dest):
+    return [json.loads(line) for line in (dest / ".itkit" / "manifest.jsonl").read_bytes().splitlines()]
+
+
+def test_a_dense_file_reads_as_the_one_before(tmp_path):
+    manifest = at(tmp_path)
+    sent = [record(name, number) for number, name in enumerate(NAMES * 3)]
+    sent.append(record("content", outputs=({"path": "c.mha", "bytes": 1, "mtime_ns": 2, "sha256": "f"},)))
+    manifest.append("itk_orient", *sent)
+    before = dict(manifest.latest_done("itk_orient"))
+    assert before == {one.case_id: one for one in sent}
+    assert pack(manifest.path)
+    assert dict(manifest.latest_done("itk_orient")) == before
+    assert len(lines_of(tmp_path)) == len(NAMES) + 1  # older lines of a case no longer count
+    for line in lines_of(tmp_path):
+        assert {"case", "key", "inputs", "outputs", "status", "message", "seconds"} <= line.keys()
+    assert pack(manifest.path)  # dense lines once more
+    assert dict(manifest.latest_done("itk_orient")) == before
+    manifest.append("itk_orient", record("a", 77))
+    assert manifest.latest_done("itk_orient")["a"].facts == {"number": 77}
+
+
+def test_what_counts_is_the_same_before_and_after(tmp_path):
+    rng = random.Random(1)
+    manifest = at(tmp_path)
+    for number in range(300):
+        Manifest(tmp_path, rng.choice([None, "1/2"])).append(
+            rng.choice(["itk_orient", "itk_crop"]),
+            record(rng.choice("abcdefgh"), number, status=rng.choice(["done", "done", "failed", "skipped", "left"])),
+        )
+    with manifest.path.open("a") as file:
+        file.write('{"run": 1, "operation": "itk_orient", "case": "torn", "status": "done", "outputs": [{"pa')
+    before = [dict(manifest.latest_done(name)) for name in ("itk_orient", "itk_crop")]
+    highest = manifest.latest_done("itk_crop").highest
+    for shard in (None, "1/2"):
+        assert pack(Manifest(tmp_path, shard).path)
+    assert [dict(manifest.latest_done(name)) for name in ("itk_orient", "itk_crop")] == before
+    assert manifest.latest_done("itk_crop").highest == highest
+
+
+def test_a_pair_takes_less_than_400_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 1)
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    for kind in ("image", "label"):
+        for number in range(1, 6):
+            os.link(tmp_path / "raw" / kind / "case_00.nii.gz", tmp_path / "raw" / kind / f"case_{number:02d}.nii.gz")
+    values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+    itkit.run("itk_orient", **values)
+    sizes = [len(line) for line in (tmp_path / "out" / ".itkit" / "manifest.jsonl").read_bytes().splitlines()]
+    assert max(sizes[1:]) < 400
+    assert {one.status for one in itkit.run("itk_orient", **values).records} == {"skipped"}
+    index = tmp_path / "out" / "series_meta.json"
+    before = index.read_bytes()
+    index.unlink()
+    itkit.run("itk_orient", **values)
+    assert index.read_bytes() == before
+
+
+def _append(dest, name, count):
+    manifest = Manifest(dest)
+    for number in range(count):
+        manifest.append("itk_orient", record(f"{name}{number}", number))
+
+
+def test_no_line_is_lost_while_a_file_is_rewritten(tmp_path):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", *(record(f"first{number}", number) for number in range(50)))
+    writers = [multiprocessing.get_context("fork").Process(target=_append, args=(tmp_path, name, 150)) for name in "xy"]
+    for writer in writers:
+        writer.start()
+    rewritten = 0
+    while any(writer.is_alive() for writer in writers):
+        rewritten += pack(manifest.path)
+        time.sleep(0.002)
+    for writer in writers:
+        writer.join()
+    assert rewritten
+    assert len(manifest.latest_done("itk_orient")) == 350
+
+
+def test_records_outlive_the_file_that_they_were_read_from(tmp_path):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", *(record(f"c{number:03d}", number) for number in range(100)))
+    records = manifest.latest_done("itk_orient")
+    assert pack(manifest.path)
+    manifest.path.unlink()
+    assert [one.facts["number"] for one in records.values()] == list(range(100))
+
+
+def test_a_damaged_line_is_passed_over_whenever_it_is_found(tmp_path):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", record("a", 1), record("b", 2), record("a", 3))
+    data = manifest.path.read_bytes().splitlines(keepends=True)
+    data[2] = data[2].replace(b'"outputs": [', b'"outputs": [7, ')  # whole JSON, but no record
+    manifest.path.write_bytes(b"".join(data))
+    records = manifest.latest_done("itk_orient")
+    assert [(case, one.facts["number"]) for case, one in sorted(records.items())] == [("a", 1), ("b", 2)]
+
+
+def test_more_manifests_than_files_may_be_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_OPEN", 2)
+    for number in range(1, 6):
+        at(tmp_path, f"{number}/5").append("itk_orient", record(f"c{number}", number))
+    assert [one.facts["number"] for _, one in sorted(Manifest(tmp_path).latest_done("itk_orient").items())] == [
+        1, 2, 3, 4, 5,
+    ]  # fmt: skip
+
+
+def test_without_locks_nothing_is_rewritten(tmp_path, monkeypatch):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", record("a"))
+    before = manifest.path.stat().st_ino
+    monkeypatch.setattr(module, "try_lock", lambda file: "no locks")
+    assert not pack(manifest.path)
+    assert manifest.path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_packed_values_come_back_in_order(seed):
+    rng = random.Random(seed)
+    values = [(rng.randrange(500), number) for number in range(rng.choice([3, 700, 2000]))]
+    sorter = Sorter(key=lambda value: value[0])
+    for value in values:
+        sorter.add(value)
+    found = sorter.in_order()
+    assert list(found) == sorted(values, key=lambda value: value[0])
+    assert found[len(found) // 2] == sorted(values, key=lambda value: value[0])[len(found) // 2]
+    assert found[-1] == found[len(found) - 1]
+    packed = Packed(values)
+    assert packed == values
+    assert packed[5:1:-2] == values[5:1:-2]
