@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import pickle
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
@@ -36,6 +35,8 @@ class Packed(Sequence[T], Generic[T]):
         """Add a value at the end."""
         self._last.append(value)
         if len(self._last) == _BLOCK:
+            import pickle  # a run of few cases starts without it
+
             self._blocks.append(zlib.compress(pickle.dumps(self._last, pickle.HIGHEST_PROTOCOL), _LEVEL))
             self._last = []
 
@@ -65,6 +66,8 @@ class Packed(Sequence[T], Generic[T]):
         yield from self._last
 
     def _values(self, block: int) -> list[T]:
+        import pickle  # as above
+
         values: list[T] = pickle.loads(zlib.decompress(self._blocks[block]))  # our own bytes
         return values
 
