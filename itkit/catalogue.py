@@ -100,6 +100,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "infer_dataset",
         "train",
     ),
+    "itk_wsi": Entry(
+        "itkit.pathology.itk_wsi:OPERATION",
+        "whole slides: tiles, masks of annotations, pyramids, checks, de-identified copies",
+        "process",
+        "process_slides",
+        "pathology",
+    ),
     "convert_abdomenct1k": _convert("AbdomenCT_1K.convert_nii_mha", "AbdomenCT-1K: abdominal CT, 4 organs"),
     "convert_amos22": _convert("AMOS22.convert_nii_mha", "AMOS 2022: abdominal CT and MR, 15 classes"),
     "convert_brats2024": _convert("BraTs2024.convert_nii_mha", "BraTS 2024: brain MR, 4 sequences; five tasks"),

@@ -38,18 +38,36 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     >>> [polygon.tolist() for polygon in outlines(np.array([[False, True, True]]))]
     [[[-0.5, 0.5], [-0.5, 2.5], [0.5, 2.5], [0.5, 0.5]]]
     """
+    joined = []
+    for outer, *holes in rings(mask):
+        for hole in holes:
+            outer = _with_keyhole(outer, hole)
+        joined.append(outer)
+    return joined
+
+
+def rings(mask: NDArray[np.bool_]) -> list[list[NDArray[np.float64]]]:
+    """Return the outline of each 4-connected part of a mask, followed by the outlines of its holes.
+
+    Coordinates are those of `outlines`; parts come by their area, the smallest first.
+
+    Examples
+    --------
+    >>> ring = np.ones((3, 3), bool)
+    >>> ring[1, 1] = False
+    >>> [[len(line) for line in part] for part in rings(ring)]
+    [[4, 4]]
+    """
     loops = [loop.astype(np.float64) - 0.5 for loop in _loops(np.pad(np.asarray(mask, bool), 1))]
-    outer = [loop for loop in loops if _area(loop) > 0]
-    holes = [loop for loop in loops if _area(loop) < 0]
-    outer.sort(key=_area)
-    whole = list(outer)
+    outer = sorted((loop for loop in loops if _area(loop) > 0), key=_area)
+    parts = [[loop] for loop in outer]
     low, high = (np.array([end(loop, axis=0) for loop in outer]).reshape(-1, 2) for end in (np.min, np.max))
-    for hole in holes:
+    for hole in (loop for loop in loops if _area(loop) < 0):
         pixel = hole[:1] + 0.5  # of the mask: the first edge leads east above it
         near = np.flatnonzero(((low < pixel) & (pixel < high)).all(axis=1))
-        owner = next(at for at in near if len(near) == 1 or points_inside([whole[at]], pixel)[0])
-        outer[owner] = _with_keyhole(outer[owner], hole)
-    return outer
+        owner = next(at for at in near if len(near) == 1 or points_inside([outer[at]], pixel)[0])
+        parts[owner].append(hole)
+    return parts
 
 
 def _loops(padded: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:

@@ -1,0 +1,222 @@
+"""``itk_wsi tile``: slides to tiles of a physical size, with a table of where each lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkit.core.errors import WriteError
+from itkit.core.extras import require
+from itkit.core.files import Compression
+from itkit.core.operation import Collected, Context, Outcome, Place, Plan, Report, Target, Written
+from itkit.core.text import csv_text
+from itkit.core.thumbnail import png
+from itkit.core.volume import Case
+from itkit.pathology.params import WsiParams
+from itkit.pathology.planning import SlideFacts, slide_jobs
+from itkit.pathology.scaling import Scale, read_scaled, scale_for, size_at
+from itkit.pathology.slides import Slide, open_slide
+from itkit.pathology.tissue import Tissue, find_tissue
+from itkit.report.pictures import outline
+
+TABLE, META = "tiles.csv", "tiles_meta.json"
+COLUMNS = ("file", "x_um", "y_um", "x_px0", "y_px0", "width_px", "height_px", "mpp", "tissue")
+_TILE, _TABLE, _META, _PREVIEW, _STORE = "tile", "table", "meta", "preview", "store"
+_ENDINGS = {"png": ".png", "jpeg": ".jpg"}
+_BORDER = (0, 110, 230)
+
+
+@dataclass(frozen=True)
+class TilePlace:
+    """Where a tile lies: its upper left corner in pixels of the tile's resolution, X Y, and its part of tissue."""
+
+    x: int
+    y: int
+    tissue: float
+
+
+def tile_places(
+    slide: Slide, scale: Scale, pixels: int, overlap: float, *, edge: str, tissue: Tissue | None, least: float
+) -> Iterator[TilePlace]:
+    """Yield the tiles of a slide row by row: those on a regular grid from the upper left corner with enough tissue.
+
+    Parameters
+    ----------
+    slide, scale
+        The slide, and how it is read.
+    pixels
+        Side of a tile.
+    overlap
+        Part of a tile that the next one covers again, 0 to below 1.
+    edge
+        ``pad``: the last tiles may reach beyond the slide; ``drop``: none does.
+    tissue, least
+        The slide's tissue, and the least part of a tile that must be tissue; without a mask all are kept.
+    """
+    width, height = size_at(slide, scale)
+    step = max(1, round(pixels * (1 - overlap)))
+    side = pixels * scale.mpp
+    for y in range(0, height, step):
+        for x in range(0, width, step):
+            if edge == "drop" and (x + pixels > width or y + pixels > height):
+                continue
+            share = 1.0 if tissue is None else tissue.share(x * scale.mpp, y * scale.mpp, side, side)
+            if share >= least:
+                yield TilePlace(x, y, share)
+
+
+def plan(params: WsiParams) -> Plan:
+    """List the slides."""
+    assert params.dest is not None
+    dest = params.dest
+    if params.tiles == "store":
+        require("zarr", extra="fast", why="a store of tiles")
+    return slide_jobs(params, lambda slide: _targets(dest / slide, params))
+
+
+def _targets(folder: Path, params: WsiParams) -> dict[str, Target]:
+    tiles = (
+        {_STORE: Target(folder, ".zarr.zip", "image")}
+        if params.tiles == "store"
+        else {_TILE: Target(folder / "tiles", _ENDINGS[params.tiles], "image")}
+    )
+    return {
+        **tiles,
+        _PREVIEW: Target(folder, ".png", "image"),
+        _META: Target(folder, ".json", "image"),
+        _TABLE: Target(folder, ".csv", "image"),
+    }
+
+
+def tile_case(case: Case, params: WsiParams, context: Context) -> Outcome:
+    """Cut a slide into tiles."""
+    del context
+    facts: SlideFacts = case.details
+    with open_slide(facts.path, facts.mpp) as slide:
+        scale = scale_for(slide, params.mpp)
+        pixels = max(1, round(params.tile_um / params.mpp))
+        tissue = find_tissue(slide)
+        places = list(
+            tile_places(
+                slide, scale, pixels, params.overlap, edge=params.edge, tissue=tissue, least=params.tissue_min
+            )
+        )
+        size = size_at(slide, scale)
+        px0 = scale.factor * slide.levels[scale.level].downsample
+    meta = {
+        "slide": facts.path.name,
+        "read": scale.text(),
+        "mpp": scale.mpp,
+        "px0_per_px": px0,
+        "size_px": list(size),
+        "tile_px": pixels,
+        "tiles": len(places),
+        "tissue_threshold": round(tissue.threshold, 4),
+        "tissue_mm2": round(float(np.count_nonzero(tissue.mask)) * tissue.mpp**2 / 1e6, 3),
+        "edge": params.edge,
+    }
+    warnings = []
+    if not places:
+        warnings.append(f"no tile has at least {params.tissue_min:g} of tissue")
+    if scale.factor < 1:
+        warnings.append(f"the finest level has {scale.factor * scale.mpp:.4g} µm per pixel: tiles are enlarged")
+    batch = partial(_write, facts, params, scale, places, pixels, px0, tissue, meta)
+    return Outcome(batches=(batch,), facts=meta, warnings=warnings)
+
+
+def _write(
+    facts: SlideFacts,
+    params: WsiParams,
+    scale: Scale,
+    places: Sequence[TilePlace],
+    pixels: int,
+    px0: float,
+    tissue: Tissue,
+    meta: Mapping[str, Any],
+    place: Place,
+    compression: Compression,
+) -> list[Written]:
+    """Write tiles, table, facts and the preview of a slide."""
+    del compression
+    names = [f"x{round(tile.x * px0):06d}_y{round(tile.y * px0):06d}" for tile in places]
+    with open_slide(facts.path, facts.mpp) as slide:
+        read = ((name, read_scaled(slide, scale, (tile.x, tile.y), (pixels, pixels))) for name, tile in zip(names, places, strict=True))
+        written = (
+            _write_store(read, len(places), pixels, place)
+            if params.tiles == "store"
+            else [_write_tile(name, tile, params, place) for name, tile in read]
+        )
+    ending = _ENDINGS.get(params.tiles, "")
+    rows = [
+        (
+            f"tiles/{name}{ending}" if ending else f"tiles.zarr.zip/{number}",
+            f"{tile.x * scale.mpp:.3f}",
+            f"{tile.y * scale.mpp:.3f}",
+            round(tile.x * px0),
+            round(tile.y * px0),
+            pixels,
+            pixels,
+            f"{scale.mpp:.6g}",
+            f"{tile.tissue:.4f}",
+        )
+        for number, (name, tile) in enumerate(zip(names, places, strict=True))
+    ]
+    place(_PREVIEW, "tissue").write_bytes(png(_preview(tissue, places, pixels * scale.mpp, scale.mpp)))
+    place(_META, "tiles_meta").write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    place(_TABLE, "tiles").write_text(csv_text([COLUMNS, *rows]), encoding="utf-8")
+    return [*written, Written(_PREVIEW, "tissue"), Written(_META, "tiles_meta"), Written(_TABLE, "tiles")]
+
+
+def _write_tile(name: str, tile: NDArray[np.uint8], params: WsiParams, place: Place) -> Written:
+    image = require("PIL.Image", extra="pathology", why="writing tiles").fromarray(tile)
+    options: dict[str, Any] = (
+        {"format": "PNG", "compress_level": 1}
+        if params.tiles == "png"
+        else {"format": "JPEG", "quality": params.quality, "subsampling": 0}
+    )
+    image.save(place(_TILE, name), **options)
+    return Written(_TILE, name)
+
+
+def _write_store(tiles: Iterator[tuple[str, NDArray[np.uint8]]], count: int, pixels: int, place: Place) -> list[Written]:
+    zarr = require("zarr", extra="fast", why="a store of tiles")
+    path = place(_STORE, "tiles")
+    store = zarr.storage.ZipStore(path, mode="w")
+    try:
+        shape = (count, pixels, pixels, 3)
+        array = zarr.create_array(store, shape=shape, chunks=(1, *shape[1:]), dtype="uint8", fill_value=255)
+        for number, (_, tile) in enumerate(tiles):
+            array[number] = tile
+    finally:
+        store.close()
+    if not path.is_file():
+        raise WriteError(f"{path.name}: the store was not written")
+    return [Written(_STORE, "tiles")]
+
+
+def _preview(tissue: Tissue, places: Sequence[TilePlace], side_um: float, mpp: float) -> NDArray[np.uint8]:
+    """Return the overview of a slide with the outline of its tissue; what no kept tile covers is pale."""
+    picture = tissue.picture.copy()
+    covered = np.zeros(tissue.mask.shape, bool)
+    for tile in places:
+        top, left = round(tile.y * mpp / tissue.mpp), round(tile.x * mpp / tissue.mpp)
+        length = max(1, round(side_um / tissue.mpp))
+        covered[top : top + length, left : left + length] = True
+    picture[~covered] = 128 + picture[~covered] // 2
+    picture[outline(tissue.mask.astype(np.uint8))] = _BORDER
+    return picture
+
+
+def collect(params: WsiParams, run: Collected) -> Report:
+    """Return ``tiles_meta.json``: the facts of every slide."""
+    del params
+    cases = {name: dict(record.facts) for name, record in sorted(run.all_records.items())}
+    total = sum(facts.get("tiles", 0) for facts in cases.values())
+    return Report((f"{total} tiles of {len(cases)} slides",), files={Path(META): cases})
