@@ -350,6 +350,26 @@ def infer_dataset(
     ext: str = ".mha",
     **options: Unpack[RunValues],
 ) -> RunResult: ...
+def process_slides(
+    source: str | os.PathLike[str],
+    mode: Literal["tile", "mask", "stitch", "check", "deidentify", "annotate"],
+    annotations: str | os.PathLike[str] | None = None,
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    recursive: bool = False,
+    tile_um: float = 256.0,
+    mpp: float = 0.5,
+    overlap: float = 0.0,
+    tissue_min: float = 0.5,
+    edge: Literal["pad", "drop"] = "pad",
+    tiles: Literal["png", "jpeg", "store"] = "png",
+    quality: int = 90,
+    predictions: str | os.PathLike[str] | None = None,
+    labels: Sequence[str] = (),
+    slide_mpp: float | None = None,
+    mpp_table: str | os.PathLike[str] | None = None,
+    **options: Unpack[RunValues],
+) -> RunResult: ...
 def convert_abdomenct1k(
     source: str | os.PathLike[str],
     dest: str | os.PathLike[str],

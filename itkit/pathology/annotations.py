@@ -70,9 +70,7 @@ def read_annotations(path: str | Path) -> tuple[Annotation, ...]:
             return tuple(_of_xml(data))
         return tuple(_of_geojson(parse_json(data)))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, ElementTree.ParseError) as error:
-        raise ReadError(
-            f"{path.name}: no GeoJSON of QuPath, no XML of ASAP or ImageScope ({_said(error)})"
-        ) from error
+        raise ReadError(f"{path.name}: no GeoJSON of QuPath, no XML of ASAP or ImageScope ({_said(error)})") from error
 
 
 def _said(error: Exception) -> str:
@@ -119,7 +117,7 @@ def _ring(points: Sequence[Sequence[float]]) -> Ring:
 def _of_xml(data: bytes) -> Iterator[Annotation]:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type or entities, which such files don't have")
-    root = ElementTree.fromstring(data)  # noqa: S314 - without entities, nothing grows
+    root = ElementTree.fromstring(data)
     if root.tag == "ASAP_Annotations":
         yield from _of_asap(root)
     elif root.tag == "Annotations":
@@ -143,7 +141,8 @@ def _of_imagescope(root: ElementTree.Element) -> Iterator[Annotation]:
         name = layer.get("Name") or next(
             (str(item.get("Value")) for item in layer.iter("Attribute") if item.get("Value")), _NO_NAME
         )
-        outer, holes = [], []
+        outer: list[Ring] = []
+        holes: list[Ring] = []
         for region in layer.iter("Region"):
             if region.get("Type") not in (None, "0", "1", "2"):  # 0 freehand, 1 rectangle, 2 ellipse; 3 arrow, 4 ruler
                 continue

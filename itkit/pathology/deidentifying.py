@@ -1,7 +1,7 @@
 """``itk_wsi deidentify``: copies of TIFF-like slides without the images and texts that may identify a patient.
 
-Pixels of all levels stay as they are, byte by byte. The images of the glass slide are unlinked and their bytes become 0;
-identifying texts are overwritten by blanks of the same length.
+Pixels of all levels stay as they are, byte by byte. The images of the glass slide are unlinked and their bytes become
+0; identifying texts are overwritten by blanks of the same length.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _BLANKED = (
 """Entries of Aperio's descriptions (``key = value|…``)."""
 _OME_BLANKED = ("FirstName", "LastName", "MiddleName", "UserName", "Email", "Institution", "ID_Patient", "PatientID")
 _TAGS = ("DateTime", "Artist", "HostComputer", "DocumentName", "PageName", "Copyright")
-_ENTRY = re.compile(rb"(?:^|\|)\s*(" + b"|".join(re.escape(name.encode()) for name in _BLANKED) + rb")\s*=\s*([^|\r\n\x00]*)")
+_ENTRY = re.compile(
+    rb"(?:^|\|)\s*(" + b"|".join(re.escape(name.encode()) for name in _BLANKED) + rb")\s*=\s*([^|\r\n\x00]*)"
+)
 _OME_ATTRIBUTE = re.compile(rb"\b(" + b"|".join(name.encode() for name in _OME_BLANKED) + rb')="([^"]*)"')
 _OME_DATE = re.compile(rb"<AcquisitionDate>([^<]*)</AcquisitionDate>")
 _PIECE = 1 << 24
@@ -191,9 +193,13 @@ def _sub_pages(pages: list[Any]) -> Iterator[Any]:
 def _texts_of(page: Any) -> Iterator[tuple[int, int]]:
     for tag in page.tags.values():
         if tag.name == "ImageDescription" or tag.name in _TAGS:
-            yield (tag.valueoffset, tag.valuebytecount) if tag.name == "ImageDescription" else (
-                tag.valueoffset,
-                -tag.valuebytecount,
+            yield (
+                (tag.valueoffset, tag.valuebytecount)
+                if tag.name == "ImageDescription"
+                else (
+                    tag.valueoffset,
+                    -tag.valuebytecount,
+                )
             )
 
 
@@ -204,7 +210,11 @@ def _blank(out: BinaryIO, start: int, length: int) -> int:
     if length < 0:
         spans = [(0, len(data.rstrip(b"\0")))]
     else:
-        spans = [match.span(match.re.groups) for rule in (_ENTRY, _OME_ATTRIBUTE, _OME_DATE) for match in rule.finditer(bytes(data))]
+        spans = [
+            match.span(match.re.groups)
+            for rule in (_ENTRY, _OME_ATTRIBUTE, _OME_DATE)
+            for match in rule.finditer(bytes(data))
+        ]
     done = 0
     for first, last in spans:
         if data[first:last].strip():

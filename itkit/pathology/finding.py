@@ -30,10 +30,13 @@ def slide_id(path: Path) -> str:
     return path.name[: len(path.name) - len(ending)] if ending else path.name
 
 
-def find_files(root: Path, endings: Iterable[str], *, recursive: bool, what: str) -> tuple[dict[str, Path], list[Unpaired]]:
+def find_files(
+    root: Path, endings: Iterable[str], *, recursive: bool, what: str
+) -> tuple[dict[str, Path], list[Unpaired]]:
     """Find files by their endings; the id of each is its name without the ending.
 
-    The files of a DICOM slide lie in a folder of their own: the first of them stands for it, the folder's name is its id.
+    The files of a DICOM slide lie in a folder of their own: the first of them stands for it, and the folder's name is
+    its id.
 
     Returns
     -------

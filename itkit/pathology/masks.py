@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
 from itkit.core.files import Compression
-from itkit.core.operation import Collected, Context, InputFile, Job, Outcome, Place, Plan, Report, Target, Unpaired, Written
+from itkit.core.operation import (
+    Collected,
+    Context,
+    InputFile,
+    Job,
+    Outcome,
+    Place,
+    Plan,
+    Report,
+    Target,
+    Unpaired,
+    Written,
+)
 from itkit.core.text import some
 from itkit.core.volume import Case
 from itkit.io.dicom.outline import rings
@@ -79,7 +91,7 @@ def plan_masks(params: WsiParams) -> Plan:
 
 
 def _numbered(files: Any) -> dict[str, int]:
-    """Number the classes of all annotations in the order of their names; unreadable files fail later."""
+    """Give each class of all annotations a number, in the order of their names; unreadable files fail later."""
     names: set[str] = set()
     for path in files:
         try:
@@ -87,7 +99,9 @@ def _numbered(files: Any) -> dict[str, int]:
         except ReadError:
             continue
     if len(names) > _MOST_CLASSES:
-        raise ParamsError(f"the annotations have {len(names)} classes; a mask holds {_MOST_CLASSES}: pick some by --labels")
+        raise ParamsError(
+            f"the annotations have {len(names)} classes; a mask holds {_MOST_CLASSES}: pick some by --labels"
+        )
     return {name: value for value, name in enumerate(sorted(names), 1)}
 
 
@@ -115,7 +129,9 @@ def mask_case(case: Case, params: WsiParams, context: Context) -> Outcome:
         "regions": len(regions),
     }
     mpp_xy = (scale.mpp * ratio[0], scale.mpp * ratio[1])
-    return Outcome(batches=(partial(_write_mask, case.id, regions, values, size, factor, mpp_xy),), facts=record, warnings=warnings)
+    return Outcome(
+        batches=(partial(_write_mask, case.id, regions, values, size, factor, mpp_xy),), facts=record, warnings=warnings
+    )
 
 
 def _lies_outside(region: Annotation, size_xy: tuple[int, int]) -> bool:

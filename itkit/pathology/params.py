@@ -18,7 +18,7 @@ _JUDGES = "check"
 
 
 class WsiParams(Params):
-    """Cut whole slides into tiles, paint annotations, stitch tiles to pyramids, check slides, remove patients' names."""
+    """Cut whole slides into tiles, paint annotations, stitch pyramids, check slides, remove patients' names."""
 
     mode: Annotated[Literal["tile", "mask", "stitch", "check", "deidentify", "annotate"], Positional()]
     """tile: slides to tiles with a table; mask: annotations (QuPath's GeoJSON, ASAP's or ImageScope's XML) to label
@@ -36,7 +36,7 @@ class WsiParams(Params):
     tile_um: Annotated[float, Bounds(above=0), Unit("µm"), _TILE, Group("Tiles")] = 256.0
     """Side of a tile; with --mpp it gives the pixels of a tile: 256 µm at 0.5 are 512 pixels."""
     mpp: Annotated[float, Bounds(above=0), Unit("µm per pixel"), _SCALED, Group("Tiles")] = 0.5
-    """Resolution of tiles or masks. A level within 1 % of it is taken as it is, else the next finer one is resampled."""
+    """Resolution of tiles or masks. A level within 1 % is taken as it is; else the next finer one is resampled."""
     overlap: Annotated[float, Field(ge=0, lt=1), _TILE, Group("Tiles")] = 0.0
     """Part of a tile that the next one covers again (0 to below 1)."""
     tissue_min: Annotated[float, Field(ge=0, le=1), _TILE, Group("Tiles")] = 0.5

@@ -32,7 +32,9 @@ def slide_jobs(params: WsiParams, targets: Callable[[str], Mapping[str, Target]]
     if params.dest is not None:
         require_destination(params.dest, params.source)
     table = {} if params.mpp_table is None else read_mpp_table(params.mpp_table)
-    facts = [SlideFacts(path, table.get(slide, table.get(path.name, params.slide_mpp))) for slide, path in slides.items()]
+    facts = [
+        SlideFacts(path, table.get(slide, table.get(path.name, params.slide_mpp))) for slide, path in slides.items()
+    ]
     jobs = tuple(
         Job(
             slide,

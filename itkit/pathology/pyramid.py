@@ -1,8 +1,8 @@
 """Write pyramids that every reader sees whole: tiled OME-TIFF with each level listed twice.
 
 OME-TIFF keeps the coarser levels in the SubIFDs of the first image, where Bio-Formats and libvips look; OpenSlide and
-plain TIFF readers look along the chain of images. Both lists lead to the same levels here: the first image's next one is
-its first SubIFD, and so on.
+plain TIFF readers look along the chain of images. Both lists lead to the same levels here: the first image's next one
+is its first SubIFD, and so on.
 """
 
 from __future__ import annotations

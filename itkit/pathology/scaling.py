@@ -1,4 +1,4 @@
-"""Pixels of a slide at any resolution: the nearest level that is fine enough, resampled if it is not that resolution."""
+"""Pixels of a slide at any resolution: the nearest level that is fine enough, resampled if it is another resolution."""
 
 from __future__ import annotations
 
@@ -76,18 +76,32 @@ def read_scaled(slide: Slide, scale: Scale, left_top: tuple[int, int], size: tup
     begin = [place * scale.factor for place in left_top]
     first = [math.floor(value) - margin for value in begin]
     wanted = [math.ceil(value + length * scale.factor) + margin for value, length in zip(begin, size, strict=True)]
-    pixels = slide.read_region(
-        level_px=(first[0], first[1]), size=(wanted[0] - first[0], wanted[1] - first[1]), level=scale.level
-    )
+    whole = slide.levels[scale.level].size_xy
+    low = [min(max(0, start), most - 1) for start, most in zip(first, whole, strict=True)]
+    high = [max(start + 1, min(end, most)) for start, end, most in zip(low, wanted, whole, strict=True)]
+    inner = slide.read_region(level_px=(low[0], low[1]), size=(high[0] - low[0], high[1] - low[1]), level=scale.level)
+    more = [(a - b, d - c) for a, b, c, d in zip(low, first, high, wanted, strict=True)]
+    pixels = np.pad(
+        inner, [more[1], more[0], (0, 0)], mode="edge"
+    )  # so that the slide's last pixels don't fade to white
     left, top = (value - start for value, start in zip(begin, first, strict=True))
     box = (left, top, left + size[0] * scale.factor, top + size[1] * scale.factor)
-    return resampled(pixels, size, box)
+    found = resampled(pixels, size, box)
+    width, height = size_at(slide, scale)
+    return _white_outside(found, left_top, (width, height))
+
+
+def _white_outside(pixels: NDArray[np.uint8], left_top: tuple[int, int], whole: tuple[int, int]) -> NDArray[np.uint8]:
+    rows, columns = pixels.shape[:2]
+    y, x = (np.arange(count) + start for count, start in ((rows, left_top[1]), (columns, left_top[0])))
+    is_in = ((y >= 0) & (y < whole[1]))[:, None] & ((x >= 0) & (x < whole[0]))[None]
+    return pixels if is_in.all() else np.where(is_in[..., None], pixels, np.uint8(255))
 
 
 def resampled(
     pixels: NDArray[np.uint8], size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> NDArray[np.uint8]:
-    """Resample a picture, or a box (left, top, right, bottom; pixels) of it, to a width and height, without aliasing."""
+    """Resample a picture, or a box (left, top, right, bottom; pixels) of it, to a width and height."""
     image = require("PIL.Image", extra="pathology", why="resampling slides")
     return np.asarray(image.fromarray(pixels).resize(size, image.Resampling.BILINEAR, box=box))
 

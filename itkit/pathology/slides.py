@@ -1,7 +1,7 @@
 """Read regions of whole-slide images, whatever their format.
 
-TIFF-like slides (Aperio SVS, OME-TIFF, tiled TIFF) are read by libvips, which decodes a tile once and keeps it; OpenSlide
-reads all other formats, DICOM whole-slide images among them.
+TIFF-like slides (Aperio SVS, OME-TIFF, tiled TIFF) are read by libvips, which decodes a tile once and keeps it;
+OpenSlide reads all other formats, DICOM whole-slide images among them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +104,8 @@ class Slide(ABC):
         """
         if self.mpp_xy is None:
             raise ReadError(
-                f"{self.path.name}: the file does not say how many micrometres a pixel has; give it: mpp=0.5 in Python, "
-                "--slide-mpp 0.5 for all slides, or --mpp-table FILE.csv with the columns slide,mpp"
+                f"{self.path.name}: the file does not say how many micrometres a pixel has; give it (mpp=0.5 in "
+                "Python, --slide-mpp 0.5 for all slides, or --mpp-table FILE.csv with the columns slide,mpp)"
             )
         return sum(self.mpp_xy) / 2
 
@@ -238,7 +237,9 @@ def open_slide(path: str | Path, mpp: float | tuple[float, float] | None = None,
 class _VipsSlide(Slide):
     """A TIFF-like slide; tifffile finds its levels, libvips decodes them."""
 
-    def __init__(self, path: Path, pages: list[_Page], mpp_xy: Any, properties: Any, others: Mapping[str, _Page]) -> None:
+    def __init__(
+        self, path: Path, pages: list[_Page], mpp_xy: Any, properties: Any, others: Mapping[str, _Page]
+    ) -> None:
         levels = tuple(Level(page.size_xy, downsample(pages[0].size_xy, page.size_xy)) for page in pages)
         super().__init__(path, levels, mpp_xy, properties, tuple(others))
         self._vips = require("pyvips", extra="pathology", why="reading slides")
@@ -248,7 +249,7 @@ class _VipsSlide(Slide):
 
     def _image(self, page: _Page) -> Any:
         try:
-            image = self._vips.Image.tiffload(str(self.path), **page.place, fail_on="error", revalidate=True)
+            image = self._vips.Image.tiffload(str(self.path), **page.place, fail_on="warning", revalidate=True)
         except self._vips.Error as error:
             raise ReadError(f"{self.path.name}: {_reason(error)}") from error
         if image.format != "uchar" or image.bands not in (1, 3, 4):

@@ -176,8 +176,8 @@ def _write(case_id: str, mosaic: Mosaic, quality: int, place: Place, compression
 class Canvas:
     """Pieces of a mosaic.
 
-    Where tiles overlap, a pixel comes from the tile whose centre is nearest; scores are added up, and the class with the
-    largest sum stays. What no tile covers is white, or 0.
+    Where tiles overlap, a pixel comes from the tile whose centre is nearest; scores are added up, and the class with
+    the largest sum stays. What no tile covers is white, or 0.
     """
 
     def __init__(self, mosaic: Mosaic) -> None:
@@ -209,12 +209,14 @@ class Canvas:
             if pixels.dtype.kind == "f":
                 sums = np.zeros((len(pixels), height, width), np.float32) if sums is None else sums
                 if len(sums) != len(pixels):
-                    raise CaseError(f"{tile.file.name}: {len(pixels)} scores a pixel; the tiles before have {len(sums)}")
-                sums[(slice(None), *here)] += pixels[(slice(None), *there)]
+                    raise CaseError(
+                        f"{tile.file.name}: {len(pixels)} scores a pixel; the tiles before have {len(sums)}"
+                    )
+                sums[:, here[0], here[1]] += pixels[:, there[0], there[1]]
                 continue
             rows = np.abs(np.arange(y0, y1) + 0.5 - (tile.y + side_y / 2))[:, None]
             columns = np.abs(np.arange(x0, x1) + 0.5 - (tile.x + side_x / 2))[None]
-            distance = np.maximum(rows, columns)
+            distance = rows**2 + columns**2
             is_nearer = distance < best[here]
             best[here][is_nearer] = distance[is_nearer]
             result[here][is_nearer] = pixels[there][is_nearer]

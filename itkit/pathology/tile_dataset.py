@@ -1,4 +1,4 @@
-"""Tiles of slides for torch: what ``itk_wsi tile`` wrote, with labels from masks of the same slides if there are any."""
+"""Tiles of slides for torch: what ``itk_wsi tile`` wrote, with labels from masks of the same slides, if any."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ from itkit.io.meta import read_json
 from itkit.pathology.slides import open_slide
 from itkit.pathology.tiling import META, TABLE
 
+_EQUAL = 0.01
+"""Resolutions of a mask and of tiles may differ by less than this part."""
+
 
 @dataclass(frozen=True)
 class TileRecord:
-    """A tile: its slide, its file, and its upper left corner in pixels of the tile's resolution, X Y."""
+    """A tile: its slide, its file, its upper left corner in pixels of its resolution (X Y), µm per pixel, its size."""
 
     slide: str
     file: Path
     x: int
     y: int
+    mpp: float
     size_xy: tuple[int, int]
 
 
 class TileDataset:
     """A map-style dataset of tiles, for ``torch.utils.data.DataLoader``.
 
-    An item is a dict: ``image`` ``(3, Y, X)`` float32, 0 to 1; ``label`` ``(Y, X)`` int64 if there are masks; ``slide``,
-    ``x_px`` and ``y_px``.
+    An item is a dict: ``image`` ``(3, Y, X)`` float32, 0 to 1; ``label`` ``(Y, X)`` int64 if there are masks;
+    ``slide``, ``x_px`` and ``y_px``.
 
     Parameters
     ----------
@@ -87,7 +91,12 @@ class TileDataset:
             "y_px": record.y,
         }
         if self.masks is not None:
-            with open_slide(self._mask_path(record.slide), needs_mpp=False) as mask:
+            with open_slide(self._mask_path(record.slide)) as mask:
+                if abs(mask.mpp / record.mpp - 1) > _EQUAL:
+                    raise ReadError(
+                        f"{record.slide}: its mask has {mask.mpp:.4g} µm per pixel, its tiles {record.mpp:.4g}; make both "
+                        "with the same --mpp"
+                    )
                 label = mask.read_region(level_px=(record.x, record.y), size=record.size_xy, outside=0)[..., 0]
             item["label"] = torch.from_numpy(label.astype(np.int64))
         return item if self.transform is None else self.transform(item)
@@ -116,7 +125,7 @@ def read_table(folder: Path) -> list[TileRecord]:
             raise ReadError(f"{folder.name}: {TABLE}: line {number} is damaged ({error})") from error
         if not is_inner_name(name):
             raise ReadError(f"{folder.name}: {TABLE}: line {number}: {name!r} lies outside the folder")
-        found.append(TileRecord(folder.name, folder / name, x, y, (side, side)))
+        found.append(TileRecord(folder.name, folder / name, x, y, mpp, (side, side)))
     return found
 
 

@@ -104,9 +104,7 @@ def tile_case(case: Case, params: WsiParams, context: Context) -> Outcome:
         pixels = max(1, round(params.tile_um / params.mpp))
         tissue = find_tissue(slide)
         places = list(
-            tile_places(
-                slide, scale, pixels, params.overlap, edge=params.edge, tissue=tissue, least=params.tissue_min
-            )
+            tile_places(slide, scale, pixels, params.overlap, edge=params.edge, tissue=tissue, least=params.tissue_min)
         )
         size = size_at(slide, scale)
         px0 = scale.factor * slide.levels[scale.level].downsample
@@ -147,7 +145,10 @@ def _write(
     del compression
     names = [f"x{round(tile.x * px0):06d}_y{round(tile.y * px0):06d}" for tile in places]
     with open_slide(facts.path, facts.mpp) as slide:
-        read = ((name, read_scaled(slide, scale, (tile.x, tile.y), (pixels, pixels))) for name, tile in zip(names, places, strict=True))
+        read = (
+            (name, read_scaled(slide, scale, (tile.x, tile.y), (pixels, pixels)))
+            for name, tile in zip(names, places, strict=True)
+        )
         written = (
             _write_store(read, len(places), pixels, place)
             if params.tiles == "store"
@@ -185,7 +186,9 @@ def _write_tile(name: str, tile: NDArray[np.uint8], params: WsiParams, place: Pl
     return Written(_TILE, name)
 
 
-def _write_store(tiles: Iterator[tuple[str, NDArray[np.uint8]]], count: int, pixels: int, place: Place) -> list[Written]:
+def _write_store(
+    tiles: Iterator[tuple[str, NDArray[np.uint8]]], count: int, pixels: int, place: Place
+) -> list[Written]:
     zarr = require("zarr", extra="fast", why="a store of tiles")
     path = place(_STORE, "tiles")
     store = zarr.storage.ZipStore(path, mode="w")
@@ -203,7 +206,7 @@ def _write_store(tiles: Iterator[tuple[str, NDArray[np.uint8]]], count: int, pix
 
 def _preview(tissue: Tissue, places: Sequence[TilePlace], side_um: float, mpp: float) -> NDArray[np.uint8]:
     """Return the overview of a slide with the outline of its tissue; what no kept tile covers is pale."""
-    picture = tissue.picture.copy()
+    picture: NDArray[np.uint8] = tissue.picture.copy()
     covered = np.zeros(tissue.mask.shape, bool)
     for tile in places:
         top, left = round(tile.y * mpp / tissue.mpp), round(tile.x * mpp / tissue.mpp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ def tissue_mask(rgb: NDArray[np.uint8], mpp: float) -> tuple[NDArray[np.bool_], 
     most, least = values.max(axis=2), values.min(axis=2)
     spread = most - least
     saturation = spread / np.maximum(most, 1e-6)
-    is_ink = _is_ink(values, most, spread, saturation)
+    is_ink = _is_ink(values, saturation)
     is_usable = (most > _DARK) & ~is_ink
     threshold = max(_otsu(saturation[is_usable]), _LEAST_SATURATION)
     mask = is_usable & (saturation > threshold)
@@ -114,12 +115,11 @@ def tissue_mask(rgb: NDArray[np.uint8], mpp: float) -> tuple[NDArray[np.bool_], 
     return kept[0].astype(bool), threshold
 
 
-def _is_ink(
-    values: NDArray[np.float32], most: NDArray[np.float32], spread: NDArray[np.float32], saturation: NDArray[np.float32]
-) -> NDArray[np.bool_]:
+def _is_ink(values: NDArray[Any], saturation: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which pixels have the hue of green or blue ink."""
+    most = values.max(axis=2)
     red, green, blue = np.moveaxis(values, 2, 0)
-    safe = np.maximum(spread, 1e-6)
+    safe = np.maximum(most - values.min(axis=2), 1e-6)
     hue = np.select(
         [most == red, most == green],
         [((green - blue) / safe) % 6, (blue - red) / safe + 2],
@@ -130,7 +130,7 @@ def _is_ink(
     return np.asarray(is_pen, bool)
 
 
-def _otsu(values: NDArray[np.float32]) -> float:
+def _otsu(values: NDArray[Any]) -> float:
     """Return the threshold that separates two classes best: the largest variance between them."""
     counts, edges = np.histogram(values, bins=256, range=(0, 1))
     total = counts.sum()
@@ -148,4 +148,4 @@ def _otsu(values: NDArray[np.float32]) -> float:
 
 
 def _holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return holes(mask[None].astype(np.uint8), cut_axis=0)[0].astype(bool)
+    return np.asarray(holes(mask[None].astype(np.uint8), cut_axis=0)[0], bool)

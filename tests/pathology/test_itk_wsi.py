@@ -1,0 +1,271 @@
+"""``itk_wsi`` from the command line: every mode on the real slide, bad slides among good ones, resume."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from itkit.cli.operation import main
+from itkit.pathology import TileDataset, open_slide
+from itkit.pathology.annotations import read_annotations
+
+from .made_slides import gradient, real_slide, write_tiff
+
+
+def wsi(*arguments):
+    return main("itk_wsi", [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def slides(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    shutil.copy(real_slide(), folder / "real.svs")
+    return folder
+
+
+def table(folder):
+    with (folder / "tiles.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_pixel_of_every_tile_is_tifffiles(slides, tmp_path):
+    assert wsi("tile", slides, tmp_path / "out", "--tile-um", "128", "--mpp", "0.5") == 0
+    whole = np.pad(tifffile.imread(real_slide()), [(0, 256), (0, 256), (0, 0)], constant_values=255)
+    rows = table(tmp_path / "out" / "real")
+    assert len(rows) > 20
+    assert list(rows[0]) == ["file", "x_um", "y_um", "x_px0", "y_px0", "width_px", "height_px", "mpp", "tissue"]
+    for row in rows:
+        tile = np.asarray(Image.open(tmp_path / "out" / "real" / row["file"]))
+        x, y = int(row["x_px0"]), int(row["y_px0"])
+        np.testing.assert_array_equal(tile, whole[y : y + 256, x : x + 256])
+        assert float(row["x_um"]) == pytest.approx(x * 0.499, abs=1e-3)
+        assert float(row["tissue"]) >= 0.5
+    meta = json.loads((tmp_path / "out" / "tiles_meta.json").read_text())
+    assert meta["real"]["tiles"] == len(rows)
+    preview = np.asarray(Image.open(tmp_path / "out" / "real" / "tissue.png"))
+    assert preview.shape == (186, 139, 3)
+
+
+def test_finished_slides_are_skipped_and_other_parameters_replace_all_tiles(slides, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert wsi("tile", slides, out, "--mpp", "1", "--tile-um", "256") == 0
+    first = {path.name for path in (out / "real" / "tiles").iterdir()}
+    capsys.readouterr()
+    assert wsi("tile", slides, out, "--mpp", "1", "--tile-um", "256") == 0
+    assert "1 skipped" in capsys.readouterr().out
+    assert wsi("tile", slides, out, "--mpp", "1", "--tile-um", "300") == 0
+    now = {path.name for path in (out / "real" / "tiles").iterdir()}
+    assert now == {row["file"].rpartition("/")[2] for row in table(out / "real")}
+    assert now != first
+
+
+def test_one_bad_slide_does_not_stop_the_others(slides, tmp_path, capsys):
+    write_tiff(slides / "bare.tif", gradient(600, 500), mpp=None)
+    (slides / "cut.svs").write_bytes(real_slide().read_bytes()[:100_000])
+    assert wsi("tile", slides, tmp_path / "out", "--mpp", "2") == 1
+    said = "".join(capsys.readouterr())
+    assert "bare.tif: the file does not say how many micrometres a pixel has" in said
+    assert "--mpp-table" in said
+    assert "cut" in said
+    assert len(table(tmp_path / "out" / "real")) > 0
+    (tmp_path / "mpp.csv").write_text("slide,mpp\nbare,0.5\n")
+    assert wsi("tile", slides, tmp_path / "out", "--mpp", "2", "--mpp-table", tmp_path / "mpp.csv") == 1
+    assert (tmp_path / "out" / "bare" / "tiles.csv").is_file()
+
+
+def test_a_store_holds_the_same_tiles(slides, tmp_path):
+    arguments = ("--mpp", "1", "--tissue-min", "0.9")
+    assert wsi("tile", slides, tmp_path / "files", *arguments) == 0
+    assert wsi("tile", slides, tmp_path / "store", *arguments, "--tiles", "store") == 0
+    files, stored = TileDataset(tmp_path / "files"), TileDataset(tmp_path / "store")
+    assert len(files) == len(stored) > 0
+    for number in range(len(files)):
+        assert files[number]["image"].equal(stored[number]["image"])
+
+
+def test_edges_are_filled_or_dropped(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", gradient(300, 200))
+    for edge, count in (("pad", 6), ("drop", 2)):
+        assert wsi("tile", path, tmp_path / edge, "--tile-um", "64", "--tissue-min", "0", "--edge", edge) == 0
+        assert len(table(tmp_path / edge / "a")) == count
+    last = np.asarray(Image.open(tmp_path / "pad" / "a" / "tiles" / "x000256_y000128.png"))
+    np.testing.assert_array_equal(last[:72, :44], gradient(300, 200)[128:, 256:])
+    assert (last[72:] == 255).all()
+
+
+REGIONS = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [
+                    [[700, 1200], [1500, 1300], [1300, 2500], [800, 2400], [700, 1200]],
+                    [[900, 1500], [1100, 1500], [1100, 1700], [900, 1700], [900, 1500]],
+                ],
+            },
+            "properties": {"classification": {"name": name}},
+        }
+        for name in ("stroma", "ulcer")[:1]
+    ],
+}
+
+
+@pytest.fixture
+def masks(slides, tmp_path):
+    folder = tmp_path / "regions"
+    folder.mkdir()
+    (folder / "real.geojson").write_text(json.dumps(REGIONS))
+    assert wsi("mask", slides, folder, tmp_path / "masks", "--mpp", "1", "--labels", "4=stroma") == 0
+    return tmp_path / "masks"
+
+
+def test_masks_and_back_is_exact(masks, slides, tmp_path):
+    found = tifffile.imread(masks / "real.ome.tif")
+    assert found.shape == (1481, 1108)
+    assert set(np.unique(found)) == {0, 4}
+    area = 0.5 * abs(
+        700 * 1300 - 1500 * 1200 + 1500 * 2500 - 1300 * 1300 + 1300 * 2400 - 800 * 2500 + 800 * 1200 - 700 * 2400
+    )
+    assert (found == 4).sum() * (1 / 0.499) ** 2 == pytest.approx(area - 200 * 200, rel=0.005)
+    assert wsi("annotate", masks, tmp_path / "back") == 0
+    (region,) = read_annotations(tmp_path / "back" / "real.geojson")
+    assert region.name == "stroma"
+    assert len(region.polygons[0]) == 2
+    assert wsi("mask", slides, tmp_path / "back", tmp_path / "again", "--mpp", "1", "--labels", "4=stroma") == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "again" / "real.ome.tif"), found)
+
+
+def test_unnamed_classes_and_lone_files_are_said(slides, tmp_path, capsys):
+    folder = tmp_path / "regions"
+    folder.mkdir()
+    (folder / "real.geojson").write_text(json.dumps(REGIONS))
+    (folder / "other.xml").write_text("<Annotations/>")
+    assert wsi("mask", slides, folder, tmp_path / "masks", "--mpp", "4", "--labels", "1=tumour") == 0
+    said = "".join(capsys.readouterr())
+    assert "regions of stroma are left out" in said
+    assert "other" in said
+
+
+def test_tiles_with_masks_train(slides, masks, tmp_path):
+    assert wsi("tile", slides, tmp_path / "tiles", "--mpp", "1", "--tile-um", "128") == 0
+    data = TileDataset(tmp_path / "tiles", masks)
+    whole = np.pad(tifffile.imread(masks / "real.ome.tif"), [(0, 128), (0, 128)])
+    for number, record in enumerate(data.records):
+        item = data[number]
+        assert item["image"].shape == (3, 128, 128)
+        np.testing.assert_array_equal(
+            item["label"], whole[record.y : record.y + 128, record.x : record.x + 128], err_msg=record.file.name
+        )
+    assert any(item["label"].any() for item in map(data.__getitem__, range(len(data))))
+
+
+def test_tiles_are_stitched_to_the_slide_again(slides, tmp_path):
+    options = ("--mpp", "2", "--tile-um", "256", "--overlap", "0.25", "--tissue-min", "0")
+    assert wsi("tile", slides, tmp_path / "tiles", *options) == 0
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "whole", "--quality", "95") == 0
+    with open_slide(tmp_path / "whole" / "real.ome.tif") as slide:
+        assert slide.size_xy == (554, 741)
+        assert slide.mpp == pytest.approx(2.0)
+        found = slide.read_region(level_px=(0, 0), size=slide.size_xy).astype(float)
+    wanted = np.asarray(
+        Image.fromarray(tifffile.imread(real_slide())).resize((554, 741), Image.Resampling.BILINEAR), float
+    )
+    assert np.abs(found - wanted).mean() < 5
+
+
+def test_predictions_overlap_as_promised(slides, tmp_path):
+    options = ("--mpp", "2", "--tile-um", "256", "--overlap", "0.5", "--tissue-min", "0")
+    assert wsi("tile", slides, tmp_path / "tiles", *options) == 0
+    rows = table(tmp_path / "tiles" / "real")
+    for kind in ("classes", "scores"):
+        folder = tmp_path / kind / "real"
+        folder.mkdir(parents=True)
+        for number, row in enumerate(rows):
+            stem = row["file"].rpartition("/")[2].removesuffix(".png")
+            if kind == "classes":
+                Image.fromarray(np.full((128, 128), 1 + number % 200, np.uint8)).save(folder / f"{stem}.png")
+            else:
+                x = np.arange(128) + round(float(row["x_um"]) / 2)
+                later = np.broadcast_to((x >= 300).astype(np.float32), (128, 128))
+                np.save(folder / f"{stem}.npy", np.stack([0.4 * np.ones_like(later), later]))
+        assert wsi("stitch", tmp_path / "tiles", tmp_path / "out" / kind, "--predictions", tmp_path / kind) == 0
+    classes = tifffile.imread(tmp_path / "out" / "classes" / "real.ome.tif")
+    assert classes[:96, :96].min() == classes[:96, :96].max() == 1  # to half way between two centres
+    assert set(np.unique(classes[:96, 96:160])) == {2}
+    scores = tifffile.imread(tmp_path / "out" / "scores" / "real.ome.tif")
+    assert (scores == (np.arange(554) >= 300)).all()
+
+
+def test_a_missing_prediction_is_named_and_a_strange_one_fails(slides, tmp_path, capsys):
+    assert wsi("tile", slides, tmp_path / "tiles", "--mpp", "2", "--tissue-min", "0") == 0
+    stems = [row["file"].rpartition("/")[2].removesuffix(".png") for row in table(tmp_path / "tiles" / "real")]
+    folder = tmp_path / "predicted" / "real"
+    folder.mkdir(parents=True)
+    Image.fromarray(np.ones((128, 128), np.uint8)).save(folder / f"{stems[0]}.png")
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "out", "--predictions", tmp_path / "predicted") == 0
+    assert f"{len(stems) - 1} tiles have no prediction" in "".join(capsys.readouterr())
+    Image.fromarray(np.ones((64, 128), np.uint8)).save(folder / f"{stems[1]}.png")
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "out", "--predictions", tmp_path / "predicted") == 1
+    assert "expected 128 x 128 pixels" in "".join(capsys.readouterr())
+
+
+def test_a_table_never_leads_out_of_its_folder(slides, tmp_path, capsys):
+    assert wsi("tile", slides, tmp_path / "tiles", "--mpp", "2") == 0
+    path = tmp_path / "tiles" / "real" / "tiles.csv"
+    path.write_text(path.read_text().replace("tiles/x", "../../../x"))
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "out") == 1
+    assert "no file of this folder" in "".join(capsys.readouterr())
+
+
+def test_check_names_what_is_wrong(slides, tmp_path, capsys):
+    write_tiff(slides / "bare.tif", gradient(600, 500), mpp=None)
+    damaged = write_tiff(slides / "hurt.tif", gradient(600, 500), levels=2)
+    with tifffile.TiffFile(damaged) as file:
+        page = file.series[0].levels[1].keyframe
+        start, length = page.dataoffsets[0], page.databytecounts[0]
+    data = bytearray(damaged.read_bytes())
+    data[start : start + length] = bytes(length)
+    damaged.write_bytes(data)
+    assert wsi("check", slides) == 1
+    said = "".join(capsys.readouterr())
+    assert "bare: the file does not say how many micrometres" in said
+    assert "hurt: level 1 (300 x 250)" in said
+    assert "images that may show a patient's name: label, macro" in said
+    assert "aperio.Filename" in said
+    assert "1 of 3 slides are as they should be" in said
+
+
+def test_deidentified_copies_keep_every_pixel_and_no_name(slides, tmp_path, capsys):
+    before = (slides / "real.svs").read_bytes()
+    assert wsi("deidentify", slides, tmp_path / "out") == 0
+    assert (slides / "real.svs").read_bytes() == before
+    copy = tmp_path / "out" / "real.svs"
+    np.testing.assert_array_equal(tifffile.imread(copy), tifffile.imread(real_slide()))
+    with tifffile.TiffFile(real_slide()) as file:
+        label = next(series for series in file.series if series.name == "Label").pages[0]
+        start, length = label.dataoffsets[0], label.databytecounts[0]
+    assert not any(copy.read_bytes()[start : start + length])
+    for name in (b"CMU-1", b"b414003d", b"12/29/09"):
+        assert name not in copy.read_bytes()
+    with open_slide(copy) as slide:
+        assert slide.associated == ("thumbnail",)
+        assert slide.mpp == pytest.approx(0.499)
+    capsys.readouterr()
+    assert wsi("check", tmp_path / "out") == 0
+    assert "may" not in "".join(capsys.readouterr())
+
+
+def test_folders_are_asked_for(tmp_path, capsys):
+    assert wsi("mask", tmp_path, tmp_path / "out") == 2
+    assert "mask needs three folders" in capsys.readouterr().err
+    assert wsi("tile", tmp_path) == 2
+    assert wsi("check", tmp_path, tmp_path / "out") == 2
+    assert wsi("tile", tmp_path, tmp_path / "out") == 2
+    assert "no slide found" in capsys.readouterr().err
