@@ -38,6 +38,7 @@ def help_text(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -
     """Return a command's help: arguments, options, common options if it has them, one example."""
     prog = prog or command.name
     positional: list[tuple[str, str]] = []
+    usage: list[str] = []
     own: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
     for model, rows in zip(models_of(command), (own, common), strict=False):
@@ -47,6 +48,7 @@ def help_text(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -
             if is_positional(field):
                 shown = metavar(name, field) + (" ..." if is_many(field) else "")
                 positional.append((shown, text))
+                usage.append(shown if field.is_required() else f"[{shown}]")
             elif (steps := marker(field, Steps)) is not None:
                 rows += [
                     (f"{option_name(kind)} {step.metavar}".rstrip(), step.text) for kind, step in steps.kinds.items()
@@ -58,9 +60,9 @@ def help_text(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -
     last = common if is_operation else own
     last += [("--version", "Show the version.")] if is_operation else []
     last.append(("--help", "Show this help."))
-    usage = " ".join([prog, *(name for name, _ in positional), "[options]"])
+    line = " ".join([prog, *usage, "[options]"])
     intro = textwrap.fill(" ".join((command.params.__doc__ or "").split()), WIDTH)
-    parts = [f"usage: {usage}", intro]
+    parts = [f"usage: {line}", intro]
     for title, rows in (("arguments", positional), ("options", own), ("options of every command", common)):
         if rows:
             parts.append(f"{title}:\n" + "\n".join(_entry(*row) for row in rows))

@@ -94,8 +94,8 @@ class TileDataset:
             with open_slide(self._mask_path(record.slide)) as mask:
                 if abs(mask.mpp / record.mpp - 1) > _EQUAL:
                     raise ReadError(
-                        f"{record.slide}: its mask has {mask.mpp:.4g} µm per pixel, its tiles {record.mpp:.4g}; make both "
-                        "with the same --mpp"
+                        f"{record.slide}: its mask has {mask.mpp:.4g} µm per pixel, its tiles {record.mpp:.4g}; make "
+                        "both with the same --mpp"
                     )
                 label = mask.read_region(level_px=(record.x, record.y), size=record.size_xy, outside=0)[..., 0]
             item["label"] = torch.from_numpy(label.astype(np.int64))
