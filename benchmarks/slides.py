@@ -56,8 +56,10 @@ def main():
     ratios = [mine / theirs for mine, theirs in pairs]
     print(f"{len(one)} tiles of {SIDE} x {SIDE}, equal pixels; CPU s ours / OpenSlide:")
     print(f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
-    print(f"tiles a CPU second: {len(one) / statistics.median(a for a, _ in pairs):.0f} ours, "
-          f"{len(one) / statistics.median(b for _, b in pairs):.0f} OpenSlide")
+    print(
+        f"tiles a CPU second: {len(one) / statistics.median(a for a, _ in pairs):.0f} ours, "
+        f"{len(one) / statistics.median(b for _, b in pairs):.0f} OpenSlide"
+    )
 
 
 if __name__ == "__main__":

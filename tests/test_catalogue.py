@@ -29,7 +29,7 @@ def test_an_entry_names_its_operation(name):
 def test_every_operation_of_the_tree_is_in_the_catalogue():
     found = {
         ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
-        for folder in ("process", "dataset", "inference")
+        for folder in ("process", "dataset", "inference", "pathology")
         for path in (ROOT / folder).rglob("*.py")
         if "\nOPERATION" in path.read_text(encoding="utf-8")
     }

@@ -113,7 +113,7 @@ def clean(path: Path) -> dict[str, Any]:
                 if page is not None
             }
             names = [str(series.name).lower() for series in file.series if (series.name or "").lower() in _REMOVED]
-            pages = list(file.pages)
+            pages = [page.aspage() for page in file.pages]
             links = _links(file)
             dropped = [page for page in pages if page.offset in telling or _is_telling(page)]
             kept = [page for page in pages if page not in dropped]
@@ -187,7 +187,7 @@ def _data_of(page: Any) -> Iterator[tuple[int, int]]:
 
 def _sub_pages(pages: list[Any]) -> Iterator[Any]:
     for page in pages:
-        yield from getattr(page, "pages", None) or ()
+        yield from (inner.aspage() for inner in page.pages or ())
 
 
 def _texts_of(page: Any) -> Iterator[tuple[int, int]]:

@@ -53,7 +53,7 @@ class WsiParams(Params):
     labels: Annotated[tuple[Annotated[str, Pattern(r"^\d+=.*\S")], ...], _NAMED] = ()
     """Value of each class, e.g. 1=tumour 2=stroma; regions of other classes are left out and named. By default classes
     are numbered in the order of their names."""
-    slide_mpp: Annotated[float | None, Bounds(above=0), Unit("µm per pixel"), Group("Slides")] = None
+    slide_mpp: Annotated[Annotated[float, Bounds(above=0), Unit("µm per pixel")] | None, Group("Slides")] = None
     """Resolution of level 0 of slides whose files do not tell it."""
     mpp_table: Annotated[Path | None, PathRole("in_file"), Group("Slides")] = None
     """CSV file with the columns slide and mpp: the resolution of single slides."""

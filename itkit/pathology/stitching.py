@@ -165,15 +165,15 @@ def _prediction(folder: Path, stem: str) -> Path | None:
 
 def _write(case_id: str, mosaic: Mosaic, quality: int, place: Place, compression: Compression) -> list[Written]:
     del compression
-    canvas = Canvas(mosaic)
+    stitched = Stitched(mosaic)
     path = place(_PYRAMID, case_id)
     write_pyramid(
-        path, mosaic.size_xy, canvas.piece, mpp_xy=(mosaic.mpp, mosaic.mpp), kind=mosaic.kind, quality=quality
+        path, mosaic.size_xy, stitched.piece, mpp_xy=(mosaic.mpp, mosaic.mpp), kind=mosaic.kind, quality=quality
     )
     return [Written(_PYRAMID, case_id)]
 
 
-class Canvas:
+class Stitched:
     """Pieces of a mosaic.
 
     Where tiles overlap, a pixel comes from the tile whose centre is nearest; scores are added up, and the class with

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from itkit.cli.operation import main
-from itkit.pathology import TileDataset, open_slide
+from itkit.pathology import TileDataset, open_slide, write_pyramid
 from itkit.pathology.annotations import read_annotations
 
 from .made_slides import gradient, real_slide, write_tiff
@@ -269,3 +269,18 @@ def test_folders_are_asked_for(tmp_path, capsys):
     assert wsi("check", tmp_path, tmp_path / "out") == 2
     assert wsi("tile", tmp_path, tmp_path / "out") == 2
     assert "no slide found" in capsys.readouterr().err
+
+
+def test_a_pyramid_of_ours_is_deidentified_too(tmp_path):
+    rgb = gradient(1200, 700)
+    path = tmp_path / "one.ome.tif"
+    write_pyramid(path, (1200, 700), lambda x, y, w, h: rgb[y : y + h, x : x + w], mpp_xy=(0.5, 0.5), kind="image")
+    assert wsi("deidentify", path, tmp_path / "out") == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "one.ome.tif"), tifffile.imread(path))
+
+
+def test_what_is_no_tiff_is_refused(tmp_path, capsys):
+    (tmp_path / "a.mrxs").write_bytes(b"no slide")
+    assert wsi("deidentify", tmp_path / "a.mrxs", tmp_path / "out") == 1
+    assert "only TIFF-like slides" in "".join(capsys.readouterr())
+    assert not (tmp_path / "out" / "a.mrxs").exists()
