@@ -35,7 +35,7 @@ class WsiParams(Params):
     """Search sub-folders."""
     tile_um: Annotated[float, Bounds(above=0), Unit("µm"), _TILE, Group("Tiles")] = 256.0
     """Side of a tile; with --mpp it gives the pixels of a tile: 256 µm at 0.5 are 512 pixels."""
-    mpp: Annotated[float, Bounds(above=0), Unit("µm per pixel"), _SCALED, Group("Tiles")] = 0.5
+    mpp: Annotated[float, Bounds(above=0), Unit("µm/pixel"), _SCALED, Group("Tiles")] = 0.5
     """Resolution of tiles or masks. A level within 1 % is taken as it is; else the next finer one is resampled."""
     overlap: Annotated[float, Field(ge=0, lt=1), _TILE, Group("Tiles")] = 0.0
     """Part of a tile that the next one covers again (0 to below 1)."""
@@ -53,7 +53,7 @@ class WsiParams(Params):
     labels: Annotated[tuple[Annotated[str, Pattern(r"^\d+=.*\S")], ...], _NAMED] = ()
     """Value of each class, e.g. 1=tumour 2=stroma; regions of other classes are left out and named. By default classes
     are numbered in the order of their names."""
-    slide_mpp: Annotated[Annotated[float, Bounds(above=0), Unit("µm per pixel")] | None, Group("Slides")] = None
+    slide_mpp: Annotated[Annotated[float, Bounds(above=0), Unit("µm/pixel")] | None, Group("Slides")] = None
     """Resolution of level 0 of slides whose files do not tell it."""
     mpp_table: Annotated[Path | None, PathRole("in_file"), Group("Slides")] = None
     """CSV file with the columns slide and mpp: the resolution of single slides."""
