@@ -336,7 +336,7 @@ def infer_dataset(
     dest: str | os.PathLike[str],
     *,
     ensemble: Sequence[str | os.PathLike[str]] = (),
-    backend: Literal["torch", "onnx", "openvino"] = "torch",
+    backend: Literal["auto", "torch", "onnx", "openvino"] = "auto",
     device: str = "auto",
     precision: Literal["32", "bf16", "16"] = "32",
     overlap: float = 0.5,

@@ -1,7 +1,8 @@
 """What computes a trained network: PyTorch, ONNX Runtime or OpenVINO, behind one interface.
 
 A backend turns a model on disk into a function of windows: ``(N, C, Z, Y, X)`` (``(N, C, Y, X)`` for a 2-D network)
-to logits ``(N, K, …)``, both torch tensors. `itkit.models.windows.SlidingWindow` takes such a function.
+to logits ``(N, K, …)``: torch tensors, which `itkit.models.windows.SlidingWindow` takes, or numpy arrays, which
+`itkit.inference.array_windows.ArrayWindows` takes. Only the backend ``torch`` needs torch.
 
 An exported model is a folder with ``model.onnx``, or ``model.xml`` and ``model.bin``. Its description is the file
 ``model.json`` beside them, or the text of that file inside the model: the metadata property ``itkit_model`` (ONNX), the
@@ -24,6 +25,7 @@ from itkit.core.extras import require, require_torch
 from itkit.inference.model_folder import (
     CHECKPOINT_ENTRY,
     MODEL_JSON,
+    MODEL_WEIGHTS,
     ModelFolder,
     parse_facts,
     read_facts,
@@ -35,16 +37,44 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BackendName = Literal["torch", "onnx", "openvino"]
+Backend = Literal["auto", "torch", "onnx", "openvino"]
+"""A backend, or the one that a model's file is for."""
 Network = Callable[["Tensor"], "Tensor"]
 ArrayNetwork = Callable[["NDArray[Any]"], "NDArray[Any]"]
 """Windows ``(N, C, ...)`` to logits ``(N, K, ...)``, as numpy arrays."""
-FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
+FILES: dict[BackendName, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
 """File of an exported model, by backend."""
 METADATA = CHECKPOINT_ENTRY
 """Name under which an exported model holds the content of its ``model.json``."""
 
 
-def find_model(path: Path | str, backend: BackendName = "torch") -> ModelFolder:
+def backend_of(path: Path | str, wanted: Backend = "auto") -> BackendName:
+    """Return what is to compute a model: what is wanted, or what its file is for.
+
+    Parameters
+    ----------
+    path
+        The model; a folder is for PyTorch, if it has ``model.safetensors`` or no exported model.
+    wanted
+        What the user wants.
+
+    Examples
+    --------
+    >>> backend_of("exported/model.onnx"), backend_of("run/model"), backend_of("model.xml", "openvino")
+    ('onnx', 'torch', 'openvino')
+    """
+    if wanted != "auto":
+        return wanted
+    path = Path(path)
+    for name, file in FILES.items():
+        if path.suffix.lower() == Path(file).suffix:
+            return name
+        if (path / file).is_file() and not (path / MODEL_WEIGHTS).exists():
+            return name
+    return "torch"
+
+
+def find_model(path: Path | str, backend: Backend = "auto") -> ModelFolder:
     """Find and check a trained network for a backend; its weights are not read yet.
 
     Parameters
@@ -62,23 +92,23 @@ def find_model(path: Path | str, backend: BackendName = "torch") -> ModelFolder:
     MissingExtraError
         When the backend is not installed.
     """
-    if backend == "torch":
+    chosen = backend_of(path, backend)
+    if chosen == "torch":
         return read_model(path)
-    path, name = Path(path), FILES[backend]
+    path, name = Path(path), FILES[chosen]
     file = path / name if path.is_dir() else path
-    if not file.is_file() or file.suffix != Path(name).suffix:
-        raise ModelError(f"{path}: expected a folder with {name}; itkit export --to {backend} writes one")
+    if not file.is_file() or file.suffix.lower() != Path(name).suffix:
+        raise ModelError(f"{path}: expected a folder with {name}; itkit export --to {chosen} writes one")
+    if text := _onnx_metadata(file) if chosen == "onnx" else _openvino_metadata(file):
+        try:
+            values = parse_json(text)
+        except ValueError as error:
+            raise ModelError(f"{file}: its {METADATA} is not JSON ({error})") from error
+        return ModelFolder(file.parent, parse_facts(values, file), file)
     beside = file.with_name(MODEL_JSON)
     if beside.is_file():
         return ModelFolder(file.parent, read_facts(beside), file)
-    text = _onnx_metadata(file) if backend == "onnx" else _openvino_metadata(file)
-    if not text:
-        raise ModelError(f"{file}: holds no {METADATA} and has no {MODEL_JSON} beside it; export it with itkit export")
-    try:
-        values = parse_json(text)
-    except ValueError as error:
-        raise ModelError(f"{file}: its {METADATA} is not JSON ({error})") from error
-    return ModelFolder(file.parent, parse_facts(values, file), file)
+    raise ModelError(f"{file}: holds no {METADATA} and has no {MODEL_JSON} beside it; export it with itkit export")
 
 
 def _onnx_metadata(file: Path) -> str:
@@ -91,20 +121,29 @@ def _openvino_metadata(file: Path) -> str:
     return str(model.get_rt_info([METADATA]).value) if model.has_rt_info([METADATA]) else ""
 
 
-def choose_device(wanted: str = "auto") -> str:
-    """Return the device that a name means: ``auto`` is the GPU if there is one.
+def choose_device(wanted: str = "auto", backend: BackendName = "torch") -> str:
+    """Return the device that a name means: ``auto`` is the GPU, if there is one that the backend can use.
 
     Raises
     ------
     ParamsError
         When there is no such device.
+    MissingExtraError
+        When the backend is not installed.
     """
+    if wanted == "cpu" or (backend == "openvino" and wanted == "auto"):
+        return "cpu"
+    if backend == "openvino":
+        raise ParamsError(f"--backend openvino computes on the CPU; got --device {wanted}")
+    if backend == "onnx":
+        has_cuda = "CUDAExecutionProvider" in _onnxruntime().get_available_providers()
+        if wanted != "auto" and not has_cuda:
+            raise ParamsError(f"--device {wanted}: this ONNX Runtime has no CUDA; install onnxruntime-gpu, or use cpu")
+        return ("cuda" if has_cuda else "cpu") if wanted == "auto" else wanted
     torch = require_torch("a trained network")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
         return "cuda" if count else "cpu"
-    if wanted == "cpu":
-        return wanted
     number = int(wanted.partition(":")[2] or 0)
     if number >= count:
         raise ParamsError(f"--device {wanted}: this machine has {count or 'no'} CUDA device{'s' if count > 1 else ''}")
@@ -120,18 +159,21 @@ class LoadedModel:
     model
         Where it comes from.
     network
-        The function of windows.
+        The function of windows: of tensors for the backend ``torch``, of numpy arrays for the others.
     device
         Where it computes, as torch calls it.
+    backend
+        What computes it.
     """
 
     model: ModelFolder
-    network: Network
+    network: Network | ArrayNetwork
     device: str
+    backend: BackendName = "torch"
 
 
 def load_model(
-    path: Path | str | ModelFolder, backend: BackendName = "torch", *, device: str = "auto", threads: int = 1
+    path: Path | str | ModelFolder, backend: Backend = "auto", *, device: str = "auto", threads: int = 1
 ) -> LoadedModel:
     """Load a trained network.
 
@@ -154,32 +196,26 @@ def load_model(
         When the backend is not installed.
     """
     model = path if isinstance(path, ModelFolder) else find_model(path, backend)
-    chosen = choose_device(device)
-    if backend == "torch":
+    name = backend_of(model.weights, backend)
+    chosen = choose_device(device, name)
+    if name == "torch":
         return LoadedModel(model, model.load(chosen), chosen)
-    if backend == "onnx":
-        network = onnx_network(model.weights, threads=threads, device=chosen)
-        return LoadedModel(model, partial(_with_tensors, network), "cpu")
-    if chosen != "cpu":
-        raise ParamsError(f"--backend openvino computes on the CPU; got --device {device}")
-    return LoadedModel(model, partial(_with_tensors, openvino_network(model.weights, threads=threads)), "cpu")
+    if name == "onnx":
+        return LoadedModel(model, onnx_network(model.weights, threads=threads, device=chosen), chosen, name)
+    return LoadedModel(model, openvino_network(model.weights, threads=threads), chosen, name)
 
 
-def _with_tensors(network: ArrayNetwork, windows: Tensor) -> Tensor:
-    import torch
-
-    return torch.from_numpy(network(windows.cpu().numpy()))
+def _onnxruntime() -> Any:
+    return require("onnxruntime", extra="onnx", why="--backend onnx")
 
 
 def _onnx_session(file: Path, *, threads: int, device: str) -> Any:
-    runtime = require("onnxruntime", extra="onnx", why="--backend onnx")
+    runtime = _onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
-        if "CUDAExecutionProvider" not in runtime.get_available_providers():
-            raise ParamsError(f"--device {device}: this ONNX Runtime has no CUDA; install onnxruntime-gpu, or use cpu")
         number = int(device.partition(":")[2] or 0)
         providers = [("CUDAExecutionProvider", {"device_id": number}), *providers]
     try:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from itkit.core.boxes import start_groups, unfinished_planes, window_starts
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseError, LayoutError, ParamsError
 from itkit.core.extras import require_torch
@@ -39,11 +38,12 @@ from itkit.core.operation import (
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.text import counted
 from itkit.core.volume import Case, Volume
-from itkit.inference.backends import BackendName, choose_device, find_model
+from itkit.inference.backends import Backend, backend_of, choose_device, find_model
 from itkit.io.dataset_meta import FoundMeta
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.formats.store import STORE_SUFFIX, require_store, write_store
 from itkit.io.layouts import IMAGE, LABEL, Images, find_description, find_images, require_destination
+from itkit.models.window_sums import WindowSettings
 from itkit.process.common import case_meta, stamp_of
 from itkit.process.plans import image_jobs
 
@@ -96,8 +96,8 @@ class InferParams(Params):
     """Folder to write; the label maps of a dataset go to its sub-folder label."""
     ensemble: Annotated[tuple[Path, ...], PathRole("in_file"), Unkeyed(), Group("Network")] = ()
     """More models: the mean of the softmax of all of them counts."""
-    backend: Annotated[BackendName, Group("Network")] = "torch"
-    """What computes the network; onnx and openvino need a model of itkit export."""
+    backend: Annotated[Backend, Group("Network")] = "auto"
+    """What computes the network: torch, or onnx or openvino for a model of itkit export; auto: what its file is for."""
     device: Annotated[str, Pattern(DEVICE), AfterValidator(device_name), Unkeyed(), Group("Network")] = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:N."""
     precision: Annotated[Literal["32", "bf16", "16"], Group("Network")] = "32"
@@ -140,7 +140,7 @@ class _Details:
 
 
 @lru_cache(maxsize=8)
-def _found(path: Path, backend: BackendName, stamp: str) -> ModelFolder:
+def _found(path: Path, backend: Backend, stamp: str) -> ModelFolder:
     del stamp  # the same file, read again when it has changed
     return find_model(path, backend)
 
@@ -162,9 +162,17 @@ def plan(params: InferParams) -> Plan:
     ParamsError
         When the dataset has other channels than the model.
     """
-    _require_installed()
+    backends = {backend_of(path, params.backend) for path in params.models}
+    if "torch" in backends:
+        _require_installed()
+    elif params.precision != "32":
+        raise ParamsError(
+            f"--precision {params.precision} is a setting of --backend torch; other backends compute in the type of "
+            "their file"
+        )
     if params.device.startswith("cuda"):
-        choose_device(params.device)
+        for backend in sorted(backends):
+            choose_device(params.device, backend)
     models = _models(params)
     from itkit.inference.predicting import require_alike
 
@@ -343,18 +351,13 @@ def _need(grid: Geometry, read_bytes: int, params: InferParams, models: Sequence
         window = params.batch * math.prod(facts.patch_size) * (4 * channels + 8 * classes + _BYTES_PER_WINDOW_VOXEL)
         fixed += 3 * model.weights.stat().st_size
         busiest = max(busiest, image + window + 8 * classes * height * width, image + 8 * voxels + 4 * padded)
-        sums = max(sums, _sums_bytes(working, facts.patch_size, params, classes))
+        windows = WindowSettings(
+            patch_size=facts.window_size, overlap=params.overlap, scheme=params.window_scheme, batch=params.batch
+        )
+        sums = max(sums, windows.sums_bytes(working, classes))
         logits += 4 * classes * size
     soft = classes * voxels * ((4 if len(models) > 1 else 2 * params.probabilities) + 2 * params.probabilities)
     return _Need(fixed + busiest, sums, soft, logits if params.save_logits else 0)
-
-
-def _sums_bytes(size_zyx: Sequence[int], patch_zyx: Sequence[int], params: InferParams, classes: int) -> int:
-    """Return the bytes of the sums of unfinished voxels, as `SlidingWindow.sums_bytes` does, without torch."""
-    depth, height, width = (max(n, p) for n, p in zip(size_zyx, patch_zyx, strict=True))
-    starts = window_starts(depth, patch_zyx[0], params.overlap, params.window_scheme)
-    kept, fresh = unfinished_planes(start_groups(starts), patch_zyx[0])
-    return 4 * (classes + 1) * width * (kept * height + fresh * min(height, patch_zyx[1]))
 
 
 def _need_of(inputs: Mapping[str, CaseInput], params: InferParams) -> _Need | None:
@@ -417,7 +420,7 @@ def _grid_of(job: Job) -> Geometry | None:
 
 @lru_cache(maxsize=1)
 def _predictor(
-    models: tuple[Path, ...], digests: tuple[str, ...], backend: BackendName, device: str, threads: int
+    models: tuple[Path, ...], digests: tuple[str, ...], backend: Backend, device: str, threads: int
 ) -> Predictor:
     """Load the networks, once in a process."""
     from itkit.inference.predicting import Predictor
@@ -434,7 +437,8 @@ def infer_case(case: Case, params: InferParams, context: Context) -> Outcome:
     images = _images_of(case)
     models = _models(params)
     digests = tuple(model.digest for model in models)
-    own_threads = 1 if params.backend == "torch" else context.threads
+    is_torch = all(backend_of(path, params.backend) == "torch" for path in params.models)
+    own_threads = 1 if is_torch else context.threads
     predictor = _predictor(params.models, digests, params.backend, params.device, own_threads)
     settings = InferenceSettings(
         overlap=params.overlap,

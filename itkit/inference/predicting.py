@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.errors import CaseError, ModelError
+from itkit.core.errors import CaseError, ModelError, ParamsError
 from itkit.core.extras import require_torch
 from itkit.core.geometry import Geometry, orientation_steps
 from itkit.core.volume import Volume
-from itkit.inference.backends import BackendName, LoadedModel, load_model
+from itkit.inference.array_windows import ArrayWindows
+from itkit.inference.backends import Backend, LoadedModel, load_model
 from itkit.inference.preparing import Preparation, Prepared, prepare_image
 from itkit.inference.restoring import (
     Part,
@@ -38,7 +39,6 @@ from itkit.process.itk_resample import resample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from itkit.inference.model_folder import ModelFacts
 
@@ -138,6 +138,12 @@ class Predictor:
 
     def __post_init__(self) -> None:
         require_alike([(str(loaded.model.path), loaded.model.facts) for loaded in self.models])
+        others = {loaded.backend for loaded in self.models} - {"torch"}
+        if others and self.settings.precision != "32":
+            raise ParamsError(
+                f"--precision {self.settings.precision} is a setting of --backend torch; the backend {min(others)} "
+                "computes in the type of its file"
+            )
 
     @classmethod
     def load(
@@ -145,7 +151,7 @@ class Predictor:
         models: Sequence[Path | str],
         settings: InferenceSettings | None = None,
         *,
-        backend: BackendName = "torch",
+        backend: Backend = "auto",
         device: str = "auto",
         threads: int = 1,
     ) -> Predictor:
@@ -188,7 +194,8 @@ class Predictor:
         room = room or Room()
         answers = _Answers(self, images[0].geometry, room, soft=probabilities)
         windows, saved, notes = 0, [], list[str]()
-        with _torch_threads(threads):
+        uses_torch = any(loaded.backend == "torch" for loaded in self.models)
+        with _torch_threads(threads) if uses_torch else nullcontext():
             for loaded in self.models:
                 run = _Run(loaded, self.settings, images, threads, room, logits=logits)
                 axes, flips = orientation_steps(images[0].geometry, loaded.model.facts.orient)
@@ -302,11 +309,6 @@ class _Run:
         *,
         logits: bool,
     ) -> None:
-        require_torch("a trained network")
-        import torch
-
-        from itkit.models.windows import SlidingWindow
-
         facts = loaded.model.facts
         self.facts = facts
         self.windows = 0
@@ -315,43 +317,52 @@ class _Run:
         preparation = Preparation.of(facts)
         prepared = prepare_image(images, preparation, threads=threads)
         self._indices = indices_of_grids(prepared.geometry, prepared.turned)
-        self._tensor = torch.from_numpy(prepared.array_czyx)[None]
+        self._array = prepared.array_czyx[None]
         self._mask = self._body(images[0], prepared, threads) if settings.skip_air else None
-        self._loaded = loaded
-        self._sliding = SlidingWindow(
-            patch_size=facts.window_size,
-            overlap=settings.overlap,
-            scheme=settings.scheme,  # type: ignore[arg-type]  # checked there
-            batch=settings.batch,
-            flips=settings.flips,
-            precision=settings.precision,  # type: ignore[arg-type]
-            device=loaded.device,
-            max_bytes=None if room.sums else 0,
-            scratch=room.scratch,
-        )
+        self._loaded, self._settings, self._room = loaded, settings, room
         if logits:
             size = (*prepared.geometry.size_zyx, facts.network.num_classes)
             self.saved = Volume(room.array(size, np.float32, in_memory=room.logits), prepared.geometry)
 
-    def _body(self, image: Volume, prepared: Prepared, threads: int) -> Tensor | None:
-        import torch
-
+    def _body(self, image: Volume, prepared: Prepared, threads: int) -> NDArray[np.bool_] | None:
         body = body_mask(image)
         if not body.array_zyx.any():
             self.notes.append("--skip-air: no body was found; every window was seen")
             return None
         turned = orient(body, self.facts.orient, threads=threads)
         on_grid = resample(turned, prepared.geometry, threads=threads)
-        return torch.from_numpy(np.ascontiguousarray(on_grid.array_zyx != 0))[None]
+        return np.ascontiguousarray(on_grid.array_zyx != 0)[None]
 
-    def _network(self, windows: Tensor) -> Any:
+    def _network(self, windows: Any) -> Any:
         self.windows += len(windows)
         return self._loaded.network(windows)
 
+    def _blocks(self) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Yield finished blocks of logits ``(K, planes, rows, X)`` of what computes the network."""
+        wanted: dict[str, Any] = {
+            "patch_size": self.facts.window_size,
+            "overlap": self._settings.overlap,
+            "scheme": self._settings.scheme,
+            "batch": self._settings.batch,
+            "flips": self._settings.flips,
+            "max_bytes": None if self._room.sums else 0,
+            "scratch": self._room.scratch,
+        }
+        if self._loaded.backend != "torch":
+            for block in ArrayWindows(**wanted).blocks(self._network, self._array, self._mask):
+                yield block.plane, block.row, block.logits[0]
+            return
+        torch = require_torch("a trained network")
+        from itkit.models.windows import SlidingWindow
+
+        sliding = SlidingWindow(**wanted, precision=self._settings.precision, device=self._loaded.device)  # type: ignore[arg-type]  # checked there
+        mask = None if self._mask is None else torch.from_numpy(self._mask)
+        for block in sliding.blocks(self._network, torch.from_numpy(self._array), mask):
+            yield block.plane, block.row, block.logits[0].cpu().numpy()
+
     def _parts(self) -> Iterator[Part]:
         expected = self.facts.network.num_classes
-        for plane, row, logits in self._sliding.blocks(self._network, self._tensor, self._mask):
-            values = logits[0].cpu().numpy()
+        for plane, row, values in self._blocks():
             if len(values) != expected:
                 raise ModelError(f"{self._loaded.model.path}: the network gives {len(values)} classes, not {expected}")
             if self.saved is not None:
@@ -361,8 +372,8 @@ class _Run:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the logits on the volume's own grid, turned as the network sees it."""
-        yield from pieces_of(self._parts(), self._indices, self._tensor.shape[2:])
-        self.windows //= 2 ** len(self._sliding.flips)
+        yield from pieces_of(self._parts(), self._indices, self._array.shape[2:])
+        self.windows //= 2 ** len(self._settings.flips)
 
 
 def _softmax(values: NDArray[np.float32]) -> None:
@@ -381,7 +392,7 @@ def _turned_view(array: NDArray[Any], axes_zyx: Sequence[int], flips_zyx: Sequen
 
 @contextmanager
 def _torch_threads(threads: int) -> Iterator[None]:
-    """Limit the threads of torch for a while."""
+    """Limit the threads of torch for a while, if it computes."""
     import torch
 
     before = torch.get_num_threads()
@@ -402,7 +413,7 @@ def predict(
     flips: str | None = None,
     precision: str | None = None,
     skip_air: bool | None = None,
-    backend: BackendName = "torch",
+    backend: Backend = "auto",
     device: str = "auto",
     threads: int = 1,
 ) -> Volume:

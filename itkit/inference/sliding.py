@@ -12,7 +12,8 @@ from itkit.core.errors import ArgumentError
 from itkit.models.windows import SlidingWindow
 
 if TYPE_CHECKING:
-    from itkit.models.windows import Network, Padding, Precision, Scheme, Weights
+    from itkit.models.window_sums import Scheme, Weights
+    from itkit.models.windows import Network, Padding, Precision
 
 
 def sliding_window(

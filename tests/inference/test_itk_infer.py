@@ -232,9 +232,9 @@ def test_small_memory_puts_sums_into_a_file(tmp_path, monkeypatch):
     sums = 4 * 101 * 80 * (24 * 80 + 8 * 64)
     assert most - least == sums
     seen = []
-    from itkit.models import windows
+    from itkit.models import window_sums
 
-    monkeypatch.setattr(windows.np, "memmap", lambda *a, **k: seen.append(1) or np.zeros(k["shape"], np.float32))
+    monkeypatch.setattr(window_sums.np, "memmap", lambda *a, **k: seen.append(1) or np.zeros(k["shape"], np.float32))
     infer(tmp_path / "model", tmp_path / "raw", tmp_path / "large")
     assert not seen
     base = 2 * 192 * 2**20

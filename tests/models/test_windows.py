@@ -13,7 +13,8 @@ from torch import nn
 
 from itkit.core.boxes import window_starts
 from itkit.core.errors import ArgumentError, ModelError
-from itkit.models.windows import AIR_LOGIT, SlidingWindow, window_grid, window_weights
+from itkit.models.window_sums import AIR_LOGIT, window_grid, window_weights
+from itkit.models.windows import SlidingWindow
 
 REFERENCES = Path(__file__).parent / "references"
 OUTPUTS = sorted(path.stem for path in REFERENCES.glob("sliding__*.json") if "starts" not in path.stem)
