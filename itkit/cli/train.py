@@ -19,7 +19,7 @@ from itkit.core.fields import Bounds, Group, PathRole, Pattern, Positional, Shor
 from itkit.core.params import Params
 from itkit.core.text import counted, shown
 from itkit.core.tool import Tool
-from itkit.engine.resources import format_bytes
+from itkit.engine.resources import available_memory, format_bytes
 from itkit.inference.itk_infer import DEVICE, device_name
 from itkit.io.meta import json_line
 
@@ -83,11 +83,12 @@ def run(params: TrainParams) -> int:
 def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     """Train and return the exit code; events go to the terminal."""
     from itkit.lightning.fitting import fit
-    from itkit.lightning.machines import accelerator_of
+    from itkit.lightning.machines import accelerator_of, memory_of
 
     assert params.plan is not None
     show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
     code, text = 0, ""
+    machine = accelerator_of(params.device)
     try:
         with _notes(show):
             model = fit(
@@ -97,14 +98,15 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
                 fold=params.fold,
                 on_event=show,
                 enable_progress_bar=False,
-                **accelerator_of(params.device),
+                memory=memory_of(machine, available_memory()),
+                **machine,
             )
         text = f"trained: {model.path}; apply it with: itkit predict {folder} SOURCE DEST"
     except KeyboardInterrupt:
         code, text = 130, "interrupted; the same command goes on from the last checkpoint"
     except ItkitError as error:
         show.close()
-        code = 2
+        code = 1 if show.has_begun else 2
         print(f"{_WHY}: error: {shown(str(error), lines=True)}", file=sys.stderr)
         text = str(error)
     show.close()
@@ -136,11 +138,14 @@ class JsonEvents:
 
     def __init__(self) -> None:
         self.output = Output()
+        self.has_begun = False
+        """Whether a step was taken."""
 
     def __call__(self, event: Event) -> None:
         """Print an event."""
         self.output.tell(json_line(event), sys.stdout)
-        if event["event"] == "summary" and event["exit_code"] != 2:
+        self.has_begun = self.has_begun or event["event"] == "step"
+        if event["event"] == "summary" and event["exit_code"] in (0, 130):
             self.output.tell(shown(event["text"]), sys.stderr)
 
     def close(self) -> None:
@@ -156,6 +161,8 @@ class Bar:
         self.is_quiet = progress == "none"
         self.bar: Any = None
         self.total = 0
+        self.has_begun = False
+        """Whether a step was taken."""
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -209,6 +216,7 @@ class Bar:
         self._set("prepare", f"case {event['number']} of {event['total']}")
 
     def _step(self, event: Event) -> None:
+        self.has_begun = True
         if self.bar is None:
             return
         memory = event["memory_bytes"]
@@ -235,7 +243,7 @@ class Bar:
         self._say(f"{mean} ({', '.join([*named, *rest])})")
 
     def _summary(self, event: Event) -> None:
-        if event["exit_code"] != 2:
+        if event["exit_code"] in (0, 130):
             self.output.tell(shown(event["text"]), sys.stdout)
 
 

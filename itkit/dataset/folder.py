@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.geometry import Geometry
@@ -24,6 +23,7 @@ from itkit.dataset.sampling import OpenCase, Patches, Sample
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, Images, find_images, find_volumes, require_folder
 from itkit.io.sitk_toolkit import read_volume
+from itkit.io.splits import read_splits
 from itkit.kernels.arrays import smallest_integer
 from itkit.kernels.labels import remap
 
@@ -48,10 +48,10 @@ class DatasetFolder:
     split
         Only the cases of this split.
     split_file
-        JSON ``{"train": [case, …], …}`` (or a list of such folds, see ``fold``) instead of the splits of
+        ``splits.json`` of ``itk_split``, a list of folds, or JSON ``{"train": [case, …], …}``, instead of the splits of
         ``dataset.json``.
     fold
-        Which fold of a list to take.
+        Which fold of the file to take.
     classes
         Only these classes, by name; they become 1, 2, … in this order, all others become 0.
     labelled_only
@@ -175,11 +175,10 @@ class DatasetFolder:
             return None
         splits: Any = self.meta.get("splits", {})
         if self.split_file is not None:
-            try:
-                splits = parse_json(read_bounded(Path(self.split_file)))
-            except (OSError, ValueError) as error:
-                raise LayoutError(f"{self.split_file}: can't be read ({error})") from error
-            splits = splits[self.fold] if isinstance(splits, list) else splits
+            folds = read_splits(Path(self.split_file)).folds
+            if not 0 <= self.fold < len(folds):
+                raise LayoutError(f"{self.split_file}: expected fold 0 to {len(folds) - 1}; got {self.fold}")
+            splits = folds[self.fold]
         if self.split not in splits:
             raise LayoutError(f"{self.root}: no split {self.split!r}; there are: {', '.join(splits) or 'none'}")
         return list(splits[self.split])

@@ -15,11 +15,12 @@ from itkit.core.errors import CaseError, ItkitError, ParamsError
 from itkit.core.text import some
 from itkit.dataset.folder import DatasetFolder
 from itkit.lightning.events import EventSink
+from itkit.lightning.workers import Watched, explained
 from itkit.training.augmenting import Augmentation
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedCase, PreparedFolder
-from itkit.training.splits import Fold, draw_fold, read_fold
+from itkit.training.splits import Fold, draw_fold, patients_of, read_fold
 
 
 class DatasetModule(LightningDataModule):
@@ -57,6 +58,7 @@ class DatasetModule(LightningDataModule):
         self.fold = fold
         self._emit = on_event or (lambda _: None)
         self.parts: Fold | None = None
+        self.watched: Watched | None = None
         self.cases: dict[str, PreparedCase] = {}
 
     def prepare_data(self) -> None:
@@ -81,10 +83,11 @@ class DatasetModule(LightningDataModule):
         folder = DatasetFolder(self.base / self.plan.dataset.path)
         files = {case.case_id: case for case in folder.cases}
         split = self.plan.split
+        patients = patients_of(folder.meta)
         if split.file:
-            self.parts = read_fold(self.base / split.file, self.fold, list(files))
+            self.parts = read_fold(self.base / split.file, self.fold, list(files), patients)
         else:
-            self.parts = draw_fold(list(files), split.folds, self.fold, self.plan.training.seed)
+            self.parts = draw_fold(list(files), split.folds, self.fold, self.plan.training.seed, patients)
         wrong = []
         wanted = list(dict.fromkeys([*self.parts.train, *self.parts.val]))
         for number, name in enumerate(wanted, 1):
@@ -114,14 +117,22 @@ class DatasetModule(LightningDataModule):
             augmentation=Augmentation(self.plan.augment) if self.plan.augment.on == "worker" else None,
             flat=training.patch_size[0] == 1,
         )
+        self.watched = Watched(patches, training.workers)
         return DataLoader(
-            patches,  # type: ignore[arg-type]  # has what a map-style dataset needs
+            self.watched,
             batch_size=training.batch_size,
             sampler=_Numbers(self),
             num_workers=training.workers,
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )
+
+    def explained(self, error: BaseException) -> CaseError | None:
+        """Return what the loss of a loader worker means; ``None`` if the error is another one."""
+        watched = self.watched
+        if watched is None:
+            return None
+        return explained(error, watched, lambda number: str(watched.patches.case_of(number).case_id))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the loader of whole volumes, shared out among the processes."""
@@ -145,6 +156,8 @@ class _Numbers(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         trainer, training = self.data.trainer, self.data.plan.training
         assert trainer is not None
+        if self.data.watched is not None:  # the workers have been started, and wait for these numbers
+            self.data.watched.note_processes()
         batches, world, rank = trainer.global_step * training.accumulate, trainer.world_size, trainer.global_rank
         for batch in range(batches, batches + training.steps_per_epoch * training.accumulate):
             first = (batch * world + rank) * training.batch_size

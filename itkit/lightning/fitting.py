@@ -23,7 +23,7 @@ from itkit.lightning.data import DatasetModule
 from itkit.lightning.events import NAME, EventSink, Reporter
 from itkit.lightning.run_folder import RunFolder, last_checkpoint
 from itkit.lightning.starting import start_weights
-from itkit.lightning.task import SegmentationTask
+from itkit.lightning.task import SegmentationTask, require_step
 from itkit.training.plan_file import Plan, moved_plan, read_plan
 from itkit.training.run_files import PLAN_FILE
 from itkit.training.status import State
@@ -45,6 +45,7 @@ def fit(
     strategy: Any = "auto",
     callbacks: Any = (),
     on_event: EventSink | None = None,
+    memory: int | None = None,
     **trainer: Any,
 ) -> ModelFolder:
     """Train a network.
@@ -69,6 +70,8 @@ def fit(
         More callbacks.
     on_event
         Called with each event of the first process; `itkit.lightning.events` has them.
+    memory
+        Bytes that a step may take; a larger one is refused. ``None``: not known.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def fit(
     Raises
     ------
     ParamsError
-        When the run folder belongs to another plan.
+        When the run folder belongs to another plan, a patch is larger than the only size that the network takes, or a
+        step does not fit into memory.
     CaseError
         When cases can't be learnt from.
     ModelError
@@ -93,6 +97,8 @@ def fit(
     kept = _require_same(plan, run, base)
     pl.seed_everything(plan.training.seed, verbose=False)
     task = SegmentationTask(plan)
+    if memory is not None:
+        require_step(task, memory)
     data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold, emit)
     found = last_checkpoint(run)
     training = plan.training
@@ -140,6 +146,10 @@ def fit(
             loop = pl.Trainer(**settings)
             loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
         state = "finished"
+    except RuntimeError as error:
+        if (reason := data.explained(error)) is None:
+            raise
+        raise reason from error
     except (SystemExit, KeyboardInterrupt) as end:  # Lightning answers an interrupt by the first
         if not folder.interrupted:
             raise

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from itkit.core.errors import ModelError, ParamsError
+from itkit.core.geometry import by
 from itkit.criterion import DeepSupervision, loss_of
 from itkit.inference.model_folder import CHECKPOINT_ENTRY, ModelFacts, NetworkFacts, build_network
 from itkit.models.registry import model_card
 from itkit.models.windows import SlidingWindow
 from itkit.training.augmenting import Augmentation
 from itkit.training.counts import ClassCounts
+from itkit.training.memory import measure_step, require_memory
 from itkit.training.optimising import make_optimizer, make_scheduler
 from itkit.training.patches import augmentation_generator
 from itkit.training.plan_file import Plan
@@ -63,6 +65,42 @@ def model_facts(plan: Plan, **more: Any) -> ModelFacts:
     )
 
 
+def require_size(plan: Plan, network: Any) -> None:
+    """Refuse a patch that is larger than the only size that a network takes.
+
+    Raises
+    ------
+    ParamsError
+        When it is.
+    """
+    allowed = getattr(network, "image_size", None)
+    patch = plan.training.patch_size
+    sides = patch[1:] if patch[0] == 1 else patch
+    if allowed is not None and any(side > most for side, most in zip(sides, allowed, strict=True)):
+        raise ParamsError(
+            f"training.patch_size: {by(sides)} is larger than the only size that {plan.network.name} takes, "
+            f"{by(allowed)}; make it smaller, or set network.options.image_size"
+        )
+
+
+def require_step(task: SegmentationTask, memory: int) -> None:
+    """Refuse a step that does not fit into memory, before anything starts.
+
+    Raises
+    ------
+    ParamsError
+        When it does not fit; the message says how many patches do.
+    """
+    plan, patch = task.plan, task.facts.window_size
+    dtype = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}[plan.training.precision]
+    if dtype is torch.float16 and not torch.cuda.is_available():
+        dtype = torch.bfloat16  # as large
+    channels, copies = task.facts.network.in_channels, 5 if plan.training.ema else 4
+    step = measure_step(task.network, task.loss, channels, patch, copies=copies, dtype=dtype)
+    batch, workers = plan.training.batch_size, plan.training.workers
+    require_memory(step, memory, batch=batch, patch=patch, workers=0 if torch.cuda.is_available() else workers)
+
+
 class SegmentationTask(LightningModule):
     """Learns what a plan says, and validates on whole volumes by sliding windows.
 
@@ -87,6 +125,7 @@ class SegmentationTask(LightningModule):
         self.plan = plan
         self.facts = model_facts(plan)
         self.network = build_network(network_facts(plan), "plan")
+        require_size(plan, self.network)
         loss = loss_of(plan.training.loss)
         supervised = self.facts.network.options.get("deep_supervision", False)
         self.loss = DeepSupervision(loss) if supervised else loss

@@ -1,0 +1,82 @@
+"""What is refused before the first step, and what a lost worker means."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from itkit.core.errors import CaseError, ParamsError
+from itkit.lightning import SegmentationTask, fit
+from itkit.lightning.task import require_step
+from itkit.training import patches as patches_module
+from itkit.training.memory import StepMemory, measure_step, require_memory
+
+from .cases import write_dataset
+from .test_fitting import QUIET, plan_of
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("refused"), 3)
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(dataset, tmp_path):
+    plan = plan_of(dataset, training={"batch_size": 6})
+    task = SegmentationTask(plan)
+    step = measure_step(task.network, task.loss, 1, (8, 16, 16))
+    room = step.of(3) + step.per_patch // 2
+    with pytest.raises(ParamsError, match="the largest batch that fits is 3"):
+        fit(plan, tmp_path / "run", memory=room, **QUIET)
+    with pytest.raises(ParamsError, match="not even one patch fits"):
+        require_step(task, step.fixed)
+    assert not (tmp_path / "run").exists()
+    require_step(task, step.of(6))
+
+
+def test_measured_memory_grows_with_the_patch_and_is_that_of_what_is_kept():
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv3d(4, 2, 1))
+    loss = torch.nn.CrossEntropyLoss()
+    before = torch.get_rng_state()
+    small, large = (measure_step(network, loss, 1, (side,) * 3) for side in (16, 64))
+    assert torch.equal(before, torch.get_rng_state())
+    assert large.per_patch == pytest.approx(64 * small.per_patch, rel=0.01)  # extrapolated
+    kept = 16**3 * 4 * (1 + 4 + 2 + 2)  # image, tanh, log softmax, the target of 8 bytes
+    assert small.per_patch / 1.4 == pytest.approx(kept, rel=0.15)
+    assert small.fixed == 4 * sum(one.nbytes for one in network.parameters())
+    require_memory(StepMemory(10, 5), 30, batch=4, patch=(1, 1, 1))
+
+
+def test_a_patch_larger_than_the_only_size_of_a_network_is_refused(dataset):
+    network = {"name": "unetr", "options": {"image_size": 32, "hidden_size": 24, "num_heads": 2, "feature_size": 4}}
+    with pytest.raises(ParamsError, match=r"training\.patch_size: 48 x 32 x 32 is larger .* unetr takes, 32 x 32 x 32"):
+        SegmentationTask(plan_of(dataset, network={**network}, training={"patch_size": [48, 32, 32]}))
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"was ended by signal 9 \(SIGKILL\): .* memory runs out"),
+        (lambda: os._exit(3), "ended with exit code 3"),
+    ],
+)
+def test_a_lost_worker_is_told_with_its_case_and_its_reason(dataset, tmp_path, monkeypatch, end, reason):
+    of_case = patches_module.TrainingPatches._patch
+
+    def patch(self, case, number):
+        return end() if number == 5 else of_case(self, case, number)
+
+    monkeypatch.setattr(patches_module.TrainingPatches, "_patch", patch)
+    with pytest.raises(CaseError, match=rf"case_\d: patch 5: the loader worker {reason}"):
+        fit(plan_of(dataset, training={"workers": 2}), tmp_path / "run", **QUIET)
+
+
+def test_the_traceback_of_a_worker_reaches_the_terminal_with_its_case(dataset, tmp_path, monkeypatch):
+    def patch(self, case, number):
+        raise ValueError("no such voxel")
+
+    monkeypatch.setattr(patches_module.TrainingPatches, "_patch", patch)
+    with pytest.raises(CaseError) as caught:
+        fit(plan_of(dataset, training={"workers": 1}), tmp_path / "run", **QUIET)
+    assert "Traceback" in str(caught.value)
+    assert "patch 0: no such voxel" in str(caught.value)
