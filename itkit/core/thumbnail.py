@@ -93,7 +93,12 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
 
 def png_uri(rgb: NDArray[np.uint8]) -> str:
     """Return a picture ``(rows, columns, 3)`` as a data URI for HTML."""
-    return f"data:image/png;base64,{b64encode(png(rgb)).decode()}"
+    return data_uri(png(rgb))
+
+
+def data_uri(data: bytes) -> str:
+    """Return the bytes of a PNG file as a data URI for HTML."""
+    return f"data:image/png;base64,{b64encode(data).decode()}"
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from itkit.core.text import counted
-from itkit.core.thumbnail import class_colour
+from itkit.core.thumbnail import class_colour, data_uri
 from itkit.report.pages import (
     Cell,
     Html,
@@ -183,14 +182,14 @@ def _cases(results: TrainingResults) -> list[Cell]:
     parts: list[Cell] = [element("p", note, kind="note")]
     parts += [element("div", *(_picture(name, path) for name, path in shown), kind="cards")]
     if len(results.overlays) > len(shown):
-        parts.append(element("p", f"{len(results.overlays) - len(shown)} more are in the folder overlays."))
+        parts.append(element("p", f"The folder overlays has all {len(results.overlays)} cases."))
     return parts
 
 
 def _picture(name: str, path: Path) -> Html:
     data = path.read_bytes()
     width, height = struct.unpack(">2I", data[16:24])  # the header of a PNG
-    source = f"data:image/png;base64,{b64encode(data).decode()}"
+    source = data_uri(data)
     said = markup(name)
     picture = f'<img alt="{said}: truth and prediction" width="{width}" height="{height}" src="{source}">'
     start = f'<figure class="slice" style="width:{width}px">'
