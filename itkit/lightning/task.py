@@ -12,41 +12,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from itkit.core.errors import ModelError, ParamsError
 from itkit.core.geometry import by
-from itkit.criterion import DeepSupervision, loss_of
-from itkit.inference.model_folder import CHECKPOINT_ENTRY, ModelFacts, NetworkFacts, build_network
-from itkit.models.registry import model_card
+from itkit.inference.model_folder import CHECKPOINT_ENTRY, ModelFacts, build_network
 from itkit.models.windows import SlidingWindow
 from itkit.training.augmenting import Augmentation
 from itkit.training.counts import ClassCounts
 from itkit.training.memory import measure_step, require_memory
+from itkit.training.networks import network_facts, plan_loss
 from itkit.training.optimising import make_optimizer, make_scheduler
 from itkit.training.patches import augmentation_generator
 from itkit.training.plan_file import Plan
 
 _RANDOM = "itkit_random"
 """Entry of a checkpoint with the state of torch's random numbers."""
-
-
-def network_facts(plan: Plan) -> NetworkFacts:
-    """Return which network a plan trains."""
-    card = model_card(plan.network.name)
-    training = plan.training
-    options = dict(plan.network.options)
-    for key, wanted, able in (
-        ("use_checkpoint", training.use_checkpoint, card.checkpointing),
-        ("deep_supervision", training.deep_supervision, card.deep_supervision),
-    ):
-        if wanted and able:
-            options.setdefault(key, True)
-        elif wanted and key == "use_checkpoint":
-            raise ParamsError(f"training.use_checkpoint: {plan.network.name} can't recompute its activations")
-    return NetworkFacts(
-        name=plan.network.name,
-        options=options,
-        in_channels=len(plan.dataset.channels),
-        num_classes=len(plan.dataset.labels) + 1,
-        spatial_dims=2 if training.patch_size[0] == 1 else 3,
-    )
 
 
 def model_facts(plan: Plan, **more: Any) -> ModelFacts:
@@ -126,9 +103,7 @@ class SegmentationTask(LightningModule):
         self.facts = model_facts(plan)
         self.network = build_network(network_facts(plan), "plan")
         require_size(plan, self.network)
-        loss = loss_of(plan.training.loss)
-        supervised = self.facts.network.options.get("deep_supervision", False)
-        self.loss = DeepSupervision(loss) if supervised else loss
+        self.loss = plan_loss(plan, self.facts.network)
         self.averaged = None
         if plan.training.ema:
             average = get_ema_multi_avg_fn(plan.training.ema)
