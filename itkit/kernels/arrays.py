@@ -9,6 +9,8 @@ import numpy as np
 from itkit.core.errors import ArgumentError, LabelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 # the order in which the C side numbers the types
@@ -78,6 +80,31 @@ def foreground_box(mask_zyx: NDArray[Any]) -> Box | None:
             return None
         found.append(slice(int(places[0]), int(places[-1]) + 1))
     z, y, x = found
+    return (z, y, x)
+
+
+def outer_box(arrays_zyx: Sequence[NDArray[Any]]) -> Box | None:
+    """Return the smallest box that holds every voxel that is not 0 in one of several arrays; ``None`` without any.
+
+    Planes are looked at from the outside in, so that an image that fills its volume costs next to nothing.
+
+    Examples
+    --------
+    >>> outer_box([np.array([[[0, 0, 1, 0, 0, 0]]]), np.array([[[0, 0, 0, 0, -4, 0]]])])
+    (slice(0, 1, None), slice(0, 1, None), slice(2, 5, None))
+    """
+    box = [slice(0, size) for size in arrays_zyx[0].shape]
+    for axis, size in enumerate(arrays_zyx[0].shape):
+
+        def is_there(place: int, axis: int = axis) -> bool:
+            plane = (*box[:axis], place, *box[axis + 1 :])
+            return any(bool(array[plane].any()) for array in arrays_zyx)
+
+        first = next((place for place in range(size) if is_there(place)), None)
+        if first is None:
+            return None
+        box[axis] = slice(first, next(place for place in range(size, first, -1) if is_there(place - 1)))
+    z, y, x = box
     return (z, y, x)
 
 

@@ -20,6 +20,7 @@ from itkit.core.version import VERSION
 from itkit.core.volume import Case, Volume, is_image
 from itkit.io.layouts import LABEL, require_destination, require_folder
 from itkit.io.overlooked import advice
+from itkit.kernels.arrays import Box, outer_box
 from itkit.kernels.distribution import Distribution, distribution, distributions
 from itkit.process.dataset_statistics import (
     REGIONS,
@@ -104,7 +105,8 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
     values: dict[str, Any] = {}
     dtypes: dict[str, str] = {}
     warnings = []
-    for channel, image in _channels(case):
+    channels = dict(_channels(case))
+    for channel, image in channels.items():
         parts = (
             {"whole": distribution(image)}
             if inside is None
@@ -126,11 +128,16 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
         "orientation": grid.orientation,
         "dtype": dtypes if len(set(dtypes.values())) > 1 else next(iter(dtypes.values())),
         "intensity": intensity.get("", intensity),
+        "nonzero_box": _box(outer_box(list(channels.values()))),
         "labels": {} if label is None else label_numbers(label),
     }
     if label is not None and not measured["labels"]:
         warnings.append("the label is empty: no class but 0")
     return Outcome(facts={"case": measured, "values": values}, warnings=warnings)
+
+
+def _box(box: Box | None) -> dict[str, list[int]] | None:
+    return box and {"start": [part.start for part in box], "size": [part.stop - part.start for part in box]}
 
 
 def _foreground(label_zyx: NDArray[Any]) -> NDArray[Any]:
@@ -366,5 +373,6 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_stats raw raw-stats --mp",
     memory=memory,
+    version=2,  # measures nonzero_box
 )
 __all__ = ["OPERATION", "StatsParams", "find_outliers"]

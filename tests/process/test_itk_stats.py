@@ -110,6 +110,19 @@ def measured(source, dest, **options):
     return result, stats(dest) if (dest / "stats.json").exists() else {}
 
 
+def test_the_box_of_all_voxels_that_are_not_0_in_any_channel(tmp_path):
+    first, second = np.zeros((2, 6, 7, 8), np.int16)
+    first[2, 3, 1], second[4, 3, 6] = -5, 9
+    (tmp_path / "raw" / "image").mkdir(parents=True)
+    empty = np.zeros_like(first)
+    for name, array in {"a_T1": first, "a_T2": second, "b_T1": empty, "b_T2": empty}.items():
+        write_volume(Volume(array, Geometry(array.shape, (3.0, 2.0, 1.0))), tmp_path / "raw" / "image" / f"{name}.mha")
+    (tmp_path / "raw" / "dataset.json").write_text('{"channels": ["T1", "T2"]}')
+    _, found = measured(tmp_path / "raw", tmp_path / "out")
+    assert found["cases"]["a"]["nonzero_box"] == {"start": [2, 3, 1], "size": [3, 1, 6]}
+    assert found["cases"]["b"]["nonzero_box"] is None
+
+
 def test_each_case_has_the_numbers_of_numpy_and_scipy(tmp_path):
     phantoms.write_dataset(tmp_path / "raw", 4)
     _, found = measured(tmp_path / "raw", tmp_path / "out")
