@@ -39,6 +39,8 @@ VERBS: Mapping[str, Verb] = {
     "predict": Verb("itkit.cli.trained:PREDICT", "RUN SOURCE DEST: apply the network of a run to images"),
     "export": Verb(
         "itkit.cli.export:TOOL", "MODEL DEST --to FORMAT: a network as one file that proves that it computes the same"
+    "plan": Verb(
+        "itkit.cli.plan:TOOL", "DATASET [-o plan.toml]: plan a training by what is measured of data and machine"
     ),
     "mmrun": Verb(
         "itkit.mm.run:TOOL", "EXPERIMENT...: train or test the models of experiments with MMEngine (also as mmrun)"

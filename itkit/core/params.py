@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -17,7 +18,15 @@ from itertools import pairwise, permutations, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
@@ -308,6 +317,19 @@ def _extension(text: str) -> str:
 
 
 VolumeExtension = Annotated[str, Choices(VOLUME_EXTENSIONS), AfterValidator(_extension)]
+
+
+def _byte_count(value: object) -> object:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?b)?\s*", value.lower())
+        if not match or match[1].count(".") > 1 or match[1] == ".":
+            raise ValueError(f"expected a size such as 8GB or 500MB; got {value!r}")
+        return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+    return value
+
+
+MemorySize = Annotated[int, Field(gt=0), BeforeValidator(_byte_count), Unit("bytes, or with K, M, G, T")]
+"""Bytes, also as a text such as 8GB."""
 
 OverlapRule = Literal["error", "first", "last", "multi"]
 """What to do with voxels that several classes claim: refuse the case (``error``), give them to the first or the last

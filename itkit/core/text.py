@@ -35,6 +35,36 @@ def counted(items: int | Sized, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def format_bytes(count: float) -> str:
+    """Return a number of bytes with a binary unit.
+
+    Examples
+    --------
+    >>> format_bytes(3 * 2**30)
+    '3.0 GiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time in a unit that suits it.
+
+    Examples
+    --------
+    >>> format_seconds(0.0312), format_seconds(4.26), format_seconds(600), format_seconds(9000)
+    ('31 ms', '4.3 s', '10 min', '2.5 h')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def shown(text: str, *, lines: bool = False) -> str:
     r"""Return a text as a terminal may show it: control characters, and those that turn the direction, escaped.
 

@@ -6,22 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Advanced, Deletes, FreeText, Group, NotInForms, PathRole, Pattern, Unit
+from itkit.core.fields import Advanced, Deletes, FreeText, Group, NotInForms, PathRole, Pattern
 from itkit.core.files import Compression
-from itkit.core.params import Params
+from itkit.core.params import MemorySize, Params
 from itkit.engine.fingerprint import Fingerprint
-
-
-def _size(value: object) -> object:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?b)?\s*", value.lower())
-        if not match or match[1].count(".") > 1 or match[1] == ".":
-            raise ValueError(f"expected a size such as 8GB or 500MB; got {value!r}")
-        return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
-    return value
 
 
 def _shard(value: str) -> str:
@@ -56,11 +47,7 @@ class RunOptions(Params):
     """Progress bar on a terminal, JSON lines on stdout, or none."""
     compression: Annotated[Compression, Group("Outputs")] = "fast"
     """How to compress output volumes."""
-    max_memory: Annotated[
-        Annotated[int, Field(gt=0), BeforeValidator(_size), Unit("bytes, or with K, M, G, T")] | None,
-        Group("Resources"),
-        Advanced(),
-    ] = None
+    max_memory: Annotated[MemorySize | None, Group("Resources"), Advanced()] = None
     """Memory that the run may use on this machine (default: 80 % of what is free)."""
     executor: Annotated[Literal["serial", "process", "dask"] | None, Group("Resources"), Advanced()] = None
     """Where to run cases (default: process if there are several workers, else serial); dask without --dask is local."""

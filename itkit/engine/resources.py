@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from itkit.core.text import format_bytes as format_bytes
+
 BASE_BYTES = 192 * 2**20
 """Memory of a Python process with numpy and SimpleITK, before its first voxel."""
 
@@ -43,18 +45,3 @@ def _read_words(path: str) -> list[str]:
 def _meminfo(key: str) -> int | None:
     words = _read_words("/proc/meminfo")
     return int(words[words.index(key) + 1]) * 1024 if key in words else None
-
-
-def format_bytes(count: float) -> str:
-    """Return a number of bytes with a binary unit.
-
-    Examples
-    --------
-    >>> format_bytes(3 * 2**30)
-    '3.0 GiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

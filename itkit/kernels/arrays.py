@@ -97,7 +97,7 @@ def outer_box(arrays_zyx: Sequence[NDArray[Any]]) -> Box | None:
     for axis, size in enumerate(arrays_zyx[0].shape):
 
         def is_there(place: int, axis: int = axis) -> bool:
-            plane = (*box[:axis], place, *box[axis + 1 :])
+            plane: Any = (*box[:axis], place, *box[axis + 1 :])
             return any(bool(array[plane].any()) for array in arrays_zyx)
 
         first = next((place for place in range(size) if is_there(place)), None)

@@ -179,7 +179,7 @@ def _grid(case: Mapping[str, Any], orient: str) -> CaseGrid:
 def _axes_grid(code: str) -> Geometry:
     """Return a grid of one voxel whose axes x, y, z point to the directions of a code."""
     columns = [[float(letter == there) - float(letter == opposite(there)) for there in "LPS"] for letter in code]
-    return Geometry((1, 1, 1), direction_xyz=tuple(columns[column][row] for row in range(3) for column in range(3)))
+    return Geometry((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(c[row] for row in range(3) for c in columns))
 
 
 def _channel_names(cases: Mapping[str, Any], meta: DatasetMeta) -> dict[str, str]:

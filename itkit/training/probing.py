@@ -216,7 +216,8 @@ class Prober:
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", __name__, self.device],
+                [sys.executable, "-m", "itkit.training.probing", self.device],
+                env={**os.environ, "KINETO_LOG_LEVEL": "99"},  # torch's profiler talks
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -400,7 +401,8 @@ def _in_use(torch: Any, device: str, work: Any, *arguments: Any) -> int:
         path = Path(folder) / "trace.json"
         profile.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    return before + max([0, *(event["args"]["Total Allocated"] for event in events if event["name"] == "[memory]")])
+    tensors = [int(event["args"]["Total Allocated"]) for event in events if event["name"] == "[memory]"]
+    return before + max(tensors, default=0)
 
 
 def _status(key: str) -> int | None:

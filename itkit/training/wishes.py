@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.bounded import parse_toml
-from itkit.core.fields import Axes, Bounds, FreeText, Group, PathRole, Positional, Short, Unit
-from itkit.core.params import OrientationCode, Params
-from itkit.core.sizes import byte_count
+from itkit.core.fields import Bounds, FreeText, Group, PathRole, Positional, Short, Unit
+from itkit.core.params import MemorySize, OrientationCode, Params, PatchZyx, ThreeZyx
 
-Counts = Annotated[tuple[int, int, int], Axes("ZYX"), Unit("voxels"), Bounds(least=1)]
-Spacing = Annotated[tuple[float, float, float], Axes("ZYX"), Unit("mm"), Bounds(above=0)]
+Spacing = Annotated[ThreeZyx, Unit("mm"), Bounds(above=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -30,7 +27,7 @@ class PlanParams(Params):
     """One of itkit models."""
     network_option: Annotated[tuple[str, ...], FreeText("n_conv_per_stage=3"), Group("Network")] = ()
     """Options of the network, as NAME=VALUE; the value as in TOML."""
-    patch_size: Annotated[Counts | None, Group("Training")] = None
+    patch_size: Annotated[PatchZyx | None, Group("Training")] = None
     """Voxels of a patch; 1 Y X for slices and a 2-D network (default: what memory and time allow)."""
     batch_size: Annotated[Count | None, Group("Training")] = None
     """Patches a step (default: what memory and time allow)."""
@@ -42,10 +39,7 @@ class PlanParams(Params):
     """Spacing that the network sees (default: by the measured ones)."""
     orient: Annotated[OrientationCode | None, Group("Data")] = None
     """Directions to which the axes X, Y, Z point when the network sees a volume (default: by those of most cases)."""
-    memory: Annotated[
-        Annotated[int, Field(gt=0), BeforeValidator(byte_count), Unit("bytes, or with K, M, G, T")] | None,
-        Group("Budget"),
-    ] = None
+    memory: Annotated[MemorySize | None, Group("Budget")] = None
     """Memory that a training may use on the device (default: 8GB, or less where less is free)."""
     minutes: Annotated[Annotated[float, Bounds(above=0), Unit("minutes")] | None, Group("Budget")] = None
     """Time for the whole training of a fold, validations included (default: 10 on a CPU, no limit on a GPU)."""
@@ -68,13 +62,11 @@ class PlanParams(Params):
     @property
     def options(self) -> Mapping[str, Any]:
         """Options of the network by name."""
-        found = {}
+        from itkit.training.plan_file import with_overrides
+
         for text in self.network_option:
-            name, is_set, value = text.partition("=")
-            if not is_set or not name.strip():
+            if not text.partition("=")[0].strip() or "=" not in text:
                 raise ValueError(f"--network-option: expected NAME=VALUE, such as width=16; got {text!r}")
-            try:
-                found[name.strip()] = parse_toml(f"value = {value}")["value"]
-            except ValueError:
-                found[name.strip()] = value.strip()
-        return found
+        given = [f"network.{text}" for text in self.network_option]
+        options: Mapping[str, Any] = with_overrides({"network": {}}, given)["network"]
+        return options
