@@ -27,11 +27,7 @@ MAY_IMPORT = {
     "catalogue": {"core"},
     "engine": {*BELOW_ENGINE, "catalogue"},
     "commands": {"catalogue", "engine"},
-<<<<<<< HEAD
     "cli": {*BELOW_CLI, "inference", "training", "lightning", "deploy"},
-=======
-    "cli": {*BELOW_CLI, "inference", "training", "lightning"},
->>>>>>> 1a71714 (itkit plan: a training planned by what is measured)
     "forms": BELOW_CLI,
     "serving": {"core", "io"},
     "gui": {*BELOW_CLI, "forms"},

@@ -29,13 +29,11 @@ def run(params: PlanParams) -> int:
     from itkit.engine.resources import available_cores, available_memory
     from itkit.io.dataset_meta import find_dataset_meta
     from itkit.io.layouts import IMAGE, LABEL, require_folder
-    from itkit.models.registry import model_card
     from itkit.training.fingerprint import read_fingerprint
     from itkit.training.planning import plan_dataset
     from itkit.training.probing import Prober
 
     require_torch("itkit plan")
-    model_card(params.network)
     dataset = require_folder(params.dataset, "dataset")
     for part in (IMAGE, LABEL):
         require_folder(dataset / part, f"{part}/ of the dataset")

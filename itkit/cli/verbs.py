@@ -34,13 +34,14 @@ VERBS: Mapping[str, Verb] = {
     "demo": Verb(
         "itkit.cli.demo:main", "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at"
     ),
+    "plan": Verb(
+        "itkit.cli.plan:TOOL", "DATASET [-o plan.toml]: plan a training by what is measured of data and machine"
+    ),
     "train": Verb("itkit.cli.train:TOOL", "PLAN [section.key=value ...]: train a network; again: go on from there"),
     "validate": Verb("itkit.cli.trained:VALIDATE", "RUN: apply a trained network to the cases it was not trained on"),
     "predict": Verb("itkit.cli.trained:PREDICT", "RUN SOURCE DEST: apply the network of a run to images"),
     "export": Verb(
         "itkit.cli.export:TOOL", "MODEL DEST --to FORMAT: a network as one file that proves that it computes the same"
-    "plan": Verb(
-        "itkit.cli.plan:TOOL", "DATASET [-o plan.toml]: plan a training by what is measured of data and machine"
     ),
     "mmrun": Verb(
         "itkit.mm.run:TOOL", "EXPERIMENT...: train or test the models of experiments with MMEngine (also as mmrun)"

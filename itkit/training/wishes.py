@@ -56,6 +56,9 @@ class PlanParams(Params):
     def _agree(self) -> Self:
         if self.folds is not None and self.split is not None:
             raise ValueError("--split names the folds; drop --folds")
+        from itkit.models.registry import model_card
+
+        model_card(self.network)
         _ = self.options
         return self
 
