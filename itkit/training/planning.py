@@ -292,7 +292,7 @@ def _limits(wishes: PlanParams, machine: Machine, memory: int) -> _Limits:
     is_cpu = machine.device == "cpu"
     minutes = wishes.minutes or (_CPU_MINUTES if is_cpu else None)
     source = "as asked" if wishes.minutes else "the default on a CPU (--minutes)"
-    return _Limits(nbytes, why, None if minutes is None else 60 * minutes, f"{minutes or 0:g} minutes, {source}")
+    return _Limits(nbytes, why, None if minutes is None else 60 * minutes, f"{minutes or 0:g} min, {source}")
 
 
 class _Search:
@@ -449,13 +449,15 @@ class _Search:
         )
 
     def _cost(self, patch: Index) -> Cost:
-        """Measure two steps that are small beside those of the plan, and return the line through them."""
-        aim = 64**3 if not self.is_cpu else 40**3
-        aim = min(aim, math.prod(patch) // 6)
-        small = self._scaled(patch, aim)
+        """Measure two steps that are small beside those of the plan, and return the line through them.
+
+        Both have several patches, because torch convolves a single one by another algorithm on one core.
+        """
+        batch = min(_LEAST_BATCH, self.wishes.batch_size or _LEAST_BATCH)
+        small = self._scaled(patch, min(32**3 if self.is_cpu else 64**3, math.prod(patch) // 8))
         large = self._scaled(patch, 3 * math.prod(small))
-        first = Size(1, small)
-        second = Size(1, large) if math.prod(large) > math.prod(small) else Size(2, small)
+        first = Size(batch, small)
+        second = Size(batch, large) if math.prod(large) > math.prod(small) else Size(2 * batch, small)
         return Cost(*self.measures.run(self.draft.plan(), [first, second]))
 
     def _scaled(self, patch: Index, voxels: int) -> Index:

@@ -127,7 +127,7 @@ class Cost:
     >>> cost.seconds(5000), cost.nbytes(5000)
     (3.0, 13000)
 
-    Memory is that of the process (GPU: what torch reserves); where tensors alone grow faster, it grows with them.
+    To the memory in use, what the process holds beside it in the larger step is added.
     """
 
     small: Run
@@ -143,7 +143,8 @@ class Cost:
 
     def nbytes(self, voxels: int) -> int:
         """Return the largest memory of a step, bytes."""
-        return int(max(self._at(voxels, "nbytes"), self._at(voxels, "peak_bytes")))
+        unused = max(0, self.large.peak_bytes - self.large.nbytes)
+        return int(self._at(voxels, "nbytes")) + unused
 
     def _at(self, voxels: int, name: str) -> float:
         low, high = getattr(self.small, name), getattr(self.large, name)
@@ -428,7 +429,11 @@ def _peak(torch: Any, device: str) -> int:
 
 
 def loading_seconds(plan: Plan) -> float:
-    """Return the time for one augmented patch out of a volume in memory, s; the mean of some."""
+    """Return the time for one augmented patch out of a volume in memory, s; on one core, as in a loader's worker.
+
+    It is the mean of some, after a first one, which imports what it needs.
+    """
+    torch = require_torch("measuring a network")
     from itkit.core.boxes import index
     from itkit.training.augmenting import Augmentation
     from itkit.training.patches import cut
@@ -439,15 +444,24 @@ def loading_seconds(plan: Plan) -> float:
     whole = [min(2 * side, side + 64) for side in size]
     image = rng.standard_normal((len(plan.dataset.channels), *whole), dtype=np.float32)
     label = np.zeros(whole, np.uint8)
-    spacing = plan.preprocess.spacing
     start = index([(large - side) // 2 for large, side in zip(whole, size, strict=True)])
-    begin, count = time.perf_counter(), 0
-    while count < 4 or (count < 40 and time.perf_counter() - begin < 1):
-        spatial = augmentation.draw_map(rng, size, spacing)
+
+    def one() -> None:
+        spatial = augmentation.draw_map(rng, size, plan.preprocess.spacing)
         pixels, _ = cut(image, label, start, spatial, [0.0] * len(image))
         augmentation.intensities(pixels, rng)
-        count += 1
-    return (time.perf_counter() - begin) / count
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one()
+        begin, count = time.perf_counter(), 0
+        while count < 8 or (count < 40 and time.perf_counter() - begin < 1):
+            one()
+            count += 1
+        return (time.perf_counter() - begin) / count
+    finally:
+        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

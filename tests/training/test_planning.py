@@ -207,7 +207,7 @@ def test_time_decides_patch_and_steps():
     assert (training.precision, training.optimizer) == ("32", "torch.optim.AdamW")
     small = planned(fingerprint(CUBES), Fake("cpu", seconds=1e-4))
     assert small.plan.training.patch_size == (32, 32, 32)
-    assert any("steps fit into 10 minutes" in text for text in small.warnings)
+    assert any("steps fit into 10 min" in text for text in small.warnings)
     assert small.seconds < 660
 
 
@@ -372,11 +372,11 @@ def test_a_folder_without_labels_is_refused(tmp_path, capsys):
 def test_extrapolated_costs_are_near_to_measured_ones():
     plan = planned(fingerprint(CUBES), Fake("cpu"), patch_size=(64, 64, 64), memory="60GB").plan
     with Prober("cpu") as prober:
-        small, large, real = prober.run(plan, [Size(1, (32, 32, 32)), Size(1, (32, 32, 64)), Size(2, (32, 64, 64))])
+        small, large, real = prober.run(plan, [Size(2, (32, 32, 32)), Size(2, (32, 32, 64)), Size(2, (32, 64, 64))])
         with pytest.raises(ModelError, match="training step fails"):
             prober.run(plan, [Size(1, (0, 0, 0))])
         assert prober.facts(plan).divisor == (16, 16, 16)
     cost = Cost(small, large)
-    assert cost.nbytes(real.voxels) == pytest.approx(real.peak_bytes, rel=0.35)
+    assert cost.nbytes(real.voxels) == pytest.approx(real.peak_bytes, rel=0.25)
     assert real.peak_bytes > small.peak_bytes
     assert cost.seconds(real.voxels) == pytest.approx(real.seconds, rel=0.9)  # other processes use the cores, too
