@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from itkit.core.boxes import window_starts
 from itkit.core.errors import ModelError, ParamsError
+from itkit.core.geometry import by
 from itkit.core.text import counted, format_bytes, format_seconds, some
 from itkit.models.card import ModelCard
 from itkit.models.registry import model_card
@@ -189,7 +190,7 @@ def plan_dataset(
     if run.peak_bytes > 1.1 * limits.nbytes:
         draft.warnings.append(
             f"a step needs {format_bytes(run.peak_bytes)}, more than the {format_bytes(limits.nbytes)} that it may: "
-            f"try a smaller --patch-size than {_by(size.patch_zyx)} or --batch-size"
+            f"try a smaller --patch-size than {by(size.patch_zyx)} or --batch-size"
         )
     step_seconds = _with_loading(run.seconds, measures.patch_seconds(plan), size.batch, workers, machine, cores)
     known = _Known(machine, measures.facts(plan), run, is_measured, step_seconds)
@@ -204,7 +205,7 @@ def _data(draft: _Draft, fingerprint: Fingerprint, wishes: PlanParams, path: str
     draft.put("dataset.labels", dict(fingerprint.labels), "the classes that the label maps hold")
     if wishes.spacing is not None:
         draft.put(
-            "preprocess.spacing", list(wishes.spacing), f"as asked; the median is {_by(fingerprint.median_spacing)}"
+            "preprocess.spacing", list(wishes.spacing), f"as asked; the median is {by(fingerprint.median_spacing)}"
         )
     else:
         spacing, why = rules.target_spacing(fingerprint)
@@ -233,10 +234,10 @@ def _dims(card: ModelCard, fingerprint: Fingerprint, wishes: PlanParams) -> int:
     """Return the number of axes of the network."""
     wanted = None if wishes.patch_size is None else 2 if wishes.patch_size[0] == 1 else 3
     if fingerprint.is_flat and wanted == 3:
-        raise ParamsError(f"--patch-size {_by(wishes.patch_size or ())}: the volumes have one plane; give 1 Y X")
+        raise ParamsError(f"--patch-size {by(wishes.patch_size or ())}: the volumes have one plane; give 1 Y X")
     dims = wanted or (2 if fingerprint.is_flat or 3 not in card.spatial_dims else 3)
     if dims not in card.spatial_dims:
-        what = "the volumes have one plane" if fingerprint.is_flat else f"a patch of {_by(wishes.patch_size or ())}"
+        what = "the volumes have one plane" if fingerprint.is_flat else f"a patch of {by(wishes.patch_size or ())}"
         can = " or ".join(f"{dims}-D" for dims in sorted(card.spatial_dims))
         raise ModelError(f"{card.name} is a {can} network, but {what}; choose another one of itkit models")
     return dims
@@ -353,7 +354,7 @@ class _Search:
         self._use(patch)
         if left := self._over(cost, Size(least, patch)):
             self._tell_over(cost, Size(least, patch), left)
-        shape = f"the median volume has {_by(self.median)} voxels"
+        shape = f"the median volume has {by(self.median)} voxels"
         self.draft.reasons["training.patch_size"] = (
             f"as asked; {shape}"
             if self.wishes.patch_size
@@ -400,7 +401,7 @@ class _Search:
         )
         if self.wishes.patch_size is not None and fitted != _index(patch):
             self.draft.warnings.append(
-                f"--patch-size {_by(patch)}: {self.card.name} takes multiples of {_by(divisor)}; planned {_by(fitted)}"
+                f"--patch-size {by(patch)}: {self.card.name} takes multiples of {by(divisor)}; planned {by(fitted)}"
             )
         return fitted
 
@@ -435,7 +436,7 @@ class _Search:
     def _tell_over(self, cost: Cost, size: Size, limit: str) -> None:
         if limit == "time":
             return  # it is told with the steps that are left
-        needed = f"{format_bytes(cost.nbytes(size.voxels))} for {size.batch} patches of {_by(size.patch_zyx)}"
+        needed = f"{format_bytes(cost.nbytes(size.voxels))} for {size.batch} patches of {by(size.patch_zyx)}"
         if self.wishes.patch_size is None:
             raise ParamsError(
                 f"{self.card.name} needs {needed} (extrapolated), the smallest that it takes here, and has "
@@ -443,7 +444,7 @@ class _Search:
             )
         voxels = math.prod(size.patch_zyx)
         fits = next((n for n in range(size.batch - 1, 0, -1) if not self._over(cost, Size(n, size.patch_zyx))), None)
-        hint = f"--batch-size {fits} fits" if fits else f"{_by(size.patch_zyx)} = {voxels:,} voxels are too many"
+        hint = f"--batch-size {fits} fits" if fits else f"{by(size.patch_zyx)} = {voxels:,} voxels are too many"
         raise ParamsError(
             f"--patch-size: a step needs {needed} (extrapolated), and has {self.limits.why_bytes}: {hint}"
         )
@@ -511,7 +512,7 @@ class _Search:
         if self._over(cost, Size(batch, patch)) == "memory":
             raise ParamsError(
                 f"{self.card.name} needs {format_bytes(cost.nbytes(batch * math.prod(patch)))} for {batch} patches of "
-                f"{_by(patch)}, and has {self.limits.why_bytes}: give more --memory, or a smaller image_size by "
+                f"{by(patch)}, and has {self.limits.why_bytes}: give more --memory, or a smaller image_size by "
                 "--patch-size"
             )
         self.draft.put("training.batch_size", batch, "as asked" if self.wishes.batch_size else "what memory allows")
@@ -626,7 +627,3 @@ def _index(values: Sequence[int]) -> Index:
 
 def _side(sides: Sequence[int]) -> int | list[int]:
     return sides[0] if len(set(sides)) == 1 else list(sides)
-
-
-def _by(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
