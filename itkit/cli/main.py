@@ -8,7 +8,7 @@ import sys
 from itkit.cli.operation import asks_help
 from itkit.cli.operation import main as main
 
-SCRIPTS = ("mmrun",)
+SCRIPTS = ("mmrun", "itkit-web")
 """Verbs that are programs of their own, too."""
 
 

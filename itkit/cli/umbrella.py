@@ -31,9 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script(verb: str, argv: Sequence[str] | None = None) -> int:
-    """Run a verb that is a program of its own, e.g. ``mmrun``, and return its exit code."""
+    """Run a verb that is a program of its own, e.g. ``mmrun`` or ``itkit-web``, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return _ended(lambda: _version(verb) if "--version" in arguments else _guarded(verb, arguments, verb))
+    name = verb.removeprefix("itkit-")
+    return _ended(lambda: _version(verb) if "--version" in arguments else _guarded(name, arguments, verb))
 
 
 def _version(prog: str) -> int:
@@ -129,7 +130,8 @@ def _run(verb: str, arguments: list[str], prog: str) -> int:
     from itkit.cli.adapter import parse_tool
     from itkit.cli.help import help_text
 
-    if "--help" in arguments or "-h" in arguments or not arguments:
-        print(help_text(found, prog=prog), end="", file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
+    is_lacking = not arguments and any(field.is_required() for field in found.params.model_fields.values())
+    if "--help" in arguments or "-h" in arguments or is_lacking:
+        print(help_text(found, prog=prog), end="", file=sys.stderr if is_lacking else sys.stdout)
+        return 2 if is_lacking else 0
     return int(found.run(parse_tool(found, arguments, prog=prog)))

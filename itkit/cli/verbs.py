@@ -46,6 +46,9 @@ VERBS: Mapping[str, Verb] = {
     "mmrun": Verb(
         "itkit.mm.run:TOOL", "EXPERIMENT...: train or test the models of experiments with MMEngine (also as mmrun)"
     ),
+    "web": Verb(
+        "itkit.web.tool:TOOL", "[--root DIR]: run operations and look at volumes in a browser (also itkit-web)"
+    ),
     "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
     "completion": Verb(
         "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"

@@ -76,6 +76,31 @@ class Manifest:
         self.__dict__["_loose"] = found.loose.get(self.path, 0)
         return found
 
+    def newest(self) -> dict[str, dict[str, Record]]:
+        """Return the newest record of each case, finished or not, by operation and case; broken lines are left out.
+
+        Raises
+        ------
+        LayoutError
+            When a manifest can't be read.
+        """
+        found: dict[str, dict[str, tuple[int, Record]]] = {}
+        for path in self._files():
+            forms = Forms()
+            with _opened(path) as file:
+                for _, line in _with_places(file):
+                    try:
+                        value = parse_json(line)
+                        forms.learn(value)
+                        record = record_of(full(value, forms) if is_dense(value) else value)
+                        cases = found.setdefault(str(value["operation"]), {})
+                    except BROKEN:
+                        continue
+                    number = _number_of(line)
+                    if record.case_id not in cases or number >= cases[record.case_id][0]:
+                        cases[record.case_id] = number, record
+        return {operation: {case: record for case, (_, record) in cases.items()} for operation, cases in found.items()}
+
     def _files(self) -> list[Path]:
         return sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl"))
 

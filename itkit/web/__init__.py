@@ -1,0 +1,1 @@
+"""`itkit-web`: the operations, their runs and a viewer in a browser."""

@@ -1,0 +1,53 @@
+"""Values of a form, kept below the root: every path in them, and every text that a command might take for one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from itkit.forms.description import Field
+from itkit.serving.paths import NotServedError, Root
+
+_CUT = re.compile(r"[\s=:,;]+")
+
+
+def confined(values: Mapping[str, Any], fields: Mapping[str, Field], root: Root) -> dict[str, Any]:
+    """Return the values with absolute paths.
+
+    Commands run in the root, so that a relative text stays below it. A text that is no path by its description may
+    become one inside the command: it is refused if it, or a part of it, leads outside.
+
+    Raises
+    ------
+    NotServedError
+        When a value leads outside the root.
+    """
+    return {name: _confined(value, fields.get(name), root) for name, value in values.items()}
+
+
+def _confined(value: Any, field: Field | None, root: Root) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_confined(item, field, root) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if field is not None and field.item == "path":
+        return str(root.any(value.strip() or "."))
+    for part in _parts(value):
+        if part.startswith("~"):
+            raise NotServedError(f"{value[:200]!r}: give a path below the root")
+        root.any(part)
+    return value
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield all that a command might take for a path: the text, what follows each separator, and each piece."""
+    yield text
+    for match in _CUT.finditer(text):
+        yield text[match.end() :]
+    yield from _CUT.split(text)
+
+
+def refused_names(values: Iterable[str], fields: Mapping[str, Field]) -> list[str]:
+    """Return the names that a form does not have: what a window sets itself may not be given."""
+    return [name for name in values if name not in fields]

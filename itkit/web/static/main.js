@@ -1,0 +1,64 @@
+// The frame: which page is shown for which address.
+import { get } from "./api.js";
+import { fill, h } from "./dom.js";
+import { filesPage } from "./files.js";
+import { jobPage, jobsPage } from "./jobs.js";
+import { operationPage, operationsPage } from "./operations.js";
+import { viewPage } from "./viewer.js";
+
+const main = document.getElementById("main");
+let leave = () => {};
+
+function route() {
+  const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
+  const [, page = "", ...rest] = path.split("/").map(decodeURIComponent);
+  return { page, rest: rest.join("/"), query: new URLSearchParams(query) };
+}
+
+async function show() {
+  leave();
+  leave = () => {};
+  const { page, rest, query } = route();
+  const own = { op: "", job: "jobs" }[page] ?? page;
+  for (const link of document.querySelectorAll("#pages a")) {
+    const isHere = link.getAttribute("href") === `#/${own}`;
+    if (isHere) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  }
+  document.body.classList.toggle("wide", page === "view");
+  fill(main, h("p", { class: "muted" }, "Loading …"));
+  const pages = { "": operationsPage, op: operationPage, files: filesPage, jobs: jobsPage, job: jobPage, view: viewPage };
+  try {
+    const here = location.hash;
+    const made = await (pages[page] ?? operationsPage)(rest, query);
+    if (location.hash !== here) { made.leave?.(); return; }
+    leave = made.leave ?? (() => {});
+    fill(main, made.element);
+    document.title = `${made.title} – ITKIT`;
+    made.shown?.();
+    if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  } catch (error) {
+    fill(main, h("h1", {}, "This page can’t be shown"), h("p", { class: "problem", role: "alert" }, error.message),
+      h("p", {}, h("a", { href: "#/" }, "Back to the operations")));
+  }
+}
+
+async function countJobs() {
+  if (document.hidden) return;
+  const badge = document.getElementById("running");
+  try {
+    const active = (await get("/api/jobs")).filter(job => ["waiting", "running", "stopping"].includes(job.state));
+    badge.hidden = !active.length;
+    badge.textContent = active.length || "";
+  } catch { badge.hidden = true; }
+}
+
+const about = await get("/api/about");
+document.getElementById("where").textContent = `${about.name} on ${about.machine}`;
+document.getElementById("where").title = `${about.root} · ITKIT ${about.version}`;
+window.addEventListener("hashchange", show);
+window.addEventListener("hashchange", countJobs);
+window.addEventListener("itkit-jobs", countJobs);
+setInterval(countJobs, 4000);
+countJobs();
+show();

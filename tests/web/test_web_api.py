@@ -1,0 +1,277 @@
+"""The API of `itkit-web`: what programs rely on."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving.raw import request
+
+from itkit.catalogue import CATALOGUE
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
+from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.testing.phantoms import write_dataset
+from web.servers import TOKEN, serving, started
+
+pytestmark = pytest.mark.net
+RESAMPLE = {"mode": "dataset", "source": "raw", "spacing": [2, 2, 2]}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web") / "root"
+    folder.mkdir()
+    write_dataset(folder / "raw", 3)
+    (folder / "raw" / "image" / "broken.mha").write_bytes(b"ObjectType = Image\n")
+    (folder / "raw" / "label" / "broken.mha").write_bytes(b"ObjectType = Image\n")
+    outside = folder.parent / "outside"
+    write_dataset(outside, 1)
+    (folder / "link").symlink_to(outside)
+    oblique = Geometry((5, 6, 7), (3.0, 1.0, 0.5), (1.0, 2.0, 3.0), (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0))
+    values = np.random.default_rng(4).normal(size=(5, 6, 7)).astype("float32") * 1e5
+    write_volume(Volume(values, oblique), folder / "float.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def web(root):
+    with serving(root, root.parent / "state") as server:
+        yield server
+
+
+def test_the_page_opens_with_the_token(web):
+    reply = request(web.port, "GET", f"/?token={TOKEN}")
+    cookie = reply.headers["set-cookie"].split(";")[0]
+    assert cookie.startswith(f"itkit_{web.port}=")
+    page = request(web.port, "GET", "/", f"Cookie: {cookie}")
+    assert page.status == 200
+    assert b'<script type="module" src="/static/main.js"' in page.body
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ({"host": "Host: evil.example"}, 421),
+        ({"lines": ["Origin: https://evil.example"]}, 403),
+        ({"lines": ["Sec-Fetch-Site: cross-site"]}, 403),
+        ({"token": False}, 401),
+        ({"path": "/api/volume?path=../outside/image/case_0.mha"}, 404),
+        ({"path": "/api/volume/data?path=/etc/passwd&level=0"}, 404),
+        ({"path": "/api/browse?path=link"}, 404),
+        ({"path": "/api/file?path=../secret.json"}, 404),
+        ({"path": "/static/../app.py"}, 404),
+        ({"path": "/static/%2e%2e%2fapp.py"}, 404),
+        ({"path": "/docs"}, 404),
+        ({"path": "/openapi.json"}, 404),
+        ({"path": "/api/operations/rm"}, 404),
+        ({"path": "/api/jobs/../../x"}, 404),
+        ({"path": "/api/jobs/itk_check", "method": "POST", "size": 5_000_000}, 413),
+    ],
+)
+def test_hostile_requests_are_refused(web, lines, status):
+    own = [f"Authorization: Bearer {TOKEN}"] if lines.get("token", True) else []
+    more = ["Content-Type: application/json", f"Content-Length: {lines['size']}"] if "size" in lines else []
+    reply = request(
+        web.port,
+        lines.get("method", "GET"),
+        lines.get("path", "/api/operations"),
+        *own,
+        *more,
+        *lines.get("lines", []),
+        host=lines.get("host"),
+    )
+    assert reply.status == status
+    assert not [name for name in reply.headers if name.startswith("access-control")]
+
+
+def test_every_operation_has_a_form_that_the_page_draws_from_its_model(web):
+    listed = web.get("/api/operations").json()
+    assert [one["name"] for one in listed][: len(CATALOGUE)] == list(CATALOGUE)
+    form = web.get("/api/operations/itk_resample").json()
+    spacing = next(one for one in form["form"]["fields"] if one["name"] == "spacing")
+    assert (spacing["kind"], spacing["axes"], spacing["unit"]) == ("triplet", "ZYX", "mm")
+    assert form["schema"]["properties"]["spacing"]["description"] == spacing["help"]
+    names = {one["name"] for one in form["options"]["fields"]}
+    assert "existing" in names
+    assert not names & {"config", "progress", "dry_run"}
+
+
+def test_a_job_runs_tells_its_events_and_its_result_can_be_looked_at(web):
+    job = web.job("itk_resample", params={**RESAMPLE, "dest": "out"})
+    facts = web.end_of(job)
+    assert (facts["state"], facts["exit_code"], facts["dest_shown"]) == ("failed", 1, "out")
+    status = {row["case"]: row["status"] for row in facts["cases"]}
+    assert sorted(status.values()) == ["done", "done", "done", "failed"]
+    assert "broken" in next(row["case"] for row in facts["cases"] if row["status"] == "failed")
+    told = web.get(f"/api/jobs/{job}/events")
+    assert told.headers["content-type"].startswith("text/event-stream")
+    events = [json.loads(line[6:]) for line in told.text.splitlines() if line.startswith("data: ")]
+    assert (events[0]["event"], events[-1]["event"], events[-1]["exit_code"]) == ("start", "summary", 1)
+    assert sum(event["event"] == "case" for event in events) == 4
+    assert {"resample_configs.json", "series_meta.json"} <= {one["name"] for one in facts["reports"]}
+    case = next(row["case"] for row in facts["cases"] if row["status"] == "done")
+    found = web.get("/api/volume", path=f"out/image/{case}.mha").json()
+    ours = read_volume(web.root / "out" / "image" / f"{case}.mha")
+    assert found["spacing_zyx"] == list(ours.spacing_zyx) == [2, 2, 2]
+    assert found["partners"] == {"label": f"out/label/{case}.mha"}
+    assert any(one["job"] == job for one in web.get("/api/jobs").json())
+
+
+def test_a_plan_writes_nothing(web):
+    answer = web.post("/api/plan/itk_resample", params={**RESAMPLE, "dest": "never"}).json()
+    facts = web.end_of(answer["job"])
+    assert facts["plan"]
+    assert {row["status"] for row in facts["cases"]} == {"planned"}
+    assert facts["cases"][0]["outputs"][0].endswith(".mha")
+    assert not (web.root / "never").exists()
+    assert answer["job"] not in [one["job"] for one in web.get("/api/jobs").json()]
+
+
+def test_wrong_values_are_named_beside_their_fields(web):
+    body = {"params": {**RESAMPLE, "dest": "out", "spacing": ["2", "x", "-3"]}, "options": {"workers": "0"}}
+    for path in ("/api/jobs/itk_resample", "/api/plan/itk_resample"):
+        answer = web.post(path, **body)
+        assert answer.status_code == 422
+        assert "--spacing Y" in answer.json()["problems"]["spacing"]
+        assert "--workers" in answer.json()["option_problems"]["workers"]
+    checked = web.post("/api/check/itk_resample", params={**RESAMPLE, "dest": "out"}).json()
+    assert checked["problems"] == {}
+    assert checked["command"].startswith("itk_resample dataset ")
+    assert web.post("/api/jobs/itk_resample", params={"mode": {"a": 1}}).status_code == 422
+    assert web.post("/api/jobs/itk_resample", nonsense=1).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/etc", "../outside", "link", "link/image", "~/x", "raw/../../outside"])
+def test_paths_of_a_job_stay_below_the_root(web, path):
+    for params in ({**RESAMPLE, "source": path, "dest": "o"}, {**RESAMPLE, "dest": path}):
+        status = web.post("/api/jobs/itk_resample", params=params).status_code
+        assert status == (404 if path != "~/x" else status)  # a folder called ~ lies below the root
+    assert (
+        web.post("/api/jobs/itk_enhance", params={"source": "raw", "dest": "e", "steps": [f"match {path}"]}).status_code
+        == 404
+    )
+    assert (
+        web.post(
+            "/api/jobs/itk_enhance", params={"source": "raw", "dest": "e", "within": path, "steps": ["n4"]}
+        ).status_code
+        == 404
+    )
+    assert not (web.root.parent / "outside" / ".itkit").exists()
+
+
+def test_what_the_page_sets_itself_can_not_be_given(web):
+    for options in ({"config": "raw/x.toml"}, {"progress": "none"}, {"dry_run": True}):
+        assert web.post("/api/jobs/itk_resample", params={**RESAMPLE, "dest": "o"}, options=options).status_code == 422
+
+
+def test_deleting_needs_the_typed_name_of_the_folder(web):
+    write_dataset(web.root / "doomed", 2)
+    params = {"mode": "delete", "source": "doomed", "min_size": [1000, 1, 1]}
+    params = {("sample_folder" if name == "source" else name): value for name, value in params.items()}
+    fields = {one["name"] for one in web.get("/api/operations/itk_check").json()["form"]["fields"]}
+    params = {(name if name in fields else "source"): value for name, value in params.items()}
+    for confirm in ("", "raw", "yes"):
+        answer = web.post("/api/jobs/itk_check", params=params, confirm=confirm)
+        assert (answer.status_code, answer.json()["confirm"]) == (409, "doomed")
+    assert web.post("/api/jobs/itk_check", params={**params, "yes": True}).status_code == 409
+    assert len(list((web.root / "doomed" / "image").iterdir())) == 2
+    assert web.end_of(web.job("itk_check", params=params, confirm="doomed"))["exit_code"] == 0
+    assert not list((web.root / "doomed" / "image").iterdir())
+    answer = web.post("/api/jobs/itk_resample", params={**RESAMPLE, "dest": "out"}, options={"prune": True})
+    assert (answer.status_code, answer.json()["confirm"]) == (409, "out")
+
+
+def test_voxels_arrive_as_int16_and_keep_their_values(web, root):
+    case = next(path.name for path in (root / "raw" / "image").iterdir() if "broken" not in path.name)
+    for path in (f"raw/image/{case}", f"raw/label/{case}", "float.nii.gz"):
+        answer = web.get("/api/volume/data", path=path, level=0)
+        facts = json.loads(answer.headers["x-itkit-voxels"])
+        sent = np.frombuffer(answer.content, "<i2").reshape(facts["shape"])
+        ours = read_volume(root / path, "label" if "/label/" in path else "image").array_zyx
+        error = np.abs(sent * facts["slope"] + facts["inter"] - ours).max()
+        assert error <= (facts["slope"] / 2 * 1.01 if path == "float.nii.gz" else 0)
+        if "/label/" in path:
+            assert facts["classes"] == {str(v): int((ours == v).sum()) for v in np.unique(ours) if v}
+        part = web.get("/api/volume/data", path=path, axis=1, index=3)
+        assert np.array_equal(np.frombuffer(part.content, "<i2"), sent[:, 3].ravel())
+    assert web.get("/api/volume/data", path="float.nii.gz", level=3).status_code == 404
+    assert web.get("/api/volume/data", path="float.nii.gz", axis=0, index=5).status_code == 404
+    assert web.get("/api/volume", path="raw/image/broken.mha").status_code == 422
+
+
+def test_coarser_levels_share_the_first_voxel(web, root):
+    values = np.arange(100 * 97 * 5, dtype="int16").reshape(5, 97, 100)
+    write_volume(Volume(values, Geometry((5, 97, 100), (1.0, 1.0, 1.0))), root / "fine.mha")
+    level = web.get("/api/volume", path="fine.mha").json()["levels"][1]
+    assert (level["factors_zyx"], level["size_zyx"]) == ([1, 2, 2], [5, 49, 50])
+    sent = np.frombuffer(web.get("/api/volume/data", path="fine.mha", level=1).content, "<i2").reshape(5, 49, 50)
+    assert np.array_equal(sent, values[:, ::2, ::2])
+
+
+def test_a_report_is_shown_in_a_sandbox(web, root):
+    (root / "page.html").write_text("<script>alert(1)</script>")
+    answer = web.get("/api/file", path="page.html")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert "allow-same-origin" not in answer.headers["content-security-policy"]
+    assert web.get("/api/file", path="float.nii.gz").status_code == 404
+
+
+def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
+    root = tmp_path / "root"
+    write_dataset(root / "raw", 6)
+    with started(root, tmp_path / "state") as web:
+        job = web.job(
+            "itk_resample", params={**RESAMPLE, "dest": "out", "spacing": [0.02, 0.5, 0.5]}, options={"workers": 2}
+        )
+        waiting = web.job("itk_resample", params={**RESAMPLE, "dest": "later"})
+        time.sleep(1.0)
+        assert web.post(f"/api/jobs/{waiting}/stop").json()["state"] == "stopped"
+        begun = time.monotonic()
+        web.post(f"/api/jobs/{job}/stop")
+        facts = web.end_of(job)
+        assert facts["state"] == "stopped"
+        assert time.monotonic() - begun < 15
+        assert not (root / "later").exists()
+        # ended by Ctrl-C with a job running: the job ends, too
+        web.job("itk_resample", params={**RESAMPLE, "dest": "out", "spacing": [0.02, 0.5, 0.5]})
+        time.sleep(0.7)
+        web.close()
+    assert not [pid for pid in Path("/proc").glob("[0-9]*/cmdline") if str(root) in pid.read_text(errors="replace")]
+
+
+def test_a_server_that_starts_again_shows_what_was_done(tmp_path):
+    root = tmp_path / "root"
+    write_dataset(root / "raw", 2)
+    with started(root, tmp_path / "state") as web:
+        assert web.address == f"http://127.0.0.1:{web.port}/?token={TOKEN}"
+        job = web.job("itk_resample", params={**RESAMPLE, "dest": "out"})
+        before = web.end_of(job)
+        web.close(signal.SIGKILL)
+    with started(root, tmp_path / "state") as web:
+        after = web.get(f"/api/jobs/{job}").json()
+        assert after["state"] == "done"
+        assert after["cases"] == before["cases"]
+        assert web.get(f"/api/jobs/{job}/events").text.count("data: ") == 6
+        web.close()
+    with started(root, tmp_path / "other state") as web:  # nothing but the manifest remembers
+        until = time.monotonic() + 20
+        while not (found := web.get("/api/jobs").json()) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert [(one["operation"], one["state"], one["counts"]) for one in found] == [
+            ("itk_resample", "done", {"done": 2})
+        ]
+        facts = web.get(f"/api/jobs/{found[0]['job']}").json()
+        assert facts["cases"][0]["outputs"][0].startswith(str(root / "out"))
+
+
+def test_other_machines_need_a_password(tmp_path):
+    from itkit.cli.umbrella import main
+
+    assert main(["web", "--root", str(tmp_path), "--host", "0.0.0.0", "--no-browser"]) == 2
+    password = tmp_path / "password"
+    password.write_text("correct horse battery\n")
+    words = ["web", "--root", str(tmp_path), "--token", "x", "--password-file", str(password)]
+    assert main(words) == 2

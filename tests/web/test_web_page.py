@@ -1,0 +1,261 @@
+"""The page of `itkit-web` in a real browser: from a form to a finished output on a real CT."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+import itkit
+from itkit.io.sitk_toolkit import read_volume, write_volume
+from web.servers import TOKEN, serving
+
+pytestmark = [pytest.mark.net, pytest.mark.slow]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TORSO = Path(itkit.__file__).parent / "data" / "torso"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A dataset with two crops of a real CT, and a file that is none."""
+    folder = tmp_path_factory.mktemp("page") / "root"
+    for kind in ("image", "label"):
+        (folder / "ct" / kind).mkdir(parents=True)
+        whole = read_volume(TORSO / f"{kind}.nii.gz", kind)
+        for number, start in enumerate((20, 50)):
+            part = whole.array_zyx[start : start + 40, 10:90, 5:105].copy()
+            crop = whole.with_array(part, whole.geometry.crop((start, 10, 5), part.shape))
+            write_volume(crop, folder / "ct" / kind / f"case_{number}.mha")
+        (folder / "ct" / kind / "broken.mha").write_bytes(b"NDims = 3\n")
+    shutil.copy(TORSO / "dataset.json", folder / "ct")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def web(root):
+    with serving(root, root.parent / "state") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert CHROMIUM, "these tests need Chromium or Chrome: make browser, or install it"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"] if os.name == "posix" else []
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, web):
+    context = browser.new_context(base_url=web.origin, viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
+    page = context.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+    page.goto(f"/?token={TOKEN}")
+    yield page
+    context.close()
+    assert not faults
+
+
+def fill(page, **values):
+    page.wait_for_selector("#form")
+    for name, value in values.items():
+        boxes = page.locator(f"[name={name}]")
+        if boxes.first.evaluate("element => element.tagName") == "SELECT":
+            boxes.first.select_option(value)
+        else:
+            for number, text in enumerate(value if isinstance(value, tuple) else (value,)):
+                boxes.nth(number).fill(text)
+
+
+def shades(page, plane):
+    """Return how many pixels of a plane are grey, coloured and black, and how many greys there are."""
+    return page.locator(f"[data-plane={plane}] canvas").evaluate(
+        """canvas => {
+          const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+          const found = { grey: 0, coloured: 0, black: 0 }, greys = new Set();
+          for (let at = 0; at < data.length; at += 4) {
+            const [r, g, b] = data.subarray(at, at + 3);
+            if (r + g + b < 12) found.black++;
+            else if (Math.max(r, g, b) - Math.min(r, g, b) < 6) { found.grey++; greys.add(r); }
+            else found.coloured++;
+          }
+          return { ...found, greys: greys.size };
+        }"""
+    )
+
+
+def test_the_token_leaves_the_address_and_operations_are_found(page, web):
+    expect(page).to_have_url(re.compile(rf"^{web.origin}/(#/)?$"))
+    expect(page.get_by_role("link", name=re.compile("^Resample"))).to_be_visible()
+    page.get_by_role("searchbox").fill("spacing grid")
+    expect(page.locator("#operations .choice")).to_have_count(1)
+    page.get_by_role("searchbox").fill("no such thing")
+    expect(page.get_by_text("No operation answers this search")).to_be_visible()
+    assert page.evaluate("document.cookie") == ""
+
+
+def test_a_form_a_plan_a_run_its_result_and_both_grids(page, root):
+    page.goto("/#/op/itk_resample")
+    fill(page, mode="dataset", source="ct", dest="out", spacing=("6", "x"))
+    expect(page.locator("#field-spacing-problem")).to_contain_text("--spacing Y")
+    expect(page.locator("[name=spacing]").nth(1)).to_have_attribute("aria-invalid", "true")
+    fill(page, spacing=("6", "6", ""))
+    expect(page.locator("#field-spacing-problem")).to_be_hidden()
+    expect(page.locator("#command")).to_contain_text("itk_resample dataset")
+    page.locator("#plan").click()
+    planned = page.locator("#plan_table tbody tr")
+    expect(planned).to_have_count(3)
+    expect(planned.first).to_contain_text("would be done")
+    assert not (root / "out").exists()
+
+    page.locator("#run").click()
+    expect(page.locator("#state")).to_have_text("failed")
+    expect(page.locator("#cases tbody tr")).to_have_count(3)
+    expect(page.locator("#cases tbody tr.bad")).to_contain_text("broken")
+    page.locator("#only-bad").check()
+    expect(page.locator("#cases tbody tr:visible")).to_have_count(1)
+    page.locator("#only-bad").uncheck()
+    expect(page.locator("#numbers")).to_contain_text("3 of 3 cases")
+    expect(page.locator(".reports")).to_contain_text("resample_configs.json")
+
+    page.get_by_role("link", name="View case_1").click()
+    page.wait_for_selector(".viewer[data-ready]")
+    seen = shades(page, "axial")
+    assert min(seen["grey"], seen["coloured"]) > 2000
+    rows = page.locator("#geometry-table tr")
+    expect(rows.nth(2)).to_contain_text("6 \u00d7 6 \u00d7 3")
+    expect(rows.nth(2)).to_have_class("differs")
+    expect(page.locator("#legend")).to_contain_text("spleen")
+    voxels = read_volume(root / "out" / "image" / "case_1.mha")
+    middle = tuple(size // 2 for size in voxels.shape_zyx)
+    expect(page.locator("#readout")).to_contain_text(f"value: {voxels.array_zyx[middle]}")
+    expect(page.locator("#readout")).to_contain_text("voxel Z Y X: " + " ".join(map(str, middle)))
+
+
+def test_planes_are_the_right_way_up_and_keys_move_the_crosshair(page, root):
+    volume = read_volume(root / "ct" / "image" / "case_0.mha")
+    page.goto("/#/view?path=ct/image/case_0.mha")
+    page.wait_for_selector(".viewer[data-ready]")
+    z, y, x = (size // 2 for size in volume.shape_zyx)
+    axial = page.locator("[data-plane=axial] canvas")
+    axial.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "PageUp"):
+        axial.press(key)
+    # axes point to R A S here: in the radiological view, right of the picture is the patient's left (x falls)
+    assert volume.geometry.orientation == "RAS"
+    at = (z + 1, y + 1, x - 2)
+    expect(page.locator("#readout")).to_contain_text(f"voxel Z Y X: {at[0]} {at[1]} {at[2]}")
+    point = " ".join(f"{round(value, 1):g}" for value in volume.geometry.point_xyz(at))
+    expect(page.locator("#readout")).to_contain_text(f"LPS: {point} mm")
+    expect(page.locator("#readout")).to_contain_text(f"value: {volume.array_zyx[at]}")
+    before = shades(page, "coronal")
+    page.get_by_label("Window width").fill("20000")
+    page.get_by_label("Window width").press("Enter")
+    page.locator("#outline").check()
+    page.wait_for_timeout(200)
+    after = shades(page, "coronal")
+    assert after["greys"] < before["greys"] / 2
+    assert after["coloured"] < before["coloured"]
+
+
+def test_a_job_is_stopped_and_goes_on_without_its_page(page, browser, web):
+    page.goto("/#/op/itk_resample")
+    fill(page, mode="image", source="ct/image", dest="big", spacing=("0.2", "0.3", "0.4"))
+    page.locator("#run").click()
+    expect(page.locator("#state")).to_have_text("running")
+    page.goto("/#/jobs")
+    other = page.context.new_page()  # another tab sees the same job, and stops it
+    other.goto("/#/jobs")
+    expect(other.locator("#jobs tbody tr").first).to_contain_text("running")
+    page.close()
+    other.locator("#jobs tbody a").first.click()
+    other.locator("#stop").click()
+    expect(other.locator("#state")).to_have_text("stopped")
+    expect(other.locator("#stop")).to_be_hidden()
+    assert web.get("/api/jobs").json()[0]["state"] == "stopped"
+
+
+def test_deleting_asks_for_the_name_of_the_folder(page, root):
+    shutil.copytree(root / "ct", root / "doomed", ignore=shutil.ignore_patterns("broken*"))
+    page.goto("/#/op/itk_check")
+    fill(page, mode="delete", source="doomed", min_size=("1000", "1", "1"))
+    expect(page.locator("#run")).to_contain_text("deletes")
+    page.locator("#run").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Delete and run")).to_be_disabled()
+    dialog.get_by_role("textbox").fill("doome")
+    expect(dialog.get_by_role("button", name="Delete and run")).to_be_disabled()
+    dialog.get_by_role("textbox").fill("doomed")
+    dialog.get_by_role("button", name="Delete and run").click()
+    expect(page.locator("#state")).to_have_text("done")
+    assert not list((root / "doomed" / "image").iterdir())
+
+
+def test_folders_are_picked_and_nothing_outside_is_offered(page, root):
+    (root / "way-out").symlink_to(root.parent)
+    page.goto("/#/op/itk_orient")
+    page.wait_for_selector("#form")
+    page.get_by_role("button", name=re.compile("browse")).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="ct")).to_be_visible()
+    expect(dialog.get_by_text("way-out")).to_have_count(0)
+    dialog.get_by_role("button", name="ct").click()
+    dialog.get_by_role("button", name="image").click()
+    dialog.get_by_role("button", name="Use this folder").click()
+    expect(page.locator(".picker input").first).to_have_value("ct/image")
+
+
+def test_operations_draw_their_forms(page, web):
+    listed = web.get("/api/operations").json()
+    for one in (*listed[1:20:2], *listed[-3:]):
+        page.goto(f"/#/op/{one['name']}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(one["title"])
+        fields = web.get(f"/api/operations/{one['name']}").json()["form"]["fields"]
+        drawn = page.locator(".fields").first.locator(".field")
+        expect(drawn).to_have_count(sum(not field["is_consent"] for field in fields))
+
+
+def test_names_of_files_never_become_markup(page, root):
+    name = "<img src=x onerror=document.title='owned'>"
+    (root / name).mkdir()
+    page.goto("/#/files")
+    expect(page.get_by_text(name)).to_be_visible()
+    assert page.title() != "owned"
+
+
+def test_it_fits_a_phone_and_works_in_the_dark(browser, web):
+    context = browser.new_context(
+        base_url=web.origin, viewport={"width": 360, "height": 740}, color_scheme="dark", has_touch=True
+    )
+    page = context.new_page()
+    page.goto(f"/?token={TOKEN}")
+    for place in ("/#/", "/#/op/itk_resample", "/#/files/ct/image", "/#/view?path=ct/image/case_0.mha"):
+        page.goto(place)
+        page.wait_for_timeout(400)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, place
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 29)"
+    context.close()
+
+
+def test_the_page_knows_no_parameter_by_name(web):
+    names = {
+        field["name"]
+        for one in web.get("/api/operations").json()
+        for field in web.get(f"/api/operations/{one['name']}").json()["form"]["fields"]
+        if "_" in field["name"]
+    }
+    folder = Path(itkit.__file__).parent / "web"
+    sources = [*folder.glob("*.py"), *folder.glob("static/*.js")]
+    assert len(names) > 30
+    for path in sources:
+        words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+        assert not words & names - {"max_memory", "password_file"}, path
