@@ -43,13 +43,16 @@ class WsiParams(Params):
     """Keep a tile if at least this part of it is tissue (0 to 1); 0 keeps all."""
     edge: Annotated[Literal["pad", "drop"], _TILE, Group("Tiles")] = "pad"
     """Tiles that reach beyond the slide are filled with white, or left out."""
-    tiles: Annotated[Literal["png", "jpeg", "store"], _TILE, Group("Output")] = "png"
-    """One file per tile, or one chunked store per slide (Zarr in a zip file, with an array of all tiles)."""
+    tiles: Annotated[Literal["png", "jpeg", "store", "dataset"], _TILE, Group("Output")] = "png"
+    """One file per tile; one chunked store per slide (Zarr in a zip file, with an array of all tiles); or a dataset
+    (image/ and, with --masks, label/) that itkit train and itk_infer take."""
+    masks: Annotated[Path | None, PathRole("in_folder"), _TILE, OnlyWith(tiles="dataset"), Group("Output")] = None
+    """Folder that mask wrote at the same resolution: the labels of a dataset of tiles."""
     quality: Annotated[int, Field(ge=1, le=100), OnlyWith(mode=("tile", "stitch")), Group("Output")] = 90
     """Quality of JPEG, 1 to 100; masks never use it."""
     predictions: Annotated[Path | None, PathRole("in_folder"), OnlyWith(mode="stitch")] = None
-    """Folder with a folder per slide, with a file per tile of the same name: .png with classes, or .npy with scores
-    (K, Y, X); by default the tiles themselves are stitched."""
+    """Folder with a folder per slide, or one for all, with a file per tile of the same name: .png or a volume with
+    classes (of itk_infer), or .npy with scores (K, Y, X); by default the tiles themselves are stitched."""
     labels: Annotated[tuple[Annotated[str, Pattern(r"^\d+=.*\S")], ...], _NAMED] = ()
     """Value of each class, e.g. 1=tumour 2=stroma; regions of other classes are left out and named. By default classes
     are numbered in the order of their names."""

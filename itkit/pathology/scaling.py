@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from itkit.core.errors import ReadError
 from itkit.core.extras import require
 from itkit.pathology.slides import Slide
 
@@ -48,6 +49,20 @@ def scale_for(slide: Slide, mpp: float) -> Scale:
     if abs(own / mpp - 1) <= _EQUAL:
         return Scale(level, own, 1.0)
     return Scale(level, mpp, mpp / own)
+
+
+def require_equal_scale(mask: Slide, mpp: float, slide: str) -> None:
+    """Raise an error if a mask has not the resolution of the tiles that it belongs to (within 1 %).
+
+    Raises
+    ------
+    ReadError
+        When it has another one.
+    """
+    if abs(mask.mpp / mpp - 1) > _EQUAL:
+        raise ReadError(
+            f"{slide}: its mask has {mask.mpp:.4g} µm per pixel, its tiles {mpp:.4g}; make both with the same --mpp"
+        )
 
 
 def read_scaled(slide: Slide, scale: Scale, left_top: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:

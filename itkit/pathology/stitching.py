@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from itkit.core.bounded import read_table_text
 from itkit.core.errors import CaseError, LayoutError, ReadError
 from itkit.core.extras import require
-from itkit.core.files import Compression, is_inner_name
+from itkit.core.files import VOLUME_EXTENSIONS, Compression, is_inner_name
 from itkit.core.operation import Collected, Context, InputFile, Job, Outcome, Place, Plan, Report, Target, Written
 from itkit.core.text import some
 from itkit.core.volume import Case
 from itkit.io.layouts import require_destination, require_folder
 from itkit.io.meta import read_json
+from itkit.io.sitk_toolkit import read_volume
 from itkit.pathology.params import WsiParams
 from itkit.pathology.pyramid import PixelKind, write_pyramid
 from itkit.pathology.tiling import META, TABLE
@@ -32,7 +33,7 @@ _PYRAMID = "pyramid"
 _BLOCK = 512
 """Pixels along a side of the squares by which tiles are looked up."""
 _KEPT_TILES = 64
-_PREDICTIONS = (".png", ".npy")
+_PREDICTIONS = (".png", ".npy", *VOLUME_EXTENSIONS)
 _MOST_PIXELS = 1 << 20
 
 
@@ -247,6 +248,10 @@ def _read_tile(mosaic: Mosaic, file: Path) -> NDArray[Any]:
             pixels = np.load(file, allow_pickle=False, mmap_mode="r")
             is_right = pixels.ndim == 3 and pixels.shape[1:] == (height, width) and pixels.dtype.kind == "f"
             pixels = np.asarray(pixels, np.float32) if is_right and len(pixels) <= 255 else pixels
+        elif file.suffix.lower() not in (".png", ".jpg"):
+            pixels = read_volume(file, "label").array_zyx[0]
+            is_right = pixels.shape == (height, width) and pixels.min() >= 0 and pixels.max() <= 255
+            pixels = pixels.astype(np.uint8) if is_right else pixels
         else:
             image = require("PIL.Image", extra="pathology", why="reading tiles")
             with image.open(file, formats=("PNG", "JPEG")) as opened:

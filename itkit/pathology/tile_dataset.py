@@ -17,11 +17,9 @@ from itkit.core.errors import LayoutError, ReadError
 from itkit.core.extras import require, require_torch
 from itkit.core.files import is_inner_name
 from itkit.io.meta import read_json
+from itkit.pathology.scaling import require_equal_scale
 from itkit.pathology.slides import open_slide
 from itkit.pathology.tiling import META, TABLE
-
-_EQUAL = 0.01
-"""Resolutions of a mask and of tiles may differ by less than this part."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,7 @@ class TileDataset:
         }
         if self.masks is not None:
             with open_slide(self._mask_path(record.slide)) as mask:
-                if abs(mask.mpp / record.mpp - 1) > _EQUAL:
-                    raise ReadError(
-                        f"{record.slide}: its mask has {mask.mpp:.4g} µm per pixel, its tiles {record.mpp:.4g}; make "
-                        "both with the same --mpp"
-                    )
+                require_equal_scale(mask, record.mpp, record.slide)
                 label = mask.read_region(level_px=(record.x, record.y), size=record.size_xy, outside=0)[..., 0]
             item["label"] = torch.from_numpy(label.astype(np.int64))
         return item if self.transform is None else self.transform(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.errors import WriteError
+from itkit.core.errors import CaseError, WriteError
 from itkit.core.extras import require
-from itkit.core.files import Compression
+from itkit.core.files import DATASET_META, Compression
+from itkit.core.geometry import Geometry
 from itkit.core.operation import Collected, Context, Outcome, Place, Plan, Report, Target, Written
 from itkit.core.text import csv_text
 from itkit.core.thumbnail import png
-from itkit.core.volume import Case
+from itkit.core.volume import Case, Volume
+from itkit.io.layouts import IMAGE, LABEL
+from itkit.io.meta import read_json
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
-from itkit.pathology.scaling import Scale, read_scaled, scale_for, size_at
+from itkit.pathology.scaling import Scale, read_scaled, require_equal_scale, scale_for, size_at
 from itkit.pathology.slides import Slide, open_slide
 from itkit.pathology.tissue import Tissue, find_tissue
 from itkit.report.pictures import outline
@@ -82,11 +86,14 @@ def plan(params: WsiParams) -> Plan:
 
 
 def _targets(folder: Path, params: WsiParams) -> dict[str, Target]:
-    tiles = (
-        {_STORE: Target(folder, ".zarr.zip", "image")}
-        if params.tiles == "store"
-        else {_TILE: Target(folder / "tiles", _ENDINGS[params.tiles], "image")}
-    )
+    tiles: dict[str, Target]
+    if params.tiles == "store":
+        tiles = {_STORE: Target(folder, ".zarr.zip", "image")}
+    elif params.tiles == "dataset":
+        root = folder.parent
+        tiles = {IMAGE: Target(root / IMAGE, ".mha", "image"), LABEL: Target(root / LABEL, ".mha", "label")}
+    else:
+        tiles = {_TILE: Target(folder / "tiles", _ENDINGS[params.tiles], "image")}
     return {
         **tiles,
         _PREVIEW: Target(folder, ".png", "image"),
@@ -125,51 +132,114 @@ def tile_case(case: Case, params: WsiParams, context: Context) -> Outcome:
         warnings.append(f"no tile has at least {params.tissue_min:g} of tissue")
     if scale.factor < 1:
         warnings.append(f"the finest level has {scale.factor * scale.mpp:.4g} µm per pixel: tiles are enlarged")
-    batch = partial(_write, facts, params, scale, places, pixels, px0, tissue, meta)
-    return Outcome(batches=(batch,), facts=meta, warnings=warnings)
+    found = TiledSlide(case.id, facts, scale, tuple(places), pixels, px0, params)
+    cases = found.volumes() if params.tiles == "dataset" else ()
+    batch = partial(_write, found, tissue, meta)
+    return Outcome(cases, batches=(batch,), facts=meta, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class TiledSlide:
+    """A slide and its tiles.
+
+    Parameters
+    ----------
+    slide_id, facts
+        The slide.
+    scale, places, pixels
+        How it is read, where its tiles lie, and their side.
+    px0
+        Pixels of level 0 for a pixel of a tile.
+    params
+        What was asked for.
+    """
+
+    slide_id: str
+    facts: SlideFacts
+    scale: Scale
+    places: tuple[TilePlace, ...]
+    pixels: int
+    px0: float
+    params: WsiParams
+
+    def names(self) -> list[str]:
+        """Return the name of each tile: its corner in pixels of level 0, behind the slide's name in a dataset."""
+        start = f"{self.slide_id}_" if self.params.tiles == "dataset" else ""
+        return [f"{start}x{round(tile.x * self.px0):06d}_y{round(tile.y * self.px0):06d}" for tile in self.places]
+
+    def file_of(self, number: int, name: str) -> str:
+        """Return the file of a tile, as the table names it."""
+        if self.params.tiles == "store":
+            return f"tiles.zarr.zip/{number}"
+        if self.params.tiles == "dataset":
+            return f"{IMAGE}/{name}.mha"
+        return f"tiles/{name}{_ENDINGS[self.params.tiles]}"
+
+    def pictures(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the name and the pixels of each tile."""
+        size = (self.pixels, self.pixels)
+        with open_slide(self.facts.path, self.facts.mpp) as slide:
+            for name, tile in zip(self.names(), self.places, strict=True):
+                yield name, read_scaled(slide, self.scale, (tile.x, tile.y), size)
+
+    def volumes(self) -> Iterator[Case]:
+        """Yield each tile as a case: an image of one plane with three values per voxel, and its label, if any.
+
+        Raises
+        ------
+        CaseError
+            When there is no mask of the slide, or it has another resolution.
+        """
+        with contextlib.ExitStack() as opened:
+            mask = self._mask(opened)
+            spacing = self.scale.mpp / 1000
+            for (name, pixels), tile in zip(self.pictures(), self.places, strict=True):
+                origin = (tile.x * spacing, tile.y * spacing, 0.0)
+                grid = Geometry((1, self.pixels, self.pixels), (spacing, spacing, spacing), origin)
+                volumes = {IMAGE: Volume(pixels[None], grid)}
+                if mask is not None:
+                    size = (self.pixels, self.pixels)
+                    classes = mask.read_region(level_px=(tile.x, tile.y), size=size, outside=0)[..., 0]
+                    volumes[LABEL] = Volume(np.ascontiguousarray(classes[None]), grid, "label")
+                yield Case(name, volumes)
+
+    def _mask(self, opened: contextlib.ExitStack) -> Slide | None:
+        if self.params.masks is None:
+            return None
+        path = self.params.masks / f"{self.slide_id}.ome.tif"
+        if not path.is_file():
+            raise CaseError(f"{self.slide_id}: no mask {path}")
+        mask = opened.enter_context(open_slide(path))
+        require_equal_scale(mask, self.scale.mpp, self.slide_id)
+        return mask
 
 
 def _write(
-    facts: SlideFacts,
-    params: WsiParams,
-    scale: Scale,
-    places: Sequence[TilePlace],
-    pixels: int,
-    px0: float,
-    tissue: Tissue,
-    meta: Mapping[str, Any],
-    place: Place,
-    compression: Compression,
+    found: TiledSlide, tissue: Tissue, meta: Mapping[str, Any], place: Place, compression: Compression
 ) -> list[Written]:
     """Write tiles, table, facts and the preview of a slide."""
     del compression
-    names = [f"x{round(tile.x * px0):06d}_y{round(tile.y * px0):06d}" for tile in places]
-    with open_slide(facts.path, facts.mpp) as slide:
-        read = (
-            (name, read_scaled(slide, scale, (tile.x, tile.y), (pixels, pixels)))
-            for name, tile in zip(names, places, strict=True)
-        )
-        written = (
-            _write_store(read, len(places), pixels, place)
-            if params.tiles == "store"
-            else [_write_tile(name, tile, params, place) for name, tile in read]
-        )
-    ending = _ENDINGS.get(params.tiles, "")
+    params, scale, pixels = found.params, found.scale, found.pixels
+    written: list[Written] = []
+    if params.tiles == "store":
+        written = _write_store(found.pictures(), len(found.places), pixels, place)
+    elif params.tiles != "dataset":
+        written = [_write_tile(name, tile, params, place) for name, tile in found.pictures()]
     rows = [
         (
-            f"tiles/{name}{ending}" if ending else f"tiles.zarr.zip/{number}",
+            found.file_of(number, name),
             f"{tile.x * scale.mpp:.3f}",
             f"{tile.y * scale.mpp:.3f}",
-            round(tile.x * px0),
-            round(tile.y * px0),
+            round(tile.x * found.px0),
+            round(tile.y * found.px0),
             pixels,
             pixels,
             f"{scale.mpp:.6g}",
             f"{tile.tissue:.4f}",
         )
-        for number, (name, tile) in enumerate(zip(names, places, strict=True))
+        for number, (name, tile) in enumerate(zip(found.names(), found.places, strict=True))
     ]
-    place(_PREVIEW, "tissue").write_bytes(png(_preview(tissue, places, pixels * scale.mpp, scale.mpp)))
+    place(_PREVIEW, "tissue").write_bytes(png(_preview(tissue, found.places, pixels * scale.mpp, scale.mpp)))
     place(_META, "tiles_meta").write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     place(_TABLE, "tiles").write_text(csv_text([COLUMNS, *rows]), encoding="utf-8")
     return [*written, Written(_PREVIEW, "tissue"), Written(_META, "tiles_meta"), Written(_TABLE, "tiles")]
@@ -218,8 +288,21 @@ def _preview(tissue: Tissue, places: Sequence[TilePlace], side_um: float, mpp: f
 
 
 def collect(params: WsiParams, run: Collected) -> Report:
-    """Return ``tiles_meta.json``: the facts of every slide."""
-    del params
+    """Return ``tiles_meta.json``, the facts of every slide, and the description of a dataset."""
     cases = {name: dict(record.facts) for name, record in sorted(run.all_records.items())}
     total = sum(facts.get("tiles", 0) for facts in cases.values())
-    return Report((f"{total} tiles of {len(cases)} slides",), files={Path(META): cases})
+    files: dict[Path, Any] = {Path(META): cases}
+    if params.tiles == "dataset":
+        files[Path(DATASET_META)] = _description(params)
+    return Report((f"{total} tiles of {len(cases)} slides",), files=files)
+
+
+def _description(params: WsiParams) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": params.source.absolute().name, "channels": ["red", "green", "blue"]}
+    path = None if params.masks is None else params.masks / "mask_meta.json"
+    meta = read_json(path) if path is not None and path.is_file() else {}
+    labels: dict[str, str] = {}
+    for entry in meta.values() if isinstance(meta, dict) else ():
+        found = entry.get("labels") if isinstance(entry, dict) else None
+        labels |= {str(value): str(name) for value, name in found.items()} if isinstance(found, dict) else {}
+    return {**described, "labels": {"0": "background", **labels}} if labels else described

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from itkit.cli.operation import main
+from itkit.io.sitk_toolkit import read_volume
 from itkit.pathology import TileDataset, open_slide, write_pyramid
 from itkit.pathology.annotations import read_annotations
 
@@ -284,3 +285,20 @@ def test_what_is_no_tiff_is_refused(tmp_path, capsys):
     assert wsi("deidentify", tmp_path / "a.mrxs", tmp_path / "out") == 1
     assert "only TIFF-like slides" in "".join(capsys.readouterr())
     assert not (tmp_path / "out" / "a.mrxs").exists()
+
+
+def test_a_dataset_of_tiles_and_its_labels_are_stitched_to_the_mask_again(slides, masks, tmp_path, capsys):
+    options = ("--mpp", "1", "--tile-um", "200", "--tissue-min", "0", "--tiles", "dataset", "--masks", masks)
+    assert wsi("tile", slides, tmp_path / "set", *options) == 0
+    assert json.loads((tmp_path / "set" / "dataset.json").read_text())["labels"] == {"0": "background", "4": "stroma"}
+    assert main("itk_check", ["check", str(tmp_path / "set")]) == 0
+    volume = read_volume(tmp_path / "set" / "image" / "real_x000401_y000802.mha")
+    assert volume.array_zyx.shape == (1, 200, 200, 3)
+    assert volume.spacing_zyx == pytest.approx((0.001, 0.001, 0.001))
+    assert volume.geometry.origin_xyz == pytest.approx((0.2, 0.4, 0))
+    assert wsi("stitch", tmp_path / "set", tmp_path / "out", "--predictions", tmp_path / "set" / "label") == 0
+    found, wanted = (tifffile.imread(folder / "real.ome.tif") for folder in (tmp_path / "out", masks))
+    np.testing.assert_array_equal(found, wanted)
+    options = ("--mpp", "2", "--tile-um", "200", "--tiles", "dataset", "--masks", masks)
+    assert wsi("tile", slides, tmp_path / "other", *options) == 1
+    assert "its mask has 1 µm per pixel, its tiles 2" in "".join(capsys.readouterr())
