@@ -166,7 +166,7 @@ def _evaluation(params: EvaluateParams, run: Collected, answers: Answers) -> Eva
         tuple(case for case in answers.missing if case in facts),
         rows(BASELINE) if params.baseline is not None else None,
         answers.groups,
-        {record.case_id: record.message for record in run.records if record.status in ("failed", "crashed")},
+        {case: record.message for case, record in run.failed.items()},
     )
 
 

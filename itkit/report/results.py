@@ -96,7 +96,7 @@ def result_page(
         Sort key of the cases that are shown in pictures, the most telling first; those with warnings come before.
     """
     results = results_of(run)
-    failed = [record for record in run.records if record.status in ("failed", "crashed")]
+    failed = list(run.failed.values())
     warned = [result for result in results if result.record.warnings]
     told: dict[str, Cell] = {
         "cases": str(len(results)),

@@ -236,10 +236,14 @@ def test_a_slice_is_not_replaced_by_the_id_map(dicom, tmp_path):
 
 def test_shards_tell_of_the_series_of_all(dicom, tmp_path):
     write(dicom / "another", series=f"{SERIES}.1", number=8)
+    write(dicom / "third", series=f"{SERIES}.2", number=3)
+    short = pydicom.dcmread(next((dicom / "third").rglob("*.dcm")))
+    short.PixelData = short.PixelData[: len(short.PixelData) // 2]
+    short.save_as(short.filename)
     convert(dicom, tmp_path / "whole", id_map=tmp_path / "whole.csv")
     for shard in ("1/2", "2/2"):
         convert(dicom, tmp_path / "parts", id_map=tmp_path / "parts.csv", shard=shard)
-    assert len([row for row in report(tmp_path / "whole") if row["status"] == "done"]) == 2
+    assert sorted(row["status"] for row in report(tmp_path / "whole") if row["case"]) == ["done", "done", "failed"]
     assert report(tmp_path / "parts") == report(tmp_path / "whole")
     assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
 

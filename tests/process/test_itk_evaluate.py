@@ -211,6 +211,25 @@ def test_two_workers_and_a_resumed_run_change_no_byte(data, tmp_path):
     assert not (tmp_path / "one" / "series_meta.json").exists()
 
 
+def test_every_shard_tells_of_the_failures_of_all(data, tmp_path):
+    for path in (data / "a").iterdir():
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        (tmp_path / "pred" / path.name).write_bytes(path.read_bytes() if path.stem in ("case_1", "case_4") else b"cut")
+    values = {"pred": tmp_path / "pred", "gt": data / "label"}
+    itkit.run("itk_evaluate", dest=tmp_path / "one", **values)
+    for shard in ("1/2", "2/2"):
+        itkit.run("itk_evaluate", dest=tmp_path / "parts", shard=shard, **values)
+    failed = json.loads((tmp_path / "parts" / "evaluation.json").read_text())["failed"]
+    assert failed.keys() == {"case_0", "case_2", "case_3"}
+    for name in FILES:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+    for path in (data / "a").iterdir():
+        (tmp_path / "pred" / path.name).write_bytes(path.read_bytes())
+    for shard in ("1/2", "2/2"):
+        itkit.run("itk_evaluate", dest=tmp_path / "parts", shard=shard, **values)
+    assert json.loads((tmp_path / "parts" / "evaluation.json").read_text())["failed"] == {}
+
+
 def test_a_changed_parameter_or_prediction_is_evaluated_again(data, tmp_path):
     run(data, tmp_path, labels=("arm",), metrics=("dice",))
     assert {record.status for record in run(data, tmp_path, labels=("arm",), metrics=("nsd",)).records} == {"done"}

@@ -123,11 +123,7 @@ def describe(
         "skipped": [[item.path, item.why, item.count] for item in finding.skipped],
         "failed": {
             **_failed(records),
-            **{
-                record.case_id: record.message.splitlines()[-1]
-                for record in run.records
-                if record.status in ("failed", "crashed")
-            },
+            **{case: record.message.splitlines()[-1] for case, record in run.failed.items()},
         },
         "warnings": {name: list(record.warnings) for name, record in sorted(records.items()) if record.warnings},
         "notes": list(run.plan.notes),

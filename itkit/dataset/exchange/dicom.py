@@ -191,7 +191,8 @@ def _report(params: ConvertParams, run: Collected) -> str:
     private = () if params.keep_ids else _private(cases, refused)
     rows: list[tuple[object, ...]] = []
     records = {case: record for case, record in run.all_records.items() if case in cases}
-    for _, record in sorted({**records, **{record.case_id: record for record in run.records}}.items()):
+    of_run = {record.case_id: record for record in run.records}
+    for _, record in sorted({**records, **run.failed, **of_run}.items()):
         facts = (run.all_records.get(record.case_id) or record).facts
         size, spacing = (" ".join(f"{value:g}" for value in facts.get(name, ())) for name in ("size", "spacing"))
         case = cases.get(record.case_id)

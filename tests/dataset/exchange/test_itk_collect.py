@@ -304,6 +304,7 @@ def test_a_guess_says_the_command_and_changes_nothing(tmp_path, name):
     assert lines[0].endswith(f"DEST --image '{image}'" + (f" --label '{label}'" if label else ""))
     assert lines[1].startswith("3 cases: a1, b2, c3")
     assert lines[-1] == "1 file fits no pattern: README.md"
+    assert itkit.run("itk_collect", source=tmp_path, guess=True, dry_run=True).summary.lines == lines
     assert sorted(tmp_path.rglob("*")) == before
     found, rest, _ = sort_paths(
         [path.relative_to(tmp_path).as_posix() for path in before if path.is_file()],
