@@ -20,7 +20,7 @@ from itkit.core.operation import Collected, Context, InputFile, Job, Operation, 
 from itkit.core.params import Params
 from itkit.core.text import counted, did_you_mean, some
 from itkit.core.volume import Case
-from itkit.io.layouts import IMAGE, LABEL, find_images, find_pairs, find_volumes, require_folder
+from itkit.io.layouts import IMAGE, LABEL, find_images, find_pairs, find_volumes, require_destination, require_folder
 from itkit.io.meta import current_classes, json_text, read_json
 from itkit.io.tables import Table, read_table
 from itkit.kernels.labels import label_counts
@@ -123,6 +123,7 @@ def plan(params: SplitParams) -> Plan:
     jobs, unpaired, notes = _cases(params, source)
     if not jobs:
         raise LayoutError(f"{source}: no case to divide was found")
+    require_destination(params.file.parent)
     cases = [job.case_id for job in jobs]
     table = None if params.table is None else read_table(params.table)
     known = _sorted(params, cases, table)

@@ -155,6 +155,30 @@ class TestStats(OfNumbers):
         return {"source": source, "dest": dest}
 
 
+class TestSplit(OfNumbers):
+    """It writes one file for all cases, at every run."""
+
+    operation = load("itk_split")
+    test_several_channels_are_one_case = test_a_vector_file_is_its_channels = None  # of a case, it writes the name
+    test_a_missing_channel_or_another_grid_fails_that_case_by_name = None  # it compares no grids
+    test_second_run_skips_and_a_changed_parameter_does_not = None  # every run writes its only file
+
+    def values(self, source, dest):
+        return {"source": source, "output": dest / "splits.json", "folds": 2, "stratify": "classes"}
+
+    @staticmethod
+    def volumes(folder):
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("splits.json"))}
+
+    def test_unreadable_file_in_the_middle(self, tmp_path):
+        ids = phantoms.write_dataset(tmp_path / "raw", 3)
+        (tmp_path / "raw" / "label" / f"{ids[1]}.nii.gz").write_bytes(b"\x1f\x8b broken")
+        result = self.run(tmp_path / "raw", tmp_path / "out")
+        assert result.exit_code == 1
+        assert {record.case_id: record.status for record in result.records}[ids[1]] == "failed"
+        assert ids[1].encode() not in self.volumes(tmp_path / "out")["splits.json"]
+
+
 def test_no_command_is_forgotten():
     tested = {value.operation.name for value in globals().values() if getattr(value, "operation", None)}
     assert set(named("process")) - tested <= {
@@ -162,8 +186,5 @@ def test_no_command_is_forgotten():
         "itk_collect",
         "itk_convert",
         "itk_describe",
-        "itk_evaluate",
         "itk_infer",
-        "itk_split",
-        "itk_stats",
     }  # they have contracts of their own
