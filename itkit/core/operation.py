@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 Status = Literal["done", "skipped", "left", "failed", "crashed", "nonconforming", "planned"]
+FAILED = ("failed", "crashed")
+"""What a case without a result is called: by its own fault, or by ours."""
 InputKind = Literal["image", "label", "grid", "file"]
 Reads = Literal["voxels", "one by one", "in turn", "headers"]
 
@@ -392,6 +394,8 @@ class Collected:
         The plan of the run.
     options
         The run's options, as JSON values.
+    failed
+        The record of every case that failed, in this run or, with the same parameters, in another shard's.
     """
 
     dest: Path | None
@@ -399,6 +403,7 @@ class Collected:
     all_records: Mapping[str, Record]
     plan: Plan
     options: Mapping[str, Any]
+    failed: Mapping[str, Record] = field(default_factory=dict)
 
     def in_order(self) -> Iterator[tuple[str, Record]]:
         """Yield the cases of ``all_records`` in order, each with its record, one after the other."""

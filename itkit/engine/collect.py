@@ -12,7 +12,7 @@ from typing import Any
 
 from itkit.core.errors import WriteError
 from itkit.core.files import SERIES_META, STATE_FOLDER
-from itkit.core.operation import Collected, Plan, Record, Report, target_folders
+from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target_folders
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, there_by_files, there_by_records
 from itkit.engine.gone import there
@@ -45,8 +45,13 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
             for folder in folders:
                 refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
         options = json.loads(session.options.model_dump_json())
-        alike = {case: record for case, record in standing.items() if record.key == session.key}
-        everything = Collected(plan.dest, records, alike, plan, options)
+        failed = _failed(session, records)
+        alike = {
+            case: record
+            for case, record in standing.items()
+            if record.key == session.key and (record.outputs or case not in failed)
+        }
+        everything = Collected(plan.dest, records, alike, plan, options, failed)
         report = Report() if operation.collect is None else operation.collect(session.params, everything)
     except WriteError as error:
         return Report((f"error: {error}",), exit_code=1)
@@ -68,6 +73,19 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         lines=(*report.lines, *more.lines),
         exit_code=report.exit_code if more.exit_code is None else max(more.exit_code, report.exit_code or 0),
     )
+
+
+def _failed(session: Session, records: Sequence[Record]) -> dict[str, Record]:
+    """Return the record of each case that failed: of this run, and what manifests say of other shards' cases."""
+    failed = {record.case_id: record for record in records if record.status in FAILED}
+    if session.manifest is not None and session.plan.elsewhere:
+        others = session.manifest.latest_failed(session.operation.name)
+        failed |= {
+            case: record
+            for case, record in others.items()
+            if case in session.plan.elsewhere and record.key == session.key
+        }
+    return dict(sorted(failed.items()))
 
 
 def _sparing(session: Session, report: Report) -> Report:

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 from itkit.core.bounded import MOST_BYTES, open_regular, parse_json
 from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
-from itkit.core.operation import Record
+from itkit.core.operation import FAILED, Record
 from itkit.engine.dense import Forms, dense, full, is_dense
 from itkit.io.disk import hidden_beside
 from itkit.io.locks import is_in_place, try_lock, wait_for_shared
@@ -101,6 +101,16 @@ class Manifest:
                         cases[record.case_id] = number, record
         return {operation: {case: record for case, (_, record) in cases.items()} for operation, cases in found.items()}
 
+    def latest_failed(self, operation: str) -> Records:
+        """Return the newest record of each case of one operation that failed when it was last tried.
+
+        Raises
+        ------
+        LayoutError
+            When a manifest can't be read.
+        """
+        return Records(self._files(), operation, FAILED, over=("done", "skipped"))
+
     def _files(self) -> list[Path]:
         return sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl"))
 
@@ -152,7 +162,7 @@ class _Files:
 
 
 class Records(Mapping[str, Record]):
-    """The newest finished record of each case; of each, only its place in a file is kept.
+    """The newest finished (or failed) record of each case; of each, only its place in a file is kept.
 
     The files stay open, so that another run may replace them meanwhile.
 
@@ -162,10 +172,19 @@ class Records(Mapping[str, Record]):
         The manifest files.
     operation
         The operation whose records are wanted.
+    statuses, over
+        What their status is; and the status of a later record that puts an end to them.
     """
 
-    def __init__(self, paths: Sequence[Path], operation: str) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        operation: str,
+        statuses: Sequence[str] = ("done",),
+        over: Sequence[str] = ("skipped",),
+    ) -> None:
         self._operation = operation
+        self._statuses, self._over = tuple(statuses), tuple(over)
         self._files = _Files(paths)
         self._forms = [Forms() for _ in paths]
         self._places: dict[str, int] = {}
@@ -187,8 +206,8 @@ class Records(Mapping[str, Record]):
                 loose += len(line) if match is None or match[3] else 0
                 head = self._head(line, None if is_careful else match, wanted, index)
                 if head is not None:
-                    case, is_done = head
-                    spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | is_done
+                    case, is_wanted = head
+                    spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | is_wanted
                     if spot >> _RUN_SHIFT >= places.get(case, 0) >> _RUN_SHIFT:
                         places[case] = spot
             self.highest = max(self.highest, number)
@@ -203,14 +222,15 @@ class Records(Mapping[str, Record]):
             raise _unreadable(self._files.paths[index], error.strerror or error) from error
 
     def _head(self, line: bytes, match: re.Match[bytes] | None, wanted: bytes, index: int) -> tuple[str, bool] | None:
-        """Return the case of a line that makes or removes outputs, and which of the two; ``None`` for other lines."""
+        """Return the case of a line that counts, and whether it is wanted or ends one; ``None`` for other lines."""
         has_forms = b'"forms"' in line
         if match is None or has_forms or not line.endswith(b"}") or line.count(b"{") != line.count(b"}"):
             return self._parsed_head(line, index)
-        if match[2] != wanted or match[5] not in (b"done", b"skipped"):
+        status = match[5].decode()
+        if match[2] != wanted or status not in (*self._statuses, *self._over):
             return None
         try:
-            return match[4].decode(), match[5] == b"done"
+            return match[4].decode(), status in self._statuses
         except UnicodeDecodeError:
             return None
 
@@ -224,10 +244,10 @@ class Records(Mapping[str, Record]):
         self._forms[index].learn(value)
         if value.get("operation") != self._operation:
             return None
-        if value.get("status") == "skipped":
-            return str(value.get("case")), False  # the outputs of the earlier record were removed
+        if value.get("status") in self._over:  # skipped: the outputs of the earlier record were removed
+            return str(value.get("case")), False
         try:
-            case = self._record(value, index).case_id if value.get("status") == "done" else None
+            case = self._record(value, index).case_id if value.get("status") in self._statuses else None
         except BROKEN:
             return None
         return (case, True) if isinstance(case, str) else None
@@ -252,7 +272,7 @@ class Records(Mapping[str, Record]):
                 record = self._record(parse_json(file.readline(MOST_BYTES + 1)), index)
         except (OSError, LayoutError, *BROKEN):
             return None
-        return record if record.case_id == case and record.status == "done" else None
+        return record if record.case_id == case and record.status in self._statuses else None
 
     def __contains__(self, case: object) -> bool:
         return case in self._places

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.files import STATE_FOLDER
-from itkit.core.operation import Job, Operation, Record, Report
+from itkit.core.operation import FAILED, Job, Operation, Record, Report
 from itkit.core.packed import Sorter
 from itkit.core.params import Params
 from itkit.engine.collect import collect, own_folders
@@ -123,7 +123,8 @@ def execute(
         on_begin,
         is_brief or on_event is None,
     )
-    if options.dry_run and not operation.is_inspection:
+    only_says = operation.is_inspection or (plan.dest is None and not plan.jobs)  # a dry run says it all the same
+    if options.dry_run and not only_says:
         return _dry_run(session, decisions)
     return _run(session, decisions)
 
@@ -197,7 +198,7 @@ def _do_cases(session: Session, decisions: Decisions, stage: Stage | None, execu
     for task, result in results:
         record = settle(session, flying.pop(task.job.case_id), result, stage)
         notes.add(record, None if session.is_brief else task.job)
-        if record.status in ("failed", "crashed") and session.options.on_error == "stop":
+        if record.status in FAILED and session.options.on_error == "stop":
             results.close()  # type: ignore[attr-defined]  # executors are generators
             break
 
