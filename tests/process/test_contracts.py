@@ -187,4 +187,5 @@ def test_no_command_is_forgotten():
         "itk_convert",
         "itk_describe",
         "itk_infer",
+        "itk_wsi",
     }  # they have contracts of their own
