@@ -152,8 +152,8 @@ def sidecar(name: str, operation: str, params: Params, run: Collected, **more: A
         return {}
     counts: Counter[str] = Counter(record.status for record in run.records)
     if run.options["shard"] is not None:  # every shard writes this file: count the cases of all shards
-        failed = Counter(record.status for record in run.failed.values())
-        counts = Counter(done=len(run.all_records.keys() - run.failed.keys()), **failed)
+        counts = Counter(record.status for record in run.failed.values())
+        counts["done"] = len(run.all_records.keys() - run.failed.keys())
     value = {
         "operation": operation,
         "itkit": VERSION,
