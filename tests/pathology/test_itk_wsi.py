@@ -292,7 +292,7 @@ def test_a_dataset_of_tiles_and_its_labels_are_stitched_to_the_mask_again(slides
     assert wsi("tile", slides, tmp_path / "set", *options) == 0
     assert json.loads((tmp_path / "set" / "dataset.json").read_text())["labels"] == {"0": "background", "4": "stroma"}
     assert main("itk_check", ["check", str(tmp_path / "set")]) == 0
-    volume = read_volume(tmp_path / "set" / "image" / "real_x000401_y000802.mha")
+    volume = read_volume(tmp_path / "set" / "image" / "real_x000401_y000802.mha", channels=True)
     assert volume.array_zyx.shape == (1, 200, 200, 3)
     assert volume.spacing_zyx == pytest.approx((0.001, 0.001, 0.001))
     assert volume.geometry.origin_xyz == pytest.approx((0.2, 0.4, 0))
