@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "catalogue": {"core"},
     "engine": {*BELOW_ENGINE, "catalogue"},
     "commands": {"catalogue", "engine"},
-    "cli": {*BELOW_CLI, "inference", "training", "lightning", "deploy"},
+    "cli": {*BELOW_CLI, "inference", "training", "lightning", "deploy", "serving"},
     "forms": BELOW_CLI,
     "serving": {"core", "io"},
     "gui": {*BELOW_CLI, "forms"},
@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "training": {*BELOW_PROCESS, "process", "metrics", "report", "dataset", "models", "criterion", "inference"},
     "lightning": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
     "mm": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
-    "deploy": {*BELOW_ENGINE, "metrics", "models", "inference", "serving"},
+    "deploy": {*BELOW_ENGINE, "metrics", "models", "inference", "engine", "serving"},
     "pathology": {*BELOW_ENGINE, "models", "inference", "training"},
     "utils": {"core"},
 }

@@ -49,6 +49,7 @@ VERBS: Mapping[str, Verb] = {
     "web": Verb(
         "itkit.web.tool:TOOL", "[--root DIR]: run operations and look at volumes in a browser (also itkit-web)"
     ),
+    "serve": Verb("itkit.cli.serve:TOOL", "MODEL ...: segment images that other programs send, such as 3D Slicer"),
     "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
     "completion": Verb(
         "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"

@@ -9,9 +9,10 @@ softmax is added up on the volume's own grid, in memory or in a file.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from itkit.inference.restoring import (
     pieces_of,
     require_numbers,
 )
+from itkit.models.window_sums import window_grid
 from itkit.process.body import body_mask
 from itkit.process.geometry import orient
 from itkit.process.itk_resample import resample
@@ -172,6 +174,7 @@ class Predictor:
         probabilities: bool = False,
         logits: bool = False,
         room: Room | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Prediction:
         """Predict the label map of one case.
 
@@ -185,6 +188,8 @@ class Predictor:
             Whether to return them.
         room
             What lies in memory; by default everything.
+        progress
+            Called with the finished part, from 0 to 1, after each batch of windows; what it raises ends the work.
 
         Raises
         ------
@@ -196,8 +201,10 @@ class Predictor:
         windows, saved, notes = 0, [], list[str]()
         uses_torch = any(loaded.backend == "torch" for loaded in self.models)
         with _torch_threads(threads) if uses_torch else nullcontext():
-            for loaded in self.models:
+            for number, loaded in enumerate(self.models):
                 run = _Run(loaded, self.settings, images, threads, room, logits=logits)
+                if progress is not None:
+                    run.tell = partial(_tell, progress, number, len(self.models))
                 axes, flips = orientation_steps(images[0].geometry, loaded.model.facts.orient)
                 for piece in run.pieces():
                     answers.add(piece, axes, flips, threads)
@@ -312,6 +319,7 @@ class _Run:
         facts = loaded.model.facts
         self.facts = facts
         self.windows = 0
+        self.tell: Callable[[float], None] | None = None
         self.notes: list[str] = []
         self.saved: Volume | None = None
         preparation = Preparation.of(facts)
@@ -334,8 +342,17 @@ class _Run:
         return np.ascontiguousarray(on_grid.array_zyx != 0)[None]
 
     def _network(self, windows: Any) -> Any:
+        found = self._loaded.network(windows)
         self.windows += len(windows)
-        return self._loaded.network(windows)
+        if self.tell is not None:
+            self.tell(min(1.0, self.windows / self._most_windows()))
+        return found
+
+    def _most_windows(self) -> int:
+        """Return how many windows the network will see, if none is left out."""
+        settings = self._settings
+        grid = window_grid(self._array.shape[2:], self.facts.patch_size, settings.overlap, settings.scheme)  # type: ignore[arg-type]
+        return int(len(grid) * 2 ** len(settings.flips))
 
     def _blocks(self) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """Yield finished blocks of logits ``(K, planes, rows, X)`` of what computes the network."""
@@ -374,6 +391,10 @@ class _Run:
         """Yield the logits on the volume's own grid, turned as the network sees it."""
         yield from pieces_of(self._parts(), self._indices, self._array.shape[2:])
         self.windows //= 2 ** len(self._settings.flips)
+
+
+def _tell(progress: Callable[[float], None], number: int, count: int, share: float) -> None:
+    progress((number + share) / count)
 
 
 def _softmax(values: NDArray[np.float32]) -> None:

@@ -8,8 +8,8 @@ It is pure ASGI and needs no package. Each request passes these questions, in th
    ``same-origin``; else 403. There are no CORS headers, ever.
 3. Does it know the secret? By cookie, by ``Authorization: Bearer``, or (if allowed) as the first part of the path; else
    401. All are compared in constant time.
-4. If it changes something: a header that no form of a foreign page can send, and JSON (or what is allowed for a path);
-   else 403 or 415.
+4. If it changes something: a header that no form of a foreign page can send, and JSON (or what is allowed for a path;
+   a ``DELETE`` may have no body at all); else 403 or 415.
 5. Is its body small enough, also when its length is not announced, and does it arrive in time? Else 413 or 408.
 """
 
@@ -165,7 +165,8 @@ class Guard:
             inner = self._below_secret(scope) if way == "path" else scope
             bodies = self.rules.bodies_of(_route(inner))
             if scope["method"] not in _READS:
-                _check_write(headers, bodies, needs_header=way in ("cookie", "open"))
+                is_bare = scope["method"] == "DELETE" and not _has_body(headers)
+                _check_write(headers, bodies, needs_header=way in ("cookie", "open"), is_bare=is_bare)
             _check_length(headers, bodies)
         except _Refused as refused:
             is_page = scope["method"] == "GET" and b"text/html" in b",".join(headers.get(b"accept", []))
@@ -348,9 +349,20 @@ def _too_large(bodies: Bodies) -> _Refused:
     return _Refused(413, f"the body has more than {bodies.most_bytes} bytes, the most that is taken")
 
 
-def _check_write(headers: Mapping[bytes, list[bytes]], bodies: Bodies, *, needs_header: bool) -> None:
+def _has_body(headers: Mapping[bytes, list[bytes]]) -> bool:
+    """Return whether a request announces a body, or its type."""
+    if headers.get(b"content-type") or headers.get(b"transfer-encoding"):
+        return True
+    return headers.get(b"content-length", [b"0"]) != [b"0"]
+
+
+def _check_write(
+    headers: Mapping[bytes, list[bytes]], bodies: Bodies, *, needs_header: bool, is_bare: bool = False
+) -> None:
     if needs_header and not any(headers.get(name) for name in _OWN_HEADERS):
         raise _Refused(403, "a request that changes something needs the header X-Itkit: 1")
+    if is_bare:
+        return
     kinds = [_text(kind).split(";")[0].strip().lower() for kind in headers.get(b"content-type", [])]
     if len(kinds) != 1 or kinds[0] not in bodies.types:
         raise _Refused(415, f"expected the content type {' or '.join(sorted(bodies.types))}")

@@ -122,7 +122,7 @@ def short_names(regions: Sequence[Region]) -> list[str]:
 
 
 def save(dataset: Any, path: Path, *, implicit: bool = False) -> None:
-    """Write a DICOM file and flush it to disk.
+    """Write a DICOM file and flush it to disk; compressed pixels stay as they are.
 
     Raises
     ------
@@ -132,7 +132,9 @@ def save(dataset: Any, path: Path, *, implicit: bool = False) -> None:
     pydicom = pydicom_module()
     syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
     meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = syntax
+    before = getattr(dataset, "file_meta", None)
+    given = None if before is None else before.get("TransferSyntaxUID")
+    meta.TransferSyntaxUID = given if given is not None and given.is_compressed else syntax
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta = meta

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from itkit.io.dicom.header import parse_errors, pydicom_module, short, text, war
 from itkit.io.dicom.seg import rgb_to_cielab
 from itkit.kernels.labels import label_counts, remap
 
+_SYNTAX = {"binary": "1.2.840.10008.1.2.1", "labelmap": "1.2.840.10008.1.2.4.80"}
+"""Explicit VR little endian, JPEG-LS lossless."""
 _TISSUE = ("85756007", "SCT", "Tissue")
 _EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
@@ -30,7 +32,15 @@ _TIMES = {
 """Elements with the time of day, each with the one of the study to take instead, and what stands for none."""
 
 
-def seg_dataset(label: Volume, names: Mapping[int, str], template: Template, *, title: str = "") -> Any:
+def seg_dataset(
+    label: Volume,
+    names: Mapping[int, str],
+    template: Template,
+    *,
+    title: str = "",
+    kind: Literal["binary", "labelmap"] = "binary",
+    whole: bool = False,
+) -> Any:
     """Return a label map as a DICOM segmentation object.
 
     Parameters
@@ -44,11 +54,16 @@ def seg_dataset(label: Volume, names: Mapping[int, str], template: Template, *, 
         The series.
     title
         SeriesDescription.
+    kind
+        ``"binary"``: a bit a voxel and segment, which every viewer reads; ``"labelmap"``: one value a voxel, compressed
+        with JPEG-LS (Supplement 243 of the standard), far smaller with many segments.
+    whole
+        Keep frames in which no segment has a voxel; a map without any voxel of a segment is then possible, too.
 
     Returns
     -------
     pydicom.Dataset
-        A binary segmentation; its identifiers depend on its content, its dates are those of the study.
+        The segmentation; its identifiers depend on its content, its dates are those of the study.
 
     Raises
     ------
@@ -57,13 +72,13 @@ def seg_dataset(label: Volume, names: Mapping[int, str], template: Template, *, 
     ReadError
         When a file of the series has no identifiers.
     WriteError
-        When the map has no class at all, or highdicom refuses the series.
+        When the map has no class at all, or no voxel of one, or highdicom refuses the series.
     """
     highdicom = require("highdicom", extra="dicom", why="Writing DICOM SEG")
     pydicom = pydicom_module()
     counts = label_counts(label.array_zyx)
     regions = regions_of(list(counts), names)
-    if not any(value for value in counts):
+    if not whole and not any(value for value in counts):
         raise WriteError("the label map is empty, and a segmentation object needs a segment with voxels")
     sources = template.datasets()
     for source in sources:
@@ -91,7 +106,7 @@ def seg_dataset(label: Volume, names: Mapping[int, str], template: Template, *, 
             dataset = highdicom.seg.Segmentation(
                 sources,
                 array,
-                "BINARY",
+                kind.upper(),
                 segments,
                 series_instance_uid=own_uid(*uid, "series"),
                 series_number=1000 + (template.series.number or 0),
@@ -102,6 +117,8 @@ def seg_dataset(label: Volume, names: Mapping[int, str], template: Template, *, 
                 software_versions=VERSION,
                 device_serial_number="0",
                 content_label="LABELS",
+                omit_empty_frames=not whole,
+                transfer_syntax_uid=_SYNTAX[kind],
             )
     except parse_errors() as error:
         raise WriteError(f"the series can't be a template of a segmentation: {short(error)}") from error
