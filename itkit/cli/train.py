@@ -48,6 +48,10 @@ class TrainParams(Params):
     """Folder of the run (default: beside the plan, named after plan and fold)."""
     device: Annotated[str, Pattern(DEVICE), AfterValidator(device_name)] = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:N."""
+    devices: Annotated[int, Bounds(least=1), Group("Several processes")] = 1
+    """Number of processes, each with a device of its own; a step takes training.batch_size patches in each."""
+    strategy: Annotated[Literal["ddp", "fsdp"], Group("Several processes")] = "ddp"
+    """ddp: each process keeps the whole network; fsdp: they share out its weights, for large networks."""
     progress: Progress = "auto"
     """Progress bar on a terminal, JSON lines on stdout, or none."""
     weights: Annotated[Path | None, PathRole("in_file"), Group("Start")] = None
@@ -82,13 +86,15 @@ def run(params: TrainParams) -> int:
 
 def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     """Train and return the exit code; events go to the terminal."""
-    from itkit.lightning.fitting import fit
-    from itkit.lightning.machines import accelerator_of, memory_of
+    from itkit.lightning.fitting import fit, is_first
+    from itkit.lightning.machines import accelerator_of, memory_of, strategy_of
 
     assert params.plan is not None
     show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
+    if not is_first():
+        show = Silent()
     code, text = 0, ""
-    machine = accelerator_of(params.device)
+    machine = accelerator_of(params.device, params.devices)
     try:
         with _notes(show):
             model = fit(
@@ -99,6 +105,7 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
                 on_event=show,
                 enable_progress_bar=False,
                 memory=memory_of(machine, available_memory()),
+                strategy=strategy_of(params.strategy, params.devices),
                 **machine,
             )
         text = f"trained: {model.path}; apply it with: itkit predict {folder} SOURCE DEST"
@@ -245,6 +252,17 @@ class Bar:
     def _summary(self, event: Event) -> None:
         if event["exit_code"] in (0, 130):
             self.output.tell(shown(event["text"]), sys.stdout)
+
+
+class Silent(Bar):
+    """Shows nothing: the first process speaks for all."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+
+    def __call__(self, event: Event) -> None:
+        """Remember whether a step was taken."""
+        self.has_begun = self.has_begun or event["event"] == "step"
 
 
 def clock(seconds: float) -> str:

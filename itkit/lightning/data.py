@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from itkit.core.errors import CaseError, ItkitError, ParamsError
@@ -135,10 +136,15 @@ class DatasetModule(LightningDataModule):
         return explained(error, watched, lambda number: str(watched.patches.case_of(number).case_id))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return the loader of whole volumes, shared out among the processes."""
+        """Return the loader of whole volumes, shared out among the processes.
+
+        Where the processes share out the weights, they need each other for every window, and all of them get all.
+        """
         assert self.parts is not None
         trainer = self.trainer
-        rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        rank, world = 0, 1
+        if trainer is not None and not isinstance(trainer.strategy, ModelParallelStrategy):
+            rank, world = trainer.global_rank, trainer.world_size
         cases = [self.cases[name] for name in self.parts.val][rank::world]
         return DataLoader(_Volumes(cases), batch_size=1, generator=torch.Generator())
 

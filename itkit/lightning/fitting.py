@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from itkit.core.errors import ParamsError
@@ -130,7 +131,7 @@ def fit(
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
-        plugins=[_Read(found[1])] if found is not None else None,
+        plugins=[_Read(found[1])] if found is not None and not isinstance(strategy, ModelParallelStrategy) else None,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=False,
@@ -184,6 +185,7 @@ class _Read(TorchCheckpointIO):
 _NOT_FOR_USERS = (
     "does not have many workers",  # the plan decides
     "`isinstance(treespec",  # of torch to Lightning
+    "returned a view tensor",  # nothing is done in place with a network's output
     "your dataloader is not resumable",  # it follows from the number of steps
 )
 
@@ -191,16 +193,18 @@ _NOT_FOR_USERS = (
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what Lightning says of its own dependencies, and its advertisements, from the terminal."""
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for text in _NOT_FOR_USERS:
                 warnings.filterwarnings("ignore", f".*{re.escape(text)}")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from itkit.inference.backends import choose_device
 
 
-def accelerator_of(device: str) -> dict[str, Any]:
+def accelerator_of(device: str, processes: int = 1) -> dict[str, Any]:
     """Return the arguments of `itkit.lightning.fit` for a device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises
@@ -22,7 +22,9 @@ def accelerator_of(device: str) -> dict[str, Any]:
     """
     chosen = choose_device(device)
     if chosen == "cpu":
-        return {"accelerator": "cpu", "devices": 1}
+        return {"accelerator": "cpu", "devices": processes}
+    if processes > 1:
+        return {"accelerator": "gpu", "devices": processes}
     return {"accelerator": "gpu", "devices": [int(chosen.partition(":")[2] or 0)]}
 
 
@@ -37,6 +39,37 @@ def memory_of(machine: dict[str, Any], free: int) -> int:
     if machine["accelerator"] == "gpu":
         import torch
 
-        available: int = torch.cuda.mem_get_info(machine["devices"][0])[0]
+        devices = machine["devices"]
+        available: int = torch.cuda.mem_get_info(0 if isinstance(devices, int) else devices[0])[0]
         return available
     return free // int(machine["devices"])
+
+
+def strategy_of(name: str, processes: int) -> Any:
+    """Return Lightning's strategy for several processes.
+
+    Parameters
+    ----------
+    name
+        ``ddp``: each process keeps the whole network. ``fsdp``: weights, gradients and the optimiser's values are
+        shared out among the processes (PyTorch's ``fully_shard``).
+    processes
+        How many there are.
+
+    Examples
+    --------
+    >>> strategy_of("ddp", 1)
+    'auto'
+    """
+    if name == "fsdp":
+        import torch
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
+        backend = None if torch.cuda.is_available() else "gloo"
+        return ModelParallelStrategy(
+            data_parallel_size=processes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+            process_group_backend=backend,
+        )
+    return "auto" if processes == 1 else "ddp"

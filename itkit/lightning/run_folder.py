@@ -154,6 +154,8 @@ class RunFolder(pl.Callback):
 
     def on_validation_batch_end(self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Draw a volume."""
+        if task.is_sharded and not trainer.is_global_zero:  # all processes have predicted it
+            return
         self.pictures.draw(task.facts, batch, outputs["found"])
 
     def on_validation_end(self, trainer: pl.Trainer, task: Any) -> None:
@@ -163,10 +165,11 @@ class RunFolder(pl.Callback):
             self._log(Validation(trainer.global_step, trainer.current_epoch, dice, task.last_metrics))
         if dice > self.best:
             self.best, self.waiting = dice, 0
+            weights = task.whole_weights()
             if trainer.is_global_zero:
                 metrics = {"val_dice": dice, "classes": task.last_metrics}
                 facts = task.facts.model_copy(update={"metrics": metrics})
-                write_model(self.run / "model", facts, task.best_network)
+                write_model(self.run / "model", facts, weights)
                 self.pictures.keep()
             self._save(trainer, BEST)
         else:

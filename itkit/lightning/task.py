@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -22,6 +23,8 @@ from itkit.training.optimising import make_optimizer, make_scheduler
 from itkit.training.patches import augmentation_generator
 from itkit.training.plan_file import Plan
 
+_SHARED_ALONE = 1_000_000
+"""Parameters from which on a part of a network is gathered by itself when its turn comes (fsdp)."""
 _RANDOM = "itkit_random"
 """Entry of a checkpoint with the state of torch's random numbers."""
 
@@ -110,6 +113,7 @@ class SegmentationTask(LightningModule):
             self.averaged = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self._compiled = [torch.compile(self.network)] if plan.training.compile else []  # a list: no second child
         self._random: Tensor | None = None
+        self._is_shared_out = False
         self._augmentation = Augmentation(plan.augment)
         self.counts = ClassCounts(self.facts.network.num_classes)
         self.last_metrics: dict[str, dict[str, float | None]] = {}
@@ -121,6 +125,44 @@ class SegmentationTask(LightningModule):
     def best_network(self) -> torch.nn.Module:
         """The network that is validated and kept: the moving average, if there is one."""
         return self.network if self.averaged is None else self.averaged.module
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the weights alone."""
+        return isinstance(self.trainer.strategy, ModelParallelStrategy)
+
+    def configure_model(self) -> None:
+        """Share out the weights among the processes, if the strategy is ``fsdp``.
+
+        Raises
+        ------
+        ParamsError
+            When the plan asks for a moving average, which needs the whole weights.
+        """
+        if not self.is_sharded or self._is_shared_out:
+            return
+        if self.averaged is not None:
+            raise ParamsError("training.ema: a moving average needs the whole weights; use --strategy ddp")
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = self.device_mesh["data_parallel"]  # type: ignore[index]  # the strategy has made it
+        inner: Any = getattr(self.network, "network", self.network)
+        for child in inner.children():
+            is_called = not isinstance(child, torch.nn.ModuleList | torch.nn.ModuleDict | torch.nn.Sequential)
+            if is_called and sum(one.numel() for one in child.parameters()) >= _SHARED_ALONE:
+                fully_shard(child, mesh=mesh)
+        fully_shard(self.network, mesh=mesh)
+        self._is_shared_out = True
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """Return the weights that are validated and kept; all processes must call it."""
+        if not self.is_sharded:
+            return self.best_network.state_dict()
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        whole: dict[str, Any] = get_model_state_dict(self.network, options=options)
+        return whole
 
     def forward(self, image: Tensor) -> Any:
         """Return the network's output for patches ``(N, C, Z, Y, X)``, or ``(N, C, Y, X)``."""
@@ -166,7 +208,13 @@ class SegmentationTask(LightningModule):
                 "try a lower training.learning_rate, or training.precision 32"
             )
         self.log(
-            "train_loss", loss.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch["case"])
+            "train_loss",
+            loss.detach(),
+            on_step=True,
+            on_epoch=False,
+            prog_bar=True,
+            batch_size=len(batch["case"]),
+            sync_dist=self.trainer.world_size > 1,
         )
         return loss
 
@@ -193,9 +241,10 @@ class SegmentationTask(LightningModule):
             setattr(self.counts, name, sums.cpu())
         self.last_metrics = self.counts.metrics(list(self.facts.labels.values()))
         dice = {name: values["dice"] for name, values in self.last_metrics.items() if values["dice"] is not None}
-        self.log("val_dice", sum(dice.values()) / len(dice) if dice else 0.0, prog_bar=True)
+        several = self.trainer.world_size > 1  # then all have the same values
+        self.log("val_dice", sum(dice.values()) / len(dice) if dice else 0.0, prog_bar=True, sync_dist=several)
         for name, value in dice.items():
-            self.log(f"{name}_dice", value)
+            self.log(f"{name}_dice", value, sync_dist=several)
 
     def configure_optimizers(self) -> Any:
         """Return optimiser and learning rate as the plan has them."""

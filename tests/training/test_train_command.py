@@ -80,7 +80,7 @@ def test_a_run_predicts_and_validates_with_its_own_split(trained, tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train"], "usage: itkit train"),
+        (["train"], "expected a plan (plan.toml of itkit plan), or --watch RUN"),
         (["train", "none.toml"], "none.toml: can't be read"),
         (["train", "{plan}", "training.epoch=3"], "unknown key training.epoch; did you mean 'epochs'?"),
         (["train", "{plan}", "--fold", "2"], "--fold: expected 0 to 1; got 2"),
