@@ -28,8 +28,8 @@ from PyQt6.QtWidgets import (
 
 from itkit.forms.description import Field
 from itkit.gui import settings
-from itkit.gui.icons import icon
-from itkit.gui.theme import GAP, colour
+from itkit.gui.icons import dress
+from itkit.gui.theme import GAP
 
 
 class Editor(QWidget):
@@ -163,7 +163,7 @@ class PathEditor(Editor):
         is_file = field.kind == "file"
         self.line.setPlaceholderText("Choose or drop a file" if is_file else "Choose or drop a folder")
         self.button = QToolButton()
-        self.button.setIcon(icon("folder", colour("muted").name()))
+        dress(self.button, "folder", "muted")
         self.button.setIconSize(QSize(18, 18))
         self.button.setAccessibleName(f"Choose: {field.label}")
         self.button.setToolTip("Choose …  (the arrow shows recent ones)")
@@ -419,7 +419,7 @@ class StepsEditor(Editor):
 
 def _tool(name: str, text: str, act: Callable[..., object]) -> QToolButton:
     button = QToolButton()
-    button.setIcon(icon(name, colour("muted").name()))
+    dress(button, name, "muted")
     button.setToolTip(text)
     button.setAccessibleName(text)
     button.clicked.connect(act)

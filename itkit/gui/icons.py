@@ -9,6 +9,9 @@ from pathlib import Path
 from PyQt6.QtCore import QByteArray, QSize, Qt
 from PyQt6.QtGui import QIcon, QPainter, QPixmap
 from PyQt6.QtSvg import QSvgRenderer
+from PyQt6.QtWidgets import QAbstractButton, QWidget
+
+from itkit.gui.theme import colour, colours
 
 _PATHS = {
     "start": "M3 11 12 4l9 7M6 9v11h12V9M10 20v-6h4v6",
@@ -32,45 +35,66 @@ _PATHS = {
     "camera": "M4 8h4l2-3h4l2 3h4v11H4zM12 10a3.5 3.5 0 1 0 .01 0",
     "swipe": "M12 3v18M8 8l-4 4 4 4M16 8l4 4-4 4",
     "more": "M5 12h.01M12 12h.01M19 12h.01",
+    "check": "M5 12.5l4.5 4.5L19 7.5",
     "theme": "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
 }
 
 
-def svg(name: str, colour: str, *, width: float = 1.8) -> str:
+def svg(name: str, paint: str, *, width: float = 1.8) -> str:
     """Return an icon as SVG."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="{_PATHS[name]}" fill="none" '
-        f'stroke="{colour}" stroke-width="{width}" stroke-linecap="round" stroke-linejoin="round"/></svg>'
+        f'stroke="{paint}" stroke-width="{width}" stroke-linecap="round" stroke-linejoin="round"/></svg>'
     )
 
 
-def icon(name: str, colour: str) -> QIcon:
+def icon(name: str, paint: str) -> QIcon:
     """Return an icon in a colour, sharp at any scale."""
     found = QIcon()
     for side in (16, 20, 24, 32, 48, 64):
-        found.addPixmap(_pixmap(name, colour, side))
+        found.addPixmap(_pixmap(name, paint, side))
     return found
 
 
-def _pixmap(name: str, colour: str, side: int) -> QPixmap:
+def _pixmap(name: str, paint: str, side: int) -> QPixmap:
     pixmap = QPixmap(QSize(side, side))
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
-    QSvgRenderer(QByteArray(svg(name, colour).encode())).render(painter)
+    QSvgRenderer(QByteArray(svg(name, paint).encode())).render(painter)
     painter.end()
     return pixmap
 
 
+def dress(button: QAbstractButton, name: str, role: str = "ink") -> None:
+    """Give a button an icon in a colour of the theme, which `redress` can follow."""
+    button.setProperty("picture", name)
+    button.setProperty("picture_role", role)
+    button.setIcon(icon(name, colour(role).name()))
+
+
+def redress(root: QWidget) -> None:
+    """Draw the icons of all buttons in a widget in the colours of the present theme."""
+    for button in root.findChildren(QAbstractButton):
+        name = button.property("picture")
+        if name:
+            button.setIcon(icon(name, colour(button.property("picture_role")).name()))
+
+
 @lru_cache
-def arrow_file(colour: str) -> str:
-    """Return the path of a picture of an arrow: style sheets take pictures from files alone."""
-    folder = Path(_arrows().name)
-    path = folder / f"arrow-{colour.lstrip('#')}.png"
+def picture_file(name: str, paint: str) -> str:
+    """Return the path of an icon as a file: style sheets take pictures from files alone."""
+    path = Path(_folder().name) / f"{name}-{paint.lstrip('#')}.png"
     if not path.exists():
-        _pixmap("down", colour, 32).save(str(path))
+        _pixmap(name, paint, 32).save(str(path))
     return path.as_posix()
 
 
+def sheet_pictures(*, dark: bool) -> dict[str, str]:
+    """Return the files of the pictures that the style sheet names."""
+    named = colours(dark=dark)
+    return {"arrow": picture_file("down", named["muted"]), "check": picture_file("check", named["card"])}
+
+
 @lru_cache
-def _arrows() -> tempfile.TemporaryDirectory[str]:
+def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="itkit-app-")

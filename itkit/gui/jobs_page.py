@@ -177,9 +177,12 @@ class JobsPage(QWidget):
         """Return the page of an operation if it has been shown."""
         return self._made.get(job_name)
 
+    def hidden_pages(self) -> list[OperationPage]:
+        """Return the pages that are not in the window."""
+        return [page for page in self._made.values() if page.parent() is None]
+
     def forget_pages(self) -> None:
         """Delete the pages that are not in the window."""
-        for page in self._made.values():
-            if page.parent() is None:
-                page.deleteLater()
+        for page in self.hidden_pages():
+            page.deleteLater()
         self._made.clear()

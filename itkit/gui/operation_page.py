@@ -36,10 +36,10 @@ from itkit.forms.queue import Job
 from itkit.gui import settings
 from itkit.gui.bridge import Jobs
 from itkit.gui.form_view import FormView
-from itkit.gui.icons import icon
+from itkit.gui.icons import dress
 from itkit.gui.log import Log
 from itkit.gui.tables import PLAN_COLUMNS, RUN_COLUMNS, CaseTable
-from itkit.gui.theme import GAP, colour
+from itkit.gui.theme import GAP
 
 _NARROW = 900
 _TICK_MS = 500
@@ -77,8 +77,8 @@ class OperationPage(QWidget):
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
         self.splitter.addWidget(self._form_area())
         self.splitter.addWidget(self._results())
-        self.splitter.setStretchFactor(0, 5)
-        self.splitter.setStretchFactor(1, 6)
+        self.splitter.setStretchFactor(0, 4)
+        self.splitter.setStretchFactor(1, 5)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.setHandleWidth(GAP)
         box.addWidget(self.splitter, 1)
@@ -110,7 +110,7 @@ class OperationPage(QWidget):
             left.addWidget(note)
         presets = QToolButton()
         presets.setText("Presets")
-        presets.setIcon(icon("save", colour("muted").name()))
+        dress(presets, "save", "muted")
         presets.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         presets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(presets)
@@ -204,7 +204,7 @@ class OperationPage(QWidget):
             (self.stop_button, "stop", self.stop),
         ):
             button.setObjectName(name)
-            button.setIcon(icon(name, colour("card" if name == "run" else "ink").name()))
+            dress(button, name, "card" if name == "run" else "ink")
             button.clicked.connect(act)
         self.run_button.setProperty("role", "main")
         self.plan_button.setToolTip("Show what would happen to which file; touch nothing")

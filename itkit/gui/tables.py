@@ -59,7 +59,7 @@ RUN_COLUMNS: tuple[_Column, ...] = (
 )
 PLAN_COLUMNS: tuple[_Column, ...] = (
     ("Case", lambda row: row.case, lambda row: row.case),
-    ("What happens", status_text, status_text),
+    ("Action", status_text, status_text),
     ("Reads", lambda row: _names(row.inputs), lambda row: row.inputs),
     ("Writes", lambda row: _names(row.outputs), lambda row: row.outputs),
     ("Message", _said, _said),
@@ -209,7 +209,7 @@ class CaseTable(QTableView):
         head, side = self.horizontalHeader(), self.verticalHeader()
         if head is not None:
             head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-            head.setMinimumSectionSize(70)
+            head.setMinimumSectionSize(78)
             for column, (title, _, _) in enumerate(columns):
                 is_wide = title in _WIDE
                 head.setSectionResizeMode(

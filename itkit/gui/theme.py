@@ -98,6 +98,12 @@ QSplitter::handle { background: transparent }
 QSplitter::handle:hover { background: %(accent-soft)s }
 QMenu { background: %(card)s; border: 1px solid %(line)s } QMenu::item { padding: 5px 20px }
 QMenu::item:selected { background: %(accent-soft)s; color: %(ink)s }
+QTableCornerButton::section { background: %(soft)s; border: 0; border-right: 1px solid %(line)s;
+  border-bottom: 1px solid %(line)s }
+QCheckBox::indicator, QListWidget::indicator { width: 14px; height: 14px; border: 1px solid %(muted)s;
+  border-radius: 3px; background: %(card)s }
+QCheckBox::indicator:checked, QListWidget::indicator:checked { background: %(accent)s; border-color: %(accent)s;
+  image: url(%(check)s) }
 QCheckBox { border: 2px solid transparent; padding: 2px; spacing: 8px }
 QScrollBar:vertical { background: transparent; width: 12px }
 QScrollBar:horizontal { background: transparent; height: 12px }
@@ -118,8 +124,8 @@ def colours(*, dark: bool) -> Mapping[str, str]:
     return DARK if dark else LIGHT
 
 
-def apply(app: QApplication, *, dark: bool) -> None:
-    """Give all windows their colours.
+def apply(app: QApplication, pictures: Mapping[str, str], *, dark: bool) -> None:
+    """Give all windows their colours; ``pictures`` are the files of small pictures that the style sheet names.
 
     Qt can't be told to be dark on every platform, so palette and style sheet are our own.
     """
@@ -131,10 +137,8 @@ def apply(app: QApplication, *, dark: bool) -> None:
         palette.setColor(QPalette.ColorGroup.Disabled, role, QColor(named["muted"]))
     app.setStyle("Fusion")
     app.setPalette(palette)
-    from itkit.gui.icons import arrow_file
-
-    app.setStyleSheet(_SHEET % {**named, "arrow": arrow_file(named["muted"])})
     app.setProperty("dark", dark)
+    app.setStyleSheet(_SHEET % {**named, **pictures})
 
 
 def colour(name: str) -> QColor:

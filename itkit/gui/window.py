@@ -23,14 +23,17 @@ from PyQt6.QtWidgets import (
 from itkit.core.text import counted
 from itkit.core.version import VERSION
 from itkit.forms.jobs import GRACE_S
+from itkit.forms.progress import CaseRow
 from itkit.forms.queue import Job
 from itkit.gui import settings, theme
 from itkit.gui.bridge import Jobs
-from itkit.gui.icons import icon
+from itkit.gui.icons import dress, redress, sheet_pictures
 from itkit.gui.jobs_page import JobsPage
 from itkit.gui.operation_page import OperationPage
 from itkit.gui.queue_page import QueuePage
-from itkit.gui.theme import GAP, colour
+from itkit.gui.theme import GAP
+from itkit.gui.viewer.opening import case_files
+from itkit.gui.viewer.page import ViewerPage
 
 _SIZE = QSize(1280, 820)
 _POLL_MS = 50
@@ -55,6 +58,7 @@ class MainWindow(QMainWindow):
         self._may_close = False
         self.jobs_page = JobsPage(self.jobs)
         self.queue_page = QueuePage(self.jobs)
+        self.viewer_page = ViewerPage()
         self.stack = QStackedWidget()
         self._names: list[str] = []
         self._buttons: list[QToolButton] = []
@@ -96,7 +100,11 @@ class MainWindow(QMainWindow):
             self.open_path(Path(start))
 
     def _pages(self) -> list[tuple[str, str, QWidget]]:
-        return [("jobs", "Jobs", self.jobs_page), ("queue", "Queue", self.queue_page)]
+        return [
+            ("jobs", "Jobs", self.jobs_page),
+            ("queue", "Queue", self.queue_page),
+            ("viewer", "Viewer", self.viewer_page),
+        ]
 
     def _add_page(self, name: str, title: str, page: QWidget) -> None:
         button = self._tool(name, title)
@@ -115,10 +123,9 @@ class MainWindow(QMainWindow):
         button = QToolButton()
         button.setText(title)
         button.setProperty("role", "nav")
-        button.setProperty("picture", name)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(22, 22))
-        button.setIcon(icon(name, colour("ink").name()))
+        dress(button, name)
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.setAccessibleName(title)
         return button
@@ -154,11 +161,16 @@ class MainWindow(QMainWindow):
         self.open_operation(job.command.name).follow(job)
 
     def open_path(self, path: Path) -> None:
-        """Open a file or folder."""
-        settings.remember_paths(path)
+        """Open a file or folder in the viewer."""
+        self.show_page("viewer")
+        self.viewer_page.open_path(path)
 
-    def _open_case(self, row: object) -> None:
-        """Show a case."""
+    def _open_case(self, row: CaseRow) -> None:
+        """Show a case, and what was made of it beside it."""
+        before, after = case_files(row)
+        if before is not None:
+            self.show_page("viewer")
+            self.viewer_page.open_case(before, after)
 
     def _show_count(self) -> None:
         active = len(self.jobs.queue.active())
@@ -186,14 +198,12 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         name = self.theme_name()
         if isinstance(app, QApplication):
-            theme.apply(app, dark=theme.is_dark() if name == "system" else name == "dark")
-        for button in [
-            *getattr(self, "_buttons", ()),
-            *([self._theme_button] if hasattr(self, "_theme_button") else []),
-        ]:
-            button.setIcon(icon(button.property("picture"), colour("ink").name()))
+            dark = theme.is_dark() if name == "system" else name == "dark"
+            theme.apply(app, sheet_pictures(dark=dark), dark=dark)
         if hasattr(self, "_theme_button"):
             self._theme_button.setText(name.capitalize())
+            for root in (self, *self.jobs_page.hidden_pages()):
+                redress(root)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
         """Accept files and folders anywhere in the window."""
@@ -250,3 +260,4 @@ class MainWindow(QMainWindow):
 
     def _leave(self) -> None:
         self.jobs_page.forget_pages()
+        self.viewer_page.close_files()

@@ -1,0 +1,293 @@
+"""The viewer shows the voxel that stands at a point, right side up, and says where it is."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PyQt6.QtCore import QPoint, QPointF, Qt
+from PyQt6.QtGui import QColor
+from PyQt6.QtWidgets import QLabel, QListWidget
+
+import itkit
+from itkit.core.geometry import Geometry
+from itkit.core.volume import Volume
+from itkit.forms.progress import CaseRow
+from itkit.gui.viewer.opening import CaseFiles, middle_slice, what_is_at
+from itkit.gui.viewer.planes import PlaneMap, tilt_degrees
+from itkit.gui.viewer.slices import Classes, Grey, LabelStyle
+from itkit.io.formats.inspect import read_any_header
+from itkit.report.windows import Window
+from itkit.testing import phantoms
+
+PLANES = ("axial", "coronal", "sagittal")
+
+
+def marked(grid):
+    """An image whose values are those of the patient's directions: brightest towards left, posterior, superior."""
+    index = np.indices(grid.size_zyx).reshape(3, -1).T
+    points = np.array([grid.point_xyz(tuple(map(float, one))) for one in index])
+    points -= points.mean(axis=0)
+    return points.reshape(*grid.size_zyx, 3)
+
+
+@pytest.mark.parametrize("name", list(phantoms.GRIDS))
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_place_in_a_plane_and_a_voxel_are_each_others(name, plane):
+    grid = phantoms.GRIDS[name]
+    found = PlaneMap.of(grid, plane)
+    at = found.count // 2
+    for index in ((0, 0, 0), (1, 2, 3), tuple(size - 1 for size in grid.size_zyx)):
+        index = tuple(at if axis == found.across else value for axis, value in enumerate(index))
+        assert found.index(*found.place(index, at), at) == pytest.approx(index, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in phantoms.GRIDS if tilt_degrees(phantoms.GRIDS[name]) < 1e-6])
+@pytest.mark.parametrize(("plane", "right", "down"), [("axial", 0, 1), ("coronal", 0, -2), ("sagittal", 1, -2)])
+def test_planes_are_right_side_up_whatever_the_order_of_axes(name, plane, right, down):
+    """To the right lies the patient's left, or posterior; down lies posterior, or inferior."""
+    from itkit.core.slices import plane_slice
+
+    grid = phantoms.GRIDS[name]
+    points = marked(grid)
+    middle = tuple(size // 2 for size in grid.size_zyx)
+    found = PlaneMap.of(grid, plane)
+    shown = [plane_slice(points[..., axis], grid, plane, middle).values for axis in range(3)]
+    assert np.all(np.diff(shown[right], axis=1) > 0)
+    rows = np.diff(shown[abs(down)], axis=0)
+    assert np.all(rows > 0 if down > 0 else rows < 0)
+    assert found.letters == {"axial": tuple("RLAP"), "coronal": tuple("RLSI"), "sagittal": tuple("APSI")}[plane]
+    corner = found.corner(middle[found.across])
+    assert corner[0] < found.uv(tuple(map(float, middle)))[0]
+    assert corner[1] < found.uv(tuple(map(float, middle)))[1]
+
+
+def test_an_oblique_grid_is_said_so_and_has_letters_of_its_matrix():
+    grid = phantoms.GRIDS["oblique"]
+    assert tilt_degrees(grid) > 5
+    assert any(len(letters) > 1 for plane in PLANES for letters in PlaneMap.of(grid, plane).letters)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "float32"])
+def test_grey_is_linear_between_the_windows_ends(dtype):
+    values = np.arange(0, 120, dtype=dtype).reshape(10, 12)
+    grey = Grey(np.dtype(dtype), Window(20.0, 100.0, ""))(values[:, ::-1])
+    expected = np.clip((values[:, ::-1].astype(float) - 20) / 80 * 255, 0, 255).astype(np.uint8)
+    assert np.abs(grey.astype(int) - expected).max() <= 1
+
+
+def test_negative_and_large_classes_keep_their_colours():
+    classes = Classes({0: 9, -3: 1, 70000: 2})
+    places = classes.places(np.array([[0, -3], [70000, 5]]))
+    table = classes.table(LabelStyle(colours={-3: (1, 2, 3), 70000: (4, 5, 6)}, opacity=1))
+    assert [table[place] & 0xFFFFFF for place in places.ravel()] == [0, 0x010203, 0x040506, 0]
+    hidden = classes.table(LabelStyle(hidden=frozenset({-3}), opacity=1))
+    assert hidden[places[0, 1]] == 0
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 3)
+    return tmp_path / "raw"
+
+
+def test_what_a_path_holds(dataset, tmp_path):
+    opened = what_is_at(dataset)
+    assert [case.name for case in opened.cases] == ["case_00", "case_01", "case_02"]
+    assert all(case.label is not None for case in opened.cases)
+    image = dataset / "image" / "case_01.nii.gz"
+    opened = what_is_at(image)
+    assert opened.cases[opened.first].image == image
+    assert what_is_at(dataset / "image").cases[2].name == "case_02"
+    alone = tmp_path / "alone.nii.gz"
+    alone.write_bytes(image.read_bytes())
+    assert what_is_at(alone).cases == (CaseFiles("alone", alone),)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(itkit.ItkitError, match="no volume"):
+        what_is_at(empty)
+
+
+@pytest.fixture
+def viewer(window, until):
+    page = window.viewer_page
+
+    def show(path):
+        window.open_path(Path(path))
+        until(lambda: page.loaded is not None and page.message.text() == "")
+        return page
+
+    window.show_page("viewer")
+    return show
+
+
+def pixel(view, place):
+    return QColor(view.grab().toImage().pixel(round(place.x()), round(place.y())))
+
+
+def test_the_voxel_under_the_crosshair_is_that_of_the_file(viewer, dataset, qtbot):
+    page = viewer(dataset)
+    image = itkit.read(dataset / "image" / "case_00.nii.gz")
+    index = (4, 9, 3)
+    page.go_to(image.geometry.point_xyz(index))
+    assert page.scene.index_zyx == index
+    assert page.scene.value() == float(image.array_zyx[index])
+    text = page.findChild(QLabel, "readout").text()
+    assert "Z Y X  4 9 3" in text
+    assert f"value {image.array_zyx[index]:g}" in text
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_click_goes_to_the_voxel_that_is_drawn_there(viewer, tmp_path, qtbot, number):
+    """One bright voxel in an oddly turned grid: where it is drawn, a click finds it."""
+    grid = replace(phantoms.GRIDS["oblique"], size_zyx=(7, 9, 11))
+    array = np.zeros(grid.size_zyx, np.int16)
+    index = (5, 2, 8)
+    array[index] = 1000
+    array[0, 0, 0] = 100
+    itkit.write(Volume(array, grid), tmp_path / "dot.mha")
+    page = viewer(tmp_path / "dot.mha")
+    page.set_window(Window(0, 1000, "test"))
+    page.go_to(grid.point_xyz(index))
+    page.shared.shows_cross = False
+    view = page.views.planes[number]
+    place = view.place_of(grid.point_xyz(index))
+    view.forget()
+    assert pixel(view, place).lightness() > 200
+    assert view.point_at(place) == pytest.approx(grid.point_xyz(index), abs=1e-6)
+    away = [at if axis == view.scene.maps[view.plane].across else 0 for axis, at in enumerate(index)]
+    page.go_to(grid.point_xyz(tuple(away)))
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
+    assert page.scene.index_zyx == index
+
+
+def test_labels_are_drawn_hidden_and_outlined(viewer, dataset, qtbot):
+    page = viewer(dataset)
+    label = itkit.read(dataset / "label" / "case_00.nii.gz", "label")
+    value = int(np.unique(label.array_zyx)[-1])
+    inner = tuple(int(at) for at in np.argwhere(label.array_zyx == value)[0])
+    page.go_to(label.geometry.point_xyz(inner))
+    page.scene.set_style(opacity=1.0)
+    page.shared.shows_cross = False
+    view = page.views.planes[0]
+    view.forget()
+    place = view.place_of(label.geometry.point_xyz(inner))
+    red, green, blue = page.scene.style.colour(value)
+    assert pixel(view, place).getRgb()[:3] == (red, green, blue)
+    items = page.findChild(QListWidget, "classes")
+    row = next(at for at in range(items.count()) if f"({value})" in items.item(at).text())
+    items.item(row).setCheckState(Qt.CheckState.Unchecked)
+    colour = pixel(view, place)
+    assert colour.red() == colour.green() == colour.blue()
+    qtbot.keyClick(page, Qt.Key.Key_Space)
+    assert not page.scene.shows_label
+
+
+def test_keys_and_wheel_move_through_slices(viewer, dataset, qtbot):
+    page = viewer(dataset)
+    view = page.views.planes[0]
+    before = page.scene.index_zyx
+    qtbot.keyClick(view, Qt.Key.Key_PageUp)
+    across = page.scene.maps["axial"].across
+    assert abs(page.scene.index_zyx[across] - before[across]) == 1
+    point = np.array(page.scene.point_xyz)
+    qtbot.keyClick(view, Qt.Key.Key_Right)
+    assert page.scene.point_xyz[0] > point[0], "to the right lies the patient's left"
+
+
+def test_a_distance_is_measured_in_millimetres(viewer, dataset, qtbot):
+    page = viewer(dataset)
+    page.measure.setChecked(True)
+    view = page.views.planes[1]
+    begin, end = QPointF(view.width() / 2, view.height() / 2), QPointF(view.width() / 2 + 30, view.height() / 2)
+    expected = np.linalg.norm(np.subtract(view.point_at(begin), view.point_at(end)))
+    qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=begin.toPoint())
+    qtbot.mouseMove(view, end.toPoint())
+    view._stretch(QPointF(end.toPoint()))
+    qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end.toPoint())
+    assert view.rulers[0].length_mm == pytest.approx(expected, rel=0.05)
+    assert expected == pytest.approx(30 / view._scale(), rel=1e-6)
+
+
+def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until):
+    itkit.run("itk_resample", mode="image", source=dataset / "image", dest=tmp_path / "out", spacing=(1, -1, -1))
+    page = viewer(dataset / "image" / "case_00.nii.gz")
+    page.compare_with(tmp_path / "out" / "case_00.mha")
+    until(lambda: page.other is not None)
+    assert page.other_views.isVisible()
+    assert "Spacing ZYX, mm" in page.geometry_panel.differences()
+    assert "Axes to" not in page.geometry_panel.differences()
+    grid = page.scene.grid
+    page.go_to(grid.point_xyz((2, 3, 4)))
+    distance = np.linalg.norm(np.subtract(page.other_scene.point_xyz, page.scene.point_xyz))
+    assert distance <= max(page.other_scene.grid.spacing_zyx)
+    page.modes.buttons()[2].setChecked(True)
+    assert page.views.planes[0].other is page.other_scene
+    assert page.screenshot(tmp_path / "swipe.png").stat().st_size > 1000
+
+
+def test_a_case_of_a_run_opens_with_what_was_made_of_it(window, dataset, tmp_path, until):
+    itkit.run("itk_orient", source=dataset, dest=tmp_path / "out", orient="ASL")
+    files = [str(dataset / kind / "case_01.nii.gz") for kind in ("image", "label")]
+    made = [str(tmp_path / "out" / kind / "case_01.mha") for kind in ("image", "label")]
+    window._open_case(CaseRow("case_01", "done", inputs=tuple(files), outputs=tuple(made)))
+    page = window.viewer_page
+    until(lambda: page.other is not None and page.loaded is not None)
+    assert list(page.volumes()) == ["image", "label", "image 2", "label 2"]
+    assert "Axes to" in page.geometry_panel.differences()
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_last_case_stays(viewer, dataset, tmp_path, until):
+    page = viewer(dataset)
+    (tmp_path / "cut.nii.gz").write_bytes((dataset / "image" / "case_00.nii.gz").read_bytes()[:300])
+    page.open_path(tmp_path / "cut.nii.gz")
+    until(lambda: "cut.nii.gz" in page.message.text() and "Reading" not in page.message.text())
+    assert page.loaded is not None
+
+
+@pytest.mark.parametrize("name", ["big.mha", "big.nii.gz", "big.mhd"])
+def test_the_middle_slice_of_a_large_file_comes_first(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("itkit.gui.viewer.opening._LARGE_BYTES", 1)
+    rng = np.random.default_rng(0)
+    volume = Volume(rng.integers(-900, 900, (9, 40, 30)).astype(np.int16), Geometry((9, 40, 30), (3.0, 1.0, 2.0)))
+    itkit.write(volume, tmp_path / name)
+    found = middle_slice(read_any_header(tmp_path / name))
+    assert np.array_equal(found.array_zyx[0], volume.array_zyx[4])
+    assert found.geometry.origin_xyz == pytest.approx(volume.geometry.point_xyz((4, 0, 0)))
+
+
+def test_dicom_folders_open(viewer, tmp_path):
+    phantom = phantoms.l_shape(Geometry((12, 14, 16), (2.0, 1.0, 1.0)))
+    itkit.write(phantom.with_array(phantom.array_zyx.astype(np.int16)), tmp_path / "raw" / "a.mha")
+    from itkit.io.dcm_toolkit import write_series
+
+    write_series(itkit.read(tmp_path / "raw" / "a.mha"), tmp_path / "series")
+    page = viewer(tmp_path / "series")
+    assert page.scene.image.shape_zyx == (12, 14, 16)
+
+
+def test_a_window_is_changed_by_the_mouse_and_by_presets(viewer, dataset, qtbot):
+    page = viewer(dataset)
+    low, high, _ = page.scene.window
+    page.views.planes[0].windowed.emit(25.0, 0.0)
+    assert page.scene.window.high - page.scene.window.low > high - low
+    page.window_panel.box.setCurrentText("Lung")
+    page.window_panel._choose()
+    assert page.scene.window[:2] == (-1350.0, 150.0)
+
+
+def test_the_window_is_never_blocked_while_a_case_is_read(window, viewer, tmp_path, qtbot):
+    """A thread reads; between two looks of the window, no more time passes than a picture takes."""
+    rng = np.random.default_rng(1)
+    array = rng.integers(-1000, 1000, (160, 256, 256)).astype(np.int16)
+    itkit.write(Volume(array, Geometry(array.shape, (1.0, 1.0, 1.0))), tmp_path / "large.nii.gz")
+    page = window.viewer_page
+    window.open_path(tmp_path / "large.nii.gz")
+    worst, before, spent = 0.0, time.monotonic(), 0.0
+    while page.loaded is None and spent < 30:
+        qtbot.wait(5)
+        worst, spent = max(worst, time.monotonic() - before - 0.005), spent + time.monotonic() - before
+        before = time.monotonic()
+    assert page.loaded is not None
+    assert worst < 0.5  # a loaded machine takes ten times as long as a free one
