@@ -22,6 +22,7 @@ from PyQt6.QtWidgets import (
 
 from itkit.core.text import counted
 from itkit.core.version import VERSION
+from itkit.forms.chains import Step
 from itkit.forms.jobs import GRACE_S
 from itkit.forms.progress import CaseRow
 from itkit.forms.queue import Job
@@ -31,9 +32,12 @@ from itkit.gui.icons import dress, redress, sheet_pictures
 from itkit.gui.jobs_page import JobsPage
 from itkit.gui.operation_page import OperationPage
 from itkit.gui.queue_page import QueuePage
+from itkit.gui.start_page import StartPage
 from itkit.gui.theme import GAP
+from itkit.gui.train_page import TrainPage
 from itkit.gui.viewer.opening import case_files
 from itkit.gui.viewer.page import ViewerPage
+from itkit.training.history import METRICS_JSONL
 
 _SIZE = QSize(1280, 820)
 _POLL_MS = 50
@@ -59,6 +63,8 @@ class MainWindow(QMainWindow):
         self.jobs_page = JobsPage(self.jobs)
         self.queue_page = QueuePage(self.jobs)
         self.viewer_page = ViewerPage()
+        self.start_page = StartPage(self.jobs)
+        self.train_page = TrainPage()
         self.stack = QStackedWidget()
         self._names: list[str] = []
         self._buttons: list[QToolButton] = []
@@ -89,6 +95,8 @@ class MainWindow(QMainWindow):
         row.addWidget(nav)
         row.addWidget(self.stack, 1)
         self.setCentralWidget(middle)
+        self.start_page.step_opened.connect(self._open_step)
+        self.start_page.path_opened.connect(self.open_path)
         self.queue_page.opened.connect(self.open_job)
         self.jobs_page.case_opened.connect(self._open_case)
         self.jobs.changed.connect(lambda _: self._show_count())
@@ -101,9 +109,11 @@ class MainWindow(QMainWindow):
 
     def _pages(self) -> list[tuple[str, str, QWidget]]:
         return [
+            ("start", "Start", self.start_page),
             ("jobs", "Jobs", self.jobs_page),
             ("queue", "Queue", self.queue_page),
             ("viewer", "Viewer", self.viewer_page),
+            ("train", "Train", self.train_page),
         ]
 
     def _add_page(self, name: str, title: str, page: QWidget) -> None:
@@ -161,9 +171,17 @@ class MainWindow(QMainWindow):
         self.open_operation(job.command.name).follow(job)
 
     def open_path(self, path: Path) -> None:
-        """Open a file or folder in the viewer."""
+        """Open a file or folder in the viewer, or the folder of a training run on its page."""
+        if (path / METRICS_JSONL).is_file():
+            self.show_page("train")
+            self.train_page.watch(path)
+            return
         self.show_page("viewer")
         self.viewer_page.open_path(path)
+
+    def _open_step(self, step: Step) -> None:
+        """Show a step of a chain on the page of its operation."""
+        self.open_operation(step.operation).form.set_values(step.values)
 
     def _open_case(self, row: CaseRow) -> None:
         """Show a case, and what was made of it beside it."""

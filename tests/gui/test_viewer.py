@@ -16,7 +16,7 @@ from itkit.core.volume import Volume
 from itkit.forms.progress import CaseRow
 from itkit.gui.viewer.opening import CaseFiles, middle_slice, what_is_at
 from itkit.gui.viewer.planes import PlaneMap, tilt_degrees
-from itkit.gui.viewer.slices import Classes, Grey, LabelStyle
+from itkit.gui.viewer.slices import Classes, Grey, LabelStyle, coloured
 from itkit.io.formats.inspect import read_any_header
 from itkit.report.windows import Window
 from itkit.testing import phantoms
@@ -40,7 +40,7 @@ def test_a_place_in_a_plane_and_a_voxel_are_each_others(name, plane):
     at = found.count // 2
     for index in ((0, 0, 0), (1, 2, 3), tuple(size - 1 for size in grid.size_zyx)):
         index = tuple(at if axis == found.across else value for axis, value in enumerate(index))
-        assert found.index(*found.place(index, at), at) == pytest.approx(index, abs=1e-9)
+        assert found.index(*found.offset(index), at) == pytest.approx(index, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in phantoms.GRIDS if tilt_degrees(phantoms.GRIDS[name]) < 1e-6])
@@ -80,10 +80,16 @@ def test_grey_is_linear_between_the_windows_ends(dtype):
 def test_negative_and_large_classes_keep_their_colours():
     classes = Classes({0: 9, -3: 1, 70000: 2})
     places = classes.places(np.array([[0, -3], [70000, 5]]))
-    table = classes.table(LabelStyle(colours={-3: (1, 2, 3), 70000: (4, 5, 6)}, opacity=1))
-    assert [table[place] & 0xFFFFFF for place in places.ravel()] == [0, 0x010203, 0x040506, 0]
-    hidden = classes.table(LabelStyle(hidden=frozenset({-3}), opacity=1))
-    assert hidden[places[0, 1]] == 0
+    style = LabelStyle(colours={-3: (1, 2, 3), 70000: (4, 5, 6)}, opacity=1)
+    grey = np.full((2, 2), 9, np.uint8)
+    assert (coloured(grey, places, classes.table(style)) & 0xFFFFFF).tolist() == [
+        [0x090909, 0x010203],
+        [0x040506, 0x090909],
+    ]
+    hidden = classes.table(replace(style, hidden=frozenset({-3})))
+    assert coloured(grey, places, hidden)[0, 1] & 0xFFFFFF == 0x090909
+    half = classes.table(replace(style, opacity=0.5))
+    assert coloured(grey, places, half)[1, 0] & 0xFF == 8  # (9 + 6) / 2, rounded up
 
 
 @pytest.fixture
@@ -126,15 +132,15 @@ def pixel(view, place):
     return QColor(view.grab().toImage().pixel(round(place.x()), round(place.y())))
 
 
-def test_the_voxel_under_the_crosshair_is_that_of_the_file(viewer, dataset, qtbot):
+def test_the_voxel_under_the_crosshair_is_that_of_the_file(viewer, dataset, until):
     page = viewer(dataset)
     image = itkit.read(dataset / "image" / "case_00.nii.gz")
     index = (4, 9, 3)
     page.go_to(image.geometry.point_xyz(index))
     assert page.scene.index_zyx == index
     assert page.scene.value() == float(image.array_zyx[index])
+    until(lambda: "Z Y X  4 9 3" in page.readout.text())
     text = page.findChild(QLabel, "readout").text()
-    assert "Z Y X  4 9 3" in text
     assert f"value {image.array_zyx[index]:g}" in text
 
 

@@ -9,10 +9,12 @@ from PyQt6.QtCore import QObject, pyqtSignal
 
 from itkit.core.errors import ItkitError
 from itkit.core.thumbnail import middle_slice as drawn_slice
+from itkit.engine.resources import available_memory
 from itkit.gui.viewer.opening import CaseFiles, header_of, load, middle_slice, what_is_at
-from itkit.gui.viewer.slices import projection
+from itkit.gui.viewer.slices import projection, turned
 
-_SIDE = 72
+_MOST_SHARE = 0.25
+"""Share of the free memory that copies may take."""
 
 
 class Loader(QObject):
@@ -24,6 +26,8 @@ class Loader(QObject):
     """The middle slice, and the grid of the whole."""
     loaded = pyqtSignal(int, object)
     projected = pyqtSignal(int, object)
+    turned = pyqtSignal(int, object)
+    """Copies of the volumes in another order in memory."""
     failed = pyqtSignal(int, str)
     pictured = pyqtSignal(int, int, object)
     """A small picture of a case of a list, as an RGB array."""
@@ -86,6 +90,11 @@ class Loader(QObject):
             most = projection(loaded.image, "coronal")
             if not self._is_old(number):
                 self.projected.emit(number, most)
+        volumes = [volume for volume in (loaded.image, loaded.label) if volume is not None]
+        if _MOST_SHARE * available_memory() > sum(volume.array_zyx.nbytes for volume in volumes):
+            copies = {id(volume): turned(volume) for volume in volumes if not self._is_old(number)}
+            if not self._is_old(number):
+                self.turned.emit(number, copies)
 
     def _preview(self, number: int, header: object) -> None:
         middle = middle_slice(header)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import ItkitError, ReadError
 from itkit.core.files import split_extension
-from itkit.core.geometry import Geometry
+from itkit.core.geometry import Geometry, Triple
 from itkit.core.volume import Volume
 from itkit.forms.progress import CaseRow
 from itkit.io.anything import read
@@ -21,8 +21,12 @@ from itkit.io.formats.header_model import Header
 from itkit.io.formats.inspect import read_any_header
 from itkit.io.layouts import IMAGE, LABEL, find_description, find_volumes
 from itkit.kernels.kinds import looks_like_labels
+from itkit.kernels.labels import label_counts
+from itkit.report.pictures import busiest_point, centre_point
+from itkit.report.windows import Window, window_of
 
 _MOST_CASES = 20_000
+_FEW_CLASSES = 10
 _LARGE_BYTES = 64 << 20
 _PIECE = 1 << 20
 _ANY_WRAPPER = 47
@@ -163,12 +167,17 @@ class Loaded:
         Its volumes; a case may lack one.
     note
         What the user should know, e.g. that the label map lies on another grid.
+    counts, window, home_xyz
+        Voxels of each class, the values that are black and white at first, and the point that is shown first.
     """
 
     files: CaseFiles
     image: Volume | None
     label: Volume | None
     note: str = ""
+    counts: Mapping[int, int] = field(default_factory=dict)
+    window: Window | None = None
+    home_xyz: Triple = (0.0, 0.0, 0.0)
 
     @property
     def grid(self) -> Geometry:
@@ -195,7 +204,18 @@ def load(files: CaseFiles, *, threads: int = 1) -> Loaded:
         from itkit.core.grids import grid_difference
 
         note = grid_difference(image.geometry, label.geometry) or "image and label lie on different grids"
-    return Loaded(files, image, label, note)
+    return with_looks(Loaded(files, image, label, note))
+
+
+def with_looks(loaded: Loaded) -> Loaded:
+    """Find out how a case is shown at first: where its classes are, or the middle if there are none or many."""
+    image, label = loaded.image, loaded.label
+    counts = {} if label is None else {int(value): count for value, count in label_counts(label.array_zyx).items()}
+    is_few = label is not None and 0 < len(set(counts) - {0}) <= _FEW_CLASSES
+    home = busiest_point(label) if is_few and label is not None else centre_point(loaded.grid)
+    fits = image is not None and label is not None and image.geometry.same_grid(label.geometry)
+    window = None if image is None else window_of(image, label if fits else None)
+    return replace(loaded, counts=counts, window=window, home_xyz=home)
 
 
 def _read(files: CaseFiles, path: Path, threads: int) -> Volume:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from PyQt6.QtCore import QSize, Qt
+from PyQt6.QtCore import QSize, Qt, QTimer
 from PyQt6.QtGui import QIcon, QImage, QKeyEvent, QPixmap
 from PyQt6.QtWidgets import (
     QButtonGroup,
@@ -41,6 +41,7 @@ from itkit.report.windows import Window
 
 _ICON = 64
 _MOST_PICTURES = 200
+_READOUT_MS = 80
 MODES = ("One", "Side by side", "Swipe")
 
 
@@ -92,6 +93,10 @@ class ViewerPage(QWidget):
         self._shown_number = -1
         self.loader, self.other_loader = Loader(self), Loader(self)
         self.views, self.other_views = Views(self.scene, self.shared), Views(self.other_scene, self.shared)
+        self._readout_clock = QTimer(self)
+        self._readout_clock.setSingleShot(True)
+        self._readout_clock.setInterval(_READOUT_MS)
+        self._readout_clock.timeout.connect(self._show_readout)
         self._build()
         self._connect()
         self._show_mode()
@@ -221,6 +226,7 @@ class ViewerPage(QWidget):
         self.loader.previewed.connect(self._preview)
         self.loader.loaded.connect(self._take)
         self.loader.projected.connect(self._project)
+        self.loader.turned.connect(self._turn)
         self.loader.pictured.connect(self._picture)
         self.other_loader.found.connect(self._take_other_found)
         self.other_loader.loaded.connect(self._take_other)
@@ -309,6 +315,10 @@ class ViewerPage(QWidget):
         if number == self._shown_number:
             self.scene.set_mip(most)  # type: ignore[arg-type]
             self._redraw()
+
+    def _turn(self, number: int, volumes: object) -> None:
+        if number == self._shown_number:
+            self.scene.set_turned(volumes)  # type: ignore[arg-type]
 
     def _picture(self, _: int, at: int, rgb: object) -> None:
         item = self.list.item(at)
@@ -422,7 +432,8 @@ class ViewerPage(QWidget):
                 if not view.projects:
                     view.begin_moving()
                 view.update()
-        self._show_readout()
+        if not self._readout_clock.isActive():  # a text lays the panel out anew, which takes as long as a picture
+            self._readout_clock.start()
 
     def go_home(self) -> None:
         """Show whole slices where the classes are, or in the middle."""

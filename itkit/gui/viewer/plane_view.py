@@ -29,7 +29,7 @@ from itkit.core.slices import Plane
 from itkit.core.volume import Volume
 from itkit.gui.viewer.planes import PlaneMap, Uv, inside, oblique_text
 from itkit.gui.viewer.scene import Scene
-from itkit.gui.viewer.slices import class_slice, grey_slice
+from itkit.gui.viewer.slices import class_slice, coloured, grey_slice
 
 _STILL_MS = 140
 _MARGIN = 4
@@ -37,7 +37,7 @@ _ZOOM_STEP = 1.2
 _MOST_ZOOM = 40.0
 CROSS = QColor(255, 210, 60)
 RULER = QColor(110, 231, 160)
-_SHADE = QColor(0, 0, 0, 150)
+_SHADE = QColor(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,8 @@ class PlaneView(QWidget):
             return QRectF()
         scale, origin = self._scale(), self._origin()
         height, width = found.extent_mm
+        if scene is self.scene:
+            return QRectF(origin.x(), origin.y(), width * scale, height * scale)
         left, top = found.corner(self._at(scene))
         own_left, own_top = own.corner(self._at(self.scene))
         return QRectF(
@@ -176,10 +178,8 @@ class PlaneView(QWidget):
         if found is None:
             return None
         scale, origin = self._scale(), self._origin()
-        left, top = found.corner(self._at(self.scene))
-        index = found.index(
-            left + (place.x() - origin.x()) / scale, top + (place.y() - origin.y()) / scale, self._at(self.scene)
-        )
+        right, below = (place.x() - origin.x()) / scale, (place.y() - origin.y()) / scale
+        index = found.index(right, below, self._at(self.scene))
         return found.grid.point_xyz(index)
 
     def place_of(self, point: Triple) -> QPointF:
@@ -187,11 +187,9 @@ class PlaneView(QWidget):
         found = self._map(self.scene)
         if found is None:
             return QPointF()
-        at = self._at(self.scene)
-        u, v = found.place(found.grid.index_zyx(point), at)
-        left, top = found.corner(at)
+        right, below = found.offset(found.grid.index_zyx(point))
         scale, origin = self._scale(), self._origin()
-        return QPointF(origin.x() + (u - left) * scale, origin.y() + (v - top) * scale)
+        return QPointF(origin.x() + right * scale, origin.y() + below * scale)
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
@@ -204,48 +202,38 @@ class PlaneView(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         """Draw the plane."""
         painter = QPainter(self)
-        painter.fillRect(self.rect(), Qt.GlobalColor.black)
-        if self._map(self.scene) is not None:
-            split = self.width() * self.shared.swipe
-            if self.other is not None and self.shared.swipe < 1:
-                painter.setClipRect(QRectF(0, 0, split, self.height()))
-            self._draw(painter, self.scene, 0)
-            if self.other is not None and self.shared.swipe < 1:
-                painter.setClipRect(QRectF(split, 0, self.width() - split, self.height()))
-                self._draw(painter, self.other, 1)
-                painter.setClipping(False)
-                painter.setPen(QPen(CROSS, 2))
-                painter.drawLine(QPointF(split, 0), QPointF(split, self.height()))
+        if self._map(self.scene) is None:
+            painter.fillRect(self.rect(), Qt.GlobalColor.black)
+        else:
+            self._draw_both(painter)
             self._draw_cross(painter)
             self._draw_rulers(painter)
-            self._draw_texts(painter)
         if self.hasFocus():
             painter.setPen(QPen(CROSS, 2))
             painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
         painter.end()
 
-    def _draw(self, painter: QPainter, scene: Scene, number: int) -> None:
-        rect = self._rect(scene)
-        if rect.isEmpty() or (number and not self._holds_point(scene)):
+    def _draw_both(self, painter: QPainter) -> None:
+        painter.drawImage(QPointF(), self._picture(self.scene, 0))
+        if self.other is None or self.shared.swipe >= 1:
             return
-        shown = rect.intersected(QRectF(self.rect())).toAlignedRect()
-        if shown.isEmpty():
-            return
-        ratio = self.devicePixelRatioF()
-        key = (
-            self._at(scene) if not self.projects else -1,
-            scene.version,
-            round(rect.x() * 8),
-            round(rect.y() * 8),
-            round(rect.width() * 8),
-            round(rect.height() * 8),
-            ratio,
-            self._is_moving,
-        )
+        split = self.width() * self.shared.swipe
+        painter.setClipRect(QRectF(split, 0, self.width() - split, self.height()))
+        painter.drawImage(QPointF(), self._picture(self.other, 1))
+        painter.setClipping(False)
+        painter.setPen(QPen(CROSS, 2))
+        painter.drawLine(QPointF(split, 0), QPointF(split, self.height()))
+
+    def _picture(self, scene: Scene, number: int) -> QImage:
+        """Return the picture of a volume's slice with its texts, as large as the widget; drawn only if it is new."""
+        rect, ratio = self._rect(scene), self.devicePixelRatioF()
+        at = None if self.projects else (self._at(scene), self._at(self.scene))
+        place = (rect.x(), rect.y(), rect.width(), rect.height(), self.width(), self.height())
+        key = (id(scene), at, scene.version, place, ratio, self._is_moving)
         if self._keys.get(number) != key:
-            self._cache[number] = self._composed(scene, rect, shown, ratio)
+            self._cache[number] = self._composed(scene, rect, ratio, number)
             self._keys[number] = key
-        painter.drawImage(QPointF(shown.topLeft()), self._cache[number])
+        return self._cache[number]
 
     def _holds_point(self, scene: Scene) -> bool:
         """Whether a second volume has a slice at the present point."""
@@ -255,27 +243,33 @@ class PlaneView(QWidget):
         at = scene.grid.index_zyx(self.scene.point_xyz)[found.across] if scene.grid is not None else -1
         return -0.5 <= at <= found.count - 0.5
 
-    def _composed(self, scene: Scene, rect: QRectF, shown: Any, ratio: float) -> QImage:
-        picture = QImage(QSize(round(shown.width() * ratio), round(shown.height() * ratio)), QImage.Format.Format_RGB32)
+    def _composed(self, scene: Scene, rect: QRectF, ratio: float, number: int) -> QImage:
+        size = QSize(round(self.width() * ratio), round(self.height() * ratio))
+        picture = QImage(size, QImage.Format.Format_RGB32)
         picture.setDevicePixelRatio(ratio)
         picture.fill(Qt.GlobalColor.black)
         painter = QPainter(picture)
-        target = rect.translated(-shown.x(), -shown.y())
-        most = (round(rect.height() * ratio), round(rect.width() * ratio)) if self._is_moving else (1 << 30, 1 << 30)
-        if self.projects:
-            grey = None if scene.mip is None or scene.grey is None else scene.grey(scene.mip)
-        else:
-            grey = self._grey(scene, most)
-        if grey is not None:
-            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=scene.smooths)
-            draw_grey(painter, target, grey)
-        if scene.label is not None and not self.projects and scene.shows_label:
-            places = self._classes(scene, most)
-            if places is not None:
-                painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=False)
-                draw_classes(painter, target, places, scene.colour_table)
+        if not number or self._holds_point(scene):
+            rgb = self._rgb(scene, (round(rect.height() * ratio), round(rect.width() * ratio)))
+            if rgb is not None:
+                smooths = scene.smooths and not self._is_moving
+                painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, on=smooths)
+                draw_rgb(painter, rect, rgb)
+        painter.setFont(self.font())
+        self._draw_texts(painter)
         painter.end()
         return picture
+
+    def _rgb(self, scene: Scene, shown: tuple[int, int]) -> NDArray[np.uint32] | None:
+        """Return a slice in colours: of one that has more rows than are shown, every n-th while it moves."""
+        most = shown if self._is_moving else (1 << 30, 1 << 30)
+        if self.projects:
+            return (
+                None if scene.mip is None or scene.grey is None else coloured(scene.grey(scene.mip), None, scene.table)
+            )
+        grey = self._grey(scene, most)
+        places = self._classes(scene, most) if scene.shows_label else None
+        return None if grey is None and places is None else coloured(grey, places, scene.table)
 
     def _grey(self, scene: Scene, most: tuple[int, int]) -> NDArray[np.uint8] | None:
         found = self._map(scene)
@@ -284,7 +278,11 @@ class PlaneView(QWidget):
         at = self._slice_of(scene.image)
         if PlaneMap.of(scene.image.geometry, self.plane).shape != found.shape:  # a slice of a file that is being read
             return None
-        return None if at is None else grey_slice(scene.image, self.plane, at, found.across, scene.grey, most)
+        return (
+            None
+            if at is None
+            else grey_slice(scene.quick(scene.image, found.across), self.plane, at, found.across, scene.grey, most)
+        )
 
     def _classes(self, scene: Scene, most: tuple[int, int]) -> NDArray[np.uint8] | None:
         label = scene.label
@@ -294,7 +292,7 @@ class PlaneView(QWidget):
         own = PlaneMap.of(label.geometry, self.plane)
         if at is None or not scene.label_fits:
             return None
-        return class_slice(label, self.plane, at, own.across, scene.classes, scene.style, most)
+        return class_slice(scene.quick(label, own.across), self.plane, at, own.across, scene.classes, scene.style, most)
 
     def _slice_of(self, volume: Volume) -> int | None:
         own = PlaneMap.of(volume.geometry, self.plane)
@@ -357,8 +355,7 @@ class PlaneView(QWidget):
 
     def _text(self, painter: QPainter, text: str, x: float, y: float, colour: QColor) -> None:
         painter.setPen(_SHADE)
-        for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            painter.drawText(QPointF(x + dx, y + dy), text)
+        painter.drawText(QPointF(x + 1, y + 1), text)
         painter.setPen(colour)
         painter.drawText(QPointF(x, y), text)
 
@@ -501,17 +498,8 @@ class PlaneView(QWidget):
         self.moved.emit(found.grid.point_xyz(inside((index[0], index[1], index[2]), found.grid)))
 
 
-def draw_grey(painter: QPainter, target: QRectF, grey: NDArray[np.uint8]) -> None:
-    """Draw grey values into a rectangle."""
-    rows, columns = grey.shape
-    data = grey.tobytes()  # the image does not hold the memory: it lives as long as this function
-    painter.drawImage(target, QImage(data, columns, rows, columns, QImage.Format.Format_Grayscale8))
-
-
-def draw_classes(painter: QPainter, target: QRectF, places: NDArray[np.uint8], table: list[int]) -> None:
-    """Draw classes in the colours of a table into a rectangle."""
-    rows, columns = places.shape
-    data = places.tobytes()
-    image = QImage(data, columns, rows, columns, QImage.Format.Format_Indexed8)
-    image.setColorTable(table)
-    painter.drawImage(target, image)
+def draw_rgb(painter: QPainter, target: QRectF, rgb: NDArray[np.uint32]) -> None:
+    """Draw a picture into a rectangle."""
+    rows, columns = rgb.shape
+    data = rgb.tobytes()  # the image does not hold the memory: it lives as long as this function
+    painter.drawImage(target, QImage(data, columns, rows, 4 * columns, QImage.Format.Format_RGB32))

@@ -89,21 +89,18 @@ class PlaneMap:
         point = self.grid.point_xyz(index_zyx)
         return _dot(point, _RIGHT[self.plane]), _dot(point, _DOWN[self.plane])
 
-    def place(self, index_zyx: Triple, at: int) -> Uv:
-        """Return where a voxel is drawn in a slice: counted from the slice's corner along its own axes, mm."""
-        left, top = self.corner(at)
+    def offset(self, index_zyx: Triple) -> Uv:
+        """Return how far right of and below the corner of its slice a voxel is drawn, mm."""
         spacing, size = self.grid.spacing_zyx, self.grid.size_zyx
         column, row = index_zyx[self.column_axis], index_zyx[self.row_axis]
         column = size[self.column_axis] - 1 - column if self.flips_columns else column
         row = size[self.row_axis] - 1 - row if self.flips_rows else row
-        return left + (column + 0.5) * spacing[self.column_axis], top + (row + 0.5) * spacing[self.row_axis]
+        return (column + 0.5) * spacing[self.column_axis], (row + 0.5) * spacing[self.row_axis]
 
-    def index(self, u: float, v: float, at: float) -> Triple:
-        """Return the voxel, as fractions, at a place of a slice."""
-        left, top = self.corner(int(at))
+    def index(self, right: float, below: float, at: float) -> Triple:
+        """Return the voxel, as fractions, so far right of and below the corner of a slice, mm."""
         spacing, size = self.grid.spacing_zyx, self.grid.size_zyx
-        column = (u - left) / spacing[self.column_axis] - 0.5
-        row = (v - top) / spacing[self.row_axis] - 0.5
+        column, row = right / spacing[self.column_axis] - 0.5, below / spacing[self.row_axis] - 0.5
         index = [0.0, 0.0, 0.0]
         index[self.across] = at
         index[self.column_axis] = size[self.column_axis] - 1 - column if self.flips_columns else column

@@ -13,13 +13,10 @@ from itkit.core.slices import PLANES, Plane
 from itkit.core.volume import Volume
 from itkit.gui.viewer.opening import Loaded
 from itkit.gui.viewer.planes import PlaneMap, inside
-from itkit.gui.viewer.slices import Classes, Grey, LabelStyle
-from itkit.kernels.labels import label_counts
-from itkit.report.pictures import busiest_point, centre_point
+from itkit.gui.viewer.slices import PLAIN, Classes, Grey, LabelStyle
 from itkit.report.windows import Window, window_of
 
 _LEAST_WIDTH = 1e-6
-_FEW_CLASSES = 10
 
 
 class Scene:
@@ -32,14 +29,17 @@ class Scene:
         self.grid: Geometry | None = None
         self.maps: dict[Plane, PlaneMap] = {}
         self.point_xyz: Triple = (0.0, 0.0, 0.0)
+        self.home_xyz: Triple = (0.0, 0.0, 0.0)
         self.index_zyx: tuple[int, int, int] = (0, 0, 0)
         self.window = Window(0.0, 1.0, "")
         self.grey: Grey | None = None
         self.mip: NDArray[Any] | None = None
+        self.turned: dict[int, Volume] = {}
+        """Volumes with slices across the last axis lying together, by the identity of the volume."""
         self.style = LabelStyle()
         self.classes: Classes | None = None
         self.counts: dict[int, int] = {}
-        self.colour_table: list[int] = []
+        self.table: NDArray[np.uint32] = PLAIN
         self.shows_label = True
         self.smooths = True
         self.label_fits = True
@@ -48,16 +48,13 @@ class Scene:
         """Show a case, at its middle or where its classes are, or at the present point."""
         self.image, self.label, self.grid = loaded.image, loaded.label, loaded.grid
         self.maps = {plane: PlaneMap.of(self.grid, plane) for plane in PLANES}
-        self.mip = None
+        self.mip, self.turned = None, {}
         self.label_fits = self.image is None or self.label is None or self.image.geometry.same_grid(self.label.geometry)
-        self.classes, self.counts = None, {}
-        if self.label is not None:
-            self.counts = {int(value): count for value, count in label_counts(self.label.array_zyx).items()}
-            self.classes = Classes(self.counts)
+        self.counts, self.home_xyz = dict(loaded.counts), loaded.home_xyz
+        self.classes = None if self.label is None else Classes(self.counts)
         self.style = replace(self.style, names=loaded.files.names, hidden=frozenset())
-        if self.image is not None:
-            label = self.label if self.label_fits else None
-            self.set_window(window_of(self.image, label))
+        if loaded.window is not None:
+            self.set_window(loaded.window)
         self._recolour()
         if not keeps_point:
             self.go_home()
@@ -68,7 +65,7 @@ class Scene:
         """Show one slice of a case that is still being read; the other planes wait."""
         self.image, self.label, self.grid = middle, None, grid
         self.maps = {plane: PlaneMap.of(grid, plane) for plane in PLANES}
-        self.mip, self.classes, self.counts = None, None, {}
+        self.mip, self.classes, self.counts, self.table = None, None, {}, PLAIN
         self.set_window(window_of(middle))
         z, y, x = grid.size_zyx
         self.move_to(grid.point_xyz((z // 2, y // 2, x // 2)))
@@ -79,11 +76,9 @@ class Scene:
         return self.grid is None
 
     def go_home(self) -> None:
-        """Go where the classes are, or to the middle, if there are none or many."""
-        if self.grid is None:
-            return
-        is_few = 0 < len(set(self.counts) - {0}) <= _FEW_CLASSES
-        self.move_to(busiest_point(self.label) if is_few and self.label is not None else centre_point(self.grid))
+        """Go where the case is shown first."""
+        if self.grid is not None:
+            self.move_to(self.home_xyz)
 
     def move_to(self, point_xyz: Triple) -> None:
         """Go to a physical point, mm; the crosshair stays in the grid."""
@@ -113,6 +108,15 @@ class Scene:
         self.style = replace(self.style, **changes)
         self._recolour()
 
+    def quick(self, volume: Volume, across: int) -> Volume:
+        """Return the volume in the order in which slices across an axis are read quickly, if there is one."""
+        return self.turned.get(id(volume), volume) if across == 2 else volume
+
+    def set_turned(self, volumes: dict[int, Volume]) -> None:
+        """Take copies of volumes in another order in memory."""
+        own = {id(volume) for volume in (self.image, self.label) if volume is not None}
+        self.turned = {number: volume for number, volume in volumes.items() if number in own}
+
     def set_mip(self, mip: NDArray[Any]) -> None:
         """Show a projection."""
         self.mip = mip
@@ -123,7 +127,7 @@ class Scene:
         self.version += 1
 
     def _recolour(self) -> None:
-        self.colour_table = [] if self.classes is None else self.classes.table(self.style)
+        self.table = PLAIN if self.classes is None else self.classes.table(self.style)
         self.version += 1
 
     def value(self) -> float | None:

@@ -16,6 +16,7 @@ from itkit.report.pictures import FILL, outline
 from itkit.report.windows import Window
 
 Colour = tuple[int, int, int]
+_COLUMNS = 32
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Grey:
         """Return values as grey, C-contiguous."""
         if self._table is None or self._view is None:
             return np.ascontiguousarray(self._scaled(values))
-        grey: NDArray[np.uint8] = np.take(self._table, np.ascontiguousarray(values).view(self._view))
+        grey: NDArray[np.uint8] = np.take(self._table, values.view(self._view), mode="clip")
         return grey
 
 
@@ -92,7 +93,7 @@ class Classes:
     def places(self, classes: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the place of each voxel's class in the table; a class that is not known has place 0."""
         if self._places is None:
-            return np.ascontiguousarray(classes, dtype=np.uint8)
+            return classes.astype(np.uint8, copy=False)
         found = np.searchsorted(self._places, classes).clip(0, len(self.values) - 1)
         known = self._places[found] == classes
         return np.ascontiguousarray(np.where(known, found, self._zero), dtype=np.uint8)
@@ -101,18 +102,47 @@ class Classes:
     def _zero(self) -> int:
         return self.values.index(0) if 0 in self.values else 0
 
-    def table(self, style: LabelStyle) -> list[int]:
-        """Return the colour of each place as ARGB."""
+    def table(self, style: LabelStyle) -> NDArray[np.uint32]:
+        """Return the colour of each grey under each place of a class, as RGB: entry ``256 * place + grey``."""
+        grey = np.arange(256, dtype=np.float32)[:, None]
         entries = self.values if self._places is not None else range(256)
-        return [self._argb(value, style) for value in entries]
+        table = np.zeros((256, 256), np.uint32)
+        for place, value in enumerate(entries):
+            is_drawn = value != 0 and value not in style.hidden
+            opacity = 0.0 if not is_drawn else 1.0 if style.outlined else style.opacity
+            rgb = (grey * (1 - opacity) + np.array(style.colour(value), np.float32) * opacity + 0.5).astype(np.uint32)
+            table[place] = 0xFF000000 | (rgb[:, 0] << 16) | (rgb[:, 1] << 8) | rgb[:, 2]
+        return table.ravel()
 
-    @staticmethod
-    def _argb(value: int, style: LabelStyle) -> int:
-        if value == 0 or value in style.hidden:
-            return 0
-        red, green, blue = style.colour(value)
-        alpha = 255 if style.outlined else round(255 * style.opacity)
-        return (alpha << 24) | (red << 16) | (green << 8) | blue
+
+PLAIN = Classes({0}).table(LabelStyle())
+"""The table for an image without classes."""
+
+
+def coloured(
+    grey: NDArray[np.uint8] | None, places: NDArray[np.uint8] | None, table: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """Return the picture of a slice as RGB, by one table; either of both may be missing."""
+    if places is None:
+        assert grey is not None  # one of both is there
+        return np.take(table, grey, mode="clip")
+    index = places.astype(np.uint16)
+    index <<= 8
+    if grey is not None:
+        index |= grey
+    return np.take(table, index, mode="clip")
+
+
+def turned(volume: Volume) -> Volume:
+    """Return the same volume, with slices across its last axis lying together in memory.
+
+    They are then read several times as fast; it takes as much memory again.
+    """
+    z, y, x = volume.shape_zyx
+    store = np.empty((x, z, y), volume.dtype)
+    for begin in range(0, x, _COLUMNS):
+        store[begin : begin + _COLUMNS] = volume.array_zyx[..., begin : begin + _COLUMNS].transpose(2, 0, 1)
+    return volume.with_array(store.transpose(1, 2, 0))
 
 
 def grey_slice(

@@ -1,0 +1,99 @@
+"""A plot of curves, drawn with the scales of our pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from PyQt6.QtCore import QPointF, QRectF, QSize
+from PyQt6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PyQt6.QtWidgets import QSizePolicy, QWidget
+
+from itkit.core.thumbnail import class_colour
+from itkit.gui.theme import GAP, colour
+from itkit.report.scales import scale_of, tick_text
+
+Points = Sequence[tuple[float, float]]
+_MOST_POINTS = 1500
+
+
+class CurvePlot(QWidget):
+    """Curves over one axis, with a title, ticks and names."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        self.curves: dict[str, Points] = {}
+        self.setMinimumSize(QSize(220, 150))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setAccessibleName(title)
+
+    def show_curves(self, curves: Mapping[str, Points]) -> None:
+        """Show curves by name; the first is drawn in the accent's colour."""
+        self.curves = {name: _thinned(points) for name, points in curves.items() if points}
+        last = [f"{name} {points[-1][1]:.4g}" for name, points in self.curves.items()]
+        self.setAccessibleDescription("last values: " + ", ".join(last) if last else "nothing yet")
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Draw the plot."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        metrics = painter.fontMetrics()
+        high = metrics.height()
+        painter.setPen(colour("ink"))
+        font = painter.font()
+        font.setBold(True)
+        painter.setFont(font)
+        painter.drawText(QPointF(0, high), self.title)
+        font.setBold(False)
+        painter.setFont(font)
+        area = QRectF(self.rect()).adjusted(metrics.horizontalAdvance("0.0000") + GAP, high + GAP, -GAP, -high - GAP)
+        if not self.curves:
+            painter.setPen(colour("muted"))
+            painter.drawText(QPointF(area.left(), area.center().y()), "Nothing has been logged yet.")
+            return
+        everything = [point for points in self.curves.values() for point in points]
+        across = scale_of([x for x, _ in everything], area.left(), area.right())
+        up = scale_of([y for _, y in everything], area.bottom(), area.top())
+        for value in up.ticks():
+            y = up.place(value)
+            painter.setPen(colour("line"))
+            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
+            painter.setPen(colour("muted"))
+            text = tick_text(value)
+            painter.drawText(QPointF(area.left() - metrics.horizontalAdvance(text) - 6, y + high / 3), text)
+        ticks = across.ticks()
+        step = max(1, round(len(ticks) * 60 / max(60.0, area.width())))
+        for value in ticks[::step]:
+            text = tick_text(value)
+            x = min(
+                across.place(value) - metrics.horizontalAdvance(text) / 2,
+                self.width() - metrics.horizontalAdvance(text),
+            )
+            painter.drawText(QPointF(x, area.bottom() + high), text)
+        for number, points in enumerate(self.curves.values()):
+            painter.setPen(QPen(self._paint(number), 2))
+            painter.drawPolyline(QPolygonF([QPointF(across.place(x), up.place(y)) for x, y in points]))
+            if len(points) == 1:
+                painter.drawEllipse(QPointF(across.place(points[0][0]), up.place(points[0][1])), 2, 2)
+        self._draw_names(painter, area)
+        painter.end()
+
+    def _paint(self, number: int) -> QColor:
+        return colour("accent") if number == 0 else QColor(*class_colour(number)).darker(115)
+
+    def _draw_names(self, painter: QPainter, area: QRectF) -> None:
+        if len(self.curves) < 2:
+            return
+        metrics = painter.fontMetrics()
+        y = area.top() + metrics.height()
+        for number, name in enumerate(list(self.curves)[:12]):
+            painter.setPen(self._paint(number))
+            painter.drawText(
+                QPointF(area.right() - metrics.horizontalAdvance(name) - 4, y + number * metrics.height()), name
+            )
+
+
+def _thinned(points: Points) -> Points:
+    step = max(1, len(points) // _MOST_POINTS)
+    return [*points[:-1:step], points[-1]]

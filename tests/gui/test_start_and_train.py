@@ -1,0 +1,104 @@
+"""The guided start runs a whole chain; the page of trainings follows what a run writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QComboBox, QLineEdit, QPushButton, QRadioButton
+
+import itkit
+from itkit.core.thumbnail import png
+from itkit.forms.chains import STARTS, chain
+from itkit.gui.train_page import RunLog
+from itkit.testing.phantoms import write_dataset
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda start: start.key)
+def test_every_chain_is_made_of_right_command_lines(start):
+    steps = chain(start, "my source", "my results", "convert_kits23")
+    assert not [step.problem for step in steps if step.problem]
+    assert all("my source" in step.command.text for step in steps[:1])
+    assert all(step.values for step in steps)
+
+
+def test_a_wrong_step_says_what_is_wrong():
+    steps = chain(STARTS[2], "a", "b", "convert_nothing")
+    assert steps[0].command is None
+    assert "convert_nothing" in steps[0].problem
+
+
+def test_a_chain_runs_to_its_end(window, qtbot, until, tmp_path):
+    write_dataset(tmp_path / "raw", 2)
+    page = window.start_page
+    window.show_page("start")
+    page.findChild(QRadioButton, "start_dataset").setChecked(True)
+    assert not page.run_button.isEnabled()
+    page.findChild(QLineEdit, "start_source").setText(str(tmp_path / "raw"))
+    page.findChild(QLineEdit, "start_work").setText(str(tmp_path / "work"))
+    assert page.script().splitlines()[1].startswith("itk_check check")
+    qtbot.mouseClick(page.findChild(QPushButton, "run_chain"), Qt.MouseButton.LeftButton)
+    until(lambda: "All steps have ended" in page.about.text(), 90)
+    assert [card.state.text() for card in page.cards[:4]] == ["done"] * 4
+    assert itkit.read(tmp_path / "work" / "resampled" / "image" / "case_00.mha").spacing_zyx == (1.5, 1, 1)
+    page.cards[2].opened.emit(page.steps[2])
+    shown = window.findChild(QComboBox, "mode")
+    assert shown.currentText() == "dataset"
+    assert window.findChild(QLineEdit, "source").text() == str(tmp_path / "work" / "oriented")
+
+
+def test_a_chain_ends_where_a_step_can_not_run(window, qtbot, until, tmp_path):
+    page = window.start_page
+    page.findChild(QRadioButton, "start_dataset").setChecked(True)
+    (tmp_path / "raw").mkdir()
+    page.findChild(QLineEdit, "start_source").setText(str(tmp_path / "raw"))
+    page.findChild(QLineEdit, "start_work").setText(str(tmp_path / "work"))
+    page.run()
+    until(lambda: "ended early" in page.about.text())
+    assert len(window.jobs.queue.jobs) == 1
+
+
+def line(step, loss):
+    return (
+        json.dumps({"step": step, "epoch": step // 10, "train_loss": loss, "learning_rate": 0.01, "seconds": step})
+        + "\n"
+    )
+
+
+def test_a_log_is_read_on_from_where_it_was_left(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = RunLog(tmp_path)
+    assert not log.update()
+    path.write_text(line(1, 0.9) + line(2, 0.8) + '{"step": 3, "ep')
+    assert log.update()
+    assert [one.step for one in log.history.steps] == [1, 2]
+    with path.open("a") as file:
+        file.write('och": 0, "train_loss": 0.7}\n')
+    assert log.update()
+    assert log.history.steps[-1].train_loss == 0.7
+    assert not log.update()
+    path.write_text(line(1, 0.5))
+    assert log.update()
+    assert [one.train_loss for one in log.history.steps] == [0.5]
+
+
+def test_curves_and_pictures_of_a_run_are_shown_while_it_goes_on(window, until, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text("".join(line(step, 1 / step) for step in range(1, 60)))
+    window.open_path(run)
+    page = window.train_page
+    assert window.stack.currentWidget() is page
+    assert "step 59" in page.state.text()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 60, "epoch": 6, "val_dice": 0.75, "classes": {"liver": {"dice": 0.75}}}) + "\n")
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[10:20] = (255, 0, 0)
+    (run / "overlays").mkdir()
+    Path(run / "overlays" / "case_1.png").write_bytes(png(picture))
+    until(lambda: "best Dice 0.7500" in page.state.text())
+    until(lambda: page.list.count() == 1)
+    assert set(page.dice.curves) == {"mean", "liver"}
+    assert page.picture.pixmap().width() == 60
+    assert "0.75" in page.dice.accessibleDescription()
