@@ -126,8 +126,17 @@ class PreparedFolder:
         digest = hashlib.sha256(repr((_FORMAT, case.case_id, states, rules)).encode()).hexdigest()
         return self.root / digest[:24]
 
-    def prepare(self, case: CaseFiles, *, threads: int = 1) -> PreparedCase:
+    def prepare(self, case: CaseFiles, *, threads: int = 1, needs_label: bool = True) -> PreparedCase:
         """Prepare a case, unless it is prepared already.
+
+        Parameters
+        ----------
+        case
+            The case.
+        threads
+            Threads to use.
+        needs_label
+            Refuse a case without a label; otherwise it is all background.
 
         Raises
         ------
@@ -141,10 +150,14 @@ class PreparedFolder:
         done = PreparedCase(case.case_id, folder)
         if (folder / FACTS_FILE).is_file():
             return done
-        if case.label is None:
+        if case.label is None and needs_label:
             raise CaseError("no label")
         images = [read_volume(path, channels=True, threads=threads) for path in case.images]
         image = prepare_image(images, self.preparation, threads=threads)
+        if case.label is None:
+            nothing = np.zeros(image.geometry.size_zyx, np.uint8)
+            self._write(done, image.array_czyx, nothing, image.geometry.spacing_zyx, [])
+            return done
         whole = read_volume(case.label, "label", threads=threads)
         if reason := grid_difference(image.source, whole.geometry):
             raise GeometryMismatchError(reason)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,11 @@ def pretrain(
     views: RandomViews,
     recipe: Recipe,
     report: Report | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    state: Mapping[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] | None = None,
+    keep_every: int = 100,
 ) -> MoCo:
     """Train an encoder to tell images apart (MoCo v2, Chen et al., arXiv:2003.04297).
 
@@ -72,6 +78,13 @@ def pretrain(
         The numbers.
     report
         Called after each step.
+    device
+        Where the encoders are trained; views are drawn on the CPU.
+    state
+        What ``keep`` was given by an interrupted pre-training of the same recipe: it goes on from there, and ends with
+        the weights of an undisturbed one.
+    keep, keep_every
+        Called with the state after every so many steps.
 
     Returns
     -------
@@ -94,20 +107,38 @@ def pretrain(
             mlp=True,
             groups=recipe.groups,
         ).train()
+        moco.to(device)
         trained = [parameter for parameter in moco.encoder_q.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(trained, recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
         generator = torch.Generator().manual_seed(recipe.seed)
-        for step in range(recipe.steps):
+        start = 0
+        if state is not None:
+            start = int(state["step"])
+            moco.load_state_dict(state["moco"])
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["views"])
+            torch.set_rng_state(state["random"])
+        for step in range(start, recipe.steps):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
             batch = images(step)
-            logits, labels = moco(views(batch, generator), views(batch, generator))
+            logits, labels = moco(views(batch, generator).to(device), views(batch, generator).to(device))
             loss = functional.cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             if report is not None:
                 report(step, loss.item(), (logits.argmax(1) == 0).float().mean().item())
+            if keep is not None and (step + 1) % keep_every == 0:
+                keep(
+                    {
+                        "step": step + 1,
+                        "moco": moco.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "views": generator.get_state(),
+                        "random": torch.get_rng_state(),
+                    }
+                )
     return moco
 
 
