@@ -56,6 +56,8 @@ class TrainParams(Params):
     """Progress bar on a terminal, JSON lines on stdout, or none."""
     weights: Annotated[Path | None, PathRole("in_file"), Group("Start")] = None
     """Weights to start from, instead of network.weights: a file, a checkpoint or a model folder."""
+    pretrain: Annotated[Literal["moco"] | None, Group("Start")] = None
+    """Pre-train the encoder on the images alone, by momentum contrast; a training then starts from it by --weights."""
     watch: Annotated[Path | None, PathRole("in_folder"), Group("Watch")] = None
     """Show the curves of a run, also of one that another process trains, until it ends or Ctrl-C is pressed."""
 
@@ -80,8 +82,29 @@ def run(params: TrainParams) -> int:
     if params.weights is not None:
         overrides.append(f"network.weights={str(params.weights.absolute())!r}")
     plan = read_plan(params.plan, overrides)
+    if params.pretrain is not None:
+        return pretrain(plan, params.out or params.plan.parent / f"{params.plan.stem}-pretrained", params)
     folder = params.out or params.plan.parent / f"{params.plan.stem}-fold{params.fold}"
     return train(plan, folder, params)
+
+
+def pretrain(plan: Plan, folder: Path, params: TrainParams) -> int:
+    """Pre-train and return the exit code; events go to the terminal."""
+    from itkit.inference.backends import choose_device
+    from itkit.training.pretraining import pretrain as pretrained
+
+    assert params.plan is not None
+    show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
+    code = 0
+    try:
+        with _notes(show):
+            path = pretrained(plan, folder, base=params.plan.parent, device=choose_device(params.device), progress=show)
+        text = f"pre-trained: {path}; start from it with: itkit train {params.plan} --weights {path}"
+    except KeyboardInterrupt:
+        code, text = 130, "interrupted; the same command goes on from the last hundred steps"
+    show.close()
+    show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
+    return show.output.exit_code(code)
 
 
 def train(plan: Plan, folder: Path, params: TrainParams) -> int:

@@ -104,7 +104,16 @@ def pretrain(
     state = _state(run, key)
     start = 0 if state is None else int(state["step"])
     notes = [] if state is None else [f"goes on from step {start} of {steps}"]
-    emit({"event": "start", "operation": "itkit train", "total": steps, "to_do": steps - start, "notes": notes})
+    emit(
+        {
+            "event": "start",
+            "operation": "itkit train",
+            "total": steps,
+            "to_do": steps - start,
+            "notes": notes,
+            "dest": str(run),
+        }
+    )
     patches = _patches(plan, run, base, view, steps * recipe.batch, emit)
 
     def images(step: int) -> Tensor:

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
+from itkit.cli.umbrella import main
 from itkit.core.errors import CaseError, ParamsError
 from itkit.inference.model_folder import build_network
 from itkit.models import load_pretrained
 from itkit.models.checkpoints import read_weights
 from itkit.training import pretraining
 from itkit.training.networks import network_facts
-from itkit.training.plan_file import make_plan
+from itkit.training.plan_file import make_plan, plan_text
 from itkit.training.pretraining import pretrain, view_size
 
 from .cases import CT, write_dataset
@@ -82,6 +83,17 @@ def test_an_interrupted_one_goes_on_as_if_nothing_had_been(root, tmp_path):
     assert same(read_weights(weights), expected)
     other = read_weights(pretrain(plan_of(root, seed=1), tmp_path / "c" / "run"))
     assert not same(other, expected)
+
+
+def test_the_command_says_how_to_start_from_it(root, tmp_path, capsys):
+    path = tmp_path / "plan.toml"
+    path.write_text(plan_text(plan_of(root)))
+    words = ["--device", "cpu", "training.steps_per_epoch=2", "--progress", "json"]
+    assert main(["train", "--pretrain", "moco", str(path), *words]) == 0
+    *_, last = map(json.loads, capsys.readouterr().out.splitlines())
+    weights = tmp_path / "plan-pretrained" / "encoder.safetensors"
+    assert f"--weights {weights}" in last["text"]
+    assert weights.is_file()
 
 
 def test_a_folder_of_another_plan_and_a_damaged_image_are_named(root, tmp_path):
