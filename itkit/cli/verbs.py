@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "doctor": Verb("itkit.cli.doctor:main", "show versions, optional packages, cores, memory, codecs"),
     "rerun": Verb("itkit.cli.rerun:main", "FILE: repeat the run that a run.json or …_configs.json describes"),
+    "run": Verb("itkit.cli.pipeline:TOOL", "FILE: run the steps of a pipeline; again: go on where it was left"),
     "demo": Verb(
         "itkit.cli.demo:main", "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at"
     ),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from itkit.core.thumbnail import class_colour, png_uri
 from itkit.report.style import SORTING, STYLE
@@ -115,6 +116,17 @@ def element(name: str, *parts: Cell, kind: str = "") -> Html:
     """
     start = f'{name} class="{kind}"' if kind else name
     return Html(f"<{start}>{''.join(map(markup, parts))}</{name}>")
+
+
+def link(path: str, text: Cell) -> Html:
+    """Return a link to a file beside the page, by its relative path, or by a ``file:`` address.
+
+    Examples
+    --------
+    >>> link("out/a b.html", "a b.html")
+    Html(text='<a href="out/a%20b.html">a b.html</a>')
+    """
+    return Html(f'<a href="{markup(quote(path, safe="/:%"))}">{markup(text)}</a>')
 
 
 def cards(parts: Iterable[Cell]) -> Html:
