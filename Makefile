@@ -8,7 +8,7 @@ THREADS := OMP_NUM_THREADS=1
 NETWORKS := $(wildcard tests/models tests/criterion tests/inference tests/training tests/deploy tests/mm)
 NO_NETWORKS := $(NETWORKS:%=--ignore %)
 
-.PHONY: setup demo check test test-quick test-slow test-long test-models coverage fuzz docs help-pages bench changelog clean
+.PHONY: setup browser demo check test test-quick test-slow test-long test-models coverage fuzz docs help-pages bench changelog clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -23,7 +23,15 @@ $(VENV)/.dev: $(VENV)/.base
 	$(PIP) -e '.[dev,dicom,fast,train,onnx,openvino,serve,pathology,mm,dask]'
 	touch $@
 
-setup: $(VENV)/.dev
+setup: $(VENV)/.dev browser
+
+# the browser of the tests of itkit-web; it is installed where there is none, apt-get is there, and we may
+BROWSERS := chromium chromium-browser google-chrome
+browser:
+	@for name in $(BROWSERS); do command -v $$name > /dev/null && exit 0; done; \
+	if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -q && apt-get install -qy --no-install-recommends chromium; \
+	else echo "tests of itkit-web need a browser: install Chromium or Chrome (Debian: apt-get install chromium)"; fi
 
 demo: $(VENV)/.base
 	$(BIN)/itkit demo --out demo-out
@@ -40,7 +48,7 @@ test-quick: $(VENV)/.dev
 test-models: $(VENV)/.dev
 	$(THREADS) $(BIN)/python -m pytest -n 2 $(NETWORKS)
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev browser
 	$(THREADS) $(BIN)/python -m pytest -n 2 -m slow $(NO_NETWORKS)
 
 # hours: the slow tests with a strike at every operation on files, more kills, options and transforms

@@ -292,7 +292,7 @@ def to_int16(array: NDArray[Any]) -> tuple[NDArray[np.int16], float, float]:
     >>> [round(float(value), 4) for value in sent.ravel() * slope + inter]
     [0.0, 0.5, 1.0]
     """
-    if array.dtype.kind in "bui":
+    if array.dtype.kind in ("b", "u", "i"):
         low, high = int(array.min()), int(array.max())
         if low >= _INT16.min and high <= _INT16.max:
             return np.ascontiguousarray(array, dtype="<i2"), 1.0, 0.0

@@ -58,23 +58,21 @@ function lines(texts) {
 export function caseTable(relative) {
   const view = data => {
     const after = data.outputs.map(relative).find(Boolean), before = data.inputs.map(relative).find(Boolean);
-    if (!after && !before) return null;
+    if (!after && !before) return data.case;
     const query = after ? { path: after, before } : { path: before };
-    return h("a", { href: address("#/view", query), "aria-label": `View ${data.case}` }, "View");
+    return h("a", { href: address("#/view", query), "aria-label": `View ${data.case}`, title: "View" }, data.case);
   };
   const heads = [
     { name: "Case", key: data => data.case },
     { name: "Status", key: data => data.status },
     { name: "Message", key: data => data.message },
     { name: "Time", key: data => data.seconds ?? 0, number: true },
-    { name: "", key: () => 0 },
   ];
   const made = table("cases", heads, data => [
-    h("td", {}, data.case),
+    h("td", {}, view(data)),
     h("td", {}, h("span", { class: `status ${data.status}` }, data.status)),
     h("td", {}, lines([data.message, ...(data.warnings ?? [])])),
     h("td", { class: "n" }, data.seconds ? (data.seconds < 10 ? `${data.seconds.toFixed(1)} s` : inWords(data.seconds)) : ""),
-    h("td", {}, view(data)),
   ]);
   const rows = new Map();
   const put = data => { rows.set(data.case, data); made.set(data.case, data); };
