@@ -2,8 +2,10 @@
 
 ``python docs/measure_models.py onnx compile time memory [--only NAME...] [--again]`` keeps what it finds in
 ``docs/models/measured.json``, from which ``docs/generate_models.py`` renders the pages; a test compares the flags of
-the cards with it. A network that is there already is left out unless ``--again`` is given. ONNX and compilation run the
-quick configurations, one network a builder (minutes each); time and memory are of the published configurations.
+the cards with it. A network that is there already is left out unless ``--again`` is given, so that a run that was
+stopped goes on; ``--missing`` lists what is not there or ended in an error, and runs nothing. Each trial is a process
+of its own, and ends after ``--limit-s`` seconds with an error that says so. ONNX and compilation run the quick
+configurations, one network a builder (minutes each); time and memory are of the published configurations.
 """
 
 from __future__ import annotations
@@ -173,24 +175,29 @@ def try_memory(name: str, dims: int) -> dict[str, Any]:
 TRIALS = {"onnx": try_onnx, "compile": try_compile, "time": try_time, "memory": try_memory}
 
 
-def one(trial: str, name: str, dims: int) -> dict[str, Any]:
-    """Run a trial: in a process of its own where it may leave something behind, or never end."""
-    if trial not in {"onnx", "compile"}:
-        try:
-            return TRIALS[trial](name, dims)
-        except Exception as error:  # noqa: BLE001 - the result names it
-            return {"error": f"{type(error).__name__}: {error}"[:300]}
+def one(trial: str, name: str, dims: int, limit_s: float = LIMIT_S) -> dict[str, Any]:
+    """Run a trial in a process of its own: it may leave something behind, need all memory, or never end."""
     command = [sys.executable, __file__, "--one", trial, name, str(dims)]
     start = time.monotonic()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S, cwd=ROOT)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s, cwd=ROOT)
     except subprocess.TimeoutExpired:
-        return {"error": f"no result after {LIMIT_S} s"}
+        return {"error": f"no result after {limit_s:g} s"}
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode == 0 and lines:
-        return {**json.loads(lines[-1]), "seconds": round(time.monotonic() - start)}
+        took = {"seconds": round(time.monotonic() - start)} if trial in {"onnx", "compile"} else {}
+        return {**json.loads(lines[-1]), **took}
     tail = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return {"error": (tail[-1] if tail else f"exit {done.returncode}")[:300]}
+
+
+def wanted(trial: str, names: list[str], only: list[str]) -> list[str]:
+    """Return what a trial is for, each as name and number of axes."""
+    from itkit.models import model_card
+
+    whole = trial in {"time", "memory"}  # of every published configuration, in its usual number of axes
+    chosen = only or (names if whole else kinds(names))
+    return [f"{name}/{dims}" for name in chosen for dims in model_card(name).spatial_dims[: 1 if whole else None]]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -207,13 +214,15 @@ def keep(path: Path, trial: str, results: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the trials that are asked for."""
-    from itkit.models import list_models, model_card
+    from itkit.models import list_models
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trials", nargs="+", help="onnx, compile, time, memory")
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--into", type=Path, default=MEASURED, help="another file than measured.json")
+    parser.add_argument("--missing", action="store_true", help="list what is missing or ended in an error")
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="seconds that a trial may take")
     parser.add_argument("--one", action="store_true", help="one trial in this process: TRIAL NAME DIMS")
     given = parser.parse_args()
     if given.one:
@@ -223,14 +232,16 @@ def main() -> None:
     work = read(MEASURED)["networks"]
     names = sorted(list_models(plugins=False), key=lambda name: work.get(name, {}).get("operations", 0))
     for trial in given.trials:
-        whole = trial in {"time", "memory"}  # of every published configuration, in its usual number of axes
-        for name in given.only or (names if whole else kinds(names)):
-            for dims in model_card(name).spatial_dims[: 1 if whole else None]:
-                key = f"{name}/{dims}"
-                if given.again or key not in read(given.into).get(trial, {}):
-                    facts = one(trial, name, dims)
-                    keep(given.into, trial, {key: facts})
-                    print(trial, key, facts, flush=True)  # noqa: T201 - a program
+        for key in wanted(trial, names, given.only):
+            found = read(given.into).get(trial, {}).get(key)
+            if given.missing:
+                if found is None or "error" in found:
+                    print(trial, key, "missing" if found is None else found["error"])  # noqa: T201 - a program
+            elif given.again or found is None:
+                name, _, dims = key.partition("/")
+                facts = one(trial, name, int(dims), given.limit_s)
+                keep(given.into, trial, {key: facts})
+                print(trial, key, facts, flush=True)  # noqa: T201 - a program
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def fetch(
     if parts.scheme not in {"http", "https"}:
         path = Path(url2pathname(unquote(parts.path))) if parts.scheme == "file" else Path(url)
         if not path.is_file():
-            raise WeightsError(f"{url}: no such file")
+            raise WeightsError(f"{url}: {'a folder; give the file in it' if path.is_dir() else 'no such file'}")
         if sha256 is not None and not has_sha256(path, sha256):
             raise WeightsError(f"{url}: SHA-256 is {file_sha256(path)}, expected {sha256.lower()}")
         return path

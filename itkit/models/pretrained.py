@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from itkit.core.arguments import expect
 from itkit.core.errors import WeightsError
 from itkit.core.text import shown, some
 from itkit.models.adapt import Rules, adapt
@@ -78,6 +79,8 @@ class LoadReport:
         Names of the file that the network lacks.
     share_tensors, share_parameters
         Share of the network's tensors, and of its parameters' values, that come from the file: 0 to 1.
+    share_mismatched
+        Share of its parameters' values whose tensors have another shape in the file.
     """
 
     source: str
@@ -90,6 +93,7 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     share_tensors: float = 1.0
     share_parameters: float = 1.0
+    share_mismatched: float = 0.0
 
     @property
     def random(self) -> tuple[str, ...]:
@@ -114,10 +118,7 @@ class LoadReport:
         if self.removed or self.added:
             lines.append(f"  names: {self.removed or '(nothing)'} removed, {self.added or '(nothing)'} added")
         lines += [f"  {item.key}: {item.how} {item.found} -> {item.wanted}" for item in self.adapted]
-        lines += [
-            f"  {item.key}: not loaded, {item.found} in the file, {item.wanted} here{item.how and f'; {item.how}'}"
-            for item in self.mismatched
-        ]
+        lines += [f"  {item.key}: not loaded, {_differ(item)}" for item in self.mismatched]
         for title, keys in (("not in the file", self.missing), ("only in the file", self.unexpected)):
             if keys:
                 lines.append(f"  {title}: {some(map(shown, keys), most=5)}")
@@ -188,9 +189,13 @@ def load_pretrained(
     ------
     WeightsError
         When the file is no file of weights or damaged, when none of its tensors fits, when less than half of the
-        network's tensors and of its parameters come from it (unless ``partial`` is set), when weights are not numbers,
-        or when ``strict`` is not met. The network is then unchanged.
+        network's tensors and of its parameters come from it or more than half of the parameters have another shape
+        (unless ``partial`` is set), when weights are not numbers, or when ``strict`` is not met. The network is then
+        unchanged.
     """
+    expect(prefix, (str, type(None)), "load_pretrained: prefix", "a text or None")
+    for name, flag in (("strict", strict), ("partial", partial), ("resize_kernels", resize_kernels)):
+        expect(flag, bool, f"load_pretrained: {name}", "True or False")
     for name, value, allowed in (("head", head, {"new", "copy"}), ("inflate", inflate, {"mean", "centre"})):
         if value not in allowed:
             raise ValueError(f"{name} must be {' or '.join(sorted(allowed))}; got {value!r}")
@@ -205,8 +210,10 @@ def load_pretrained(
         model, weights, str(source), _rules(model, head, inflate, resize_kernels, position_grid), prefix
     )
     if not report.matched and not report.adapted:
+        first = next(iter(report.mismatched), None)
+        known = "" if first is None else f"{shown(first.key)}: {_differ(first)}; "
         raise WeightsError(
-            f"{source}: none of its {len(weights)} tensors fits; its names look like {_examples(weights)}, "
+            f"{source}: none of its {len(weights)} tensors fits; {known}its names look like {_examples(weights)}, "
             f"the network's like {_examples(model.state_dict())}"
         )
     if strict and not report.complete:
@@ -215,6 +222,12 @@ def load_pretrained(
         raise WeightsError(
             f"{source}: not loaded: only {report.shares}; its names look like {_examples(weights)}, the network's like "
             f"{_examples(model.state_dict())}; set partial=True to load it all the same"
+        )
+    if report.share_mismatched > _REFUSED_BELOW and not partial:
+        raise WeightsError(
+            f"{source}: not loaded: its names fit, but it is of another configuration: {report.share_mismatched:.1%} "
+            f"of the network's parameters differ in shape, first {shown(report.mismatched[0].key)}: "
+            f"{_differ(report.mismatched[0])}; build the network as the file's, or set partial=True"
         )
     model.load_state_dict(state)
     if min(report.share_tensors, report.share_parameters) < _TOLD_BELOW:
@@ -280,13 +293,22 @@ def _fit(
         unexpected=(*others, *(removed + key.removeprefix(added) for key in kept if key not in state)),
         share_tensors=len(filled_keys) / max(1, len(state)),
         share_parameters=sum(size for key, size in sizes.items() if key in filled_keys) / max(1, sum(sizes.values())),
+        share_mismatched=sum(sizes.get(item.key, 0) for item in mismatched) / max(1, sum(sizes.values())),
     )
     return state, report
 
 
+def _differ(item: Adapted) -> str:
+    return f"{item.found} in the file, {item.wanted} here{item.how and f'; {item.how}'}"
+
+
 def _why_not(key: str, given: Tensor, target: Tensor) -> str:
+    if given.is_complex() and not target.is_complex():
+        return "its values are complex numbers"
     if target.is_floating_point() and not given.is_floating_point():
         return f"its values are {str(given.dtype).removeprefix('torch.')}, as of a quantised network"
+    if given.ndim == target.ndim > 2 and given.shape[:2] == target.shape[:2]:
+        return "a kernel of another size; resize_kernels=True resizes it"
     if "pos" in key and given.ndim == target.ndim == 3:
         return "the grid of its positions can't be told from their number; name it with position_grid"
     return ""
@@ -350,6 +372,13 @@ def _best_names(
         if best_score[1] >= min(len(state), len(weights)):
             break
     removed, added, kept = best
+    twin = _twin_of(removed, weights) if prefix is None else ""
+    if twin:
+        LOGGER.warning(
+            "%s: it holds the same names after %s and after %s; the weights after %s are loaded, prefix=%r takes the "
+            "others",
+            source, shown(removed), shown(twin), shown(removed), twin,
+        )  # fmt: skip
     return removed, added, dict(_converted(model, kept)) if added else kept
 
 
@@ -360,6 +389,13 @@ def _prefixes_of(weights: Mapping[str, Tensor]) -> list[str]:
         parts = key.split(".")[:-1]
         counts.update(".".join(parts[:levels]) + "." for levels in range(1, min(len(parts), _MOST_LEVELS) + 1))
     return ["", *(name for name, count in counts.items() if count >= _LEAST_COVER * len(weights))]
+
+
+def _twin_of(removed: str, weights: Mapping[str, Tensor]) -> str:
+    """Return another prefix of a file behind which all the names of the chosen one stand, as those of a teacher."""
+    own = [key.removeprefix(removed) for key in weights if removed and key.startswith(removed)]
+    others = (name for name in _prefixes_of(weights) if own and name and not name.startswith(removed))
+    return next((name for name in others if all(name + key in weights for key in own)), "")
 
 
 def _given_prefix(prefix: str, weights: Mapping[str, Tensor], source: str) -> str:

@@ -426,6 +426,7 @@ def truncated(path, zipped):
             lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:"),
             "a Git LFS pointer",
         ),
+        (lambda path: path.write_bytes(b'{"message": "Not Found"}'), "JSON in place of weights"),
         (scripted, "a TorchScript program"),
         (lambda path: truncated(path, zipped=True), "truncated"),
         (lambda path: truncated(path, zipped=False), "truncated"),
@@ -444,6 +445,12 @@ def test_other_files_are_told_apart_by_name(tmp_path, make, message, suffix):
     make(path)
     with pytest.raises(WeightsError, match=rf"bad{suffix}: .*{message}"):
         read_weights(path)
+
+
+def test_tensors_without_values_are_told(tmp_path):
+    torch.save({"w": torch.ones(3, device="meta")}, tmp_path / "meta.pth")
+    with pytest.raises(WeightsError, match=r"meta\.pth: its tensors were saved on the device meta"):
+        read_weights(tmp_path / "meta.pth")
 
 
 def test_a_zip_archive_of_other_things_says_what_it_holds(tmp_path):

@@ -65,3 +65,12 @@ def test_one_network_of_each_builder_is_tried(script):
     assert script.kinds(names) == ["mednext_s", "unet", "resenc_unet"]
     assert script.measured_size("unetr", 3) == (96, 96, 96)
     assert script.measured_size("vmamba_t", 2) == (512, 512)
+
+
+def test_a_trial_ends_at_its_limit_and_what_is_missing_is_listed(script, tmp_path, monkeypatch, capsys):
+    assert script.one("time", "ege_unet", 2, 0.01) == {"error": "no result after 0.01 s"}
+    (tmp_path / "found.json").write_text('{"time": {"unet/3": {"forward_s": 1.0}, "unetr/3": {"error": "no memory"}}}')
+    words = ["time", "--only", "unet", "unetr", "ege_unet", "--missing", "--into", str(tmp_path / "found.json")]
+    monkeypatch.setattr("sys.argv", ["measure_models.py", *words])
+    script.main()
+    assert capsys.readouterr().out.splitlines() == ["time unetr/3 no memory", "time ege_unet/2 missing"]

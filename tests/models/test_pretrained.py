@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from itkit.core.errors import MissingExtraError, WeightsError
+from itkit.core.errors import ItkitError, MissingExtraError, WeightsError
 from itkit.models import Weights, create_model, list_models, load_pretrained, model_card
 from itkit.models.decoders import EncoderDecoder, UNetDecoder
 
@@ -158,7 +158,9 @@ def test_another_release_of_unetr_loads_strictly(tmp_path):
 def test_kernels_are_resized_only_on_request(tmp_path):
     path = save(small(kernel_size=3).state_dict(), tmp_path)
     target = small(kernel_size=5)
-    report = load_pretrained(target, path)
+    with pytest.raises(WeightsError, match="resize_kernels=True resizes it; build"):
+        load_pretrained(target, path)
+    report = load_pretrained(target, path, partial=True)
     assert {item.key.rsplit(".", 2)[1] for item in report.mismatched} == {"conv1"}
     report = load_pretrained(target, path, resize_kernels=True, strict=True)
     assert {item.how for item in report.adapted} == {"kernel resized from (3, 3, 3)"}
@@ -221,6 +223,36 @@ def test_every_share_below_95_percent_is_told_and_below_half_refused(tmp_path, c
     assert any(not torch.equal(value, before[key]) for key, value in target.state_dict().items())
 
 
+def test_weights_of_another_configuration_are_refused_though_most_names_fit(tmp_path):
+    tiny = model_card("unet").tiny
+    source, target = (create_model("unet", spatial_dims=dims, **tiny) for dims in (3, 2))
+    path = save(source.state_dict(), tmp_path)
+    with pytest.raises(
+        WeightsError, match=r"of another configuration: 9\d.\d% of the network's parameters.*first enc.*\("
+    ):
+        load_pretrained(target, path)
+    report = load_pretrained(target, path, partial=True)
+    assert report.share_tensors > 0.5 > report.share_parameters
+    assert report.share_mismatched > 0.9
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(torch.int8, "int8, as of a quantised"), (torch.complex64, "complex numb")]
+)
+def test_values_of_other_kinds_are_told_where_nothing_fits(tmp_path, dtype, said):
+    state = {key: value.to(dtype) for key, value in small().state_dict().items()}
+    with pytest.raises(WeightsError, match=rf"none of its .*{said}"):
+        load_pretrained(small(), save(state, tmp_path))
+
+
+@pytest.mark.parametrize("given", [{"strict": "yes"}, {"partial": 1}, {"prefix": 3}])
+def test_arguments_of_a_wrong_type_are_named(tmp_path, given):
+    with pytest.raises(ItkitError, match=f"load_pretrained: {next(iter(given))}: expected"):
+        load_pretrained(small(), save(small().state_dict(), tmp_path), **given)
+    with pytest.raises(WeightsError, match="a folder"):
+        load_pretrained(small(), tmp_path)
+
+
 def test_a_refused_load_changes_nothing(tmp_path):
     target = small()
     before = {key: value.clone() for key, value in target.state_dict().items()}
@@ -244,7 +276,7 @@ def test_any_prefix_of_a_training_module_is_found(tmp_path, prefix):
     torch.testing.assert_close(target.stem.weight, source.stem.weight)
 
 
-def test_of_two_networks_in_a_file_prefix_names_one(tmp_path):
+def test_of_two_networks_in_a_file_prefix_names_one(tmp_path, caplog):
     student, teacher, target = small(), small(), small()
     both = {f"student.{key}": value for key, value in student.state_dict().items()}
     both |= {f"teacher.{key}": value for key, value in teacher.state_dict().items()}
@@ -252,7 +284,9 @@ def test_of_two_networks_in_a_file_prefix_names_one(tmp_path):
     for prefix in ("teacher", "teacher."):
         assert load_pretrained(target, path, prefix=prefix).removed == "teacher."
     torch.testing.assert_close(target.stem.weight, teacher.stem.weight)
+    assert not caplog.text
     assert load_pretrained(target, path).removed == "student."
+    assert "the weights after student. are loaded, prefix='teacher.' takes the others" in caplog.text
     with pytest.raises(WeightsError, match=r"begins with 'pupil\.'; the names begin with student, teacher"):
         load_pretrained(target, path, prefix="pupil")
 

@@ -37,6 +37,8 @@ from itkit.models.checkpoints.unpickler import PickleDamagedError, Placeholder
 LOGGER = logging.getLogger(__name__)
 _ENDS_EARLY = re.compile(r"before seeing STOP|not enough data|expected \d+ bytes|no newline found")
 """What ``pickletools`` says of a pickle that breaks off."""
+_WITHOUT_VALUES = "_rebuild_meta_tensor_no_storage"
+"""The function that rebuilds a tensor of the device meta."""
 
 __all__ = [
     "WRAPPERS",
@@ -162,6 +164,8 @@ def _weights_in(path: Path, content: Any, entry: str | None) -> tuple[str, dict[
         inside, found = find_weights(inner)
         where = f"{entry}.{inside}" if inside else entry
     if not found:
+        if any(str(getattr(value, "path", "")).endswith(_WITHOUT_VALUES) for value in entries(content).values()):
+            raise WeightsError(f"{path}: its tensors were saved on the device meta, without values; take another file")
         raise WeightsError(f"{path}: holds no named tensors, only {summary(content)}; name the entry that does")
     loaded = {key: value.load() if isinstance(value, StoredTensor) else value for key, value in found.items()}
     return where, {key: value for key, value in without_wrappers(loaded).items() if isinstance(value, Tensor)}

@@ -36,6 +36,10 @@ _FOREIGN: Sequence[tuple[Callable[[bytes], bool], str]] = (
         "a web page (HTML) in place of the file: the link leads to a page for browsers; download what it offers",
     ),
     (_begins(b"<?xml"), "a server's answer (XML) in place of the file: it tells why the file did not come"),
+    (
+        _begins(b"{", b"["),
+        "JSON in place of weights: a server's answer, or the index of a file in parts, each of which loads on its own",
+    ),
     (_begins(_LFS), "a Git LFS pointer in place of the file: get the file with `git lfs pull`"),
     (_begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd"), "packed; unpack it"),
     (_is_tar, "a tar archive; unpack it"),
