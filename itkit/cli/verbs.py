@@ -44,6 +44,7 @@ VERBS: Mapping[str, Verb] = {
     "export": Verb(
         "itkit.cli.export:TOOL", "MODEL DEST --to FORMAT: a network as one file that proves that it computes the same"
     ),
+    "mm-convert": Verb("itkit.mm.convert:TOOL", "SOURCE DEST --to WHAT: from MMEngine to itkit train, and back"),
     "mmrun": Verb(
         "itkit.mm.run:TOOL", "EXPERIMENT...: train or test the models of experiments with MMEngine (also as mmrun)"
     ),

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from itkit.core.errors import CaseError, ItkitError, ParamsError, WeightsError
@@ -99,6 +100,8 @@ def load_config(job: Job) -> Any:
     from mmengine.config import Config
 
     config = Config.fromfile(str(job.config))
+    for key in [key for key, value in config.items() if isinstance(value, ModuleType)]:
+        config.pop(key)  # an `import os` of the shared part, which MMEngine could not write down
     options = parse_options(job.cfg_options)
     for key in options:
         if not _has(config, key):

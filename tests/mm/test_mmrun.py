@@ -243,10 +243,11 @@ def test_an_interrupt_ends_the_queue_with_130_and_a_summary(tree, capfd):
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_a_failure_and_the_next_model_runs(tmp_path):
+def test_a_killed_model_never_stops_the_queue_and_resume_ends_it_exactly(tmp_path):
     """As users start it: each model in a process of its own."""
     folder = write_tree(tmp_path / "configs", models=("a", "b"))
-    (folder / "a.py").write_text((folder / "a.py").read_text() + "\nmodel.update(fails='kill')\n")
+    fails = f"\nmodel.update(fails='kill', marker={str(tmp_path / 'marker')!r})\n"
+    (folder / "a.py").write_text((folder / "a.py").read_text() + fails)
     roots = {"mm_configdir": "configs", "mm_workdir": "work", "mm_testdir": "test"}
     environment = {**os.environ, **{name: str(tmp_path / place) for name, place in roots.items()}}
     command = [sys.executable, "-m", "itkit.mm.run", "0.1"]
@@ -254,7 +255,12 @@ def test_a_killed_process_is_a_failure_and_the_next_model_runs(tmp_path):
     assert done.returncode == 1, done.stderr
     assert "killed by signal 9" in done.stdout
     assert "1 failed, 1 trained" in done.stdout
-    assert (tmp_path / "work/0.1.Tiny/b/iter_6.pth").is_file()
+    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 trained, 1 skipped" in done.stdout
+    (killed, killed_sgd), (whole, whole_sgd) = (weights(tmp_path / "work/0.1.Tiny" / name) for name in ("a", "b"))
+    assert torch.equal(killed, whole)
+    assert torch.equal(killed_sgd["state"][0]["momentum_buffer"], whole_sgd["state"][0]["momentum_buffer"])
 
 
 def test_a_job_survives_the_way_to_its_process(tmp_path):

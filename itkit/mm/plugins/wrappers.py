@@ -202,4 +202,4 @@ def _parts(module: nn.Module, wanted: Sequence[str]) -> list[nn.Module]:
     for text in wanted:
         if text not in named and all(type(part).__name__ != text for part in named.values()):
             raise ArgumentError(f"shard_modules: the model has no module and no class {text!r}")
-    return found[::-1]
+    return list(reversed(found))
