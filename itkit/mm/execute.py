@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import pickle
 import sys
 import time
 import traceback
@@ -20,11 +21,9 @@ from itkit.core.text import last_line, shown
 from itkit.io.meta import write_json
 from itkit.mm.cfg_options import parse_options
 from itkit.mm.jobs import Job, Result
-from itkit.mm.records import plain, read_record, state_of, write_record
+from itkit.mm.records import LAST, plain, read_record, state_of, write_record
 
 LOGGER = logging.getLogger(__name__)
-LAST = "last_checkpoint"
-"""File of MMEngine that holds the path of the last checkpoint."""
 _EXPECTED = (ItkitError, OSError, MemoryError)
 
 
@@ -84,9 +83,20 @@ def run_job(job: Job) -> Result:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a configuration is code: it may raise anything
         if not isinstance(error, ItkitError):
             traceback.print_exc()
-        kind = "" if isinstance(error, _EXPECTED) else f"{type(error).__name__}: "
-        message = f"{kind}{last_line(error) if str(error) else 'no message'}"
+        message = _message(error)
+        if job.dry_run:
+            return Result("planned", shown(f"would fail: {message}"))
         return Result("failed", shown(message), can_retry=has_begun and not isinstance(error, ParamsError))
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+        return (
+            "this MMEngine can't load its own checkpoints with torch 2.6 or later; install onedl-mmengine, or, if you "
+            "trust the checkpoints, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1"
+        )
+    kind = "" if isinstance(error, _EXPECTED) else f"{type(error).__name__}: "
+    return f"{kind}{last_line(error) if str(error) else 'no message'}"
 
 
 def load_config(job: Job) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 from itkit.io.meta import read_json, write_json
 
 RECORD = "mmrun.json"
+LAST = "last_checkpoint"
+"""File of MMEngine that holds the path of the last checkpoint."""
 _MOST_DEPTH = 20
 
 

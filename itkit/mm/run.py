@@ -26,6 +26,7 @@ from itkit.core.tool import Tool
 from itkit.io.meta import read_json
 from itkit.mm.cfg_options import parse_options
 from itkit.mm.jobs import Job, Result
+from itkit.mm.records import LAST
 from itkit.mm.tree import choose_models, find_experiment
 
 WORK, TEST, CONFIGS, SUPPORTED = "mm_workdir", "mm_testdir", "mm_configdir", "supported_models"
@@ -168,7 +169,7 @@ def run_queue(jobs: Sequence[Job], run_one: Run, retries: int, say: Callable[[st
         say(f"[{number}/{len(jobs)}] {job.name}")
         begin = time.monotonic()
         try:
-            result = run_one(job)
+            result = glance(job) or run_one(job)
             for retry in range(1, retries + 1):
                 if result.status != "failed" or not result.can_retry:
                     break
@@ -183,6 +184,15 @@ def run_queue(jobs: Sequence[Job], run_one: Run, retries: int, say: Callable[[st
         if result.status in ("failed", "skipped", "planned"):
             say(f"{job.name}: {result.status}: {result.message}")
     return lines, False
+
+
+def glance(job: Job) -> Result | None:
+    """Return what a dry run can tell without looking into the configuration: that there is no checkpoint yet."""
+    if not job.dry_run or (job.work_dir / LAST).is_file():
+        return None
+    if job.is_test:
+        return Result("planned", f"would fail: not trained yet: no checkpoint in {job.work_dir}")
+    return Result("planned", f"would train from the beginning in {job.work_dir}")
 
 
 def run_apart(job: Job) -> Result:

@@ -16,7 +16,9 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import Dataset
 
 from itkit.core.errors import ModelError
+from itkit.mm.metrics import Seg3DMetric
 from itkit.mm.mmeng_PlugIn import LocalCheckpointsHook, RandomStateHook, RemasteredDDP, RemasteredFSDP
+from itkit.mm.structures import Seg3DDataSample, VolumeData
 
 STEPS = 3
 
@@ -138,7 +140,12 @@ class StopError(Exception):
 
 
 class Stopping(Net):
+    """With dropout, whose random numbers differ between processes."""
+
     stop_at = None
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        return super().forward(nn.functional.dropout(torch.stack(list(inputs)), 0.5), data_samples, mode)
 
     def train_step(self, data, optim_wrapper):
         Stopping.stop_at = None if Stopping.stop_at is None else Stopping.stop_at - 1
@@ -181,9 +188,25 @@ def check_strategy(folder):
     return whole
 
 
+def check_metric():
+    """Three cases on two ranks: the copy of a case that fills the last turn does not count."""
+    rank, metric = int(os.environ["RANK"]), Seg3DMetric(num_classes=3)
+    for number in ((0, 2), (1, 0))[rank]:
+        metric.process({}, [segmented(number)])
+    return metric.evaluate(3)
+
+
+def segmented(number):
+    generator = torch.Generator().manual_seed(number)
+    sample = Seg3DDataSample()
+    for name in ("gt_sem_seg", "pred_sem_seg"):
+        setattr(sample, name, VolumeData(data=torch.randint(0, 3, (3, 4, 5), generator=generator)))
+    return sample
+
+
 def main(folder):
     distributed.init_process_group("gloo")
-    found = {"ddp": check_ddp(), "fsdp": check_fsdp(), "strategy": check_strategy(folder)}
+    found = {"metric": check_metric(), "ddp": check_ddp(), "fsdp": check_fsdp(), "strategy": check_strategy(folder)}
     torch.save(found, folder / f"rank{os.environ['RANK']}.pt")
     distributed.destroy_process_group()
 

@@ -193,7 +193,7 @@ def test_a_dry_run_writes_nothing(tree, capfd):
     out = capfd.readouterr().out
     assert out.index("0.1.Tiny/a") < out.index("0.1.Tiny/b")
     assert "2 planned" in out
-    assert "would train from the beginning to 6 iterations" in out
+    assert "would train from the beginning in" in out
     assert not list((tree / "work").iterdir())
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine._strategy import DDPStrategy
 
+from itkit.mm.metrics import Seg3DMetric
 from mm import ranks
 from mm.tiny import write_tree
 
@@ -86,6 +87,13 @@ def test_the_strategy_saves_whole_states_and_resumes_exactly(outcome):
     assert found[0]["strategy"] == found[1]["strategy"] == (6, "RemasteredFSDP")
 
 
+def test_metrics_of_two_processes_are_those_of_one(outcome):
+    metric = Seg3DMetric(num_classes=3)
+    for number in range(3):
+        metric.process({}, [ranks.segmented(number)])
+    assert outcome[0][0]["metric"] == metric.evaluate(3)
+
+
 def test_mmengines_strategies_need_a_gpu_to_join_processes():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -105,13 +113,13 @@ def test_torchrun_trains_equal_ranks_that_match_one_rank_with_the_doubled_batch(
     environment = {**os.environ, **roots, "OMP_NUM_THREADS": "1"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ours = ["-m", "itkit.mm.run", "0.1"]
-    done = subprocess.run([*torchrun, *ours], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([*torchrun, *ours], env=environment, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("1 trained") == 1
     environment["mm_workdir"] = str(tmp_path / "one")
     doubled = ["--cfg-options", "train_dataloader.batch_size=4"]
     command = [sys.executable, *ours, *doubled]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (torch.load(tmp_path / f"two/0.1.Tiny/one/rank{rank}.pt") for rank in range(2))
     assert same(first, second, rtol=0, atol=0)

@@ -48,17 +48,48 @@ class LocalCheckpointsHook(Hook):
 class RandomStateHook(Hook):
     """Keep the state of all random numbers of every process in checkpoints, and go on with it."""
 
-    priority = "LOWEST"
+    priority = "LOW"  # before the checkpoint hook
 
     def __init__(self) -> None:
         self._state: Any = None
+        self._gathered: tuple[int, list[Any]] = (-1, [])
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Gather the states of all processes if a checkpoint is due; MMEngine saves it in the first one alone."""
+        if any(
+            hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and hook.is_last_train_iter(runner))
+            for hook in _checkpoint_hooks(runner)
+            if not hook.by_epoch
+        ):
+            self._gather(runner)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Gather the states if a checkpoint is due."""
+        if any(
+            hook.every_n_epochs(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and hook.is_last_train_epoch(runner))
+            for hook in _checkpoint_hooks(runner)
+            if hook.by_epoch
+        ):
+            self._gather(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
+        """Gather the states: the best checkpoint may be saved."""
+        if any(hook.save_best for hook in _checkpoint_hooks(runner)):
+            self._gather(runner)
+
+    def _gather(self, runner: Any) -> None:
+        if get_world_size() > 1:
+            self._gathered = (runner.iter, all_gather_object(_random_state()))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the state of the random numbers."""
-        state = {"torch": torch.get_rng_state(), "numpy": _numpy_state(), "python": random.getstate()}
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state()
-        checkpoint[_RANDOM] = all_gather_object(state) if get_world_size() > 1 else [state]
+        step, states = self._gathered
+        if get_world_size() == 1:
+            checkpoint[_RANDOM] = [_random_state()]
+        elif step == runner.iter:
+            checkpoint[_RANDOM] = states
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the state until the first step."""
@@ -80,7 +111,15 @@ class RandomStateHook(Hook):
             torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
-def _numpy_state() -> tuple[Any, ...]:
-    state: Any = np.random.get_state()  # noqa: NPY002 - what transforms of others draw from
-    kind, keys, place, has_gauss, gauss = state
-    return (kind, keys.tolist(), place, has_gauss, gauss)
+def _checkpoint_hooks(runner: Any) -> list[Any]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def _random_state() -> dict[str, Any]:
+    kind, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - what transforms of others draw from
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": (kind, np.asarray(keys).tolist(), place, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+    return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
