@@ -13,7 +13,7 @@ MODULES = [
     module.name
     for part in LIGHT
     for module in pkgutil.walk_packages([f"{itkit.__path__[0]}/{part}"], prefix=f"itkit.{part}.")
-    if not module.name.endswith("_native")
+    if not module.name.endswith(("_native", ".mm_dataset"))  # the latter need MMEngine
 ]
 
 

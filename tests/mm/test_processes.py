@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine._strategy import DDPStrategy
 
+from itkit.mm.execute import run_job
+from itkit.mm.jobs import Job
 from itkit.mm.metrics import Seg3DMetric
 from mm import ranks
 from mm.tiny import write_tree
@@ -116,11 +118,11 @@ def test_torchrun_trains_equal_ranks_that_match_one_rank_with_the_doubled_batch(
     done = subprocess.run([*torchrun, *ours], env=environment, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("1 trained") == 1
-    environment["mm_workdir"] = str(tmp_path / "one")
-    doubled = ["--cfg-options", "train_dataloader.batch_size=4"]
-    command = [sys.executable, *ours, *doubled]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stderr[-3000:]
+    options = ("train_dataloader.batch_size=4",)
+    job = Job(
+        "0.1.Tiny", "one", tmp_path / "configs/0.1.Tiny/one.py", tmp_path / "one/0.1.Tiny/one", cfg_options=options
+    )
+    assert run_job(job).status == "trained"
     first, second = (torch.load(tmp_path / f"two/0.1.Tiny/one/rank{rank}.pt") for rank in range(2))
     assert same(first, second, rtol=0, atol=0)
     assert same(first, torch.load(tmp_path / "one/0.1.Tiny/one/rank0.pt"), rtol=1e-5, atol=1e-7)

@@ -1,6 +1,8 @@
 """Segmentors, samples, datasets, metrics and pictures."""
 
 import copy
+import doctest
+import importlib
 import json
 import pickle
 
@@ -416,3 +418,13 @@ def test_a_picture_shows_truth_above_prediction(size):
     rows = picture.shape[0] // 2
     assert np.ptp(picture[:rows], axis=2).max() > 0  # coloured
     assert np.ptp(picture[rows + 4 :], axis=2).max() == 0  # nothing was found: grey
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cfg_options", "datasets", "metrics", "records", "structures", "tree", "preprocessing", "mgam_models", "convert"],
+)
+def test_examples_run(name):
+    module = importlib.import_module(f"itkit.mm.{name}")
+    failures, _ = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert failures == 0
