@@ -113,28 +113,41 @@ def _encoding(kind: PixelKind) -> Mapping[str, Any]:
 
 
 class _Levels:
-    """The coarser levels while a pyramid is written: plain files on disk, filled as the finer level goes by."""
+    """The coarser levels while a pyramid is written: plain files on disk, of which a band of tiles is in memory."""
 
     def __init__(self, folder: Path, sizes: list[tuple[int, int]], kind: PixelKind) -> None:
         self._kind = kind
-        bands = (3,) if kind == "image" else ()
-        self._arrays: list[Any] = [None]
-        for number, (width, height) in enumerate(sizes[1:], 1):
-            file = folder / f"{number}.raw"
-            self._arrays.append(np.memmap(file, np.uint8, "w+", shape=(height, width, *bands)))
+        self._sizes = sizes
+        self._bands = (3,) if kind == "image" else ()
+        self._files = [folder / f"{number}.raw" for number in range(len(sizes))]
+        self._made: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._read: tuple[int, int, NDArray[np.uint8]] = (-1, -1, self._made)
 
     def piece(self, number: int) -> Piece:
         """Return what reads a level."""
-        array = self._arrays[number]
-        return lambda left, top, width, height: np.asarray(array[top : top + height, left : left + width])
+
+        def read(left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+            if self._read[:2] != (number, top):
+                shape = (height, self._sizes[number][0], *self._bands)
+                row = math.prod(shape[1:])
+                band = np.fromfile(self._files[number], np.uint8, count=height * row, offset=top * row)
+                self._read = (number, top, band.reshape(shape))
+            return self._read[2][:, left : left + width]
+
+        return read
 
     def keep(self, number: int, left: int, top: int, pixels: NDArray[np.uint8]) -> None:
-        """Keep what a piece of a level means for the next coarser one; pieces begin at even pixels."""
-        if number + 1 >= len(self._arrays):
+        """Keep what a piece of a level means for the next coarser one; a band ends with the piece at the right."""
+        if number + 1 >= len(self._sizes):
             return
         half = pixels[::2, ::2] if self._kind == "mask" else _halved(pixels)
         height, width = half.shape[:2]
-        self._arrays[number + 1][top // 2 : top // 2 + height, left // 2 : left // 2 + width] = half
+        if left == 0:
+            self._made = np.empty((height, self._sizes[number + 1][0], *self._bands), np.uint8)
+        self._made[:, left // 2 : left // 2 + width] = half
+        if left + pixels.shape[1] == self._sizes[number][0]:
+            with self._files[number + 1].open("wb" if top == 0 else "ab") as file:
+                file.write(self._made.tobytes())
 
 
 def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
