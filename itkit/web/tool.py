@@ -16,7 +16,7 @@ from itkit.core.params import Params
 from itkit.core.tool import Tool
 from itkit.serving.guard import Guard, Rules
 from itkit.serving.paths import Root
-from itkit.serving.sockets import access_for, bind, is_loopback, own_hosts, port_of, serve
+from itkit.serving.sockets import Access, access_for, bind, is_loopback, own_hosts, port_of, serve
 
 
 class WebParams(Params):
@@ -42,6 +42,23 @@ class WebParams(Params):
     """Number of jobs to run at once; the others wait."""
 
 
+_OF_LOGIN = frozenset({"/login", "/static/login.js", "/static/app.css", "/static/icon.svg"})
+
+
+def rules_of(params: WebParams, access: Access, port: int) -> Rules:
+    """Return whom the guard of a server lets in."""
+    return Rules(
+        hosts=own_hosts(params.host, port, params.name),
+        secret=access.secret,
+        cookie=f"itkit_{port}",
+        schemes=frozenset({"http", "https"}) if params.name else frozenset({"http"}),
+        user_header=access.user_header,
+        in_query=not (access.is_password or access.user_header),
+        login="/login" if access.is_password else "",
+        open_paths=_OF_LOGIN if access.is_password else frozenset(),
+    )
+
+
 def run(params: WebParams) -> int:
     """Serve the page until the process is told to end."""
     for package in ("fastapi", "uvicorn"):
@@ -55,16 +72,7 @@ def run(params: WebParams) -> int:
     )
     listening = bind(params.host, params.port)
     port = port_of(listening)
-    rules = Rules(
-        hosts=own_hosts(params.host, port, params.name),
-        secret=access.secret,
-        cookie=f"itkit_{port}",
-        schemes=frozenset({"http", "https"}) if params.name else frozenset({"http"}),
-        user_header=access.user_header,
-        in_query=not access.is_password,
-        login="/login" if access.is_password else "",
-        open_paths=frozenset({"/login", "/static/login.js", "/static/app.css"}) if access.is_password else frozenset(),
-    )
+    rules = rules_of(params, access, port)
     board = Board(root, at_once=params.jobs)
     shown = params.host if is_loopback(params.host) or params.host not in ("0.0.0.0", "::") else "127.0.0.1"
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"

@@ -12,11 +12,12 @@ import httpx
 from serving.raw import running
 
 import itkit
-from itkit.serving.guard import Guard, Rules
+from itkit.serving.guard import Guard
 from itkit.serving.paths import Root
-from itkit.serving.sockets import own_hosts
+from itkit.serving.sockets import access_for
 from itkit.web.app import create_app
 from itkit.web.board import Board
+from itkit.web.tool import WebParams, rules_of
 
 TOKEN = "a-token-of-the-tests"
 TREE = Path(itkit.__file__).parents[1]
@@ -91,13 +92,18 @@ def started(root, state, *more):
 
 
 @contextlib.contextmanager
-def serving(root, state):
+def serving(root, state, **options):
     """Serve in a thread of this process."""
     state.mkdir(exist_ok=True)
     board = Board(Root(root), state=state)
+    options = options or {"token": TOKEN}
+    params = WebParams(root=root, **options)
 
     def guarded(port):
-        rules = Rules(own_hosts("127.0.0.1", port), TOKEN, f"itkit_{port}")
+        access = access_for(
+            params.host, token=params.token, password_file=params.password_file, user_header=params.proxy_user_header
+        )
+        rules = rules_of(params, access, port)
         return Guard(create_app(board, rules), rules)
 
     with running(guarded) as port:

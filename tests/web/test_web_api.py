@@ -1,10 +1,12 @@
 """The API of `itkit-web`: what programs rely on."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from serving.raw import request
@@ -275,3 +277,29 @@ def test_other_machines_need_a_password(tmp_path):
     password.write_text("correct horse battery\n")
     words = ["web", "--root", str(tmp_path), "--token", "x", "--password-file", str(password)]
     assert main(words) == 2
+
+
+def test_a_password_opens_the_page_and_nothing_else_does(tmp_path):
+    (tmp_path / "root").mkdir()
+    password = tmp_path / "password"
+    password.write_text("correct horse battery\n")
+    with serving(tmp_path / "root", tmp_path / "state", password_file=password) as web:
+        client = httpx.Client(base_url=web.origin, trust_env=False)
+        own = {"x-itkit": "1"}
+        sent = client.get("/", headers={"accept": "text/html"})
+        assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+        page = client.get("/login").text
+        for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+            assert client.get(path).status_code == 200
+        assert client.get("/static/main.js").status_code == 401
+        assert client.get("/?token=correct horse battery").status_code == 401
+        for body in ({"password": "wrong"}, {"password": ""}, {"password": [1]}, {}, []):
+            assert client.post("/login", json=body, headers=own).status_code in (401, 422)
+        assert client.post("/login", json={"password": "correct horse battery"}).status_code == 403
+        assert client.get("/api/jobs").status_code == 401
+        right = client.post("/login", json={"password": "correct horse battery"}, headers=own)
+        assert right.status_code == 200
+        assert {"HttpOnly", "Path=/", "SameSite=strict"} <= set(right.headers["set-cookie"].split("; "))
+        assert "correct" not in right.headers["set-cookie"]
+        assert client.get("/api/jobs").json() == []
+        client.close()
