@@ -52,4 +52,5 @@ def main():
                 print(f"{name}/{path.name}: {array.nbytes / path.stat().st_size:.2f} to 1")
 
 
-main()
+if __name__ == "__main__":
+    main()

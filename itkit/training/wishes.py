@@ -22,7 +22,7 @@ class PlanParams(Params):
     dataset: Annotated[Path, PathRole("in_folder"), Positional("dataset")]
     """Dataset to learn from: image/ and label/."""
     output: Annotated[Path, PathRole("out_file"), Short("-o")] = Path("plan.toml")
-    """File to write; an earlier plan there is replaced."""
+    """File to write; another plan that is there is kept as plan.1.toml."""
     network: Annotated[str, FreeText("unet"), Group("Network")] = "unet"
     """One of itkit models."""
     network_option: Annotated[tuple[str, ...], FreeText("n_conv_per_stage=3"), Group("Network")] = ()

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
+from itkit.cli.plan import chosen
 from itkit.cli.umbrella import main
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError, ModelError, ParamsError
@@ -282,6 +283,27 @@ def test_there_are_no_more_folds_than_cases(cases, wanted, folds, said):
     count, _, warning = rules.fold_count(cases, wanted)
     assert count == folds
     assert said in warning if said else not warning
+
+
+def test_the_splits_of_dataset_json_hold():
+    cases = [f"case_{number}" for number in range(5)]
+    params = PlanParams(dataset="ct")
+
+    def of(splits, **found):
+        meta = DatasetMeta({"splits": splits})
+        return chosen(fingerprint(CUBES, **found), meta, params, {})
+
+    kept, folds, notes = of({"train": cases[:3], "test": cases[3:]})
+    assert sorted(kept.cases) == cases[:3]
+    assert sorted(case for fold in folds for case in fold["val"]) == cases[:3]
+    assert all(not set(fold["train"]) & set(fold["val"]) for fold in folds)
+    assert "split 'test': case_3, case_4" in notes[0]
+    kept, folds, notes = of({"train": cases[:3], "val": cases[3:]})
+    assert folds == [{"train": cases[:3], "val": cases[3:]}]
+    assert len(kept.cases) == 5
+    assert of({})[1:] == (None, [])
+    named = PlanParams(dataset="ct", split="mine.json")
+    assert chosen(fingerprint(CUBES), DatasetMeta({"splits": {"train": cases[:3]}}), named, {})[1] is None
 
 
 @pytest.mark.parametrize(
