@@ -48,8 +48,8 @@ class Target:
     suffix: str
     kind: Kind
 
-    def path(self, case_id: str) -> Path:
-        """Return the final path of the volume of a case.
+    def name(self, case_id: str) -> str:
+        """Return the path of the volume of a case in the folder.
 
         Raises
         ------
@@ -59,7 +59,11 @@ class Target:
         name = f"{case_id}{self.suffix}"
         if not is_inner_name(name):
             raise LayoutError(f"the case {name!r} would lie outside {self.folder}; its name is refused: rename it")
-        return self.folder / name
+        return name
+
+    def path(self, case_id: str) -> Path:
+        """Return the final path of the volume of a case, under the same conditions."""
+        return self.folder / self.name(case_id)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Jobs(Sequence[Job]):
     ids
         Ids of the cases, in order.
     make
-        Returns the job of a case; it makes the same one each time.
+        Returns the job of a case, without `Job.more_files`; it makes the same one each time.
     folders
         All folders of the jobs' targets.
     """

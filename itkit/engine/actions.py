@@ -6,7 +6,7 @@ No other module writes what describes a whole run.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from itkit.engine.options import RunOptions
 from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.disk import left_by_dead_runs
-from itkit.io.meta import refresh_index, write_bytes, write_json, write_text
+from itkit.io.meta import Known, refresh_index, write_bytes, write_json, write_text
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
 
 
@@ -59,7 +59,7 @@ class Hands:
     options: RunOptions
     emit: EventSink
     confirm: Callable[[str], bool] | None = None
-    entries_of: Callable[[Path], Mapping[str, Any]] = field(default=lambda _: {})
+    entries_of: Callable[[Path], Known | None] = field(default=lambda _: None)
 
     def do(self, report: Report) -> Report:
         """Do everything that a report asks for; return the report with lines and exit code of what was done."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, there_by_files, there_by_records
 from itkit.engine.gone import there
+from itkit.engine.manifest import Records
 from itkit.engine.places import relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
-from itkit.io.meta import read_json, refresh_index, write_json
+from itkit.io.meta import Known, read_json, refresh_index, write_json
 
 _DESCRIPTIONS = "descriptions.json"
 """File of the state folder that names the files that describe runs, as far as we have written them."""
+_LEARNED = 8
+"""Records whose outputs show how the names of volumes follow from those of the cases."""
 _INDEXED = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes")
 
 
@@ -38,26 +42,21 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
     try:
         standing = manifest.latest_done(operation.name) if manifest is not None else {}
         if manifest is not None:
-            ended = {record.case_id: record.status for record in records}
-            standing = there(standing, ended, plan, manifest.dest)
+            standing = there(standing, records, plan, manifest.dest)
         writes_volumes = any(record.outputs for record in standing.values())
         if manifest is not None and (writes_volumes or (manifest.dest / SERIES_META).exists()):
             for folder in folders:
-                refresh_index(folder, _known_entries(standing.values(), manifest.dest, folder))
+                refresh_index(folder, KnownEntries(standing, manifest.dest, folder))
         options = json.loads(session.options.model_dump_json())
         failed = _failed(session, records)
-        alike = {
-            case: record
-            for case, record in standing.items()
-            if record.key == session.key and (record.outputs or case not in failed)
-        }
+        alike = _alike(standing, records, session.key, failed)
         everything = Collected(plan.dest, records, alike, plan, options, failed)
         report = Report() if operation.collect is None else operation.collect(session.params, everything)
     except WriteError as error:
         return Report((f"error: {error}",), exit_code=1)
 
-    def entries_of(folder: Path) -> Mapping[str, Any]:
-        return {} if plan.dest is None else _known_entries(standing.values(), plan.dest, folder)
+    def entries_of(folder: Path) -> Known | None:
+        return None if plan.dest is None else KnownEntries(standing, plan.dest, folder)
 
     if plan.carries is not None:
         folders += plan.carries.folders
@@ -75,17 +74,8 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
     )
 
 
-def _failed(session: Session, records: Sequence[Record]) -> dict[str, Record]:
-    """Return the record of each case that failed: of this run, and what manifests say of other shards' cases."""
-    failed = {record.case_id: record for record in records if record.status in FAILED}
-    if session.manifest is not None and session.plan.elsewhere:
-        others = session.manifest.latest_failed(session.operation.name)
-        failed |= {
-            case: record
-            for case, record in others.items()
-            if case in session.plan.elsewhere and record.key == session.key
-        }
-    return dict(sorted(failed.items()))
+        failed = _failed(session, records)
+        alike = _alike(standing, records, session.key, failed)
 
 
 def _sparing(session: Session, report: Report) -> Report:
@@ -146,14 +136,60 @@ def own_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([dest, *target_folders(plan.jobs)]))
 
 
-def _known_entries(records: Iterable[Record], dest: Path, folder: Path) -> dict[str, Any]:
-    """Return the index entries of volumes that runs have written, by path relative to a folder."""
-    return {
-        relative_path(dest / output["path"], folder): {
-            **{name: output[name] for name in _INDEXED},
-            "file": {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]},
-        }
-        for record in records
-        for output in record.outputs
-        if "size" in output
-    }
+class KnownEntries:
+    """Index entries of the volumes that runs have written, by path relative to a folder.
+
+    Parameters
+    ----------
+    records
+        The finished cases.
+    dest
+        The destination of the runs.
+    folder
+        The folder of the index.
+    """
+
+    def __init__(self, records: Mapping[str, Record], dest: Path, folder: Path) -> None:
+        self._records, self._dest, self._folder = records, dest, folder
+        self._ends: set[tuple[str, str]] | None = set()
+        self._cases: dict[str, str] | None = None
+        for record in islice(records.values(), _LEARNED):
+            self._learn(record)
+
+    def __call__(self, relative: str) -> Mapping[str, Any] | None:
+        """Return the entry of a volume; ``None`` if no case has written it."""
+        for before, after in self._ends or ():
+            if relative.startswith(before) and relative.endswith(after):
+                found = self._entry(relative[len(before) : len(relative) - len(after)], relative)
+                if found is not None:
+                    return found
+        if self._cases is None:  # names that do not follow from those of the cases
+            self._cases = {
+                self._path(output): case
+                for case, record in self._records.items()
+                for output in record.outputs
+                if "size" in output and not self._is_expected(case, self._path(output))
+            }
+        return self._entry(self._cases.get(relative, ""), relative)
+
+    def _learn(self, record: Record) -> None:
+        for output in record.outputs:
+            before, found, after = self._path(output).partition(record.case_id)
+            if "size" in output and found and self._ends is not None:
+                self._ends.add((before, after))
+        if self._ends is not None and len(self._ends) > _LEARNED:
+            self._ends = None
+
+    def _is_expected(self, case: str, path: str) -> bool:
+        return any(path == f"{before}{case}{after}" for before, after in self._ends or ())
+
+    def _path(self, output: Mapping[str, Any]) -> str:
+        return relative_path(self._dest / output["path"], self._folder)
+
+    def _entry(self, case: str, relative: str) -> Mapping[str, Any] | None:
+        record = self._records.get(case)
+        for output in record.outputs if record is not None else ():
+            if "size" in output and self._path(output) == relative:
+                stamp = {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
+                return {**{name: output[name] for name in _INDEXED}, "file": stamp}
+        return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from itkit.core.operation import Plan, Record
+from itkit.core.operation import Plan, Record, case_ids
 from itkit.core.text import counted, some
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
-from itkit.engine.manifest import Manifest
+from itkit.engine.manifest import Manifest, Records
 from itkit.engine.places import leads_inside, place
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.transfer import delete_file
@@ -47,10 +47,11 @@ def find_gone(before: Mapping[str, Record], plan: Plan, dest: Path) -> tuple[Gon
     """
     if plan.is_partial:
         return ()
-    made = {job.case_id for job in plan.jobs} | plan.elsewhere
-    gone = [record for case, record in sorted(before.items()) if case not in made]
-    if not gone:
+    made = {*case_ids(plan.jobs), *plan.elsewhere}
+    cases = [case for case in before if case not in made]
+    if not cases:
         return ()
+    gone = [record for case in sorted(cases) if (record := before.get(case)) is not None]
     standing = {place(dest / output["path"]) for case in before.keys() & made for output in before[case].outputs}
     standing.update(place(path) for job in plan.jobs for path in job.outputs())
     found = []
@@ -143,7 +144,7 @@ def _remove_empty(parents: set[Path], roots: Sequence[Path]) -> None:
                 folder = folder.parent
 
 
-def there(records: Mapping[str, Record], made: Mapping[str, str], plan: Plan, dest: Path) -> dict[str, Record]:
+def there(records: Mapping[str, Record], made: Iterable[Record], plan: Plan, dest: Path) -> Mapping[str, Record]:
     """Return the records whose files are there: a run has just seen those that it made or skipped.
 
     Parameters
@@ -151,15 +152,24 @@ def there(records: Mapping[str, Record], made: Mapping[str, str], plan: Plan, de
     records
         The newest finished record of each case.
     made
-        What became of each of this run's cases.
+        The records of this run.
     plan, dest
         What was planned, and for where.
     """
-    sure = {case for case, status in made.items() if status in ("done", "skipped")} | plan.elsewhere
+    sure = set(plan.elsewhere)
+    others: set[str] = set()
+    for record in made:
+        (sure if record.status in ("done", "skipped") else others).add(record.case_id)
 
-    def stands(case: str, record: Record) -> bool:
-        if case in sure or (plan.is_partial and case not in made):
+    def stands(case: str) -> bool:
+        if case in sure or (plan.is_partial and case not in others):
             return True
-        return bool(record.outputs) and all(os.path.lexists(dest / output["path"]) for output in record.outputs)
+        record = records.get(case)
+        return (
+            record is not None
+            and bool(record.outputs)
+            and all(os.path.lexists(dest / output["path"]) for output in record.outputs)
+        )
 
-    return {case: record for case, record in records.items() if stands(case, record)}
+    kept = [case for case in records if stands(case)]
+    return records.only(kept) if isinstance(records, Records) else {case: records[case] for case in kept}

@@ -31,24 +31,21 @@ def _folder_at(dest: str, folder: str) -> str:
 
 
 class Outputs:
-    """Places of the files that jobs make, as text; for many jobs with the same targets, their folders are found once.
-
-    The jobs' names must have been checked, as `itkit.engine.planning` does.
-    """
+    """Places of the files that jobs make, as text; the folders of targets that jobs share are found once."""
 
     def __init__(self) -> None:
         self._targets: Mapping[str, Target] | None = None
-        self._ends: list[tuple[str, str]] = []
+        self._folders: list[tuple[str, Target]] = []
 
     def of(self, job: Job) -> list[str]:
         """Return the places that are known before the case runs."""
         if job.targets is not self._targets:
             self._targets = job.targets
-            self._ends = [(f"{place(target.folder)}{os.sep}", target.suffix) for target in job.targets.values()]
+            self._folders = [(f"{place(one.folder)}".rstrip("/") + "/", one) for one in job.targets.values()]
         ids = (job.case_id,) if job.output_ids is None else job.output_ids
         if os.sep != "/":
             return [str(place(path)) for path in job.outputs()]
-        return [f"{folder}{case}{suffix}" for case in ids for folder, suffix in self._ends]
+        return [folder + target.name(case) for case in ids for folder, target in self._folders]
 
 
 def real_path(path: Path) -> Path:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import LayoutError
 from itkit.core.fields import PathRole, marker
-from itkit.core.operation import Operation, Plan, Unpaired
+from itkit.core.operation import Job, Jobs, Operation, Plan, Unpaired, case_ids
 from itkit.core.params import Params
 from itkit.core.text import counted, some
 from itkit.engine.options import RunOptions
-from itkit.engine.places import real_path
+from itkit.engine.places import Outputs, real_path
 from itkit.io.layouts import IMAGE, LABEL, require_destination
 from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs, other_layout, pairs_in_one_folder
 
@@ -46,8 +47,8 @@ def _sharded(plan: Plan, options: RunOptions) -> Plan:
         return plan
     index, count = (int(part) for part in options.shard.split("/"))
     jobs = plan.jobs[index - 1 :: count]
-    own = {job.case_id for job in jobs}
-    return replace(plan, jobs=jobs, elsewhere=frozenset(job.case_id for job in plan.jobs if job.case_id not in own))
+    own = set(case_ids(jobs))
+    return replace(plan, jobs=jobs, elsewhere=frozenset(case for case in case_ids(plan.jobs) if case not in own))
 
 
 def _refuse_lone_files(plan: Plan, options: RunOptions) -> None:
@@ -72,8 +73,9 @@ def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
     """Return notes on files that a plan does not read: other formats, and pairs with different names."""
     if not plan.jobs and plan.dest is None:  # nothing is to be read
         return ()
-    files = [file for job in plan.jobs for file in job.inputs.values()]
-    if files and all(file.kind == "file" for file in files):  # the operation itself finds and names its files
+    kinds = (file.kind for job in plan.jobs for file in job.inputs.values())
+    first = next(kinds, None)
+    if first == "file" and all(kind == "file" for kind in kinds):  # the operation itself finds and names its files
         return ()
     recursive = bool(getattr(params, "recursive", "recursive" not in type(params).model_fields))
     images = {item.case_id: item.path for item in plan.unpaired if item.lacks == LABEL}
@@ -81,9 +83,11 @@ def notes_of_source(plan: Plan, params: Params) -> tuple[str, ...]:
     has_pairs = bool(plan.unpaired) or any(
         {"image", "label"} <= {file.kind for file in job.inputs.values()} for job in plan.jobs
     )
-    alone = () if has_pairs else pairs_in_one_folder([job.case_id for job in plan.jobs])
+    alone = () if has_pairs else pairs_in_one_folder(case_ids(plan.jobs))
     layouts = [other_layout(folder) for folder in _sources(params)] if recursive and not has_pairs else []
-    read = frozenset(file for job in plan.jobs for file in job.more_files)
+    read = (
+        frozenset() if isinstance(plan.jobs, Jobs) else frozenset(file for job in plan.jobs for file in job.more_files)
+    )
     folders = _folders(params, recursive=recursive)
     return (
         *filter(None, layouts),
@@ -131,14 +135,43 @@ def _folders(params: Params, *, recursive: bool) -> list[Path]:
 
 
 def _refuse_overwriting(plan: Plan) -> None:
-    if len({job.case_id for job in plan.jobs}) < len(plan.jobs):
-        twice = next(case for case, count in Counter(job.case_id for job in plan.jobs).items() if count > 1)
+    """Refuse two cases with one id, and an output that is an input or the output of two volumes."""
+    ids = case_ids(plan.jobs)
+    if len(set(ids)) < len(ids):
+        twice = next(case for case, count in Counter(ids).items() if count > 1)
         raise LayoutError(f"two cases of the source share the id {twice!r}; rename or move one of them")
-    outputs = [path for job in plan.jobs for path in job.outputs()]
+    if not _lie_apart(plan.jobs):
+        _refuse_same_paths(plan.jobs)
+
+
+def _lie_apart(jobs: Sequence[Job]) -> bool:
+    """Whether it is plain that no output is another one or an input: each kind has a folder without inputs."""
+    outputs, first = Outputs(), next(iter(jobs), None)
+    folders = [os.path.realpath(target.folder) for target in first.targets.values()] if first is not None else []
+    if len({*folders}) < len(folders):
+        return False
+    read: dict[str, str] = {}
+    is_plain = True
+    for job in jobs:
+        outputs.of(job)  # refuses names that lead out of the folder
+        is_plain = is_plain and first is not None and job.targets is first.targets and "/" not in job.case_id
+        is_plain = is_plain and job.output_ids is None
+        for file in job.inputs.values() if is_plain else ():
+            text = os.fspath(file.path)
+            folder = os.path.dirname(text)  # noqa: PTH120 - for every file
+            if folder not in read:
+                read[folder] = os.path.realpath(folder)
+            if os.path.islink(text):  # noqa: PTH114 - likewise
+                read[text] = os.path.dirname(os.path.realpath(text))  # noqa: PTH120 - likewise
+    return is_plain and not {*folders} & {*read.values()}
+
+
+def _refuse_same_paths(jobs: Sequence[Job]) -> None:
+    outputs = [path for job in jobs for path in job.outputs()]
     if not outputs:
         return
     folders: dict[Path, Path] = {}
-    inputs = [file.path for job in plan.jobs for file in job.inputs.values()]
+    inputs = [file.path for job in jobs for file in job.inputs.values()]
     taken = {real_path(path): "is an input and" for path in inputs}
     for path in outputs:
         real = folders.setdefault(path.parent, real_path(path.parent)) / path.name

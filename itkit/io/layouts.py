@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from itkit.core.errors import LayoutError
 from itkit.core.files import split_extension
@@ -20,28 +22,70 @@ from itkit.io.walk import walk
 IMAGE, LABEL = "image", "label"
 
 
-def find_volumes(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
+class Volumes(Mapping[str, Path]):
+    """The volume files of a folder by case id; of each, only the id and the extension are kept."""
+
+    def __init__(self, folder: Path, extensions: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._extensions = extensions
+
+    def __getitem__(self, case: str) -> Path:
+        return self._folder / f"{case}{self._extensions[case]}"
+
+    def __contains__(self, case: object) -> bool:
+        return case in self._extensions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._extensions)
+
+    def __len__(self) -> int:
+        return len(self._extensions)
+
+    def __repr__(self) -> str:
+        return f"{dict(self)!r}"
+
+    def ending(self, *extensions: str) -> dict[str, Path]:
+        """Return the files whose names end so, in any letter case."""
+        return {
+            case: self[case] for case, end in self._extensions.items() if f"{case}{end}".lower().endswith(extensions)
+        }
+
+    def sharing(self, cases: Mapping[str, Any]) -> Volumes:
+        """Return the same files; ids that another mapping has, too, are kept in memory once."""
+        same = {case: case for case in cases if case in self._extensions}
+        return Volumes(self._folder, {same.get(case, case): end for case, end in self._extensions.items()})
+
+
+def find_volumes(folder: Path, *, recursive: bool = False, but: Collection[str] = ()) -> Volumes:
     """Return the path of every volume file in a folder by case id, sorted by id.
 
     Hidden names are ignored. With ``recursive``, the id is the relative path without extension, in POSIX form.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    recursive
+        Search sub-folders.
+    but
+        Names of sub-folders that are left out.
 
     Raises
     ------
     LayoutError
         When the folder can't be listed, or two files have the same id.
     """
-    found: dict[str, Path] = {}
-    for prefix, name in walk(folder, recursive=recursive):
+    found: dict[str, str] = {}
+    for prefix, name in walk(folder, recursive=recursive, but=but):
         parts = split_extension(name)
         if parts is None:
             continue
-        case_id, path = prefix + parts[0], folder / (prefix + name)
+        case_id = prefix + parts[0]
         if case_id in found:
-            raise LayoutError(
-                f"{folder}: two files for case {case_id!r}: {found[case_id].name} and {name}; keep one of them"
-            )
-        found[case_id] = path
-    return dict(sorted(found.items()))
+            first = f"{parts[0]}{found[case_id]}"
+            raise LayoutError(f"{folder}: two files for case {case_id!r}: {first} and {name}; keep one of them")
+        found[case_id] = sys.intern(parts[1])
+    return Volumes(folder, {case: found[case] for case in sorted(found)})
 
 
 def require_folder(folder: Path, what: str = "source") -> Path:
@@ -157,8 +201,10 @@ def find_images(
     files = find_volumes(require_folder(folder, "image"), recursive=recursive)
     described = find_description(folder) if described is None else described
     if labels is None:
-        described = with_segments(described, {case: path for case, path in files.items() if _is_segmentation(path)})
+        described = with_segments(described, files.ending(".seg.nrrd"))
     endings = _endings(described, files, labels)
+    if not endings:
+        return Images(_Alone(files), {}, (), _components(described, labels), described)
     found: dict[str, dict[str, Path]] = {}
     rest: dict[str, Path] = {}
     for file_id, path in files.items():
@@ -167,10 +213,7 @@ def find_images(
             found.setdefault(case, {})[ending] = path
         else:
             rest[file_id] = path
-    components: tuple[int, ...] = (1,)
-    if described.meta is not None and described.meta.has_vectors:
-        count = len(described.meta.channels)
-        components = (count,) if labels is not None else (1, count)
+    components = _components(described, labels)
     is_vector = components != (1,)
     whole = {
         case: path
@@ -194,8 +237,51 @@ def find_images(
     )
 
 
-def _is_segmentation(path: Path) -> bool:
-    return path.name.lower().endswith(".seg.nrrd")
+def _components(described: FoundMeta, labels: Collection[str] | None) -> tuple[int, ...]:
+    """Return the numbers of values per voxel that an image may have."""
+    if described.meta is None or not described.meta.has_vectors:
+        return (1,)
+    count = len(described.meta.channels)
+    return (count,) if labels is not None else (1, count)
+
+
+class _Alone(Mapping[str, Mapping[str, Path]]):
+    """Images of which each is a case."""
+
+    def __init__(self, files: Volumes) -> None:
+        self._files = files
+
+    def __getitem__(self, case: str) -> Mapping[str, Path]:
+        return {IMAGE: self._files[case]}
+
+    def __contains__(self, case: object) -> bool:
+        return case in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class _Paired(Mapping[str, Mapping[str, Path]]):
+    """Images with their labels."""
+
+    def __init__(self, images: Mapping[str, Mapping[str, Path]], labels: Volumes) -> None:
+        self._images, self._labels = images, labels
+        self._count = sum(case in labels for case in images)
+
+    def __getitem__(self, case: str) -> Mapping[str, Path]:
+        return {**self._images[case], LABEL: self._labels[case]}
+
+    def __contains__(self, case: object) -> bool:
+        return case in self._images and case in self._labels
+
+    def __iter__(self) -> Iterator[str]:
+        return (case for case in self._images if case in self._labels)
+
+    def __len__(self) -> int:
+        return self._count
 
 
 def channels_missing(names: Collection[str], *, beside: Path) -> str:
@@ -223,9 +309,9 @@ def _endings(described: FoundMeta, files: Mapping[str, Path], labels: Collection
     if meta is not None and meta.channels:
         is_numbered = not meta.is_ours and bool(labels) and not set(labels or ()) & files.keys()
         return meta.endings if len(meta.channels) > 1 or is_numbered else ()
-    matches = [_NUMBERED.fullmatch(file_id) for file_id in files] if labels is not None else []
     numbers: dict[str, set[str]] = {}
-    for match in matches:
+    for file_id in files if labels is not None else ():
+        match = _NUMBERED.fullmatch(file_id)
         if match is None:
             return ()
         numbers.setdefault(match[1], set()).add(match[2])
@@ -262,7 +348,7 @@ class Pairs:
     @property
     def lone_images(self) -> dict[str, Mapping[str, Path]]:
         """Files of each case that has no label."""
-        return {case: files for case, files in self.images.cases.items() if case not in self.pairs}
+        return {case: self.images.cases[case] for case in self.images.cases if case not in self.pairs}
 
 
 def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = False) -> Pairs:
@@ -276,14 +362,15 @@ def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = Fals
     require_folder(image_folder, "image")
     labels = find_volumes(require_folder(label_folder, "label"), recursive=recursive)
     images = find_images(image_folder, recursive=recursive, labels=labels.keys())
-    images = replace(images, described=with_segments(images.described, labels))
-    lone_labels = {case: path for case, path in labels.items() if case not in images.cases}
+    images = replace(images, described=with_segments(images.described, labels.ending(".nrrd", ".nhdr")))
+    labels = labels.sharing(images.cases)
+    lone_labels = {case: labels[case] for case in labels if case not in images.cases}
     unpaired = [
-        Unpaired(case, next(iter(files.values())), LABEL) for case, files in images.cases.items() if case not in labels
+        Unpaired(case, next(iter(images.cases[case].values())), LABEL) for case in images.cases if case not in labels
     ]
     unpaired += [Unpaired(case, path, IMAGE) for case, path in lone_labels.items()]
     return Pairs(
-        {case: {**files, LABEL: labels[case]} for case, files in images.cases.items() if case in labels},
+        _Paired(images.cases, labels),
         tuple(sorted([*unpaired, *images.extras], key=lambda item: item.case_id)),
         images,
         lone_labels,

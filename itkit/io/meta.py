@@ -6,14 +6,17 @@ They are written atomically. An entry of the index is used only while its file i
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from itkit.core.bounded import parse_json, read_bounded
+from itkit.core.bounded import open_regular, parse_json, read_bounded
 from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import SERIES_META, STATE_FOLDER, split_extension
 from itkit.core.volume import Volume
@@ -39,7 +42,7 @@ def write_json(path: Path, value: Any, *, compact_depth: int = 2) -> None:
     WriteError
         When it can't be written.
     """
-    write_text(path, json_text(value, compact_depth=compact_depth))
+    write_pieces(path, chain(json_pieces(value, compact_depth), "\n"))
 
 
 def json_text(value: Any, *, compact_depth: int = 2) -> str:
@@ -66,6 +69,21 @@ def write_bytes(path: Path, data: bytes) -> None:
     WriteError
         When it can't be written.
     """
+    _write(path, (data,))
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write a text file in UTF-8, made piece by piece, completely or not at all.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    _write(path, (piece.encode("utf-8", errors="backslashreplace") for piece in pieces))
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
     stage = state / "tmp"  # the next run removes what a killed run leaves here
     folder = stage if state.is_dir() and not (state.is_symlink() or stage.is_symlink()) else path.parent
@@ -74,28 +92,33 @@ def write_bytes(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
         with hidden.open("xb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         hidden.replace(path)
     except OSError as error:
+        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
+    finally:
         with contextlib.suppress(OSError):
             hidden.unlink()
-        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
 
 
 def dumps(value: Any, compact_depth: int) -> str:
     """Return JSON whose upper levels are indented; each entry below them takes one line."""
+    return "".join(json_pieces(value, compact_depth))
 
-    def render(item: Any, depth: int) -> str:
-        if depth < compact_depth and item and isinstance(item, Mapping):
-            inner = ",\n".join(
-                f"{'  ' * (depth + 1)}{json_line(str(key))}: {render(entry, depth + 1)}" for key, entry in item.items()
-            )
-            return f"{{\n{inner}\n{'  ' * depth}}}"
-        return json_line(item)
 
-    return render(value, 0)
+def json_pieces(value: Any, compact_depth: int, depth: int = 0) -> Iterator[str]:
+    """Yield the text of `dumps` piece by piece; an upper level may be a mapping that makes its entries as it goes."""
+    if depth >= compact_depth or not isinstance(value, Mapping):
+        yield json_line(value)
+        return
+    first = True
+    for key, entry in value.items():
+        yield f"{'{' if first else ','}\n{'  ' * (depth + 1)}{json_line(str(key))}: "
+        yield from json_pieces(entry, compact_depth, depth + 1)
+        first = False
+    yield "{}" if first else f"\n{'  ' * depth}}}"
 
 
 _NO_BLANKS = (",", ":")
@@ -194,38 +217,216 @@ def _are_numbers(values: Any, count: int) -> bool:
     )
 
 
-def refresh_index(folder: Path, known: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+Known = Callable[[str], Mapping[str, Any] | None]
+"""Returns the index entry of a volume, by its relative path, as far as a run knows it."""
+
+
+def refresh_index(folder: Path, known: Known | None = None) -> None:
     """Write the ``series_meta.json`` of a folder, with one entry for each volume that it contains now.
+
+    It is read and written line by line. Files whose header can't be read get no entry; an index that would not change
+    is not written.
 
     Parameters
     ----------
     folder
         A dataset root (``image/``, ``label/``) or a folder of volumes; sub-folders are included.
     known
-        Entries that a run has just made, by relative path; the headers of these files need not be read again.
+        Returns the entries that runs have made; the headers of these files need not be read again.
 
-    Returns
-    -------
-    dict
-        The index as written. Files whose header can't be read have no entry.
+    Raises
+    ------
+    WriteError
+        When it can't be written.
     """
-    old = read_json(folder / SERIES_META)
-    candidates = {**(old if isinstance(old, dict) else {}), **(known or {})}
-    index: dict[str, Any] = {}
+    path = folder / SERIES_META
+    old = IndexLines(path)
     base = str(folder / "_")[:-1]
-    for relative in sorted(list_volumes(folder)):
-        path = base + relative
-        entry = candidates.get(relative)
-        try:
-            status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than reading the index
-            stamp = _stamp(status)
+    same = 0
+    changed: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for relative in sorted(list_volumes(folder)):
+            line = _index_line(base, relative, old, known)
+            if line is not None:
+                yield line
+
+    found = lines()
+    try:
+        for line in found:
+            if not old.is_next(line):
+                changed.append(line)
+                break
+            same += 1
+        else:
+            if old.is_end():
+                return
+        write_pieces(path, _index_pieces(old.beginning(same), chain(changed, found)))
+    finally:
+        old.close()
+
+
+def _index_line(base: str, relative: str, old: IndexLines, known: Known | None) -> str | None:
+    """Return the line of a volume; ``None`` if its header can't be read."""
+    path = base + relative
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than reading the index
+        stamp = _stamp(status)
+        line = old.line(relative, stamp)
+        if line is not None:
+            return line
+        entry = known(relative) if known is not None else None
+        if entry is None or not is_entry(entry) or entry["file"] != stamp:
+            entry = _index_entry(read_any_header(path, status), stamp)
+    except (ReadError, OSError):
+        return None
+    return f"  {json_line(relative)}: {json_line(entry)}"
+
+
+def _index_pieces(begun: Iterable[str], lines: Iterable[str]) -> Iterator[str]:
+    first = True
+    for line in chain(begun, lines):
+        yield f"{'{' if first else ','}\n{line}"
+        first = False
+    yield "{}\n" if first else "\n}\n"
+
+
+_NUMBER = r"-?(?:0|[1-9]\d{0,39})(?:\.\d{1,40})?(?:e[-+]?\d{1,2})?"
+_WHOLE = r"-?(?:0|[1-9]\d{0,39})"
+_INDEX_LINE = re.compile(
+    r'  "([^"\\\x00-\x1f]*)": \{"size": \[W, W, W\], "spacing": \[N, N, N\], "origin_xyz": \[N, N, N\], '
+    r'"direction_xyz": \[N, N, N, N, N, N, N, N, N\], "dtype": "\w+", "classes": (?:null|\[(?:W(?:, W)*)?\]), '
+    r'"file": \{"bytes": (W), "mtime_ns": (W)\}\}'.replace("N", _NUMBER).replace("W", _WHOLE),
+    re.ASCII,
+)
+"""The lines that we write; a line of another form is parsed."""
+
+
+class IndexLines:
+    """The entries of an index, read in order as they are asked for; an index of another form is read as a whole.
+
+    Parameters
+    ----------
+    path
+        The index. One that is missing or broken has no entries.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._next: tuple[str | None, str] | None = None
+        self._goes_on = True
+        self._is_ours = False
+        self._whole: Mapping[str, Any] = {}
+        self._path = path
+        self._seen: io.TextIOWrapper | None = None
+        self._file: io.TextIOWrapper | None = None
+        with contextlib.suppress(OSError, ValueError), contextlib.ExitStack() as opened:
+            files = [opened.enter_context(open_regular(path)) for _ in range(2)]
+            self._is_ours = _is_ours(files[0])
+            if self._is_ours:
+                self._file, self._seen = (io.TextIOWrapper(file, "utf-8", newline="\n") for file in files)
+                opened.pop_all()
+                self._file.readline()
+                self._seen.readline()
+        if not self._is_ours:
+            self.close()
+            value = read_json(path)
+            self._whole = value if isinstance(value, dict) else {}
+
+    def close(self) -> None:
+        """Close the file."""
+        for file in (self._file, self._seen):
+            if file is not None:
+                file.close()
+        self._file = self._seen = None
+
+    def line(self, relative: str, stamp: Mapping[str, int]) -> str | None:
+        """Return the line of a volume; ``None`` if it has no valid entry for the file as it is now."""
+        if not self._is_ours:
+            entry = self._whole.get(relative)
             if entry is None or not is_entry(entry) or entry["file"] != stamp:
-                entry = _index_entry(read_any_header(path, status), stamp)
-        except (ReadError, OSError):
-            continue
-        index[relative] = entry
-    write_json(folder / SERIES_META, index, compact_depth=1)
-    return index
+                return None
+            return f"  {json_line(relative)}: {json_line(entry)}"
+        line = self._find(relative)
+        if line is None:
+            return None
+        match = _INDEX_LINE.fullmatch(line)
+        if match is not None:
+            return line if (int(match[2]), int(match[3])) == (stamp["bytes"], stamp["mtime_ns"]) else None
+        try:
+            entry = parse_json(f"{{{line}}}")[relative]
+        except (ValueError, KeyError, TypeError):
+            return None
+        if not is_entry(entry) or entry["file"] != stamp:
+            return None
+        return f"  {json_line(relative)}: {json_line(entry)}"
+
+    def _find(self, relative: str) -> str | None:
+        with contextlib.suppress(ValueError):  # it is no text any more from here on
+            while self._file is not None:
+                if self._next is None:
+                    line = self._file.readline(_LONGEST_LINE)
+                    if not line:
+                        break
+                    self._next = _name_in(line), line.rstrip("\n").removesuffix(",")
+                name, line = self._next
+                if name is not None and name > relative:
+                    break
+                self._next = None
+                if name == relative:
+                    return line
+        return None
+
+    def is_next(self, line: str) -> bool:
+        """Whether the index goes on with a line."""
+        if self._seen is None or not self._goes_on:
+            return False
+        with contextlib.suppress(ValueError):
+            found = self._seen.readline(_LONGEST_LINE).rstrip("\n")
+            self._goes_on = found.endswith(",")
+            return found.removesuffix(",") == line
+        return False
+
+    def is_end(self) -> bool:
+        """Whether the index ends here."""
+        with contextlib.suppress(ValueError):
+            return self._seen is not None and not self._goes_on and self._seen.read(4) == "}\n"
+        return False
+
+    def beginning(self, number: int) -> Iterator[str]:
+        """Yield the first lines."""
+        if not number:
+            return
+        with self._path.open(encoding="utf-8", newline="\n") as file:
+            file.readline()
+            for _ in range(number):
+                yield file.readline().rstrip("\n").removesuffix(",")
+
+
+_LONGEST_LINE = 1 << 20
+
+
+def _is_ours(file: BinaryIO) -> bool:
+    """Whether an index has the form in which we write it, as its first lines and its end tell."""
+    first, second = file.readline(4), file.readline(_LONGEST_LINE)
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 3))
+    end = file.read()
+    file.seek(0)
+    return first == b"{\n" and second.startswith(b'  "') and end == b"\n}\n"
+
+
+def _name_in(line: str) -> str | None:
+    """Return the name in a line of an index."""
+    if not line.startswith('  "'):
+        return None
+    end = line.find('": {', 3)
+    name = line[3:end] if end > 0 else ""
+    if end > 0 and '"' not in name and "\\" not in name:
+        return name
+    try:
+        found = json.JSONDecoder().raw_decode(line, 2)[0]
+    except ValueError:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def current_classes(folder: Path, part: str) -> dict[str, list[int] | None]:
@@ -251,10 +452,10 @@ def list_volumes(folder: Path) -> Iterable[str]:
     """Return the relative POSIX paths of all volume files below a folder, without hidden files and ``.itkit``."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        prefix = Path(root).relative_to(folder).as_posix()
+        prefix = "" if (place := Path(root).relative_to(folder).as_posix()) == "." else f"{place}/"
         for name in files:
             if split_extension(name) is not None:
-                yield name if prefix == "." else f"{prefix}/{name}"
+                yield prefix + name
 
 
 __all__ = [

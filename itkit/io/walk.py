@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
@@ -12,10 +12,11 @@ UNLISTED = "*.mha"
 """Name of the volumes in a folder that can't be listed; no such file can be opened."""
 
 
-def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
+def walk(folder: Path, *, recursive: bool, but: Collection[str] = ()) -> Iterator[tuple[str, str]]:
     """Yield (relative folder with a trailing slash, file name); follow links to folders, but not loops.
 
-    A sub-folder that can't be listed yields `UNLISTED`, so that reading it fails by name while the others are read.
+    Folders of the first level with the names ``but`` are left out. A sub-folder that can't be listed yields `UNLISTED`,
+    so that reading it fails by name while the others are read.
 
     Raises
     ------
@@ -26,21 +27,35 @@ def walk(folder: Path, *, recursive: bool) -> Iterator[tuple[str, str]]:
     while pending:
         prefix, current, above = pending.pop()
         try:
-            entries = list(os.scandir(current))
+            entries = os.scandir(current)
         except OSError as error:
             if prefix:
                 yield prefix, UNLISTED
                 continue
             raise LayoutError(f"{current}: can't be listed ({error.strerror})") from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if is_folder(entry):
-                real = os.path.realpath(entry.path)
-                if recursive and real not in above:
-                    pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
-            else:
-                yield prefix, entry.name
+        with entries:
+            for entry in _each(entries, current, is_inner=bool(prefix)):
+                if entry is None:
+                    yield prefix, UNLISTED
+                    break
+                if entry.name.startswith("."):
+                    continue
+                if is_folder(entry):
+                    real = os.path.realpath(entry.path)
+                    if recursive and real not in above and (prefix or entry.name not in but):
+                        pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
+                else:
+                    yield prefix, entry.name
+
+
+def _each(entries: Iterator[os.DirEntry[str]], folder: Path, *, is_inner: bool) -> Iterator[os.DirEntry[str] | None]:
+    """Yield the entries of a folder; ``None`` where an inner one can't be listed any further."""
+    try:
+        yield from entries
+    except OSError as error:
+        if not is_inner:
+            raise LayoutError(f"{folder}: can't be listed ({error.strerror})") from error
+        yield None
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

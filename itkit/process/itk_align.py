@@ -235,7 +235,7 @@ def _fixed_images(params: AlignParams) -> dict[str, InputFile] | InputFile:
     return {case: next(iter(inputs_of(files, images).values())) for case, files in images.cases.items()}
 
 
-def _volumes(params: AlignParams, name: str) -> dict[str, Path] | None:
+def _volumes(params: AlignParams, name: str) -> Mapping[str, Path] | None:
     folder = params.label if name == LABEL else params.mask
     if folder is None:
         return None

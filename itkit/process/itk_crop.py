@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -284,7 +284,7 @@ def _read_boxes(path: Path, option: str) -> Mapping[str, Any]:
     return found
 
 
-def _with_boxes(jobs: tuple[Job, ...], boxes: Mapping[str, Any]) -> tuple[Job, ...]:
+def _with_boxes(jobs: Sequence[Job], boxes: Mapping[str, Any]) -> tuple[Job, ...]:
     """Give each job its box; a case without a valid one fails."""
 
     def with_box(job: Job) -> Job:
@@ -300,7 +300,7 @@ def _with_boxes(jobs: tuple[Job, ...], boxes: Mapping[str, Any]) -> tuple[Job, .
 
 
 def _with_masks(
-    jobs: tuple[Job, ...], folder: Path, classes: tuple[int, ...], *, recursive: bool
+    jobs: Sequence[Job], folder: Path, classes: tuple[int, ...], *, recursive: bool
 ) -> tuple[tuple[Job, ...], list[Unpaired]]:
     """Give each job its mask; cases and masks without a partner are named."""
     inside = folder / LABEL if (folder / LABEL).is_dir() else folder

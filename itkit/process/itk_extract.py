@@ -166,7 +166,7 @@ def plan(params: ExtractParams) -> Plan:
     described = with_segments(find_description(source), volumes)
     change = partial(DatasetMeta.relabelled, mapping=params.mapping, keep_rest=params.keep_rest)
     jobs = single_jobs(volumes, dest, params.ext, "label")
-    return Plan(tuple(jobs), (), dest, described.notes, carries=carry(described, dest, change=change))
+    return Plan(jobs, (), dest, described.notes, carries=carry(described, dest, change=change))
 
 
 def collect(params: ExtractParams, run: Collected) -> Report:

@@ -66,18 +66,17 @@ def plan(params: OrientParams) -> Plan:
         pairs = find_dataset(source, recursive=True)
         jobs, unpaired, images = pair_jobs(pairs, dest, suffix), pairs.unpaired, pairs.images
         others = {
-            case: {IMAGE: path}
-            for case, path in find_volumes(source, recursive=True).items()
-            if case.split("/")[0] not in (IMAGE, LABEL)
+            case: {IMAGE: path} for case, path in find_volumes(source, recursive=True, but=(IMAGE, LABEL)).items()
         }
-        jobs += image_jobs(Images(others), dest, suffix)
+        if others:
+            jobs = [*jobs, *image_jobs(Images(others), dest, suffix)]
     else:
         images = find_images(source, recursive=True)
         jobs, unpaired = image_jobs(images, dest, suffix), images.extras
     if params.ext == "keep":
         jobs = [_keeping(job) for job in jobs]
     described = images.described
-    return Plan(tuple(jobs), unpaired, dest, described.notes, carries=carry(described, dest))
+    return Plan(jobs, unpaired, dest, described.notes, carries=carry(described, dest))
 
 
 def _keeping(job: Job) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -344,7 +344,7 @@ def _doubts(case: Case, volume: Volume, params: ResampleParams) -> tuple[str, ..
     return tuple(found)
 
 
-def _with_twins(jobs: list[Job], params: ResampleParams) -> list[Job]:
+def _with_twins(jobs: Sequence[Job], params: ResampleParams) -> Sequence[Job]:
     """Mark jobs whose name, beside another name in the folder, shows that the file is of the other kind."""
     pairs = pairs_in_one_folder([job.case_id for job in jobs])
     if params.mode == "label":
@@ -397,7 +397,7 @@ def plan(params: ResampleParams) -> Plan:
             if job.case_id in references
         ]
     described = images.described
-    return Plan(tuple(jobs), unpaired, dest, (*described.notes, *notes), carries=carry(described, dest))
+    return Plan(jobs, unpaired, dest, (*described.notes, *notes), carries=carry(described, dest))
 
 
 def _references(folder: Path, *, recursive: bool) -> dict[str, InputFile]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import LayoutError
-from itkit.core.operation import Carry, InputFile, Job, Target, Unpaired
+from itkit.core.operation import Carry, InputFile, Job, Jobs, Target, Unpaired
 from itkit.core.volume import Kind
 from itkit.io.dataset_meta import FoundMeta
 from itkit.io.layouts import (
@@ -53,37 +54,34 @@ def targets_of(names: Iterable[str], image_folder: Path, label_folder: Path, suf
     }
 
 
-def pair_jobs(pairs: Pairs, dest: Path, suffix: str) -> list[Job]:
+def pair_jobs(pairs: Pairs, dest: Path, suffix: str) -> Sequence[Job]:
     """Return jobs that map pairs to ``dest/image`` and ``dest/label``."""
-    return [
-        Job(
-            case,
-            inputs_of(files, pairs.images),
-            targets_of(files, dest / IMAGE, dest / LABEL, suffix),
-            problem=pairs.images.problems.get(case, ""),
-        )
-        for case, files in pairs.pairs.items()
-    ]
+    return _jobs(pairs.pairs, pairs.images, dest / IMAGE, dest / LABEL, suffix)
 
 
-def image_jobs(images: Images, dest: Path, suffix: str) -> list[Job]:
+def image_jobs(images: Images, dest: Path, suffix: str) -> Sequence[Job]:
     """Return jobs that map the images of a folder to ``dest``."""
-    return [
-        Job(
-            case,
-            inputs_of(files, images),
-            targets_of(files, dest, dest, suffix),
-            problem=images.problems.get(case, ""),
-        )
-        for case, files in images.cases.items()
-    ]
+    return _jobs(images.cases, images, dest, dest, suffix)
 
 
-def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind) -> list[Job]:
+def _jobs(
+    cases: Mapping[str, Mapping[str, Path]], images: Images, image_folder: Path, label_folder: Path, suffix: str
+) -> Sequence[Job]:
+    @cache
+    def targets(names: tuple[str, ...]) -> Mapping[str, Target]:
+        return targets_of(names, image_folder, label_folder, suffix)
+
+    def job(case: str) -> Job:
+        files = cases[case]
+        return Job(case, inputs_of(files, images), targets(tuple(files)), problem=images.problems.get(case, ""))
+
+    return Jobs([*cases], job, (image_folder, label_folder))
+
+
+def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind) -> Sequence[Job]:
     """Return jobs that map single files of one kind to ``dest``."""
-    return [
-        Job(case, {kind: InputFile(path, kind)}, {kind: Target(dest, suffix, kind)}) for case, path in volumes.items()
-    ]
+    targets: Mapping[str, Target] = {kind: Target(dest, suffix, kind)}
+    return Jobs([*volumes], lambda case: Job(case, {kind: InputFile(volumes[case], kind)}, targets), (dest,))
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Found:
         Whether the source has the folder ``image``; then the results go to ``image`` and ``label`` as well.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     unpaired: tuple[Unpaired, ...]
     described: FoundMeta
     is_dataset: bool
@@ -119,11 +117,11 @@ def find_cases(source: Path, dest: Path, suffix: str, *, recursive: bool = False
     require_folder(source)
     if is_dataset(source):
         pairs = find_dataset(source, recursive=recursive)
-        return Found(tuple(pair_jobs(pairs, dest, suffix)), pairs.unpaired, pairs.images.described, is_dataset=True)
+        return Found(pair_jobs(pairs, dest, suffix), pairs.unpaired, pairs.images.described, is_dataset=True)
     has_images = (source / IMAGE).is_dir()
     folder, into = (source / IMAGE, dest / IMAGE) if has_images else (source, dest)
     images = find_images(folder, recursive=recursive)
-    return Found(tuple(image_jobs(images, into, suffix)), images.extras, images.described, is_dataset=has_images)
+    return Found(image_jobs(images, into, suffix), images.extras, images.described, is_dataset=has_images)
 
 
 def carry(
