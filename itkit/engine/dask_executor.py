@@ -20,9 +20,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from itkit.engine.dask_cluster import connect, distributed, own_cluster, require_scheduler, silence
-from itkit.engine.dask_worker import Errand, run_errand
+from itkit.engine.dask_worker import MEMORY, Errand, run_errand
 from itkit.engine.executors import Waiting, too_large
-from itkit.engine.resources import BASE_BYTES
+from itkit.engine.resources import BASE_BYTES, format_bytes
 from itkit.engine.worker import Task, TaskResult
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class _Run:
         """Marks of tasks that killed their workers."""
         self.name = uuid.uuid4().hex
         self.threads: dict[str, int] = {}
+        self.memory: list[float] = []
+        """Bytes of memory of each worker; empty unless every worker states its own as a resource."""
         self.next_look = 0.0
         self.seen = time.monotonic()
         """Last time at which the cluster had a worker."""
@@ -112,10 +114,18 @@ class _Run:
         if time.monotonic() >= self.next_look:
             try:
                 self.threads = self.client.nthreads()
+                self.memory = self._stated_memory()
             except _UNANSWERED:
                 return None
             self.next_look = time.monotonic() + _LOOK_S
         return self.threads
+
+    def _stated_memory(self) -> list[float]:
+        if self.budget is not None:
+            return []
+        workers = self.client.scheduler_info()["workers"].values()
+        stated = [worker.get("resources", {}).get(MEMORY) for worker in workers]
+        return stated if all(stated) else []
 
     def _hand_out(self, threads: Mapping[str, int]) -> Iterator[tuple[Task, TaskResult]]:
         limit = self.workers if self.budget is not None else sum(threads.values()) + _SPARE
@@ -129,9 +139,14 @@ class _Run:
             if self.budget is not None and task.nbytes + 2 * BASE_BYTES > self.budget:
                 yield task, too_large(task, self.budget)
                 continue
+            most = max(self.memory, default=0)
+            if most and task.nbytes + BASE_BYTES > most:
+                yield task, TaskResult("failed", f"{task.job.case_id}: {_no_worker(task, most)}")
+                continue
             mark = f"{task.operation.name}-{self.name}-{task.job.case_id}{'-again' if task.is_retry else ''}"
             errand = Errand(mark, self._sharers(threads), is_own=self.budget is not None)
-            future = self.client.submit(run_errand, task, errand, key=mark)
+            needed = {MEMORY: task.nbytes + BASE_BYTES} if most else None
+            future = self.client.submit(run_errand, task, errand, key=mark, resources=needed)
             self.running[future] = task, mark
 
     def _sharers(self, threads: Mapping[str, int]) -> int:
@@ -193,3 +208,10 @@ class _Run:
     def _give_up(self, reason: str) -> Iterator[tuple[Task, TaskResult]]:
         for task in chain([task for task, _ in self.running.values()], self.suspects, self.waiting.rest()):
             yield task, TaskResult("failed", f"{task.job.case_id}: {reason}")
+
+
+def _no_worker(task: Task, most: float) -> str:
+    return (
+        f"needs about {format_bytes(task.nbytes + BASE_BYTES)} of memory; a worker of the Dask cluster has at most "
+        f"{format_bytes(most)}; start one with more (dask worker --resources {MEMORY}=BYTES)"
+    )

@@ -19,6 +19,9 @@ from itkit.kernels.buffers import reused_buffers
 if TYPE_CHECKING:
     from pathlib import Path
 
+MEMORY = "MEMORY"
+"""Resource by which a worker states how many bytes cases may take: ``dask worker --resources MEMORY=64e9``."""
+
 
 @dataclass(frozen=True)
 class Errand:
