@@ -107,10 +107,23 @@ class Jobs(Sequence[Job]):
         Returns the job of a case, without `Job.more_files`; it makes the same one each time.
     folders
         All folders of the jobs' targets.
+    targets
+        The targets, where all jobs have the same, and no `Job.output_ids`.
+    reads
+        Returns the paths of the files that the job of a case reads, as text; ``None`` if only the job tells.
     """
 
-    def __init__(self, ids: Sequence[str], make: Callable[[str], Job], folders: Iterable[Path]) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        make: Callable[[str], Job],
+        folders: Iterable[Path],
+        targets: Mapping[str, Target] | None = None,
+        reads: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
         self.ids = ids
+        self.targets = targets
+        self.reads = reads
         self.folders = tuple(dict.fromkeys(folders))
         self._make = make
 
@@ -123,7 +136,7 @@ class Jobs(Sequence[Job]):
     def __getitem__(self, index: slice) -> Jobs: ...
     def __getitem__(self, index: int | slice) -> Job | Jobs:
         if isinstance(index, slice):
-            return Jobs(self.ids[index], self._make, self.folders)
+            return Jobs(self.ids[index], self._make, self.folders, self.targets, self.reads)
         return self._make(self.ids[index])
 
     def __iter__(self) -> Iterator[Job]:

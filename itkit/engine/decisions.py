@@ -27,8 +27,9 @@ _READERS = 8
 _AT_ONCE = 64
 _MORE = "more_files"
 _ACTIONS: tuple[Literal["run", "skipped", "left"], ...] = ("run", "skipped", "left")
-_PLAIN = len(_ACTIONS)
-"""Code of a case that is skipped, of which there is nothing more to say."""
+_CODES: tuple[Literal["run", "skipped", "left"], ...] = (*_ACTIONS, "skipped", "run")
+_PLAIN, _BARE = len(_ACTIONS), len(_ACTIONS) + 1
+"""Codes of a case that is skipped, and of one that is run, of which there is nothing more to say."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +68,35 @@ class Decisions:
                 inputs = dict(item.inputs) if item.action == "run" else {}
                 self._said.append((item.message, inputs, item.warnings))
 
+    @classmethod
+    def to_run_all(cls, jobs: Sequence[Job]) -> Decisions:
+        """Return the decisions to run all cases."""
+        made = cls(jobs, {}, ())
+        made._actions = bytearray([_BARE]) * len(jobs)
+        return made
+
     def __len__(self) -> int:
         return len(self._actions)
 
     @property
     def to_run(self) -> int:
         """Number of cases to run."""
-        return self._actions.count(_ACTIONS.index("run"))
+        return self._actions.count(_ACTIONS.index("run")) + self._actions.count(_BARE)
 
     def __iter__(self) -> Iterator[Decision]:
-        return self._each(*range(_PLAIN + 1))
+        return self._each(*range(_BARE + 1))
 
     def running(self) -> Iterator[Decision]:
         """Yield the decisions on the cases to run."""
-        return self._each(_ACTIONS.index("run"))
+        return self._each(_ACTIONS.index("run"), _BARE)
 
     def _each(self, *codes: int) -> Iterator[Decision]:
         said = iter(self._said)
         for number, code in enumerate(self._actions):
-            message, inputs, warnings = ("", {}, ()) if code == _PLAIN else next(said)
+            message, inputs, warnings = next(said) if code < _PLAIN else ("", {}, ())
             if code not in codes:
                 continue
-            job, action = self._jobs[number], "skipped" if code == _PLAIN else _ACTIONS[code]
+            job, action = self._jobs[number], _CODES[code]
             before = self._before.get(job.case_id) if action == "run" else None
             yield Decision(job, action, message, before, inputs, warnings)
 
@@ -96,8 +104,8 @@ class Decisions:
         """Yield the numbers and the records of the cases that are not run."""
         ids, said = case_ids(self._jobs), iter(self._said)
         for number, (case, code) in enumerate(zip(ids, self._actions, strict=True)):
-            message, _, warnings = ("", {}, ()) if code == _PLAIN else next(said)
-            action = "skipped" if code == _PLAIN else _ACTIONS[code]
+            message, _, warnings = next(said) if code < _PLAIN else ("", {}, ())
+            action = _CODES[code]
             if action != "run":
                 yield number, Record(case, action, message, warnings=warnings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from itkit.core.operation import Job, Jobs, Operation, Plan, Unpaired, case_ids
 from itkit.core.params import Params
 from itkit.core.text import counted, some
 from itkit.engine.options import RunOptions
-from itkit.engine.places import Outputs, real_path
+from itkit.engine.places import real_path
 from itkit.io.layouts import IMAGE, LABEL, require_destination
 from itkit.io.overlooked import advice, look_like_pairs, not_read, note_of_pairs, other_layout, pairs_in_one_folder
 
@@ -146,24 +146,36 @@ def _refuse_overwriting(plan: Plan) -> None:
 
 def _lie_apart(jobs: Sequence[Job]) -> bool:
     """Whether it is plain that no output is another one or an input: each kind has a folder without inputs."""
-    outputs, first = Outputs(), next(iter(jobs), None)
-    folders = [os.path.realpath(target.folder) for target in first.targets.values()] if first is not None else []
+    shared = jobs.targets if isinstance(jobs, Jobs) else None
+    if shared is None and jobs:
+        first = next(iter(jobs)).targets
+        if all(job.targets is first and job.output_ids is None for job in jobs):
+            shared = first
+    if shared is None or any("/" in case for case in case_ids(jobs)):
+        return False
+    folders = [os.path.realpath(target.folder) for target in shared.values()]
     if len({*folders}) < len(folders):
         return False
+    for case in case_ids(jobs):
+        for target in shared.values():
+            target.name(case)  # refuses names that lead out of the folder
     read: dict[str, str] = {}
-    is_plain = True
-    for job in jobs:
-        outputs.of(job)  # refuses names that lead out of the folder
-        is_plain = is_plain and first is not None and job.targets is first.targets and "/" not in job.case_id
-        is_plain = is_plain and job.output_ids is None
-        for file in job.inputs.values() if is_plain else ():
-            text = os.fspath(file.path)
-            folder = os.path.dirname(text)  # noqa: PTH120 - for every file
-            if folder not in read:
-                read[folder] = os.path.realpath(folder)
-            if os.path.islink(text):  # noqa: PTH114 - likewise
-                read[text] = os.path.dirname(os.path.realpath(text))  # noqa: PTH120 - likewise
-    return is_plain and not {*folders} & {*read.values()}
+    for text in _read(jobs):
+        folder = os.path.dirname(text)  # noqa: PTH120 - for every file
+        if folder not in read:
+            read[folder] = os.path.realpath(folder)
+        if os.path.islink(text):  # noqa: PTH114 - likewise
+            read[text] = os.path.dirname(os.path.realpath(text))  # noqa: PTH120 - likewise
+    return not {*folders} & {*read.values()}
+
+
+def _read(jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield the paths of all inputs as text."""
+    if isinstance(jobs, Jobs) and jobs.reads is not None:
+        for case in jobs.ids:
+            yield from jobs.reads(case)
+        return
+    yield from (os.fspath(file.path) for job in jobs for file in job.inputs.values())
 
 
 def _refuse_same_paths(jobs: Sequence[Job]) -> None:

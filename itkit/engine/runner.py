@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,17 +96,15 @@ def execute(
     )
     gone: tuple[Gone, ...] = ()
     before: Mapping[str, Record] = {}
-    found: Iterable[Decision]
     if plan.dest is None or operation.reads_for(params) == "headers":
-        manifest, found = None, (Decision(job, "run") for job in plan.jobs)
+        manifest, decisions = None, Decisions.to_run_all(plan.jobs)
     else:
         manifest = Manifest(plan.dest, options.shard)
         if not options.dry_run:
             recover(manifest, own_folders(plan.dest, plan))
         before = manifest.latest_done(operation.name)
         gone = find_gone(before, plan, plan.dest)
-        found = decide(plan, manifest, before, key, options)
-    decisions = Decisions(plan.jobs, before, found)
+        decisions = Decisions(plan.jobs, before, decide(plan, manifest, before, key, options))
     emit(start_event(operation.name, plan, decisions.to_run, dry_run=options.dry_run))
     session = Session(
         operation,

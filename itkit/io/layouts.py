@@ -28,6 +28,11 @@ class Volumes(Mapping[str, Path]):
     def __init__(self, folder: Path, extensions: Mapping[str, str]) -> None:
         self._folder = folder
         self._extensions = extensions
+        self._base = os.fspath(folder / "_")[:-1]
+
+    def text(self, case: str) -> str:
+        """Return the path of a case's file as text."""
+        return f"{self._base}{case}{self._extensions[case]}"
 
     def __getitem__(self, case: str) -> Path:
         return self._folder / f"{case}{self._extensions[case]}"
@@ -204,7 +209,7 @@ def find_images(
         described = with_segments(described, files.ending(".seg.nrrd"))
     endings = _endings(described, files, labels)
     if not endings:
-        return Images(_Alone(files), {}, (), _components(described, labels), described)
+        return Images(Alone(files), {}, (), _components(described, labels), described)
     found: dict[str, dict[str, Path]] = {}
     rest: dict[str, Path] = {}
     for file_id, path in files.items():
@@ -245,11 +250,15 @@ def _components(described: FoundMeta, labels: Collection[str] | None) -> tuple[i
     return (count,) if labels is not None else (1, count)
 
 
-class _Alone(Mapping[str, Mapping[str, Path]]):
+class Alone(Mapping[str, Mapping[str, Path]]):
     """Images of which each is a case."""
 
     def __init__(self, files: Volumes) -> None:
         self._files = files
+
+    def texts(self, case: str) -> tuple[str, ...]:
+        """Return the paths of a case's files as text."""
+        return (self._files.text(case),)
 
     def __getitem__(self, case: str) -> Mapping[str, Path]:
         return {IMAGE: self._files[case]}
@@ -264,12 +273,18 @@ class _Alone(Mapping[str, Mapping[str, Path]]):
         return len(self._files)
 
 
-class _Paired(Mapping[str, Mapping[str, Path]]):
+class Paired(Mapping[str, Mapping[str, Path]]):
     """Images with their labels."""
 
     def __init__(self, images: Mapping[str, Mapping[str, Path]], labels: Volumes) -> None:
         self._images, self._labels = images, labels
         self._count = sum(case in labels for case in images)
+
+    def texts(self, case: str) -> tuple[str, ...]:
+        """Return the paths of a case's files as text."""
+        images = self._images
+        files = images.texts(case) if isinstance(images, Alone) else tuple(map(str, images[case].values()))
+        return (*files, self._labels.text(case))
 
     def __getitem__(self, case: str) -> Mapping[str, Path]:
         return {**self._images[case], LABEL: self._labels[case]}
@@ -370,7 +385,7 @@ def find_pairs(image_folder: Path, label_folder: Path, *, recursive: bool = Fals
     ]
     unpaired += [Unpaired(case, path, IMAGE) for case, path in lone_labels.items()]
     return Pairs(
-        _Paired(images.cases, labels),
+        Paired(images.cases, labels),
         tuple(sorted([*unpaired, *images.extras], key=lambda item: item.case_id)),
         images,
         lone_labels,

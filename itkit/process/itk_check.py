@@ -37,6 +37,7 @@ from itkit.core.operation import (
     Context,
     InputFile,
     Job,
+    Jobs,
     Operation,
     Outcome,
     Plan,
@@ -44,7 +45,6 @@ from itkit.core.operation import (
     Record,
     Report,
     Target,
-    Unpaired,
 )
 from itkit.core.params import Params, SizeZyx, SpacingZyx
 from itkit.core.text import counted, some
@@ -272,44 +272,48 @@ def plan(params: CheckParams) -> Plan:
     if params.dest is not None:
         require_destination(params.dest, folder)
     notes: tuple[str, ...] = ()
-    unpaired: tuple[Unpaired, ...] = ()
-    details = None
-    if is_dataset(folder):
+    is_flat = not is_dataset(folder)
+    if not is_flat:
         pairs = find_dataset(folder, recursive=params.recursive)
-        images, unpaired = pairs.images, pairs.unpaired
-        files = {
-            **pairs.pairs,
-            **pairs.lone_images,
-            **{case: {LABEL: path} for case, path in pairs.lone_labels.items()},
-        }
+        images, unpaired, lone = pairs.images, pairs.unpaired, pairs.lone_labels
     elif (folder / IMAGE).is_dir() or (folder / LABEL).is_dir():
         there, missing = (IMAGE, LABEL) if (folder / IMAGE).is_dir() else (LABEL, IMAGE)
         raise LayoutError(
             f"{folder} holds {there}/ but no {missing}/; give {folder / there} to check it as a flat folder"
         )
     else:
-        details = _FLAT
         images = find_images(folder, recursive=params.recursive)
-        files = dict(images.cases)
-        unpaired = images.extras
+        pairs, unpaired, lone = None, images.extras, {}
         notes = (f"{folder} has no image/ and label/: checked as a flat folder of volumes",)
-    problems = dict(images.problems)
-    for extra in images.extras:
-        files.setdefault(extra.case_id, {IMAGE: extra.path})
-        problems.setdefault(extra.case_id, f"{extra.path.name}: no {extra.lacks}")
-    if not files:
+    extras = {extra.case_id: extra for extra in images.extras}
+    ids = sorted({*images.cases, *lone, *extras})
+    if not ids:
         raise LayoutError(f"{folder}: no volume to check was found{advice(folder)}")
 
-    def job(case: str, parts: Mapping[str, Path]) -> Job:
-        inputs = inputs_of(parts, images)
-        if details == _FLAT and parts.keys() == {IMAGE}:
-            inputs = {_FLAT: replace(inputs[IMAGE], kind="label") if params.labels else inputs[IMAGE]}
-        targets = {} if params.dest is None else _targets(case, inputs, params.dest, is_flat=details == _FLAT)
-        return Job(case, inputs, targets, details=details, problem=problems.get(case, ""))
+    def files_of(case: str) -> Mapping[str, Path]:
+        if pairs is not None and case in pairs.pairs:
+            return pairs.pairs[case]
+        if case in images.cases:
+            return images.cases[case]
+        return {LABEL: lone[case]} if case in lone else {IMAGE: extras[case].path}
 
-    jobs = tuple(job(case, parts) for case, parts in sorted(files.items()))
+    def problem_of(case: str) -> str:
+        if case in images.problems or case not in extras:
+            return images.problems.get(case, "")
+        return f"{extras[case].path.name}: no {extras[case].lacks}"
+
+    def job(case: str) -> Job:
+        parts = files_of(case)
+        inputs = inputs_of(parts, images)
+        if is_flat and parts.keys() == {IMAGE}:
+            inputs = {_FLAT: replace(inputs[IMAGE], kind="label") if params.labels else inputs[IMAGE]}
+        targets = {} if params.dest is None else _targets(case, inputs, params.dest, is_flat=is_flat)
+        return Job(case, inputs, targets, details=_FLAT if is_flat else None, problem=problem_of(case))
+
+    folders = () if params.dest is None else (params.dest,) if is_flat else (params.dest / IMAGE, params.dest / LABEL)
     carries = carry(images.described, params.dest) if params.dest is not None else None
-    return Plan(jobs, unpaired, None, (*notes, *images.described.notes), images.described.meta, carries)
+    meta = images.described.meta
+    return Plan(Jobs(ids, job, folders), unpaired, None, (*notes, *images.described.notes), meta, carries)
 
 
 def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat: bool) -> dict[str, Target]:
@@ -323,17 +327,20 @@ def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat:
 
 def collect(params: CheckParams, run: Collected) -> Report:
     """Report every nonconforming sample, the table, and the samples to delete, copy or link."""
-    by_case = {job.case_id: job for job in run.plan.jobs}
     if params.mode == "check":
         report = Report(_told(_bad(run)), actions=(RefreshIndex(params.source),))
     elif params.mode == "delete":
-        report = _deletion(params, run, by_case)
+        report = _deletion(params, run, _jobs_of(run))
     else:
-        report = _transfer(params, run, by_case)
+        report = _transfer(params, run, _jobs_of(run))
     if params.reads_voxels:
         inventory = classes_of(run.records)
         report = replace(report, lines=(*report.lines, *_told_classes(inventory, run)))
     return report if params.report is None else _with_table(report, params.report, run)
+
+
+def _jobs_of(run: Collected) -> dict[str, Job]:
+    return {job.case_id: job for job in run.plan.jobs}
 
 
 def classes_of(records: Iterable[Record]) -> dict[int, tuple[int, int]]:

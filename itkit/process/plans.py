@@ -15,8 +15,11 @@ from itkit.io.dataset_meta import FoundMeta
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
+    Alone,
     Images,
+    Paired,
     Pairs,
+    Volumes,
     find_dataset,
     find_images,
     find_volumes,
@@ -75,13 +78,19 @@ def _jobs(
         files = cases[case]
         return Job(case, inputs_of(files, images), targets(tuple(files)), problem=images.problems.get(case, ""))
 
-    return Jobs([*cases], job, (image_folder, label_folder))
+    first = next(iter(cases), None)
+    shared = targets(tuple(cases[first])) if first is not None and isinstance(images.cases, Alone) else None
+    reads = cases.texts if isinstance(cases, (Alone, Paired)) else None
+    return Jobs([*cases], job, (image_folder, label_folder), shared, reads)
 
 
 def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind) -> Sequence[Job]:
     """Return jobs that map single files of one kind to ``dest``."""
     targets: Mapping[str, Target] = {kind: Target(dest, suffix, kind)}
-    return Jobs([*volumes], lambda case: Job(case, {kind: InputFile(volumes[case], kind)}, targets), (dest,))
+    reads = (lambda case: (volumes.text(case),)) if isinstance(volumes, Volumes) else None
+    return Jobs(
+        [*volumes], lambda case: Job(case, {kind: InputFile(volumes[case], kind)}, targets), (dest,), targets, reads
+    )
 
 
 @dataclass(frozen=True)
