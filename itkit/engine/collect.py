@@ -74,8 +74,34 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
     )
 
 
-        failed = _failed(session, records)
-        alike = _alike(standing, records, session.key, failed)
+def _failed(session: Session, records: Sequence[Record]) -> dict[str, Record]:
+    """Return the record of each case that failed: of this run, and what manifests say of other shards' cases."""
+    failed = {record.case_id: record for record in records if record.status in FAILED}
+    if session.manifest is not None and session.plan.elsewhere:
+        others = session.manifest.latest_failed(session.operation.name)
+        failed |= {
+            case: record
+            for case, record in others.items()
+            if case in session.plan.elsewhere and record.key == session.key
+        }
+    return dict(sorted(failed.items()))
+
+
+def _alike(
+    standing: Mapping[str, Record], records: Sequence[Record], key: str, failed: Mapping[str, Record]
+) -> Mapping[str, Record]:
+    """Return the finished cases that were made with the run's parameters; those that have failed since have files."""
+    if not isinstance(standing, Records):
+        return {}
+    known = {record.case_id for record in records if record.status in ("done", "skipped") and not record.message}
+
+    def is_alike(case: str) -> bool:
+        if case in known and case not in failed:
+            return True
+        record = standing.get(case)
+        return record is not None and record.key == key and (bool(record.outputs) or case not in failed)
+
+    return standing.only(case for case in standing if is_alike(case))
 
 
 def _sparing(session: Session, report: Report) -> Report:
