@@ -22,7 +22,7 @@ class ExportParams(Params):
     """Model folder, a run of itkit train, a checkpoint (.ckpt), or the name of a network of itkit models."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write: the model, parity.json and parity.html."""
-    to: Literal["onnx", "openvino", "tensorrt", "torchscript"]
+    to: Literal["onnx", "openvino", "tensorrt", "torchscript", "bundle"]
     """What to export to; a TensorRT engine is built on the kind of GPU that will run it."""
     dynamic: bool = False
     """Take windows of any size that the network takes, not only of the patch size, and any number at once."""
@@ -31,7 +31,7 @@ class ExportParams(Params):
     sample: Annotated[tuple[Path, ...], PathRole("in_file"), Group("Proof")] = ()
     """Image to compare on, one file a channel (default: a CT of a torso that comes with ITKIT)."""
     tolerance: Annotated[float, Bounds(above=0), Group("Proof")] = 1e-3
-    """Largest difference of the softmax, and of the logits relative to their range; an export that misses it fails."""
+    """What logits (of their range), the mean softmax, and the share of voxels' classes may differ by; else it fails."""
     replace: bool = False
     """Replace an earlier export in the destination."""
     network_option: Annotated[tuple[Annotated[str, Pattern(r"^[^=]+=.*$")], ...], Group("Untrained network")] = ()
@@ -47,8 +47,8 @@ class ExportParams(Params):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.dynamic and self.to == "torchscript":
-            raise ValueError("--dynamic: a TorchScript file is traced with one size; drop it, or use --to onnx")
+        if self.dynamic and self.to in ("torchscript", "bundle"):
+            raise ValueError("--dynamic: TorchScript is traced with one size; drop it, or use --to onnx")
         return self
 
 

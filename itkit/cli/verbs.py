@@ -51,6 +51,7 @@ VERBS: Mapping[str, Verb] = {
     "web": Verb(
         "itkit.web.tool:TOOL", "[--root DIR]: run operations and look at volumes in a browser (also itkit-web)"
     ),
+    "bench": Verb("itkit.cli.bench:TOOL", "MODEL ...: seconds a window and volumes a minute, for each backend"),
     "serve": Verb("itkit.cli.serve:TOOL", "MODEL ...: segment images that other programs send, such as 3D Slicer"),
     "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
     "completion": Verb(

@@ -18,6 +18,7 @@ from itkit.core.errors import LayoutError, ModelError, ParamsError
 from itkit.core.extras import require, require_torch
 from itkit.core.text import some
 from itkit.core.version import VERSION
+from itkit.deploy.bundle import BUNDLE_FILES, run_bundle, write_bundle
 from itkit.deploy.parity import TOLERANCE, Difference, Parity, compare, summarise
 from itkit.deploy.parity_page import parity_page
 from itkit.deploy.sample import Window, sample_images, sample_windows
@@ -50,11 +51,13 @@ _FILES: Mapping[Format, tuple[str, ...]] = {
     "openvino": ("model.xml", "model.bin"),
     "torchscript": ("model.ts",),
     "tensorrt": ("model.engine", MODEL_JSON),
+    "bundle": BUNDLE_FILES,
 }
 _NEEDED: Mapping[Format, tuple[tuple[str, str], ...]] = {
     "onnx": (("onnx", "onnx"), ("onnxscript", "onnx"), ("onnxruntime", "onnx")),
     "openvino": (("onnx", "onnx"), ("onnxscript", "onnx"), ("openvino", "openvino")),
     "tensorrt": (("onnx", "onnx"), ("onnxscript", "onnx")),
+    "bundle": (("monai", "train"),),
 }
 
 
@@ -77,7 +80,8 @@ class ExportSettings:
     sample
         The user's image for the comparison, one file a channel; by default, the CT of a torso.
     tolerance
-        Largest difference of the softmax, and of the logits relative to their range.
+        What the largest difference of the logits relative to their range, the mean difference of the softmax, and the
+        share of changed voxels may be.
     replace
         Whether an earlier export in the destination is replaced.
     seed
@@ -235,8 +239,9 @@ def _export(
     commit_files([(stage / staged, dest / final) for staged, final in moves])
     if not parity.ok:
         raise ExportFailed(
-            f"{source.name}: the export to {to} differs by {parity.max_abs:.1e} (softmax) and {parity.max_rel:.1e} "
-            f"(logits, of their range) from the original; at most {parity.tolerance:g} is allowed. No model is kept; "
+            f"{source.name}: the export to {to} differs by {parity.max_rel:.1e} of the logits' range and by "
+            f"{parity.mean_abs:.1e} of a mean probability, and {parity.changed_voxels} of {parity.voxels} voxels "
+            f"change their class; at most {parity.tolerance:g} is allowed of each. No model is kept; "
             f"{dest / moves[1][1]} shows where it differs"
         )
     return parity
@@ -284,6 +289,9 @@ def _write(
     if to == "torchscript":
         write_torchscript(network, facts, file, shapes)
         return lambda windows: run_torchscript(file, windows)
+    if to == "bundle":
+        write_bundle(network, facts, stage)
+        return lambda windows: run_bundle(stage, windows)
     onnx_file = stage / "model.onnx"
     write_onnx(network, facts, onnx_file, shapes)
     if to == "onnx":

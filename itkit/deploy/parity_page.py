@@ -63,7 +63,10 @@ def parity_page(
         "lowest Dice of a class": f"{parity.min_dice:.6f}",
     }
     bad = [] if parity.ok else list(numbers)[:2]
-    limit = f"Both differences may be {parity.tolerance:g} at most."
+    limit = (
+        f"The difference of a logit, the mean difference of a probability ({parity.mean_abs:.1e}) and the share of "
+        f"voxels that change their class may be {parity.tolerance:g} at most."
+    )
     parts: list[Cell | Section] = [
         tiles(numbers, bad=bad),
         element("p", limit, kind="muted"),

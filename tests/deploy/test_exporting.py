@@ -106,7 +106,7 @@ def test_an_export_that_computes_something_else_is_not_kept(model, tmp_path, mon
     assert umbrella.main(words) == 1
     said = capsys.readouterr().err
     assert "itkit export: failed" in said
-    assert "at most 0.001 is allowed" in said
+    assert "at most 0.001 is allowed of each" in said
     assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["parity.html", "parity.json"]
     values = json.loads((tmp_path / "bad" / "parity.json").read_text())
     assert values["ok"] is False
