@@ -142,6 +142,9 @@ def test_a_request_that_changes_something_needs_a_header_and_json(port):
                  "Content-Type: multipart/form-data; boundary=application/json", f"{JSON}\r\n{JSON}"):  # fmt: skip
         assert request(port, "POST", "/", own, kind, "X-Itkit: 1", "Content-Length: 2", body=b"{}").status == 415
     assert request(port, "POST", "/", own, f"{JSON}; charset=utf-8", "X-Itkit: 1", "Content-Length: 0").status == 200
+    assert request(port, "POST", "/", BEARER).status == 200  # nothing sent: of no type
+    assert request(port, "POST", "/", BEARER, "Content-Length: 2", body=b"{}").status == 415
+    assert request(port, "POST", "/", own, "X-Itkit: 1").status == 415
     assert request(port, "TRACE", "/", own).status == 405
     assert request(port, "OPTIONS", "/", own).status == 405
 
