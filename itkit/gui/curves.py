@@ -71,27 +71,31 @@ class CurvePlot(QWidget):
                 self.width() - metrics.horizontalAdvance(text),
             )
             painter.drawText(QPointF(x, area.bottom() + high), text)
-        for number, points in enumerate(self.curves.values()):
-            painter.setPen(QPen(self._paint(number), 2))
+        for number, points in reversed(list(enumerate(self.curves.values()))):  # the first on top
+            painter.setPen(QPen(self._paint(number), 2 if number == 0 else 1.5))
             painter.drawPolyline(QPolygonF([QPointF(across.place(x), up.place(y)) for x, y in points]))
             if len(points) == 1:
                 painter.drawEllipse(QPointF(across.place(points[0][0]), up.place(points[0][1])), 2, 2)
-        self._draw_names(painter, area)
+        self._draw_names(painter)
         painter.end()
 
     def _paint(self, number: int) -> QColor:
-        return colour("accent") if number == 0 else QColor(*class_colour(number)).darker(115)
+        if number == 0:
+            return colour("accent")
+        return colour("muted") if len(self.curves) == 2 else QColor(*class_colour(number)).darker(115)
 
-    def _draw_names(self, painter: QPainter, area: QRectF) -> None:
+    def _draw_names(self, painter: QPainter) -> None:
+        """Write the names beside the title, from the right, as many as there is room for."""
         if len(self.curves) < 2:
             return
         metrics = painter.fontMetrics()
-        y = area.top() + metrics.height()
-        for number, name in enumerate(list(self.curves)[:12]):
+        x, least = float(self.width() - GAP), metrics.horizontalAdvance(self.title) * 1.15
+        for number, name in reversed(list(enumerate(self.curves))):
+            x -= metrics.horizontalAdvance(name) + 2 * GAP
+            if x < least:
+                return
             painter.setPen(self._paint(number))
-            painter.drawText(
-                QPointF(area.right() - metrics.horizontalAdvance(name) - 4, y + number * metrics.height()), name
-            )
+            painter.drawText(QPointF(x, metrics.height()), name)
 
 
 def _thinned(points: Points) -> Points:

@@ -215,7 +215,7 @@ class CaseTable(QTableView):
                 head.setSectionResizeMode(
                     column, QHeaderView.ResizeMode.Stretch if is_wide else QHeaderView.ResizeMode.Interactive
                 )
-                head.resizeSection(column, 110 if title != "Seconds" else 80)
+                head.resizeSection(column, {"Action": 110, "Case": 100}.get(title, 80))
         if side is not None:
             side.hide()
         self.doubleClicked.connect(self._open)

@@ -104,6 +104,9 @@ QCheckBox::indicator, QListWidget::indicator { width: 14px; height: 14px; border
   border-radius: 3px; background: %(card)s }
 QCheckBox::indicator:checked, QListWidget::indicator:checked { background: %(accent)s; border-color: %(accent)s;
   image: url(%(check)s) }
+QRadioButton::indicator { width: 12px; height: 12px; border: 1px solid %(muted)s; border-radius: 7px;
+  background: %(card)s }
+QRadioButton::indicator:checked { border: 4px solid %(accent)s; width: 6px; height: 6px }
 QCheckBox { border: 2px solid transparent; padding: 2px; spacing: 8px }
 QScrollBar:vertical { background: transparent; width: 12px }
 QScrollBar:horizontal { background: transparent; height: 12px }

@@ -127,6 +127,7 @@ class MainWindow(QMainWindow):
         self._names.append(name)
         self._buttons.append(button)
         self._nav.addWidget(button)
+        page.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # its keys count at once; Tab goes on to what is in it
         self.stack.addWidget(page)
 
     def _tool(self, name: str, title: str) -> QToolButton:
@@ -152,6 +153,7 @@ class MainWindow(QMainWindow):
         self._buttons[number].setChecked(True)
         page = self.stack.widget(number)
         assert page is not None
+        page.setFocus(Qt.FocusReason.OtherFocusReason)
         return page
 
     def open_operation(self, name: str) -> OperationPage:

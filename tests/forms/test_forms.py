@@ -213,7 +213,11 @@ IN_EVENTS = {"dest", "inputs", "steps"}
 """Keys of a run's events, and a kind of field."""
 
 
-@pytest.mark.parametrize(("package", "more"), [("forms", IN_EVENTS)])
+IN_WINDOWS = {"steps", "workers"}
+"""A kind of field, and nothing else."""
+
+
+@pytest.mark.parametrize(("package", "more"), [("forms", IN_EVENTS), ("gui", IN_WINDOWS)])
 def test_no_parameter_is_known_by_name(package, more):
     parameters = {name for form in [*FORMS.values(), option_form()] for name in form.by_name}
     named = {(file, text) for file, text in names_in(package) if text in parameters - GENERAL - more}

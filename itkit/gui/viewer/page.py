@@ -191,7 +191,7 @@ class ViewerPage(QWidget):
         for number, one in enumerate((self.list, middle, area)):
             splitter.addWidget(one)
             splitter.setStretchFactor(number, 1 if one is middle else 0)
-        splitter.setSizes([170, 820, 290])
+        splitter.setSizes([150, 780, 330])
         self.splitter = splitter
         page = QVBoxLayout(self)
         page.setContentsMargins(GAP, GAP, GAP, GAP)

@@ -1,0 +1,158 @@
+"""Draw the pages of itkit-app as pictures: ``python docs/make_screenshots.py OUT``, light and dark, at 100 and 200 %.
+
+The pictures in ``docs/images`` are some of these, made smaller by ``--docs``. No display is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SIZES = {"1": (1280, 800), "2": (960, 640)}
+THEMES = ("light", "dark")
+IN_DOCS = ("start-light", "resample-run-light", "viewer-dark", "swipe-dark", "train-light")
+WIDTH = 900
+
+
+def main() -> None:
+    """Draw everything, each scale and theme in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--docs", action="store_true", help="also write the pictures of the documentation")
+    parser.add_argument("--one", nargs=2, metavar=("SCALE", "THEME"))
+    given = parser.parse_args()
+    given.out = given.out.absolute()
+    if given.one:
+        draw(given.out, *given.one)
+        return
+    given.out.mkdir(parents=True, exist_ok=True)
+    for scale in SIZES:
+        for theme in THEMES:
+            environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "QT_SCALE_FACTOR": scale}
+            words = [sys.executable, __file__, str(given.out), "--one", scale, theme]
+            subprocess.run(words, env=environment, check=True)
+    if given.docs:
+        for name in IN_DOCS:
+            shrink(given.out / f"{name}-1.png", Path(__file__).parent / "images" / f"app-{name}.png")
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Write a picture in the size of the pages, with few colours, so that the repository stays small."""
+    from PyQt6.QtCore import Qt
+    from PyQt6.QtGui import QImage
+
+    target.parent.mkdir(exist_ok=True)
+    picture = QImage(str(source)).scaledToWidth(WIDTH, Qt.TransformationMode.SmoothTransformation)
+    flat = Qt.ImageConversionFlag.AvoidDither | Qt.ImageConversionFlag.ThresholdDither
+    picture.convertToFormat(QImage.Format.Format_Indexed8, flat).save(str(target), "PNG", 0)
+
+
+def draw(out: Path, scale: str, theme: str) -> None:
+    """Draw every page in one scale and theme."""
+    from PyQt6.QtCore import QSettings
+    from PyQt6.QtWidgets import QApplication
+
+    work = Path(tempfile.mkdtemp(prefix="itkit-pictures-"))
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(work / "settings"))
+    app = QApplication(["pictures"])
+    import itkit
+    from itkit.gui.app import MainWindow
+
+    window = MainWindow()
+    window.set_theme(theme)
+    window.resize(*SIZES[scale])
+    window.show()
+
+    def wait(holds: Callable[[], bool] = lambda: False, seconds: float = 0.4) -> None:
+        end = time.monotonic() + seconds
+        while not holds() and time.monotonic() < end:
+            app.processEvents()
+            time.sleep(0.01)
+        for _ in range(20):
+            app.processEvents()
+            time.sleep(0.01)
+
+    def save(name: str) -> None:
+        window.grab().save(str(out / f"{name}-{theme}-{scale}.png"))
+
+    os.chdir(work)
+    torso = Path(itkit.__file__).parent / "data" / "torso"
+    for kind in ("image", "label"):
+        (Path("torso") / kind).mkdir(parents=True)
+        for case in ("case_01", "case_02", "case_03"):
+            shutil.copy(torso / f"{kind}.nii.gz", Path("torso") / kind / f"{case}.nii.gz")
+    Path("torso/image/case_02.nii.gz").write_bytes((torso / "image.nii.gz").read_bytes()[:90_000])
+    shutil.copy(torso / "dataset.json", "torso")
+
+    window.start_page.kinds.button(3).setChecked(True)
+    window.start_page.source.setText("torso")
+    window.start_page.work.setText("results")
+    window.show_page("start")
+    wait()
+    save("start")
+    page = window.open_operation("itk_resample")
+    page.form.set_values({"mode": "dataset", "source": "torso", "dest": "resampled", "spacing": ["4", "x", ""]})
+    wait()
+    page.form.parentWidget().parentWidget().ensureWidgetVisible(page.form.rows["spacing"])
+    wait()
+    save("resample-wrong")
+    page.form.set_values({"spacing": ["4", "3", "-1"]})
+    page.plan()
+    wait(lambda: page.job.is_over, 60)
+    save("resample-plan")
+    page.run()
+    wait(lambda: page.job.is_over, 60)
+    save("resample-run")
+    for name in ("itk_enhance", "itk_convert", "itk_check"):
+        window.open_operation(name)
+        wait()
+        save(name.replace("_", "-"))
+    window.show_page("queue")
+    wait()
+    save("queue")
+    window.show_page("viewer")
+    wait()
+    save("viewer-empty")
+    viewer = window.viewer_page
+    window.open_path(Path("torso/image/case_01.nii.gz"))
+    wait(lambda: viewer.scene.mip is not None and viewer.list.item(2).icon().availableSizes() != [], 30)
+    save("viewer")
+    viewer.compare_with(Path("resampled/image/case_01.mha"))
+    wait(lambda: viewer.other_scene.mip is not None, 30)
+    save("side-by-side")
+    viewer.modes.buttons()[2].setChecked(True)
+    wait()
+    save("swipe")
+    run = Path("run")
+    (run / "overlays").mkdir(parents=True)
+    lines = []
+    for step in range(1, 601):
+        loss = 0.15 + 0.9 / (1 + step / 60) + 0.05 * ((step * 7919) % 13 / 13 - 0.5)
+        lines.append({"step": step, "epoch": step // 50, "train_loss": loss, "learning_rate": 0.01, "seconds": step})
+        if step % 50 == 0:
+            dice = {name: {"dice": 0.95 - much / (1 + step / 80)} for name, much in (("liver", 0.5), ("spleen", 0.8))}
+            mean = sum(one["dice"] for one in dice.values()) / len(dice)
+            lines.append({"step": step, "epoch": step // 50, "val_dice": mean, "classes": dice})
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    viewer.views.planes[1].grab().save("run/overlays/case_01.png")
+    window.open_path(run)
+    wait()
+    save("train")
+    window.jobs.queue.close()
+    window.close()
+    os.chdir("/")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
