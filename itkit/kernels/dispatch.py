@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 6  # changes whenever a C function's arguments change, so that a stale build is never called
+ABI = 6
+"""Changes whenever a C function's arguments change, so that a stale build is never called; a test compares it with the
+table below."""
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
 _SIGNATURES = {
     "itkit_abi": "",
@@ -61,9 +63,22 @@ def _load() -> ctypes.CDLL | None:
             getattr(library, name).argtypes = [_KINDS[letter] for letter in letters]
         for name in _LARGE_RESULTS:
             getattr(library, name).restype = ctypes.c_int64
-    except (OSError, AttributeError):
-        return None
-    return library if library.itkit_abi() == ABI else None
+    except OSError as error:
+        return _unusable(spec.origin, f"can't be loaded ({error})")
+    except AttributeError:
+        return _unusable(spec.origin, "was built from other sources")
+    return library if library.itkit_abi() == ABI else _unusable(spec.origin, "was built from other sources")
+
+
+def _unusable(path: str, why: str) -> None:
+    """Say why a library that is there is not used."""
+    import logging  # most runs do not need it
+
+    logging.getLogger(__name__).warning(
+        "%s %s; numpy does its work, many times slower: run python setup.py build_ext --inplace, or install again",
+        path,
+        why,
+    )
 
 
 def native() -> ctypes.CDLL | None:

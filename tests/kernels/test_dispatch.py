@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 
 import pytest
 
+from itkit.kernels import dispatch
 from itkit.kernels.dispatch import backend, forced_backend, run_slabs
 
 
@@ -33,6 +35,28 @@ def test_a_stale_library_is_not_used_and_asking_for_it_says_what_to_do():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.startswith("numpy\n")
     assert "build_ext --inplace" in done.stdout
+    assert "_native" in done.stderr
+    assert "was built from other sources; numpy does its work" in done.stderr
+
+
+def test_a_library_that_lacks_a_function_or_can_not_be_loaded_is_named(tmp_path):
+    for change, said in (
+        ("d._SIGNATURES['itkit_of_tomorrow'] = 'p'", "was built from other sources"),
+        (
+            "d.ctypes.CDLL = lambda path: (_ for _ in ()).throw(OSError('wrong ELF class'))",
+            "can't be loaded (wrong ELF",
+        ),
+    ):
+        code = f"import itkit.kernels.dispatch as d; {change}; print(d.backend(), d.backend())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+        assert done.stdout == "numpy numpy\n"
+        assert done.stderr.count(said) == 1
+
+
+def test_the_number_of_the_interface_changes_with_it():
+    """When this fails: raise ``ABI`` here and in ``native/module.c``, and put the new digest beside it below."""
+    table = repr((sorted(dispatch._SIGNATURES.items()), sorted(dispatch._LARGE_RESULTS)))
+    assert (dispatch.ABI, hashlib.sha256(table.encode()).hexdigest()[:12]) == (6, "4f0e23ef0b18")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
