@@ -57,20 +57,24 @@ def _load() -> ctypes.CDLL | None:
     spec = importlib.util.find_spec(LIBRARY)
     if spec is None or spec.origin is None:
         return None
+    why = "was built from other sources"
     try:
         library = ctypes.CDLL(spec.origin)
         for name, letters in _SIGNATURES.items():
             getattr(library, name).argtypes = [_KINDS[letter] for letter in letters]
         for name in _LARGE_RESULTS:
             getattr(library, name).restype = ctypes.c_int64
+        if library.itkit_abi() == ABI:
+            return library
     except OSError as error:
-        return _unusable(spec.origin, f"can't be loaded ({error})")
+        why = f"can't be loaded ({error})"
     except AttributeError:
-        return _unusable(spec.origin, "was built from other sources")
-    return library if library.itkit_abi() == ABI else _unusable(spec.origin, "was built from other sources")
+        pass
+    _warn(spec.origin, why)
+    return None
 
 
-def _unusable(path: str, why: str) -> None:
+def _warn(path: str, why: str) -> None:
     """Say why a library that is there is not used."""
     import logging  # most runs do not need it
 
