@@ -33,7 +33,7 @@ def outcome(tmp_path_factory):
         }  # fmt: skip
         command = [sys.executable, "-W", "ignore", "-m", "mm.ranks", str(folder)]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    errors = [process.communicate(timeout=240)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(text[-3000:] for text in errors)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)], folder
 
@@ -115,7 +115,7 @@ def test_torchrun_trains_equal_ranks_that_match_one_rank_with_the_doubled_batch(
     environment = {**os.environ, **roots, "OMP_NUM_THREADS": "1"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ours = ["-m", "itkit.mm.run", "0.1"]
-    done = subprocess.run([*torchrun, *ours], env=environment, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run([*torchrun, *ours], env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("1 trained") == 1
     options = ("train_dataloader.batch_size=4",)
