@@ -91,7 +91,7 @@ def main():
         else:
             seen = next((line for line in process.stdout if '"event": "step"' in line), None)
             assert seen is not None, "it has ended: more epochs are needed for so many kills"
-            time.sleep(rng.uniform(0, whole / 20))
+            time.sleep(rng.uniform(0, whole / 40))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             killed += 1
