@@ -32,6 +32,7 @@ MOST_BYTES = (2 << 30) - 1
 _FORMS = frozenset({"multipart/form-data", "application/octet-stream"})
 _PIECE = 1 << 18
 _TICK_S = 0.1
+_MOST_HEADER = 8192
 _QUIET_S = 15.0
 _SESSION_S = 3600.0
 _MOST_SESSIONS = 32
@@ -248,14 +249,15 @@ class _Server:
     def _file(self, job: Job) -> Response:
         """Return the label map; its job is forgotten when it has been sent."""
         assert job.result is not None
-        labels = {str(label["value"]): label["name"] for label in job.facts["labels"]}
+        labels = json.dumps({str(label["value"]): label["name"] for label in job.facts["labels"]})
+        said = {"x-itkit-labels": labels} if len(labels) <= _MOST_HEADER else {}  # GET /models tells them, too
         return FileResponse(
             job.result,
             media_type="application/dicom" if job.result.suffix == ".dcm" else "application/octet-stream",
             headers={
                 "content-disposition": f'attachment; filename="{job.result.name}"',
                 "x-itkit-job": job.id,
-                "x-itkit-labels": json.dumps(labels, ensure_ascii=True)[:4096],
+                **said,
             },
             background=BackgroundTask(self.desk.forget, job),
         )
