@@ -45,14 +45,13 @@ def main() -> None:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """Write a picture in the size of the pages, with few colours, so that the repository stays small."""
-    from PyQt6.QtCore import Qt
-    from PyQt6.QtGui import QImage
+    """Write a picture in the size of the pages, with its 256 best colours, so that the repository stays small."""
+    from PIL import Image
 
+    picture = Image.open(source).convert("RGB")
+    picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
     target.parent.mkdir(exist_ok=True)
-    picture = QImage(str(source)).scaledToWidth(WIDTH, Qt.TransformationMode.SmoothTransformation)
-    flat = Qt.ImageConversionFlag.AvoidDither | Qt.ImageConversionFlag.ThresholdDither
-    picture.convertToFormat(QImage.Format.Format_Indexed8, flat).save(str(target), "PNG", 0)
+    picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def draw(out: Path, scale: str, theme: str) -> None:
