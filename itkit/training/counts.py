@@ -13,6 +13,9 @@ from torch import Tensor
 class ClassCounts:
     """Voxels by class: found and true, found, true; sums over a dataset.
 
+    `itkit.metrics` compares two volumes on the CPU, case by case, from their joint histogram; this one adds up tensors
+    where they are, on a graphics card too, and keeps no volume.
+
     Parameters
     ----------
     classes
