@@ -256,6 +256,11 @@ def rotation(angles_zyx: Sequence[float] | NDArray[np.float64], *, flat: bool = 
     angles_zyx
         Angles, radians.
 
+    Notes
+    -----
+    `itkit.process.itk_aug.euler_matrix` turns about physical axes, XYZ, as ITK's Euler transform does; this one turns
+    voxel axes, ZYX, about Z first. Recorded draws are replayed by either, so they stay two.
+
     Examples
     --------
     >>> (rotation((np.pi / 2, 0, 0)) @ [0, 0, 1]).round(9).tolist()  # X turns to Y
