@@ -75,7 +75,7 @@ def test_a_failed_case_lets_the_others_go_on(place, capsys):
         ("[2, 2, 2]", "[2, 2, -3]", r"step 2: --spacing: X: expected"),
         ("spacing =", "spacng =", r"step 2: unknown parameter 'spacng'"),
         ("itk_stats", "itk_stat", r"step 3: no operation 'itk_stat'"),
-        ('name = "coarse"', "nam = 1", r"step 2: unknown key 'nam'"),
+        ('name = "coarse"', "title = 1", r"step 2: unknown key 'title'"),
         ('name = "coarse"', 'name = "itk_orient"', r"two steps are called 'itk_orient'"),
         ("workers = 1", "workrs = 1", r"step 2: unknown parameter 'workrs'"),
         ("[[step]]", "[step]", r"chain\.toml"),
