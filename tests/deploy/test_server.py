@@ -212,6 +212,40 @@ def test_bad_images_are_named_and_leave_nothing(server, client, files, message):
     until(lambda: server.left() == [])
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_said_to_be_one(server, client, method):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as opened:
+        opened.writestr("ct.nii.gz", os.urandom(2000))
+    damaged = bytearray(archive.getvalue())
+    damaged[60:900] = b"\xff" * 840
+    answer = client.post("/infer", files={"file": ("a.zip", bytes(damaged))})
+    assert (answer.status_code, "archive can't be unpacked" in answer.text) == (422, True), answer.text
+
+
+def test_malformed_forms_are_the_clients_fault(server, client):
+    for boundary in ("", "; boundary=" + "a" * 5000, "; boundary=a"):
+        kind = {"content-type": f"multipart/form-data{boundary}"}
+        answer = client.post("/infer", content=b"--a\r\n\r\nx", headers=kind)
+        assert answer.status_code == 400, answer.text
+    answer = client.post("/infer/liver", files={"file": ("ct.mha", b"x")}, data={"params": "[" * 60_000})
+    assert (answer.status_code, "nested too deeply" in answer.text) == (400, True)
+    until(lambda: server.left() == [])
+
+
+def test_clients_that_watch_are_counted(server, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(server_app, "_MOST_STREAMS", 1)
+    form = {"file": ("ct.mha", file_of(ct(), tmp_path, "ct.mha"))}
+    with server.slowly():
+        job = client.post("/infer?wait=false", files=form).json()["job"]
+        with client.stream("GET", f"/jobs/{job}/events") as watching:
+            lines = watching.iter_lines()
+            assert next(lines).startswith("event:")
+            assert client.get(f"/jobs/{job}/events").status_code == 503
+    client.delete(f"/jobs/{job}")
+    until(lambda: server.left() == [])
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/infer?model=../../etc/passwd", 404), ("/infer?format=exe", 422), ("/infer/nobody", 404)],

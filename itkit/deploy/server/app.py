@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
+from itkit.core.bounded import parse_json
 from itkit.core.errors import CaseError, ItkitError, ModelError, ParamsError, ResourceError
 from itkit.core.version import VERSION
 from itkit.deploy.server.jobs import Desk, FullError, Job
@@ -36,6 +37,7 @@ _MOST_HEADER = 8192
 _QUIET_S = 15.0
 _SESSION_S = 3600.0
 _MOST_SESSIONS = 32
+_MOST_STREAMS = 40
 _DICOM = "dicom"
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (FullError, 503),
@@ -149,6 +151,7 @@ class _Server:
     def __init__(self, models: Mapping[str, Served], room: Workroom, desk: Desk, settings: Settings) -> None:
         self.models, self.room, self.desk, self.settings = models, room, desk, settings
         self.sessions: dict[str, _Session] = {}
+        self.streams = 0
 
     # what there is
 
@@ -205,6 +208,7 @@ class _Server:
 
     async def _received(self, request: Request, name: str) -> tuple[Path, Upload]:
         """Write the body of a request to files in a folder of its own."""
+        self._end_old_sessions()
         self.desk.require_room()
         folder = self.room.new_folder()
         try:
@@ -288,6 +292,16 @@ class _Server:
     async def events(self, name: str, request: Request) -> Response:
         """Send what happens to a job as server-sent events; the last one is its end."""
         job = self._job(name)
+        if self.streams >= _MOST_STREAMS:
+            raise FullError(f"{_MOST_STREAMS} clients watch jobs already; ask GET /jobs/{name} from time to time")
+
+        async def counted() -> AsyncIterator[str]:
+            self.streams += 1
+            try:
+                async for line in lines():
+                    yield line
+            finally:
+                self.streams -= 1
 
         async def lines() -> AsyncIterator[str]:
             seen, quiet = -1, 0.0
@@ -306,7 +320,7 @@ class _Server:
                     if await request.is_disconnected():
                         return
 
-        return StreamingResponse(lines(), media_type="text/event-stream")
+        return StreamingResponse(counted(), media_type="text/event-stream")
 
     # what clients of MONAI Label call
 
@@ -442,7 +456,7 @@ def _format_of(text: str) -> str:
 
 def _params_of(text: str) -> Mapping[str, Any]:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise UploadError(f"params: not JSON ({error})") from error
     if not isinstance(values, Mapping):

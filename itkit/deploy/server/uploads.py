@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from itkit.core.errors import ItkitError, ReadError
@@ -112,7 +112,7 @@ class _Form:
 
     def __init__(self, boundary: str, folder: Path) -> None:
         multipart = require("python_multipart", extra="serve", why="itkit serve")
-        self._error: type[Exception] = multipart.exceptions.MultipartParseError
+        self._error: type[Exception] = multipart.exceptions.FormParserError
         self._folder = folder
         self._upload = Upload()
         self._name = self._filename = ""
@@ -121,7 +121,8 @@ class _Form:
         self._text = bytearray()
         self._file: BinaryIO | None = None
         self._is_whole = False
-        self._parser = multipart.MultipartParser(
+        self._parser = self._made(
+            multipart.MultipartParser,
             boundary.encode("latin-1", "replace"),
             {
                 "on_part_begin": self._part_begins,
@@ -136,8 +137,11 @@ class _Form:
         )
 
     def write(self, chunk: bytes) -> None:
+        self._made(self._parser.write, chunk)
+
+    def _made(self, make: Callable[..., Any], *given: object) -> Any:
         try:
-            self._parser.write(chunk)
+            return make(*given)
         except self._error as error:
             raise UploadError(f"the form is malformed: {error}") from error
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from itkit.core.errors import ReadError
 from itkit.core.files import VOLUME_EXTENSIONS, split_extension
@@ -118,7 +120,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
             for number, item in enumerate(members):
                 path = folder / own_name(item.filename, number)
                 with opened.open(item) as source, path.open("xb") as target:
-                    while piece := source.read(_PIECE):
+                    while piece := _read(source):
                         total += len(piece)
                         if total > _MOST_UNPACKED:  # the sizes in the archive were not true
                             raise ReadError(f"the archive holds more than {_MOST_UNPACKED >> 30} GiB")
@@ -127,6 +129,13 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise ReadError(f"the archive can't be unpacked: {error}") from error
     return made
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(_PIECE)
+    except (zlib.error, lzma.LZMAError, OSError) as error:  # bz2 raises OSError for damaged data
+        raise ReadError(f"the archive can't be unpacked: {error}") from error
 
 
 def _is_data(name: str) -> bool:
