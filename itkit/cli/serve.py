@@ -98,7 +98,9 @@ def run(params: ServeParams) -> int:
             print(f"note: {note}", file=sys.stderr, flush=True)
         named = ", ".join(f"{name} ({served.backend})" for name, served in models.items())
         print(f"serving {named}", file=sys.stderr, flush=True)
-        print(_address(params.host, port, "" if access.is_password or access.user_header else access.secret), flush=True)
+        print(
+            _address(params.host, port, "" if access.is_password or access.user_header else access.secret), flush=True
+        )
 
     try:
         serve(Guard(create_app(models, room, desk, settings), rules), listening, on_start=tell)

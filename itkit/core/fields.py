@@ -262,6 +262,17 @@ class Consent(_Marker):
 
 
 @dataclass(frozen=True)
+class Address(_Marker):
+    """A text that names another machine, to which the command connects.
+
+    Who uses a server may not choose to whom the server's machine talks; at a terminal, and in a window of one's own,
+    anybody may.
+    """
+
+    schema_key: ClassVar[str] = "x-address"
+
+
+@dataclass(frozen=True)
 class NotInForms(_Marker):
     """A parameter that a window does not show, because it sets it itself."""
 

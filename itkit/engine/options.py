@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Advanced, Deletes, FreeText, Group, NotInForms, PathRole, Pattern
+from itkit.core.fields import Address, Advanced, Deletes, FreeText, Group, NotInForms, PathRole, Pattern
 from itkit.core.files import Compression
 from itkit.core.params import MemorySize, Params
 from itkit.engine.fingerprint import Fingerprint
@@ -51,7 +51,7 @@ class RunOptions(Params):
     """Memory that the run may use on this machine (default: 80 % of what is free)."""
     executor: Annotated[Literal["serial", "process", "dask"] | None, Group("Resources"), Advanced()] = None
     """Where to run cases (default: process if there are several workers, else serial); dask without --dask is local."""
-    dask: Annotated[str | None, FreeText("tcp://10.0.0.7:8786"), Group("Resources"), Advanced()] = None
+    dask: Annotated[str | None, Address(), FreeText("tcp://10.0.0.7:8786"), Group("Resources"), Advanced()] = None
     """Address of a running Dask scheduler; its workers must see source and destination under the same paths."""
     shard: Annotated[Annotated[str, Pattern(r"^[0-9]+/[0-9]+$"), AfterValidator(_shard)] | None, Advanced()] = None
     """I/N: only every N-th case of the sorted list, from the I-th on (array jobs)."""

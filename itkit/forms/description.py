@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from itkit.core.fields import (
+    Address,
     Advanced,
     Axes,
     Bounds,
@@ -128,6 +129,8 @@ class Field:
         Whether it stands for the user's confirmation that files may be deleted.
     one_for_all
         Whether a single value may stand for every axis.
+    is_address
+        Whether it names another machine, to which the command connects.
     """
 
     name: str
@@ -156,6 +159,7 @@ class Field:
     deletes: tuple[str, ...] = ()
     is_consent: bool = False
     one_for_all: bool = False
+    is_address: bool = False
 
     def matters(self, values: Mapping[str, Any], fields: Mapping[str, Field]) -> bool:
         """Return whether other parameters allow this one to be given."""
@@ -297,6 +301,7 @@ def _field(name: str, info: FieldInfo, text: str, schema: Mapping[str, Any]) -> 
         () if deletes is None else (deletes.values or ("true",)),
         consent,
         axes is not None and axes.one_for_all,
+        marker(info, Address) is not None,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from itkit.core.errors import ItkitError, LayoutError
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class NotServedError(ItkitError):
@@ -49,6 +52,28 @@ class Root:
         if not path.is_file():
             raise NotServedError(_told(text))
         return path
+
+    def read(self, text: str, most_bytes: int) -> bytes | None:
+        """Return what a regular file holds; ``None`` if that is too much.
+
+        What is opened is what was checked: a link that somebody puts in its place in between is not followed.
+
+        Raises
+        ------
+        NotServedError
+            When it is missing, outside, or something else.
+        """
+        path = self.file(text)
+        try:
+            number = os.open(path, os.O_RDONLY | _NO_LINK)
+            with open(number, "rb") as file:  # noqa: PTH123 - a number, not a path
+                status = os.fstat(number)
+                is_same = os.path.samestat(status, self.file(text).stat())
+                if not is_same or not stat.S_ISREG(status.st_mode):
+                    raise NotServedError(_told(text))
+                return None if status.st_size > most_bytes else file.read(most_bytes + 1)[:most_bytes]
+        except OSError as error:
+            raise NotServedError(_told(text)) from error
 
     def subfolder(self, text: str) -> Path:
         """Return the path of a folder; an empty text is the root itself.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -201,7 +202,15 @@ def serve(app: Application, listening: socket.socket, *, on_start: Callable[[], 
     MissingExtraError
         When uvicorn is not installed.
     """
+    _end_with_terminal()
     make_server(app, on_start=on_start).run(sockets=[listening])
+
+
+def _end_with_terminal() -> None:
+    """Let a terminal that is closed end the server as SIGTERM does: with its jobs, not without them."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:  # not with nohup
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def make_server(app: Application, *, on_start: Callable[[], None] | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import os
@@ -18,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from itkit.catalogue import load
+from itkit.core.bounded import parse_json
 from itkit.core.errors import ItkitError, ParamsError
 from itkit.core.files import volume_suffix
 from itkit.core.version import VERSION
@@ -78,8 +80,9 @@ def create_app(board: Board, rules: Rules) -> FastAPI:
         await asyncio.to_thread(board.close)
 
     app = FastAPI(
-        title="ITKIT", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan
-    )
+        title="ITKIT", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan,
+        default_response_class=_Json,
+    )  # fmt: skip
     app.add_exception_handler(ItkitError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_shape)
     _add_pages(app, rules)
@@ -90,15 +93,22 @@ def create_app(board: Board, rules: Rules) -> FastAPI:
     return app
 
 
+class _Json(JSONResponse):
+    """JSON that UTF-8 can encode, also where a file's name is none; `json_line` does the same for events."""
+
+    def render(self, content: Any) -> bytes:
+        return json_line(content).encode()
+
+
 def _refuse(_: Request, error: Exception) -> Response:
     status = next(code for kind, code in _STATUS if isinstance(error, kind))
-    return JSONResponse({"detail": str(error)}, status)
+    return _Json({"detail": str(error)}, status)
 
 
 def _refuse_shape(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = [f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors()[:5]]
-    return JSONResponse({"detail": "; ".join(wrong)}, 422)
+    return _Json({"detail": "; ".join(wrong)}, 422)
 
 
 def _add_pages(app: FastAPI, rules: Rules) -> None:
@@ -119,14 +129,14 @@ def _add_pages(app: FastAPI, rules: Rules) -> None:
 
     async def login(request: Request) -> Response:
         try:
-            given = str((await request.json())["password"])
+            given = str(parse_json(await request.body())["password"]).encode()
         except (ValueError, KeyError, TypeError):
-            return JSONResponse({"detail": "expected a password"}, 422)
+            return _Json({"detail": "expected a password"}, 422)
         async with places:
-            if not hmac.compare_digest(given.encode(), rules.secret.encode()):
+            if not hmac.compare_digest(given, rules.secret.encode()):
                 await asyncio.sleep(_WRONG_PASSWORD_S)
-                return JSONResponse({"detail": "That is not the password."}, 401)
-        response = JSONResponse({})
+                return _Json({"detail": "That is not the password."}, 401)
+        response = _Json({})
         secure = request.headers.get("origin", "").startswith("https:")
         response.set_cookie(
             rules.cookie, cookie_value(rules.secret), httponly=True, samesite="strict", path="/", secure=secure
@@ -169,11 +179,11 @@ def _add_files(app: FastAPI, board: Board) -> None:
         }
 
     def file(path: str) -> Response:
-        found = root.file(path)
-        kind = _SHOWN.get(found.suffix.lower())
-        if kind is None or found.stat().st_size > _MOST_FILE_BYTES:
+        kind = _SHOWN.get(root.file(path).suffix.lower())
+        data = None if kind is None else root.read(path, _MOST_FILE_BYTES)
+        if data is None:
             raise NotServedError(f"{path[:200]!r}: only reports, tables and pictures up to 64 MiB are shown")
-        return Response(found.read_bytes(), media_type=kind, headers={"content-security-policy": _REPORT_POLICY})
+        return Response(data, media_type=kind, headers={"content-security-policy": _REPORT_POLICY})
 
     app.add_api_route("/api/about", about)
     app.add_api_route("/api/browse", browse)
@@ -199,9 +209,10 @@ def _entry(entry: os.DirEntry[str], board: Board) -> dict[str, Any] | None:
         return None
     if not is_folder and not entry.is_file():
         return None
-    return {
-        "name": entry.name,
-        "path": board.root.shown(path if entry.is_symlink() else Path(entry.path)),
+    shown = board.root.shown(path if entry.is_symlink() else Path(entry.path))
+    return {  # a name that is not UTF-8 is told with its bytes; no address can hold it, so it can't be opened
+        "name": os.fsencode(entry.name).decode("utf-8", "backslashreplace"),
+        "path": os.fsencode(shown).decode("utf-8", "backslashreplace"),
         "is_folder": is_folder,
         "is_volume": not is_folder and volume_suffix(entry.name) is not None,
         "is_shown": not is_folder and Path(entry.name).suffix.lower() in _SHOWN,
@@ -260,11 +271,11 @@ def _add_operations(app: FastAPI, board: Board) -> None:
             return _wrong(found)
         if found.deletes and not plan and asked.confirm != found.deletes:
             text = f"files in {found.deletes} may be deleted; type the name of the folder to confirm it"
-            return JSONResponse({"detail": text, "confirm": found.deletes}, 409)
+            return _Json({"detail": text, "confirm": found.deletes}, 409)
         secrets = {field.name for field in form_named(name).fields if field.kind == "secret"}
         kept = {key: value for key, value in asked.params.items() if key not in secrets}
         job = board.add(found.command, plan=plan, params=kept, options=asked.options)
-        return JSONResponse({"job": job}, 202)
+        return _Json({"job": job}, 202)
 
     def plan(name: str, asked: Asked) -> Response:
         return start(name, asked, plan=True)
@@ -281,7 +292,7 @@ def _add_operations(app: FastAPI, board: Board) -> None:
 
 def _wrong(found: Answer) -> Response:
     problems = {"problems": dict(found.problems), "option_problems": dict(found.option_problems)}
-    return JSONResponse({"detail": found.text, **problems}, 422)
+    return _Json({"detail": found.text, **problems}, 422)
 
 
 def _add_jobs(app: FastAPI, board: Board) -> None:
@@ -376,8 +387,10 @@ def _shown(board: Board, path: str) -> str | None:
 def _reports(board: Board, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the pages, tables and pictures that a job has written, as far as they lie below the root."""
     found: dict[str, str] = {}
-    form = form_named(facts["operation"])
-    given = [str(facts["params"][one.name]) for one in form.fields if one.writes and facts["params"].get(one.name)]
+    given, params = [], facts.get("params", {})
+    with contextlib.suppress(ParamsError):  # a manifest may tell of an operation that is not installed
+        fields = form_named(facts["operation"]).fields
+        given = [str(params[one.name]) for one in fields if one.writes and params.get(one.name)]
     for text in [*given, facts["dest"]]:
         try:
             path = board.root.any(text)

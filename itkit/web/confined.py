@@ -23,7 +23,14 @@ def confined(values: Mapping[str, Any], fields: Mapping[str, Field], root: Root)
     NotServedError
         When a value leads outside the root.
     """
-    return {name: _confined(value, fields.get(name), root) for name, value in values.items()}
+    return {
+        name: value if _is_address(fields.get(name)) else _confined(value, fields.get(name), root)
+        for name, value in values.items()
+    }
+
+
+def _is_address(field: Field | None) -> bool:
+    return field is not None and field.is_address
 
 
 def _confined(value: Any, field: Field | None, root: Root) -> Any:
@@ -46,6 +53,15 @@ def _parts(text: str) -> Iterator[str]:
     for match in _CUT.finditer(text):
         yield text[match.end() :]
     yield from _CUT.split(text)
+
+
+def refused_addresses(values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, str]:
+    """Return a message for each value that would let a user of the server choose to whom its machine connects."""
+    return {
+        name: f"{one.option}: not from a browser, since this machine would connect to it; use a terminal"
+        for name, one in fields.items()
+        if one.is_address and not one.is_blank(values.get(name, "")) and values[name] != one.default
+    }
 
 
 def refused_names(values: Iterable[str], fields: Mapping[str, Field]) -> list[str]:

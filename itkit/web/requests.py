@@ -18,7 +18,7 @@ from itkit.forms.command import Command, command_of
 from itkit.forms.description import Field as FormField
 from itkit.forms.description import Form, form_of, option_form
 from itkit.serving.paths import Root
-from itkit.web.confined import confined, refused_names
+from itkit.web.confined import confined, refused_addresses, refused_names
 
 
 class Asked(BaseModel):
@@ -93,6 +93,8 @@ def answer(name: str, asked: Asked, root: Root, *, plan: bool = False) -> Answer
         params[form.consent.name] = bool(asked.confirm)  # the typed name stands for it; the caller compares it
     refused = {one: f"{one}: there is no such field" for one in refused_names(params, form.by_name)}
     refused_options = {one: f"{one}: there is no such field" for one in refused_names(options, options_of.by_name)}
+    refused |= refused_addresses(params, form.by_name)
+    refused_options |= refused_addresses(options, options_of.by_name)
     if refused or refused_options:
         return Answer(None, refused, refused_options)
     checked = check(operation.params, form.fields, params)

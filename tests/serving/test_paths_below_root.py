@@ -56,3 +56,23 @@ def test_a_root_is_a_folder(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(LayoutError, match="--root takes"):
         Root(tmp_path / "file")
+
+
+def test_what_is_read_is_what_was_checked(root, tmp_path, monkeypatch):
+    assert root.read("near/case.mha", 10) == b"x"
+    assert root.read("image/case.mha", 0) is None
+    for name in ("pipe", "file", "image", "nothing"):
+        with pytest.raises(NotServedError):
+            root.read(name, 10)
+    checked = root.file
+
+    def then_swapped(text):
+        path = checked(text)
+        if not path.is_symlink():
+            path.unlink()
+            path.symlink_to(tmp_path / "root-secret" / "key")
+        return path
+
+    monkeypatch.setattr(root, "file", then_swapped)
+    with pytest.raises(NotServedError):
+        root.read("image/case.mha", 10)

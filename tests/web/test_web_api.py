@@ -1,6 +1,7 @@
 """The API of `itkit-web`: what programs rely on."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -169,6 +170,25 @@ def test_what_the_page_sets_itself_can_not_be_given(web):
         assert web.post("/api/jobs/itk_resample", params={**RESAMPLE, "dest": "o"}, options=options).status_code == 422
 
 
+def test_a_user_of_the_page_can_not_choose_to_whom_the_server_connects(web):
+    for address in ("evil.example:8786", "tcp://10.0.0.7:8786", ["evil:1"]):
+        answer = web.post("/api/jobs/itk_resample", params={**RESAMPLE, "dest": "o"}, options={"dask": address})
+        assert answer.status_code == 422
+        assert "terminal" in answer.json()["option_problems"]["dask"]
+    given = {"dest": "o", "collection": "X", "server": "https://evil.example/nbia"}
+    assert "terminal" in web.post("/api/check/tcia_download", params=given).json()["problems"]["server"]
+    fields = web.get("/api/operations/tcia_download").json()["form"]["fields"]
+    given["server"] = next(one["default"] for one in fields if one["is_address"])
+    assert web.post("/api/check/tcia_download", params=given).json()["problems"] == {}
+
+
+def test_names_that_are_not_utf8_are_listed(web):
+    (web.root / "odd").mkdir()
+    Path(os.fsdecode(os.fsencode(web.root / "odd") + b"/k\xf6ln.txt")).touch()
+    entries = web.get("/api/browse", path="odd").json()["entries"]
+    assert [one["name"] for one in entries] == [r"k\xf6ln.txt"]
+
+
 def test_deleting_needs_the_typed_name_of_the_folder(web):
     write_dataset(web.root / "doomed", 2)
     params = {"mode": "delete", "source": "doomed", "min_size": [1000, 1, 1]}
@@ -237,10 +257,10 @@ def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
         assert facts["state"] == "stopped"
         assert time.monotonic() - begun < 15
         assert not (root / "later").exists()
-        # ended by Ctrl-C with a job running: the job ends, too
+        # its terminal is closed while a job runs: the job ends, too
         web.job("itk_resample", params={**RESAMPLE, "dest": "out", "spacing": [0.02, 0.5, 0.5]})
         time.sleep(0.7)
-        web.close()
+        web.close(signal.SIGHUP)
     assert not [pid for pid in Path("/proc").glob("[0-9]*/cmdline") if str(root) in pid.read_text(errors="replace")]
 
 
@@ -295,6 +315,9 @@ def test_a_password_opens_the_page_and_nothing_else_does(tmp_path):
         assert client.get("/?token=correct horse battery").status_code == 401
         for body in ({"password": "wrong"}, {"password": ""}, {"password": [1]}, {}, []):
             assert client.post("/login", json=body, headers=own).status_code in (401, 422)
+        for text in ('{"password": "\\ud800"}', "[" * 60_000):
+            answer = client.post("/login", content=text, headers={**own, "content-type": "application/json"})
+            assert answer.status_code == 422
         assert client.post("/login", json={"password": "correct horse battery"}).status_code == 403
         assert client.get("/api/jobs").status_code == 401
         right = client.post("/login", json={"password": "correct horse battery"}, headers=own)

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from itkit.core.errors import CaseSkipped, DownloadError, LayoutError, ReadError
-from itkit.core.fields import Advanced, FreeText, Later, PathRole, Pattern, Positional, Unit
+from itkit.core.fields import Address, Advanced, FreeText, Later, PathRole, Pattern, Positional, Unit
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Collected, Context, Job, Operation, Outcome, Plan, Report
 from itkit.core.params import Params
@@ -46,7 +46,7 @@ class DownloadParams(Params):
     """These series, by SeriesInstanceUID."""
     modality: tuple[Annotated[str, FreeText("CT")], ...] = ()
     """Only these modalities, e.g. CT SEG."""
-    server: Annotated[str, FreeText(PUBLIC), Advanced()] = PUBLIC
+    server: Annotated[str, Address(), FreeText(PUBLIC), Advanced()] = PUBLIC
     """Base address of the NBIA interface."""
     retries: Annotated[int, Advanced(), Field(ge=0)] = 4
     """Further attempts after a failed one."""
