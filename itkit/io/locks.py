@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal
@@ -25,6 +26,19 @@ def try_lock(file: IO[bytes]) -> LockState:
         support locks.
     """
     return _lock(file, wait=False)
+
+
+def close_in_children(file: IO[bytes]) -> None:
+    """Close a locked file in processes that are forked from now on: children that live longer do not keep its lock."""
+    if not hasattr(os, "register_at_fork"):
+        return  # nothing forks here
+    known = weakref.ref(file)
+
+    def close() -> None:
+        if (there := known()) is not None:
+            there.close()
+
+    os.register_at_fork(after_in_child=close)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from itkit.core.errors import CaseError, ItkitError, ParamsError
 from itkit.core.text import some
 from itkit.dataset.folder import DatasetFolder
 from itkit.lightning.events import EventSink
-from itkit.lightning.workers import Watched, explained
+from itkit.lightning.workers import Watched, explained, outlive_first_sigterm
 from itkit.training.augmenting import Augmentation
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
@@ -124,6 +124,7 @@ class DatasetModule(LightningDataModule):
             batch_size=training.batch_size,
             sampler=_Numbers(self),
             num_workers=training.workers,
+            worker_init_fn=outlive_first_sigterm,
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
 from itkit.training.plan_file import Plan, moved_plan, read_plan
 from itkit.training.run_files import PLAN_FILE
+from itkit.training.run_lock import RunLock
 from itkit.training.status import State
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -82,8 +83,8 @@ def fit(
     Raises
     ------
     ParamsError
-        When the run folder belongs to another plan, a patch is larger than the only size that the network takes, or a
-        step does not fit into memory.
+        When the run folder belongs to another plan, another training writes into it, a patch is larger than the only
+        size that the network takes, or a step does not fit into memory.
     CaseError
         When cases can't be learnt from.
     ModelError
@@ -94,74 +95,80 @@ def fit(
         When it was interrupted; the step was finished, and a checkpoint written.
     """
     run, base = Path(run), Path(base)
-    emit: EventSink = on_event if on_event is not None and is_first() else lambda _: None
-    kept = _require_same(plan, run, base)
-    pl.seed_everything(plan.training.seed, verbose=False)
-    task = SegmentationTask(plan)
-    if memory is not None:
-        require_step(task, memory)
-    data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold, emit)
-    found = last_checkpoint(run)
-    training = plan.training
-    steps, done = training.epochs * training.steps_per_epoch, 0 if found is None else int(found[1]["global_step"])
-    notes = [] if found is None else [f"goes on from {found[0]}, step {done} of {steps}"]
-    emit(
-        {
-            "event": "start",
-            "operation": NAME,
-            "total": steps,
-            "to_do": steps - done,
-            "notes": notes,
-            "dest": str(run),
-        }
-    )
-    weights = None
-    if found is None and plan.network.weights:
-        weights = str(start_weights(task, base / plan.network.weights))
-        emit({"event": "note", "text": weights})
-    folder = RunFolder(run, kept, weights)
-    reporter = [] if on_event is None else [Reporter(emit, training.batch_size * training.accumulate)]
-    settings: dict[str, Any] = dict(
-        max_epochs=training.epochs,
-        limit_train_batches=training.steps_per_epoch * training.accumulate,
-        check_val_every_n_epoch=min(plan.validation.every, training.epochs),
-        accumulate_grad_batches=training.accumulate,
-        gradient_clip_val=training.clip or None,
-        precision=_PRECISIONS[training.precision],
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
-        plugins=[_Read(found[1])] if found is not None and not isinstance(strategy, ModelParallelStrategy) else None,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[folder, *reporter, *callbacks],
-        **trainer,
-    )
-    begin = time.monotonic()
-    state: State = "failed"
-    try:
-        with _quiet(), _interrupting(folder):
-            loop = pl.Trainer(**settings)
-            loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
-        state = "finished"
-    except RuntimeError as error:
-        if (reason := data.explained(error)) is None:
-            raise
-        raise reason from error
-    except (SystemExit, KeyboardInterrupt) as end:  # Lightning answers an interrupt by the first
-        if not folder.interrupted:
-            raise
-        state = "interrupted"
-        raise KeyboardInterrupt from end
-    finally:
-        if is_first():
-            folder.end(state)
-    model = ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
-    emit({"event": "end", "best": folder.best, "seconds": time.monotonic() - begin})
-    return model
+    lock = RunLock(run)
+    with closing(lock):
+        if is_first() and run.is_dir():
+            lock.take()
+        emit: EventSink = on_event if on_event is not None and is_first() else lambda _: None
+        kept = _require_same(plan, run, base)
+        pl.seed_everything(plan.training.seed, verbose=False)
+        task = SegmentationTask(plan)
+        if memory is not None:
+            require_step(task, memory)
+        data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold, emit)
+        found = last_checkpoint(run)
+        training = plan.training
+        steps, done = training.epochs * training.steps_per_epoch, 0 if found is None else int(found[1]["global_step"])
+        notes = [] if found is None else [f"goes on from {found[0]}, step {done} of {steps}"]
+        emit(
+            {
+                "event": "start",
+                "operation": NAME,
+                "total": steps,
+                "to_do": steps - done,
+                "notes": notes,
+                "dest": str(run),
+            }
+        )
+        weights = None
+        if found is None and plan.network.weights:
+            weights = str(start_weights(task, base / plan.network.weights))
+            emit({"event": "note", "text": weights})
+        folder = RunFolder(run, kept, lock, weights)
+        reporter = [] if on_event is None else [Reporter(emit, training.batch_size * training.accumulate)]
+        settings: dict[str, Any] = dict(
+            max_epochs=training.epochs,
+            limit_train_batches=training.steps_per_epoch * training.accumulate,
+            check_val_every_n_epoch=min(plan.validation.every, training.epochs),
+            accumulate_grad_batches=training.accumulate,
+            gradient_clip_val=training.clip or None,
+            precision=_PRECISIONS[training.precision],
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            plugins=[_Read(found[1])]
+            if found is not None and not isinstance(strategy, ModelParallelStrategy)
+            else None,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[folder, *reporter, *callbacks],
+            **trainer,
+        )
+        begin = time.monotonic()
+        state: State = "failed"
+        try:
+            with _quiet(), _interrupting(folder):
+                loop = pl.Trainer(**settings)
+                loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
+            state = "finished"
+        except RuntimeError as error:
+            if (reason := data.explained(error)) is None:
+                raise
+            raise reason from error
+        except (SystemExit, KeyboardInterrupt) as end:  # Lightning answers an interrupt by the first
+            if not folder.interrupted:
+                raise
+            state = "interrupted"
+            raise KeyboardInterrupt from end
+        finally:
+            if is_first():
+                folder.end(state)
+        model = ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
+        emit({"event": "end", "best": folder.best, "seconds": time.monotonic() - begin})
+        return model
 
 
 def is_first() -> bool:
@@ -225,6 +232,7 @@ def _interrupting(folder: RunFolder) -> Iterator[None]:
 
     signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in signals}
+    folder.handlers = dict.fromkeys(signals, interrupt)
     try:
         yield
     finally:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
+from itkit.core.errors import ParamsError
 from itkit.inference.model_folder import write_model
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import write_json, write_text
@@ -29,6 +32,7 @@ from itkit.training.history import (
 )
 from itkit.training.plan_file import Plan, plan_text
 from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, run_facts
+from itkit.training.run_lock import RunLock
 from itkit.training.run_report import write_curves, write_report
 from itkit.training.status import State, write_status
 
@@ -60,19 +64,24 @@ class RunFolder(pl.Callback):
         The folder.
     plan
         The plan, its paths relative to the folder.
+    lock
+        That of the folder; it is taken when training begins, unless it is held.
     weights
         Report of the weights from which training starts.
     """
 
-    def __init__(self, run: Path, plan: Plan, weights: str | None = None) -> None:
+    def __init__(self, run: Path, plan: Plan, lock: RunLock, weights: str | None = None) -> None:
         self.run = run
         self.plan = plan
         self.weights = weights
+        self.lock = lock
         self.best = -1.0
         self.waiting = 0
         self.interrupted = False
         """Whether training is to end after this step, with a checkpoint."""
         self.training = False
+        self.handlers: dict[signal.Signals, Callable[[int, Any], None]] = {}
+        """What answers signals while it trains; Lightning's own answer to SIGTERM leaves no checkpoint."""
         self.pictures = Pictures(run, plan)
         self._next_curves = 0.0
         self.history = History()
@@ -98,6 +107,8 @@ class RunFolder(pl.Callback):
         digest = digest_of(data.cases[name] for name in data.parts.train)
         task.facts = task.facts.model_copy(update={"training_digest": digest})
         self.training = True
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
         self._step = trainer.global_step
         if trainer.is_global_zero:
             self._begin_run(trainer, data)
@@ -113,7 +124,13 @@ class RunFolder(pl.Callback):
 
     def _begin_run(self, trainer: pl.Trainer, data: Any) -> None:
         """Write what is trained; a run that goes on keeps its ``run.json``."""
-        (self.run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        self.run.mkdir(parents=True, exist_ok=True)
+        if not self.lock.is_held:  # the folder was not there when this training looked for a checkpoint
+            self.lock.take()
+            if (self.run / RUN_FILE).is_file():
+                self.lock.close()
+                raise ParamsError(f"{self.run}: another training has begun here meanwhile; the same command goes on")
+        (self.run / CHECKPOINTS).mkdir(exist_ok=True)
         write_text(self.run / PLAN_FILE, plan_text(self.plan))
         if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
             facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
@@ -190,9 +207,11 @@ class RunFolder(pl.Callback):
 
     def end(self, state: State) -> None:
         """Write what is made from the other files, when a run ends."""
+        if not self.lock.is_held:
+            return  # it ended before it began, or the folder is another's
         self.pictures.forget()
         if not (self.run / RUN_FILE).is_file():
-            return  # it ended before it began
+            return
         write_status(self.run, state, self.plan.training.epochs * self.plan.training.steps_per_epoch)
         history = read_history(self.run / METRICS_JSONL)
         write_curves(self.run, history, list(self.plan.dataset.labels.values()))

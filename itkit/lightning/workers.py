@@ -68,6 +68,19 @@ class Watched(Dataset[Any]):
         return found[0] if found else None
 
 
+def outlive_first_sigterm(_worker: int) -> None:
+    """Let a loader worker ignore the first SIGTERM, which schedulers send to all processes of a job.
+
+    The main process gets it as well, and ends after its step, for which it needs the patches; a worker ends when the
+    main process tells it, or is gone.
+    """
+
+    def first(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, first)
+
+
 def explained(error: BaseException, watched: Watched | None, case_of: Callable[[int], str]) -> CaseError | None:
     """Return what a lost loader worker means; ``None`` if the error is another one.
 

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from itkit.training.networks import network_facts
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedFolder
+from itkit.training.run_lock import RunLock
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS_FILE, FACTS_FILE, LOG_FILE, STATE_FILE = (
@@ -90,11 +92,17 @@ def pretrain(
     ModelError
         When the network has no encoder that can be pre-trained.
     ParamsError
-        When the folder holds a pre-training of another plan.
+        When the folder holds a pre-training of another plan, or another process writes into it.
     """
-    run, base = Path(run), Path(base)
-    emit = progress or (lambda _: None)
+    run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    with closing(RunLock(run)) as lock:
+        lock.take()
+        return _pretrain(plan, run, Path(base), device, progress or (lambda _: None))
+
+
+def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Event], None]) -> Path:
+    """Pre-train, when the folder is this process's own."""
     facts = network_facts(plan)
     dims, training = facts.spatial_dims, plan.training
     view = view_size(plan)

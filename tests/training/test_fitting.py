@@ -1,4 +1,7 @@
 import json
+import multiprocessing
+import os
+import signal
 
 import pytest
 import torch
@@ -7,7 +10,9 @@ from lightning.pytorch import Callback
 from itkit.core.errors import CaseError, ModelError, ParamsError
 from itkit.inference.model_folder import read_model
 from itkit.lightning import SegmentationTask, fit
+from itkit.lightning.run_folder import last_checkpoint
 from itkit.training.plan_file import make_plan
+from itkit.training.run_lock import RunLock
 
 from .cases import CT, write_dataset
 
@@ -202,3 +207,80 @@ def test_a_2d_network_learns_from_slices(dataset, tmp_path):
     assert SegmentationTask(plan).facts.network.spatial_dims == 2
     model = fit(plan, tmp_path / "run", **QUIET)
     assert read_model(model.path).facts.window_size == (16, 16)
+
+
+class Second(Callback):
+    """Starts the same training once more, while it runs."""
+
+    def __init__(self, plan, run, prepared):
+        self.call = plan, run, prepared
+        self.message = ""
+
+    def on_train_batch_start(self, trainer, task, batch, index):
+        if trainer.global_step == 2:
+            plan, run, prepared = self.call
+            with pytest.raises(ParamsError) as caught:
+                fit(plan, run, prepared=prepared, **QUIET)
+            self.message = str(caught.value)
+
+
+def test_a_second_training_in_the_same_folder_is_refused_and_disturbs_nothing(dataset, undisturbed, tmp_path):
+    weights, run = Weights(), tmp_path / "run"
+    plan = plan_of(dataset)
+    second = Second(plan, run, tmp_path / "prepared")
+    fit(plan, run, prepared=tmp_path / "prepared", callbacks=[weights, second], **QUIET)
+    assert "another training writes into this folder (process " in second.message
+    assert same(weights.after[12], undisturbed[0][12])
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    fit(plan, run, prepared=tmp_path / "prepared", **QUIET)  # it has ended: the folder is free
+
+
+def test_the_lock_of_a_run_ends_with_its_process_though_a_loader_worker_lives_on(tmp_path):
+    lock, again = RunLock(tmp_path), RunLock(tmp_path)
+    lock.take()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writer)
+        os.read(reader, 1)  # until the parent closes its end
+        os._exit(0)
+    try:
+        with pytest.raises(ParamsError, match="another training"):
+            again.take()
+        lock.close()
+        again.take()
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
+        again.close()
+
+
+class Terminated(Callback):
+    """Sends SIGTERM to this process and its loader workers, as the end of a job on a cluster does."""
+
+    def __init__(self, in_validation):
+        self.in_validation = in_validation
+
+    def on_train_batch_end(self, trainer, *_):
+        if not self.in_validation and trainer.global_step == 2:
+            workers = [child.pid for child in multiprocessing.active_children()]
+            assert workers
+            for pid in [*workers, os.getpid()]:
+                os.kill(pid, signal.SIGTERM)
+
+    def on_validation_batch_start(self, trainer, task, batch, index, *_):
+        if self.in_validation and not index:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("in_validation", "ends_at"), [(False, 3), (True, 4)])
+def test_sigterm_to_all_processes_of_a_job_leaves_a_checkpoint(dataset, tmp_path, in_validation, ends_at):
+    plan = plan_of(dataset, training={"workers": 1})
+    with pytest.raises(KeyboardInterrupt):
+        fit(plan, tmp_path / "run", callbacks=[Terminated(in_validation)], **QUIET)
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+    found = last_checkpoint(tmp_path / "run")
+    assert found is not None
+    assert found[1]["global_step"] == ends_at
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
