@@ -111,6 +111,8 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     """Train and return the exit code; events go to the terminal."""
     from itkit.lightning.fitting import fit, is_first
     from itkit.lightning.machines import accelerator_of, memory_of, strategy_of
+    from itkit.training.plan_file import overridden
+    from itkit.training.remarks import read_remarks
 
     assert params.plan is not None
     show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
@@ -128,6 +130,7 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
                 on_event=show,
                 enable_progress_bar=False,
                 memory=memory_of(machine, available_memory()),
+                remarks=read_remarks(params.plan, overridden(params.values)),
                 strategy=strategy_of(params.strategy, params.devices),
                 **machine,
             )

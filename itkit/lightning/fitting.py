@@ -26,6 +26,7 @@ from itkit.lightning.run_folder import RunFolder, last_checkpoint
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
 from itkit.training.plan_file import Plan, moved_plan, read_plan
+from itkit.training.remarks import Remarks
 from itkit.training.run_files import PLAN_FILE
 from itkit.training.run_lock import RunLock
 from itkit.training.status import State
@@ -48,6 +49,7 @@ def fit(
     callbacks: Any = (),
     on_event: EventSink | None = None,
     memory: int | None = None,
+    remarks: Remarks | None = None,
     **trainer: Any,
 ) -> ModelFolder:
     """Train a network.
@@ -74,6 +76,8 @@ def fit(
         Called with each event of the first process; `itkit.lightning.events` has them.
     memory
         Bytes that a step may take; a larger one is refused. ``None``: not known.
+    remarks
+        Comments of the plan, which its copy in the run folder keeps.
 
     Returns
     -------
@@ -124,7 +128,7 @@ def fit(
         if found is None and plan.network.weights:
             weights = str(start_weights(task, base / plan.network.weights))
             emit({"event": "note", "text": weights})
-        folder = RunFolder(run, kept, lock, weights)
+        folder = RunFolder(run, kept, lock, weights, remarks)
         reporter = [] if on_event is None else [Reporter(emit, training.batch_size * training.accumulate)]
         settings: dict[str, Any] = dict(
             max_epochs=training.epochs,

@@ -31,6 +31,7 @@ from itkit.training.history import (
     read_history,
 )
 from itkit.training.plan_file import Plan, plan_text
+from itkit.training.remarks import Remarks
 from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, run_facts
 from itkit.training.run_lock import RunLock
 from itkit.training.run_report import write_curves, write_report
@@ -68,12 +69,17 @@ class RunFolder(pl.Callback):
         That of the folder; it is taken when training begins, unless it is held.
     weights
         Report of the weights from which training starts.
+    remarks
+        Comments of the plan.
     """
 
-    def __init__(self, run: Path, plan: Plan, lock: RunLock, weights: str | None = None) -> None:
+    def __init__(
+        self, run: Path, plan: Plan, lock: RunLock, weights: str | None = None, remarks: Remarks | None = None
+    ) -> None:
         self.run = run
         self.plan = plan
         self.weights = weights
+        self.remarks = remarks
         self.lock = lock
         self.best = -1.0
         self.waiting = 0
@@ -131,7 +137,7 @@ class RunFolder(pl.Callback):
                 self.lock.close()
                 raise ParamsError(f"{self.run}: another training has begun here meanwhile; the same command goes on")
         (self.run / CHECKPOINTS).mkdir(exist_ok=True)
-        write_text(self.run / PLAN_FILE, plan_text(self.plan))
+        write_text(self.run / PLAN_FILE, plan_text(self.plan, remarks=self.remarks))
         if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
             facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
             write_json(self.run / RUN_FILE, {**facts, "processes": trainer.world_size})

@@ -219,6 +219,17 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
     return result
 
 
+def overridden(overrides: Iterable[str]) -> list[str]:
+    """Return the keys, as ``section.key``, whose values are replaced.
+
+    Examples
+    --------
+    >>> overridden(["training.epochs=3", "network.options.strides=[1, 2]"])
+    ['training.epochs', 'network.options']
+    """
+    return [".".join(text.partition("=")[0].strip().split(".")[:2]) for text in overrides]
+
+
 def _copied(value: Any) -> Any:
     return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
@@ -289,7 +300,28 @@ def known_keys(section: Iterable[str] = ()) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
-def plan_text(plan: Plan, reasons: Mapping[str, str] | None = None) -> str:
+HEAD = "A plan for itkit train: what it learns from, the network, and how. Edit it as you like."
+_WIDTH = 116
+
+
+def description_lines(name: str) -> list[str]:
+    """Return the comment that says what a key, ``section.key``, is; none for other names.
+
+    Examples
+    --------
+    >>> description_lines("training.batch_size")
+    ['patches a step']
+    """
+    model: Any = Plan
+    for part in name.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        model = None if field is None else field.annotation
+    return [] if field is None else textwrap.wrap(" ".join((field.description or "").split()), _WIDTH)
+
+
+def plan_text(
+    plan: Plan, reasons: Mapping[str, str] | None = None, remarks: Mapping[str, Iterable[str]] | None = None
+) -> str:
     """Write a plan as TOML, each value with a comment that says what it is, or from which number it follows.
 
     Parameters
@@ -298,6 +330,8 @@ def plan_text(plan: Plan, reasons: Mapping[str, str] | None = None) -> str:
         The plan.
     reasons
         By ``section.key``: the number that a value follows from, in words; it stands beside the meaning of the key.
+    remarks
+        More lines of comment, as `itkit.training.remarks` reads them.
 
     Examples
     --------
@@ -315,17 +349,20 @@ def plan_text(plan: Plan, reasons: Mapping[str, str] | None = None) -> str:
     # ct: clip, subtract the mean, divide by the sd; zscore: each volume by its own; none
     intensity = { scheme = "zscore", within = "all" }
     """
-    reasons = reasons or {}
-    lines = ["# A plan for itkit train: what it learns from, the network, and how. Edit it as you like."]
+    reasons, remarks = reasons or {}, remarks or {}
+    lines = [f"# {HEAD}"]
     for name, value in plan:
-        lines += ["", f"[{name}]"]
-        for key, field in type(value).model_fields.items():
-            comments = [" ".join((field.description or "").split())]
-            if reason := reasons.get(f"{name}.{key}"):
-                comments.append(f"-> {reason}")
-            lines += [f"# {line}" for comment in comments for line in textwrap.wrap(comment, 116)]
+        lines += ["", *_comment(remarks.get(name, ())), f"[{name}]"]
+        for key in type(value).model_fields:
+            where = f"{name}.{key}"
+            reason = textwrap.wrap(f"-> {reasons[where]}", _WIDTH) if reasons.get(where) else []
+            lines += _comment([*description_lines(where), *reason, *remarks.get(where, ())])
             lines.append(f"{key} = {toml_value(_plain(getattr(value, key)))}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_comment(remarks.get("", ()))]) + "\n"
+
+
+def _comment(lines: Iterable[str]) -> list[str]:
+    return [f"# {line}" for line in lines]
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ import pytest
 from itkit.core.errors import ParamsError
 from itkit.core.toml import toml_value
 from itkit.training.plan_file import Plan, make_plan, plan_text, read_plan
+from itkit.training.remarks import remarks_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +27,32 @@ def test_a_written_plan_reads_back_equal(tmp_path):
     assert read_plan(path) == plan
     assert "# -> memory for 2 of 8 GB" in path.read_text()
     assert list(plan.dataset.labels) == [1, 2]
+
+
+def test_comments_of_a_plan_are_kept_and_read_back_once():
+    plan = make_plan(VALUES)
+    reason = (
+        "a reason so long that it takes more than one line of the file: " + "memory, time and the network's sides, " * 3
+    )
+    text = plan_text(plan, {"training.patch_size": reason, "training.epochs": "time for 1000"})
+    text = (
+        text.replace("[split]", "# ours\n[split]").replace("folds = 5", "folds = 5  # by patient: 'ä' \"#1\"")
+        + "# end\n"
+    )
+    text = text.replace("dataset]\n", 'dataset]\n# a "quoted" remark\n', 1)
+    remarks = remarks_of(text)
+    again = plan_text(plan, remarks=remarks)
+    assert remarks_of(again) == remarks
+    assert again.count("# -> a reason so long") == 1
+    for line in (
+        "# ours\n[split]",
+        "# by patient: 'ä' \"#1\"\nfolds = 5",
+        "# -> time for 1000\nepochs = 1000",
+        "# end\n",
+    ):
+        assert line in again
+    assert "time for 1000" not in plan_text(plan, remarks=remarks_of(text, ["training.epochs"]))
+    assert make_plan(tomllib.loads(again)) == plan
 
 
 def test_every_key_has_a_comment():

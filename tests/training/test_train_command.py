@@ -18,7 +18,8 @@ def plan(tmp_path_factory):
     root = tmp_path_factory.mktemp("command")
     write_dataset(root / "ct", 2)
     path = root / "plan.toml"
-    path.write_text(plan_text(plan_of("ct", training={"epochs": 1})), encoding="utf-8")
+    text = plan_text(plan_of("ct", training={"epochs": 1}), {"preprocess.spacing": "the median of 2 cases"})
+    path.write_text(text.replace("[network]", "# ours: see the minutes\n[network]"), encoding="utf-8")
     return path
 
 
@@ -32,6 +33,9 @@ def trained(plan):
 def test_it_trains_and_leaves_a_complete_folder(trained):
     code, run = trained
     assert code == 0
+    kept = (run / "plan.toml").read_text(encoding="utf-8")
+    assert "\n# -> the median of 2 cases\nspacing = " in kept
+    assert "\n# ours: see the minutes\n[network]" in kept
     text = (run / "metrics.csv").read_text()
     assert text.splitlines()[0] == ("epoch,step,train_loss,learning_rate,val_dice,liver_dice,nodule_dice,seconds")
     facts = json.loads((run / "run.json").read_text())
