@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +24,8 @@ from itkit.io.dicom.polygons import fill_even_odd
 SUFFIXES = (".geojson", ".json", ".xml")
 _MOST_BYTES = 1 << 30
 _NO_NAME = "annotation"
+_FARTHEST = 1e9
+"""No slide has as many pixels along an axis."""
 
 Ring = NDArray[np.float64]
 """A closed line ``(N, 2)``: X Y in pixels of level 0; the last point is not the first one again."""
@@ -43,7 +46,7 @@ class Annotation:
     name: str
     polygons: tuple[tuple[Ring, ...], ...]
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom, pixels of level 0."""
         points = np.concatenate([polygon[0] for polygon in self.polygons])
@@ -69,7 +72,7 @@ def read_annotations(path: str | Path) -> tuple[Annotation, ...]:
         if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             return tuple(_of_xml(data))
         return tuple(_of_geojson(parse_json(data)))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ElementTree.ParseError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, SyntaxError) as error:
         raise ReadError(f"{path.name}: no GeoJSON of QuPath, no XML of ASAP or ImageScope ({_said(error)})") from error
 
 
@@ -90,7 +93,7 @@ def _of_geojson(value: Any) -> Iterator[Annotation]:
 def _class_of(properties: Mapping[str, Any]) -> str:
     found = properties.get("classification") or properties.get("pathClass") or {}
     name = found.get("name") if isinstance(found, Mapping) else found
-    return str(name or properties.get("name") or _NO_NAME)
+    return str(name or properties.get("name") or _NO_NAME).strip() or _NO_NAME
 
 
 def _polygons_of(geometry: Mapping[str, Any]) -> Iterator[tuple[Ring, ...]]:
@@ -100,7 +103,8 @@ def _polygons_of(geometry: Mapping[str, Any]) -> Iterator[tuple[Ring, ...]]:
             yield from _polygons_of(inner)
     elif kind in ("Polygon", "MultiPolygon"):
         for rings in [geometry["coordinates"]] if kind == "Polygon" else geometry["coordinates"]:
-            yield tuple(_ring(ring) for ring in rings)
+            if rings:  # an empty polygon is allowed, and has no area
+                yield tuple(_ring(ring) for ring in rings)
     elif kind not in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         raise ValueError(f"unknown geometry {kind!r}")
 
@@ -111,10 +115,18 @@ def _ring(points: Sequence[Sequence[float]]) -> Ring:
         ring = ring[:-1]
     if len(ring) < 3 or not np.isfinite(ring).all():
         raise ValueError(f"a polygon of {len(ring)} points; expected at least 3, all finite")
+    return _near(ring)
+
+
+def _near(ring: Ring) -> Ring:
+    if not (np.abs(ring) <= _FARTHEST).all():  # not a number, either
+        raise ValueError(f"a point at {np.abs(ring).max():g}; expected pixels of a slide")
     return ring
 
 
 def _of_xml(data: bytes) -> Iterator[Annotation]:
+    if b"\0" in data:  # UTF-16, in which the next words would not be found
+        raise ValueError("it is not UTF-8 text")
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type or entities, which such files don't have")
     root = ElementTree.fromstring(data)
@@ -163,7 +175,7 @@ def _ellipse(points: Sequence[tuple[float, float]]) -> Ring:
     box = np.array(points, float).reshape(-1, 2)
     low, high = box.min(axis=0), box.max(axis=0)
     turns = np.linspace(0, 2 * math.pi, 360, endpoint=False)
-    return np.asarray((low + high) / 2 + (high - low) / 2 * np.stack([np.cos(turns), np.sin(turns)], axis=1))
+    return _near((low + high) / 2 + (high - low) / 2 * np.stack([np.cos(turns), np.sin(turns)], axis=1))
 
 
 def _contains(ring: Ring, point: NDArray[np.float64]) -> bool:

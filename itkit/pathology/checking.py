@@ -10,7 +10,7 @@ from itkit.core.volume import Case
 from itkit.pathology.deidentifying import identifying_texts
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
-from itkit.pathology.slides import Slide, open_slide
+from itkit.pathology.slides import Slide
 
 TELLING_IMAGES = ("label", "macro", "overview")
 """Associated images that show the glass slide, and often a name on it."""
@@ -28,7 +28,7 @@ def check_case(case: Case, params: WsiParams, context: Context) -> Outcome:
     del params, context
     facts: SlideFacts = case.details
     try:
-        with open_slide(facts.path, facts.mpp, needs_mpp=False) as slide:
+        with facts.open(needs_mpp=False) as slide:
             reasons = tuple(problems(slide))
             warnings = tuple(telling(slide))
             known = {

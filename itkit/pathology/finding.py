@@ -58,7 +58,12 @@ def find_files(
     walk = root.rglob("*") if recursive else root.iterdir()
     files = sorted(path for path in walk if path.name.lower().endswith(wanted) and not _is_hidden(path, root))
     if not recursive and ".dcm" in wanted:
-        files += sorted(path for folder in root.iterdir() if folder.is_dir() for path in folder.glob("*.dcm"))
+        files += sorted(
+            path
+            for folder in root.iterdir()
+            if folder.is_dir() and not folder.name.startswith(".")
+            for path in folder.glob("*.dcm")
+        )
     found: dict[str, Path] = {}
     twice: list[Unpaired] = []
     for path in files:

@@ -14,6 +14,14 @@ _MEMORY = 400 << 20
 """Bytes of a case: an overview of at most 4096 pixels along a side, libvips' tiles, the tiles at hand."""
 
 
+_FINE_MPP = 0.25
+"""Micrometres per pixel of a slide's finest level, usually."""
+_LONGEST_TILE = 1 << 14
+"""Larger tiles are refused; see `itkit.pathology.tiling.LONGEST`."""
+_COPIES = 9
+"""Bytes for a pixel under a tile: RGB as read, and filled up at the edges, and as resampled."""
+
+
 class Mode(NamedTuple):
     """A mode: the module of its functions, and their names; they are as those of an operation."""
 
@@ -64,9 +72,12 @@ def collect(params: WsiParams, run: Collected) -> Report:
 
 
 def memory(inputs: Mapping[str, CaseInput], params: WsiParams) -> int:
-    """Estimate the bytes that a slide needs; tiles stream."""
-    del inputs, params
-    return _MEMORY
+    """Estimate the bytes that a slide needs; tiles stream, each with the pixels of the finest usual level under it."""
+    del inputs
+    if params.mode != "tile":
+        return _MEMORY
+    side = min(params.tile_um / min(params.mpp, _FINE_MPP), _LONGEST_TILE)
+    return _MEMORY + int(_COPIES * side**2)
 
 
 OPERATION: Operation[Any] = Operation(

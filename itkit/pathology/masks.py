@@ -111,7 +111,7 @@ def mask_case(case: Case, params: WsiParams, context: Context) -> Outcome:
     facts: SlideFacts
     facts, path, values = case.details
     regions = read_annotations(path)
-    with open_slide(facts.path, facts.mpp) as slide:
+    with facts.open() as slide:
         scale = scale_for(slide, params.mpp)
         size = size_at(slide, scale)
         factor = scale.factor * slide.levels[scale.level].downsample

@@ -10,14 +10,30 @@ from itkit.core.operation import InputFile, Job, Plan, Target
 from itkit.io.layouts import require_destination
 from itkit.pathology.finding import find_slides, read_mpp_table
 from itkit.pathology.params import WsiParams
+from itkit.pathology.slides import Slide, open_slide
 
 
 @dataclass(frozen=True)
 class SlideFacts:
-    """A slide's file, and the resolution that the user gave for it (micrometres per pixel)."""
+    """A slide's file, and what the user gave as its resolution (micrometres per pixel).
+
+    Parameters
+    ----------
+    path
+        The file.
+    mpp
+        Its resolution by a table; it counts more than what the file says.
+    else_mpp
+        Its resolution if the file does not tell one.
+    """
 
     path: Path
     mpp: float | None
+    else_mpp: float | None = None
+
+    def open(self, *, needs_mpp: bool = True) -> Slide:
+        """Open the slide with its resolution."""
+        return open_slide(self.path, self.mpp, needs_mpp=needs_mpp, else_mpp=self.else_mpp)
 
 
 def slide_jobs(params: WsiParams, targets: Callable[[str], Mapping[str, Target]]) -> Plan:
@@ -30,10 +46,11 @@ def slide_jobs(params: WsiParams, targets: Callable[[str], Mapping[str, Target]]
     """
     slides, twice = find_slides(params.source, recursive=params.recursive)
     if params.dest is not None:
-        require_destination(params.dest, params.source)
+        others = (params.annotations, params.masks)
+        require_destination(params.dest, params.source, *(folder for folder in others if folder is not None))
     table = {} if params.mpp_table is None else read_mpp_table(params.mpp_table)
     facts = [
-        SlideFacts(path, table.get(slide, table.get(path.name, params.slide_mpp))) for slide, path in slides.items()
+        SlideFacts(path, table.get(slide, table.get(path.name)), params.slide_mpp) for slide, path in slides.items()
     ]
     jobs = tuple(
         Job(
@@ -42,7 +59,7 @@ def slide_jobs(params: WsiParams, targets: Callable[[str], Mapping[str, Target]]
             dict(targets(slide)),
             output_ids=(),
             details=found,
-            stamp=f"mpp {found.mpp}",
+            stamp=f"mpp {found.mpp} {found.else_mpp}",
         )
         for slide, found in zip(slides, facts, strict=True)
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing_extensions import Self
 from itkit.core.arguments import expect
 from itkit.core.errors import ArgumentError, ReadError
 from itkit.core.extras import require
+from itkit.pathology.chain import page_links
 
 SUFFIXES = (
     ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm",
@@ -31,8 +33,12 @@ _BY_VIPS = (None, "aperio", "generic-tiff")
 """OpenSlide's names of the formats that libvips reads equally; None: OpenSlide does not know the file."""
 _MOST_MPP = 20.0
 """A coarser resolution is that of a screen or printer (72, 96, 300 dpi), not of a microscope."""
+_RGB_LIKE = ("srgb", "rgb", "b-w")
+"""libvips' names of the colours that are shown as they are; four values of CMYK are no RGB with transparency."""
 _OME_UNITS = {"µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1000.0, "nm": 0.001, "cm": 10_000.0}
 _WHITE = 255
+_DAMAGES = (ValueError, LookupError, OSError, AttributeError, TypeError, ArithmeticError, RecursionError, struct.error)
+"""What tifffile raises for damaged files; its own error is a ``ValueError``."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,13 @@ class Slide(ABC):
         """Close the file."""
 
 
-def open_slide(path: str | Path, mpp: float | tuple[float, float] | None = None, *, needs_mpp: bool = True) -> Slide:
+def open_slide(
+    path: str | Path,
+    mpp: float | tuple[float, float] | None = None,
+    *,
+    needs_mpp: bool = True,
+    else_mpp: float | None = None,
+) -> Slide:
     """Open a whole-slide image.
 
     Parameters
@@ -197,6 +209,8 @@ def open_slide(path: str | Path, mpp: float | tuple[float, float] | None = None,
         Micrometres per pixel of level 0, or X and Y, for a file that does not tell, or tells a wrong one.
     needs_mpp
         Whether a slide without a resolution is an error.
+    else_mpp
+        Micrometres per pixel of level 0, only for a file that does not tell.
 
     Raises
     ------
@@ -219,6 +233,8 @@ def open_slide(path: str | Path, mpp: float | tuple[float, float] | None = None,
         slide = _open_any(path, openslide)
     if slide is None:
         raise ReadError(f"{path.name}: not a slide that libvips, tifffile or OpenSlide can read")
+    if mpp is None and slide.mpp_xy is None:
+        mpp = else_mpp
     if mpp is not None:
         both = (float(mpp), float(mpp)) if isinstance(mpp, int | float) else tuple(map(float, mpp))
         if not all(math.isfinite(value) and value > 0 for value in both):
@@ -252,8 +268,9 @@ class _VipsSlide(Slide):
             image = self._vips.Image.tiffload(str(self.path), **page.place, fail_on="warning", revalidate=True)
         except self._vips.Error as error:
             raise ReadError(f"{self.path.name}: {_reason(error)}") from error
-        if image.format != "uchar" or image.bands not in (1, 3, 4):
-            raise ReadError(f"{self.path.name}: {image.bands} bands of {image.format}; expected RGB of 8 bits")
+        if image.format != "uchar" or image.bands not in (1, 3, 4) or image.interpretation not in _RGB_LIKE:
+            kind = f"{image.bands} bands of {image.format} ({image.interpretation})"
+            raise ReadError(f"{self.path.name}: {kind}; expected RGB of 8 bits")
         return image
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -291,17 +308,21 @@ class _Page:
 def _open_tiff(path: Path, openslide: Any) -> Slide | None:
     """Open a TIFF-like slide; ``None`` if it is no TIFF file, or libvips can't decode it."""
     tifffile = require("tifffile", extra="pathology", why="reading slides")
+    page_links(path)  # tifffile would follow a circle of images without end
     try:
         with tifffile.TiffFile(path) as file:
             chain = {page.offset: number for number, page in enumerate(file.pages)}
             first, *others = file.series
+            _require_plane(path, first, file)
             pages = [_page_of(level.keyframe, chain, number) for number, level in enumerate(first.levels)]
             named = {(other.name or f"image {number}").lower(): other for number, other in enumerate(others, 1)}
             extra = {name: _page_of(other.keyframe, chain, 0) for name, other in named.items()}
             mpp = _mpp_of(file)
             properties = {"tiff.ImageDescription": str(file.pages[0].description)}
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, OSError, AttributeError):
+    except _DAMAGES:
         return None
+    if not all(min(page.size_xy) > 0 for page in (*pages, *extra.values())):
+        raise ReadError(f"{path.name}: damaged: an image of 0 pixels")
     if openslide is not None:
         with suppress(openslide.OpenSlideError), openslide.OpenSlide(str(path)) as other:
             properties |= {str(key): str(value) for key, value in other.properties.items()}
@@ -317,6 +338,22 @@ def _open_tiff(path: Path, openslide: Any) -> Slide | None:
             raise
         return None
     return slide
+
+
+def _require_plane(path: Path, series: Any, file: Any) -> None:
+    """Raise an error if the first image has several planes (channels, depths, times): one alone would be wrong.
+
+    The focal planes of an Aperio slide are no error: as in all readers, the first of them is the slide.
+
+    Raises
+    ------
+    ReadError
+        When it has several.
+    """
+    more = {axis: int(count) for axis, count in zip(series.axes, series.shape, strict=True) if axis not in "YXS"}
+    if math.prod(more.values()) > 1 and not file.is_svs:
+        planes = " x ".join(f"{axis} {count}" for axis, count in more.items())
+        raise ReadError(f"{path.name}: several planes ({planes}); expected one of RGB or grey: split or merge them")
 
 
 def _page_of(page: Any, chain: Mapping[int, int], level: int) -> _Page:

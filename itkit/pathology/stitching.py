@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,14 @@ _PYRAMID = "pyramid"
 _BLOCK = 512
 """Pixels along a side of the squares by which tiles are looked up."""
 _KEPT_TILES = 64
+_KEPT_BYTES = 256 << 20
+"""Bytes of the tiles that are kept for the next piece."""
+_LONGEST = 1 << 20
+"""Pixels along a side of a pyramid; scanners make at most a few 100,000."""
+_LONGEST_TILE = 1 << 14
 _PREDICTIONS = (".png", ".npy", *VOLUME_EXTENSIONS)
 _MOST_PIXELS = 1 << 20
+_MOST_SCORES = 255
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def plan(params: WsiParams) -> Plan:
     """List the slides whose tiles lie in the source: a folder with a table for each."""
     assert params.dest is not None
     source = require_folder(params.source)
-    require_destination(params.dest, source)
+    require_destination(params.dest, source, *(() if params.predictions is None else (params.predictions,)))
     folders = [source] if (source / TABLE).is_file() else sorted(path.parent for path in source.glob(f"*/{TABLE}"))
     if not folders:
         raise LayoutError(f"{source}: no folder holds {TABLE}, which itk_wsi tile writes")
@@ -133,18 +139,20 @@ def read_mosaic(folder: Path, predictions: Path | None) -> tuple[Mosaic, list[st
         size = (int(meta["size_px"][0]), int(meta["size_px"][1]))
         mpp, px0 = float(meta["mpp"]), float(meta["px0_per_px"])
         side = int(meta["tile_px"])
-    except (KeyError, TypeError, ValueError, IndexError, OSError, csv.Error) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OSError, ArithmeticError, csv.Error) as error:
         raise ReadError(f"{folder.name}: {TABLE} or {META} is damaged ({error})") from error
-    is_sane = all(0 < value < 1 << 31 for value in (*size, side)) and math.isfinite(mpp) and mpp > 0 and px0 > 0
-    if not is_sane:
+    is_sane = all(0 < value <= _LONGEST for value in size) and 0 < side <= _LONGEST_TILE
+    if not (is_sane and math.isfinite(mpp) and mpp > 0 and px0 > 0):
         raise ReadError(f"{folder.name}: {META} holds an impossible size or resolution")
     tiles, missing = [], []
     for number, row in enumerate(rows, 2):
         try:
             name = row["file"]
             x, y = round(float(row["x_um"]) / mpp), round(float(row["y_um"]) / mpp)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise ReadError(f"{folder.name}: {TABLE}: line {number} is damaged ({error})") from error
+        if not (-side < x < size[0] and -side < y < size[1]):
+            raise ReadError(f"{folder.name}: {TABLE}: line {number}: the tile lies outside the slide's {size} pixels")
         if not is_inner_name(name) or name.startswith("tiles.zarr.zip/"):
             raise ReadError(f"{folder.name}: {TABLE}: line {number}: {name!r} is no file of this folder")
         file = folder / name if predictions is None else _prediction(predictions, Path(name).stem)
@@ -189,7 +197,7 @@ class Stitched:
             for row in range(tile.y // _BLOCK, (tile.y + height - 1) // _BLOCK + 1):
                 for column in range(tile.x // _BLOCK, (tile.x + width - 1) // _BLOCK + 1):
                     self._blocks.setdefault((row, column), []).append(tile)
-        self._read = lru_cache(_KEPT_TILES)(partial(_read_tile, mosaic))
+        self._kept: dict[Path, NDArray[Any]] = {}
 
     def piece(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return the pixels of a box: ``(height, width, 3)`` RGB, or ``(height, width)`` classes."""
@@ -226,6 +234,16 @@ class Stitched:
             result[sums.any(axis=0)] = classes[sums.any(axis=0)]
         return result
 
+    def _read(self, file: Path) -> NDArray[Any]:
+        """Read a tile, or return it if it was read lately."""
+        pixels = self._kept.pop(file, None)
+        pixels = _read_tile(self._mosaic, file) if pixels is None else pixels
+        most = max(1, min(_KEPT_TILES, _KEPT_BYTES // pixels.nbytes))
+        while len(self._kept) >= most:
+            del self._kept[next(iter(self._kept))]
+        self._kept[file] = pixels
+        return pixels
+
     def _near(self, left: int, top: int, width: int, height: int) -> Sequence[Placed]:
         found: dict[Placed, None] = {}
         for row in range(top // _BLOCK, (top + height - 1) // _BLOCK + 1):
@@ -247,7 +265,10 @@ def _read_tile(mosaic: Mosaic, file: Path) -> NDArray[Any]:
         if file.suffix == ".npy":
             pixels = np.load(file, allow_pickle=False, mmap_mode="r")
             is_right = pixels.ndim == 3 and pixels.shape[1:] == (height, width) and pixels.dtype.kind == "f"
-            pixels = np.asarray(pixels, np.float32) if is_right and len(pixels) <= 255 else pixels
+            is_right = is_right and 1 <= len(pixels) <= _MOST_SCORES
+            pixels = np.asarray(pixels, np.float32) if is_right else pixels
+            if is_right and not np.isfinite(pixels).all():
+                raise ReadError(f"{file.name}: scores that are no finite numbers")
         elif file.suffix.lower() not in (".png", ".jpg"):
             pixels = read_volume(file, "label").array_zyx[0]
             is_right = pixels.shape == (height, width) and pixels.min() >= 0 and pixels.max() <= 255
@@ -260,7 +281,7 @@ def _read_tile(mosaic: Mosaic, file: Path) -> NDArray[Any]:
                 pixels = np.asarray(opened.convert("RGB") if mosaic.kind == "image" else opened)
             wanted = (height, width, 3) if mosaic.kind == "image" else (height, width)
             is_right = pixels.shape == wanted and pixels.dtype == np.uint8
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ReadError(f"{file.name}: can't be read ({error})") from error
     if not is_right:
         raise ReadError(

@@ -115,7 +115,7 @@ def read_table(folder: Path) -> list[TileRecord]:
             mpp, side = float(meta["mpp"]), int(meta["tile_px"])
             x, y = round(float(row["x_um"]) / mpp), round(float(row["y_um"]) / mpp)
             name = row["file"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise ReadError(f"{folder.name}: {TABLE}: line {number} is damaged ({error})") from error
         if not is_inner_name(name):
             raise ReadError(f"{folder.name}: {TABLE}: line {number}: {name!r} lies outside the folder")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from itkit.core.errors import CaseError, WriteError
 from itkit.core.extras import require
 from itkit.core.files import DATASET_META, Compression
 from itkit.core.geometry import Geometry
-from itkit.core.operation import Collected, Context, Outcome, Place, Plan, Report, Target, Written
+from itkit.core.operation import Collected, Context, Job, Outcome, Place, Plan, Report, Target, Written
 from itkit.core.text import csv_text
 from itkit.core.thumbnail import png
 from itkit.core.volume import Case, Volume
@@ -28,6 +29,7 @@ from itkit.pathology.planning import SlideFacts, slide_jobs
 from itkit.pathology.scaling import Scale, read_scaled, require_equal_scale, scale_for, size_at
 from itkit.pathology.slides import Slide, open_slide
 from itkit.pathology.tissue import Tissue, find_tissue
+from itkit.process.common import stamp_of
 from itkit.report.pictures import outline
 
 TABLE, META = "tiles.csv", "tiles_meta.json"
@@ -35,6 +37,12 @@ COLUMNS = ("file", "x_um", "y_um", "x_px0", "y_px0", "width_px", "height_px", "m
 _TILE, _TABLE, _META, _PREVIEW, _STORE = "tile", "table", "meta", "preview", "store"
 _ENDINGS = {"png": ".png", "jpeg": ".jpg"}
 _BORDER = (0, 110, 230)
+_MOST_TILES = 1 << 22
+"""Tiles of a slide that are looked at; 256 pixels of 100,000 x 100,000 with an overlap of 0.8 are 4 million."""
+LONGEST = 1 << 14
+"""Side of a tile in pixels of the level under it, which are in memory at once."""
+_MOST_OVER = 32
+"""How many tiles of a row may cover a pixel: an overlap of 0.97."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def tile_places(
         The slide's tissue, and the least part of a tile that must be tissue; without a mask all are kept.
     """
     width, height = size_at(slide, scale)
-    step = max(1, round(pixels * (1 - overlap)))
+    step = step_of(pixels, overlap)
     side = pixels * scale.mpp
     for y in range(0, height, step):
         for x in range(0, width, step):
@@ -76,13 +84,55 @@ def tile_places(
                 yield TilePlace(x, y, share)
 
 
+def step_of(pixels: int, overlap: float) -> int:
+    """Return how far apart tiles lie, pixels."""
+    return max(1, round(pixels * (1 - overlap)))
+
+
+def _side(slide: Slide, scale: Scale, params: WsiParams) -> int:
+    """Return the side of a tile in pixels.
+
+    Raises
+    ------
+    CaseError
+        When a tile does not fit into memory, or a slide has too many, or they lie too close to have names of their own.
+    """
+    pixels = max(1, round(params.tile_um / params.mpp))
+    below = math.ceil(pixels * max(1.0, scale.factor))
+    if below > LONGEST:
+        raise CaseError(
+            f"a tile covers {below} x {below} pixels; at most {LONGEST} along a side: give a smaller --tile-um"
+        )
+    step = step_of(pixels, params.overlap)
+    count = math.prod(math.ceil(length / step) for length in size_at(slide, scale))
+    advice = "give a larger --tile-um or a smaller --overlap"
+    if pixels > _MOST_OVER * step:
+        over = pixels // step
+        raise CaseError(f"tiles of {pixels} pixels, {step} apart: {over}² cover each pixel; give a smaller --overlap")
+    if count > _MOST_TILES:
+        raise CaseError(f"{count} tiles, {step} pixels apart; at most {_MOST_TILES} in a slide: {advice}")
+    if step * scale.factor * slide.levels[scale.level].downsample < 1:
+        raise CaseError(f"tiles lie less than a pixel of the finest level apart: {advice}, or a larger --mpp")
+    return pixels
+
+
 def plan(params: WsiParams) -> Plan:
     """List the slides."""
     assert params.dest is not None
     dest = params.dest
     if params.tiles == "store":
         require("zarr", extra="fast", why="a store of tiles")
-    return slide_jobs(params, lambda slide: _targets(dest / slide, params))
+    found = slide_jobs(params, lambda slide: _targets(dest / slide, params))
+    if params.masks is None:
+        return found
+    masks = params.masks
+    jobs = [_with_mask(job, masks / f"{job.case_id}.ome.tif") for job in found.jobs]
+    return replace(found, jobs=tuple(jobs))
+
+
+def _with_mask(job: Job, mask: Path) -> Job:
+    """Return a job that is done anew when its mask is another one."""
+    return replace(job, stamp=f"{job.stamp} {stamp_of([mask])}", more_files=(mask,)) if mask.is_file() else job
 
 
 def _targets(folder: Path, params: WsiParams) -> dict[str, Target]:
@@ -106,9 +156,9 @@ def tile_case(case: Case, params: WsiParams, context: Context) -> Outcome:
     """Cut a slide into tiles."""
     del context
     facts: SlideFacts = case.details
-    with open_slide(facts.path, facts.mpp) as slide:
+    with facts.open() as slide:
         scale = scale_for(slide, params.mpp)
-        pixels = max(1, round(params.tile_um / params.mpp))
+        pixels = _side(slide, scale, params)
         tissue = find_tissue(slide)
         places = list(
             tile_places(slide, scale, pixels, params.overlap, edge=params.edge, tissue=tissue, least=params.tissue_min)
@@ -178,7 +228,7 @@ class TiledSlide:
     def pictures(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name and the pixels of each tile."""
         size = (self.pixels, self.pixels)
-        with open_slide(self.facts.path, self.facts.mpp) as slide:
+        with self.facts.open() as slide:
             for name, tile in zip(self.names(), self.places, strict=True):
                 yield name, read_scaled(slide, self.scale, (tile.x, tile.y), size)
 

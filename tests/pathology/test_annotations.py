@@ -114,6 +114,9 @@ def test_what_is_written_is_read_again(tmp_path):
         "<html></html>",
         '<!DOCTYPE a [<!ENTITY b "bbbb">]><ASAP_Annotations>&b;</ASAP_Annotations>',
         ASAP[:200],
+        '<Annotations encoding="UTF-16"/>'.encode("utf-16-le").decode("latin-1"),
+        '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1e300, 2]]]}',
+        '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1' + "0" * 400 + ", 2]]]}",
         "[" * 100_000,
     ],
 )

@@ -10,9 +10,11 @@ import tifffile
 from PIL import Image
 
 from itkit.cli.operation import main
+from itkit.core.errors import ReadError
 from itkit.io.sitk_toolkit import read_volume
 from itkit.pathology import TileDataset, open_slide, write_pyramid
 from itkit.pathology.annotations import read_annotations
+from itkit.pathology.stitching import Mosaic, Placed, Stitched
 
 from .made_slides import gradient, real_slide, write_tiff
 
@@ -302,3 +304,68 @@ def test_a_dataset_of_tiles_and_its_labels_are_stitched_to_the_mask_again(slides
     options = ("--mpp", "2", "--tile-um", "200", "--tiles", "dataset", "--masks", masks)
     assert wsi("tile", slides, tmp_path / "other", *options) == 1
     assert "its mask has 1 µm per pixel, its tiles 2" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--overlap", "0.999999"), "512² cover each pixel"),
+        (("--tile-um", "0.0001", "--mpp", "0.0001"), "1 pixels apart; at most 4194304"),
+        (("--tile-um", "1e9"), "at most 16384 along a side"),
+        (("--tile-um", "0.01", "--mpp", "0.01", "--slide-mpp", "0.015"), "less than a pixel of the finest level apart"),
+    ],
+)
+def test_tiles_without_end_are_refused_by_name(options, said, tmp_path, capsys):
+    mpp = None if "--slide-mpp" in options else 0.5
+    path = write_tiff(tmp_path / "one.tif", gradient(600, 500), mpp=mpp)
+    assert wsi("tile", path, tmp_path / "out", *options) == 1
+    assert said in "".join(capsys.readouterr())
+
+
+def test_the_resolution_for_all_is_for_slides_that_tell_none(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    write_tiff(folder / "bare.tif", gradient(256, 256), mpp=None)
+    write_tiff(folder / "telling.tif", gradient(256, 256), mpp=0.5)
+    (tmp_path / "mpp.csv").write_text("slide,mpp\ntelling,2\n")
+    options = ("--mpp", "0.5", "--tile-um", "64", "--tissue-min", "0", "--slide-mpp", "1")
+    assert wsi("tile", folder, tmp_path / "out", *options) == 0
+    assert len(table(tmp_path / "out" / "bare")) == 16
+    assert len(table(tmp_path / "out" / "telling")) == 4
+    assert wsi("tile", folder, tmp_path / "out", *options, "--mpp-table", tmp_path / "mpp.csv") == 0
+    assert len(table(tmp_path / "out" / "telling")) == 64
+
+
+def test_tiles_are_made_anew_when_their_mask_is_another(slides, masks, tmp_path, capsys):
+    options = ("--mpp", "1", "--tile-um", "200", "--tiles", "dataset", "--masks", masks)
+    assert wsi("tile", slides, tmp_path / "set", *options) == 0
+    assert wsi("tile", slides, tmp_path / "set", *options) == 0
+    assert "0 done, 1 skipped" in "".join(capsys.readouterr())
+    (masks / "real.ome.tif").touch()
+    assert wsi("tile", slides, tmp_path / "set", *options) == 0
+    assert "1 done, 0 skipped" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"size_px": [2**30, 100]}, "impossible size"),
+        ({"tile_px": 2**30}, "impossible size"),
+        ({"mpp": 1e-320}, "line 2"),
+        ({"size_px": [10, 10]}, "lies outside the slide"),
+    ],
+)
+def test_a_table_that_claims_the_impossible_is_refused(change, said, slides, tmp_path, capsys):
+    assert wsi("tile", slides, tmp_path / "tiles", "--mpp", "2", "--tile-um", "400") == 0
+    file = tmp_path / "tiles" / "real" / "tiles_meta.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "out") == 1
+    assert said in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("scores", [np.zeros((300, 4, 4), np.float32), np.full((2, 4, 4), np.nan, np.float32)])
+def test_scores_that_make_no_classes_are_refused(scores, tmp_path):
+    np.save(tmp_path / "a.npy", scores)
+    mosaic = Mosaic((Placed(tmp_path / "a.npy", 0, 0),), (4, 4), (4, 4), 1.0, "mask")
+    with pytest.raises(ReadError, match=r"a\.npy"):
+        Stitched(mosaic).piece(0, 0, 4, 4)

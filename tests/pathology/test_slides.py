@@ -1,5 +1,7 @@
 """Slides: pixels, levels and resolutions, compared with tifffile and OpenSlide."""
 
+import struct
+
 import numpy as np
 import openslide
 import pytest
@@ -7,6 +9,7 @@ import tifffile
 
 from itkit.core.errors import ArgumentError, ReadError
 from itkit.pathology import open_slide
+from itkit.pathology.chain import page_links
 from itkit.pathology.scaling import overview, read_scaled, scale_for, size_at
 
 from .made_slides import gradient, real_slide, write_tiff
@@ -132,3 +135,49 @@ def test_an_overview_is_the_mean_of_what_it_shows():
     with openslide.OpenSlide(str(real_slide())) as other:
         thumbnail = np.asarray(other.get_thumbnail((70, 93)).convert("RGB"), float)
     assert np.abs(picture - thumbnail).mean() < 8
+
+
+def link_at_the_end_of(path):
+    """Return where the only image of a classic TIFF file holds the offset of the next one, and its own offset."""
+    data = path.read_bytes()
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    return first + 2 + 12 * entries, first
+
+
+def test_images_in_a_circle_are_damage_and_do_not_hang(tmp_path):
+    path = write_tiff(tmp_path / "loop.tif", gradient(300, 200))
+    at, first = link_at_the_end_of(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, at, first)
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match="in a circle"):
+        open_slide(path)
+
+
+def test_a_link_beyond_the_end_ends_the_chain(tmp_path):
+    path = write_tiff(tmp_path / "far.tif", gradient(300, 200))
+    at, first = link_at_the_end_of(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, at, 0x7FFFFFFF)
+    path.write_bytes(data)
+    assert page_links(path) == {first: 4}
+
+
+def test_several_channels_are_refused_not_read_as_grey(tmp_path):
+    planes = np.moveaxis(gradient(300, 200), 2, 0)
+    path = tmp_path / "planes.ome.tif"
+    tifffile.imwrite(path, planes, photometric="minisblack", tile=(128, 128), metadata={"axes": "CYX"})
+    with pytest.raises(ReadError, match=r"several planes \(C 3\)"):
+        open_slide(path, mpp=0.5)
+
+
+def test_cmyk_is_not_taken_for_transparency(tmp_path):
+    path = tmp_path / "cmyk.tif"
+    ink = np.zeros((200, 300, 4), np.uint8)
+    ink[..., 0] = 255  # cyan
+    tifffile.imwrite(path, ink, photometric="separated", tile=(128, 128))
+    with open_slide(path, mpp=0.5) as slide:
+        red, green, blue = slide.read_region(level_px=(5, 5), size=(1, 1))[0, 0]
+    assert red < 60
+    assert min(green, blue) > 200
