@@ -66,8 +66,10 @@ def make_optimizer(training: TrainingSection, parameters: Any) -> Optimizer:
     ParamsError
         When it can't be imported, or does not take an option.
     """
+    from torch.optim import Optimizer as Base
+
     options = {"lr": training.learning_rate, **training.optimizer_options}
-    made: Optimizer = _made("training.optimizer", training.optimizer, parameters, **options)
+    made: Optimizer = _made("training.optimizer", training.optimizer, Base, parameters, **options)
     return made
 
 
@@ -80,10 +82,12 @@ def make_scheduler(training: TrainingSection, optimizer: Optimizer) -> LRSchedul
         When it can't be imported, or does not take an option.
     """
     from torch.optim.lr_scheduler import LambdaLR
+    from torch.optim.lr_scheduler import LRScheduler as Base
 
     curve = CURVES.get(training.scheduler)
     if curve is None:
-        made: LRScheduler = _made("training.scheduler", training.scheduler, optimizer, **training.scheduler_options)
+        options = training.scheduler_options
+        made: LRScheduler = _made("training.scheduler", training.scheduler, Base, optimizer, **options)
         return made
     try:
         return LambdaLR(optimizer, curve(training.epochs, **training.scheduler_options))
@@ -91,7 +95,7 @@ def make_scheduler(training: TrainingSection, optimizer: Optimizer) -> LRSchedul
         raise ParamsError(f"training.scheduler_options: {error}") from error
 
 
-def _made(key: str, path: str, *arguments: Any, **options: Any) -> Any:
+def _made(key: str, path: str, kind: type[Any], *arguments: Any, **options: Any) -> Any:
     module, _, name = path.rpartition(".")
     if not module:
         known = f"{', '.join(CURVES)}, or " if key.endswith("scheduler") else ""
@@ -100,6 +104,8 @@ def _made(key: str, path: str, *arguments: Any, **options: Any) -> Any:
         make = resolve(f"{module}:{name}")
     except (ImportError, AttributeError, PluginError) as error:
         raise ParamsError(f"{key}: {path!r} can't be imported ({error})") from error
+    if not (isinstance(make, type) and issubclass(make, kind)):  # a plan of others must not call whatever it likes
+        raise ParamsError(f"{key}: expected a class derived from {kind.__module__}.{kind.__qualname__}; got {path!r}")
     try:
         return make(*arguments, **options)
     except (TypeError, ValueError) as error:

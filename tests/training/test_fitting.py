@@ -164,6 +164,8 @@ def test_a_run_of_another_plan_is_not_touched(dataset, undisturbed):
         ({"network": {"name": "unett"}}, ModelError, "unett"),
         ({"training": {"loss": "dise"}}, ModelError, "dise"),
         ({"training": {"optimizer": "torch.optim.SGDD"}}, ParamsError, "training.optimizer"),
+        ({"training": {"optimizer": "os.system"}}, ParamsError, "expected a class derived from torch.optim"),
+        ({"training": {"scheduler": "builtins.print"}}, ParamsError, "expected a class derived from torch.optim.lr_s"),
         ({"training": {"optimizer_options": {"speed": 1}}}, ParamsError, "training.optimizer_options"),
         ({"training": {"scheduler": "cosine"}}, ParamsError, "training.scheduler: expected poly, warmup_cosine"),
         ({"dataset": {"labels": {4: "liver"}}}, CaseError, "case_0: class 7 of the label is not in the plan"),
