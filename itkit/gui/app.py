@@ -111,7 +111,9 @@ def _open(path: Path | None, *, check: bool) -> int:
         from itkit.gui.checking import check_pages
 
         return check_pages(window)
-    before = signal.signal(signal.SIGINT, lambda *_: window.close())
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: window.close())}
+    for number in _ends():
+        before[number] = signal.signal(number, lambda *_: window.close_at_once())
     waking = QTimer()  # Python sees signals only between two of its own instructions
     waking.timeout.connect(lambda: None)
     waking.start(_LOOK_MS)
@@ -119,7 +121,14 @@ def _open(path: Path | None, *, check: bool) -> int:
     try:
         return app.exec()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ends() -> list[signal.Signals]:
+    """Return the signals of a session that ends and of a closed terminal, unless they are ignored (``nohup``)."""
+    found = [signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _on_message(kind: Any, context: Any, message: str | None) -> None:

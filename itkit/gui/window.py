@@ -262,6 +262,13 @@ class MainWindow(QMainWindow):
         self._leave()
         event.accept()
 
+    def close_at_once(self) -> None:
+        """Close without a question: jobs that run are ended cleanly first."""
+        if self.jobs.queue.active():
+            self._end_jobs()
+        else:
+            self.close()
+
     def _end_jobs(self) -> None:
         self._may_close = True
         self.setEnabled(False)

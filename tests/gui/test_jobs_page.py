@@ -169,6 +169,18 @@ def test_closing_while_a_job_runs_asks_and_ends_it(window, qtbot, until, tmp_pat
     assert group_of(page.job.child.pid) == []
 
 
+def test_a_session_that_ends_stops_the_jobs_without_a_question(window, qtbot, until, tmp_path, monkeypatch):
+    from itkit.gui import app
+
+    page = start_long(window, qtbot, until, tmp_path)
+    monkeypatch.setattr(window, "ask_to_close", lambda count: pytest.fail("nobody is there to answer"))
+    assert [number.name for number in app._ends()] == ["SIGTERM", "SIGHUP"]
+    window.close_at_once()
+    until(lambda: not window.isVisible())
+    assert page.job.state == "stopped"
+    assert group_of(page.job.child.pid) == []
+
+
 def test_what_deletes_asks_for_the_typed_name(window, qtbot, until, tmp_path, monkeypatch):
     write_dataset(tmp_path / "raw", 2)
     page = window.open_operation("itk_check")
