@@ -114,7 +114,7 @@ def schema(operation: str | Operation[Any]) -> dict[str, Any]:
         ``operation`` (its name), ``params`` (the schema of its parameters) and ``options`` (that of the run options).
         Beside the keys of JSON schema, a parameter may have ``x-axes``, ``x-unit``, ``x-keep``, ``x-path-role``,
         ``x-only-with``, ``x-group``, ``x-advanced``, ``x-secret``, ``x-free-text``, ``x-unbounded``, ``x-positional``,
-        ``x-parts``, ``x-alone`` and ``x-short``.
+        ``x-parts``, ``x-alone``, ``x-short`` and ``x-address``.
 
     Raises
     ------

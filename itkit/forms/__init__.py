@@ -23,6 +23,7 @@ _HOMES = {
     "Job": ".queue",
     "JobQueue": ".queue",
     "RunView": ".progress",
+    "pipeline_text": ".chains",
     "save_preset": ".presets",
     "load_preset": ".presets",
 }

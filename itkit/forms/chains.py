@@ -6,14 +6,18 @@ A chain is written as command lines, as one would type them; the command's own p
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from itkit.catalogue import load
 from itkit.cli.adapter import parse
-from itkit.core.errors import ItkitError
+from itkit.core.errors import ItkitError, ParamsError
+from itkit.core.fields import PathRole, marker
 from itkit.core.params import Params
+from itkit.core.text import shown
+from itkit.core.toml import toml_value
 from itkit.engine.options import RunOptions
 from itkit.forms.command import Command, command_of
 from itkit.forms.presets import preset_values
@@ -139,7 +143,7 @@ def chain(start: Start, source: str, work: str, converter: str = "") -> list[Ste
     >>> [step.operation for step in steps]
     ['itk_convert', 'itk_orient', 'itk_resample', 'itk_stats']
     >>> steps[0].command.text
-    'itk_convert dicom scans work/dataset --mp'
+    'itk_convert dicom scans work/dataset --ext .mha --mp'
     """
     return [_step(why, words, {"source": source, "work": work, "converter": converter}) for why, words in start.steps]
 
@@ -151,3 +155,48 @@ def _step(why: str, words: str, places: Mapping[str, str]) -> Step:
     except ItkitError as error:
         return Step(why, name, problem=str(error))
     return Step(why, name, params, options)
+
+
+def pipeline_text(steps: Iterable[Step], folder: Path | None = None) -> str:
+    """Return the commands as a pipeline: the TOML file that ``itkit run`` takes.
+
+    Parameters
+    ----------
+    steps
+        The commands.
+    folder
+        The folder in which relative paths are meant, since a pipeline means its own; by default the present one.
+
+    Raises
+    ------
+    ParamsError
+        When the words of a step are wrong.
+
+    Examples
+    --------
+    >>> print(pipeline_text(chain(STARTS[0], "/scans", "/work")[1:2]))
+    # Turn all axes to one orientation, exactly
+    [[step]]
+    run = "itk_orient"
+    params = { source = "/work/dataset", dest = "/work/oriented", orient = "LPS" }
+    options = { mp = true }
+    <BLANKLINE>
+    """
+    return "\n".join(_table(number, step, folder or Path.cwd()) for number, step in enumerate(steps, 1))
+
+
+def _table(number: int, step: Step, folder: Path) -> str:
+    if step.params is None:
+        raise ParamsError(f"step {number} can't be written ({step.problem}); correct its words")
+    params = preset_values(step.params)
+    for name, info in type(step.params).model_fields.items():
+        if marker(info, PathRole) is not None and isinstance(params.get(name), str):
+            params[name] = str(folder / params[name])
+    options = {} if step.options is None else preset_values(step.options)
+    lines = [
+        shown(f"# {step.why}"),
+        "[[step]]",
+        f"run = {toml_value(step.operation)}",
+        f"params = {toml_value(params)}",
+    ]
+    return "\n".join([*lines, *([f"options = {toml_value(options)}"] if options else []), ""])

@@ -9,6 +9,7 @@ from PyQt6.QtGui import QGuiApplication
 from PyQt6.QtWidgets import (
     QButtonGroup,
     QComboBox,
+    QFileDialog,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -21,7 +22,8 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from itkit.forms.chains import STARTS, Step, chain
+from itkit.core.errors import ItkitError
+from itkit.forms.chains import STARTS, Step, chain, pipeline_text
 from itkit.forms.pages import pages
 from itkit.forms.queue import Job
 from itkit.gui import settings
@@ -29,6 +31,7 @@ from itkit.gui.bridge import Jobs
 from itkit.gui.fields import PathLine, pick_path
 from itkit.gui.icons import dress
 from itkit.gui.theme import GAP
+from itkit.io.meta import write_text
 
 _MAY_GO_ON = (0, 1)
 """Exit codes after which a chain goes on: 1 means that some cases failed or do not conform."""
@@ -141,11 +144,15 @@ class StartPage(QWidget):
         self.copy_button = QPushButton("Copy as a script")
         dress(self.copy_button, "copy")
         self.copy_button.clicked.connect(self.copy)
+        self.save_button = QPushButton("Save as a pipeline")
+        self.save_button.setToolTip("A TOML file that `itkit run` takes")
+        dress(self.save_button, "save")
+        self.save_button.clicked.connect(self.save)
         self.look_button = QPushButton("Look at it")
         dress(self.look_button, "eye")
         self.look_button.clicked.connect(lambda: self.path_opened.emit(Path(self.source.text())))
         row = QHBoxLayout()
-        for one in (self.run_button, self.copy_button, self.look_button):
+        for one in (self.run_button, self.copy_button, self.save_button, self.look_button):
             row.addWidget(one)
         row.addStretch()
         box.addLayout(row)
@@ -207,6 +214,7 @@ class StartPage(QWidget):
         )
         self.run_button.setEnabled(is_ready and right)
         self.copy_button.setEnabled(right)
+        self.save_button.setEnabled(right and is_ready)
         self.look_button.setEnabled(bool(source))
         self._show_steps()
 
@@ -258,3 +266,15 @@ class StartPage(QWidget):
         if clipboard is not None:
             clipboard.setText(self.script())
             self.about.setText("The steps are copied as a script.")
+
+    def save(self) -> None:
+        """Save the steps as a pipeline."""
+        path, _ = QFileDialog.getSaveFileName(self, "Save the steps", "pipeline.toml", "Pipelines (*.toml)")
+        if not path:
+            return
+        try:
+            write_text(Path(path), pipeline_text(self.steps))
+        except (ItkitError, OSError) as error:
+            self.about.setText(f"Not saved: {error}")
+        else:
+            self.about.setText(f"Saved: itkit run {path}")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from itkit.core.errors import ItkitError, LayoutError
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+_LINK_DEPTH = 2
+_MOST_NAMES = 50_000
 
 
 class NotServedError(ItkitError):
@@ -101,6 +108,23 @@ class Root:
             raise NotServedError(_told(text))
         return path
 
+    def require_links_inside(self, folder: Path) -> None:
+        """Refuse a folder that holds a link to what lies outside: a command would read, or write, through it.
+
+        Looked at are the folder and its subfolders, which is where datasets have links, up to some ten thousand names.
+
+        Raises
+        ------
+        NotServedError
+            When there is one.
+        """
+        for link in islice(_names_in(folder, _LINK_DEPTH), _MOST_NAMES):
+            if link.is_symlink() and not Path(os.path.realpath(link.path)).is_relative_to(self.folder):
+                raise NotServedError(
+                    f"{self.shown(Path(link.path))} is a link that leads outside the root; start the server with a "
+                    "--root that holds both, or use a terminal"
+                )
+
     def shown(self, path: Path) -> str:
         """Return a path as clients see it: relative to the root, with ``/``; an empty text for the root.
 
@@ -130,6 +154,17 @@ class Root:
         if not is_inside:
             raise NotServedError(_told(text))
         return path
+
+
+def _names_in(folder: Path, depth: int) -> Iterator[os.DirEntry[str]]:
+    below: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            yield entry
+            if depth > 1 and entry.is_dir(follow_symlinks=False):
+                below.append(Path(entry.path))
+    for one in below:
+        yield from _names_in(one, depth - 1)
 
 
 def _told(text: str) -> str:

@@ -39,7 +39,10 @@ def _confined(value: Any, field: Field | None, root: Root) -> Any:
     if not isinstance(value, str) or not value:
         return value
     if field is not None and field.item == "path":
-        return str(root.any(value.strip() or "."))
+        path = root.any(value.strip() or ".")
+        if path.is_dir():
+            root.require_links_inside(path)
+        return str(path)
     for part in _parts(value):
         if part.startswith("~"):
             raise NotServedError(f"{value[:200]!r}: give a path below the root")

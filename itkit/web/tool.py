@@ -7,6 +7,7 @@ import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -76,7 +77,7 @@ def run(params: WebParams) -> int:
     board = Board(root, at_once=params.jobs)
     shown = params.host if is_loopback(params.host) or params.host not in ("0.0.0.0", "::") else "127.0.0.1"
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
-    address += "" if access.is_password or access.user_header else f"?token={access.secret}"
+    address += "" if access.is_password or access.user_header else f"?token={quote(access.secret, safe='')}"
 
     def tell() -> None:
         for note in access.notes:

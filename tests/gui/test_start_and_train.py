@@ -10,7 +10,8 @@ from PyQt6.QtWidgets import QComboBox, QLineEdit, QPushButton, QRadioButton
 
 import itkit
 from itkit.core.thumbnail import png
-from itkit.forms.chains import STARTS, chain
+from itkit.engine.pipeline import read_pipeline
+from itkit.forms.chains import STARTS, chain, pipeline_text
 from itkit.gui.train_page import RunLog
 from itkit.testing.phantoms import write_dataset
 
@@ -27,6 +28,31 @@ def test_a_wrong_step_says_what_is_wrong():
     steps = chain(STARTS[2], "a", "b", "convert_nothing")
     assert steps[0].command is None
     assert "convert_nothing" in steps[0].problem
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda start: start.key)
+def test_a_chain_is_saved_as_a_pipeline_that_says_the_same(tmp_path, start):
+    steps = chain(start, "my scäns", "out", "convert_word")
+    file = tmp_path / "other" / "pipeline.toml"
+    file.parent.mkdir()
+    file.write_text(pipeline_text(steps, tmp_path), encoding="utf-8")
+    expected = chain(start, str(tmp_path / "my scäns"), str(tmp_path / "out"), "convert_word")
+    assert [step.command for step in read_pipeline(file)] == [step.command.text for step in expected]
+
+
+def test_the_start_page_saves_its_steps(window, tmp_path, monkeypatch):
+    page = window.start_page
+    assert not page.save_button.isEnabled()
+    page.source.setText(str(tmp_path / "raw"))
+    page.work.setText(str(tmp_path / "work"))
+    file = tmp_path / "pipeline.toml"
+    monkeypatch.setattr("itkit.gui.start_page.QFileDialog.getSaveFileName", lambda *_: (str(file), ""))
+    page.save_button.click()
+    assert len(read_pipeline(file)) == len(page.steps)
+    assert str(file) in page.about.text()
+    monkeypatch.setattr("itkit.gui.start_page.QFileDialog.getSaveFileName", lambda *_: (str(tmp_path), ""))
+    page.save_button.click()
+    assert page.about.text().startswith("Not saved")
 
 
 def test_a_chain_runs_to_its_end(window, qtbot, until, tmp_path):

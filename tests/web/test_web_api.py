@@ -165,6 +165,19 @@ def test_paths_of_a_job_stay_below_the_root(web, path):
     assert not (web.root.parent / "outside" / ".itkit").exists()
 
 
+def test_a_folder_with_a_link_to_the_outside_is_not_worked_on(web):
+    folder = web.root / "linked"
+    folder.mkdir()
+    (folder / "near").symlink_to(web.root / "raw")
+    given = {"mode": "image", "spacing": [2, 2, 2]}
+    as_source, as_dest = {**given, "source": "linked", "dest": "o"}, {**given, "source": "raw/image", "dest": "linked"}
+    assert web.post("/api/check/itk_resample", params=as_dest).status_code == 200
+    (folder / "image").symlink_to(web.root.parent / "outside" / "image")
+    for params in (as_source, as_dest):
+        answer = web.post("/api/jobs/itk_resample", params=params)
+        assert (answer.status_code, "linked/image is a link" in answer.json()["detail"]) == (404, True)
+
+
 def test_what_the_page_sets_itself_can_not_be_given(web):
     for options in ({"config": "raw/x.toml"}, {"progress": "none"}, {"dry_run": True}):
         assert web.post("/api/jobs/itk_resample", params={**RESAMPLE, "dest": "o"}, options=options).status_code == 422
