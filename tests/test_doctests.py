@@ -8,7 +8,10 @@ import pytest
 
 import itkit
 
-LIGHT = ("core", "kernels", "io", "process", "engine", "cli", "testing", "dataset")
+LIGHT = (
+    "core", "kernels", "io", "process", "engine", "cli", "testing", "dataset", "report", "forms", "gui", "serving", "web",
+    "deploy", "inference", "training", "pathology",
+)  # fmt: skip
 MODULES = [
     module.name
     for part in LIGHT

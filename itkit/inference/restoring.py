@@ -167,7 +167,7 @@ def restore_labels(
     Examples
     --------
     >>> logits = np.stack([np.zeros((1, 1, 2)), [[[-1.0, 3.0]]]]).astype(np.float32)
-    >>> restore_labels(logits, (1, 1, 8), (1, 1, 4), (1, 1, 1))[0, 0].tolist()
+    >>> restore_labels(logits, (1, 1, 8), (4, 4, 4), (1, 1, 1))[0, 0].tolist()
     [0, 0, 0, 1, 1, 1, 1, 1]
     """
     values = _logits(logits)

@@ -32,7 +32,7 @@ class Scale:
         Examples
         --------
         >>> Scale(-3, 103, 0, 1).ticks()
-        [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+        [0.0, 50.0, 100.0]
         """
         step = _round_step((self.high - self.low) / most)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)

@@ -240,7 +240,7 @@ def balanced(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
     --------
     >>> rng = np.random.default_rng(0)
     >>> sum(balanced(rng, (0.9, 3.0)) < 1 for _ in range(1000)) / 1000
-    0.493
+    0.487
     """
     low, high = bounds
     if low < 1 < high:
