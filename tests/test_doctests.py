@@ -9,8 +9,8 @@ import pytest
 import itkit
 
 LIGHT = (
-    "core", "kernels", "io", "process", "engine", "cli", "testing", "dataset", "report", "forms", "gui", "serving", "web",
-    "deploy", "inference", "training", "pathology",
+    "core", "kernels", "io", "process", "engine", "cli", "testing", "dataset", "report", "forms", "gui", "serving",
+    "web", "deploy", "inference", "training", "pathology",
 )  # fmt: skip
 MODULES = [
     module.name

@@ -97,6 +97,8 @@ def find_model(path: Path | str, backend: Backend = "auto") -> ModelFolder:
         return read_model(path)
     path, name = Path(path), FILES[chosen]
     file = path / name if path.is_dir() else path
+    if not path.exists():
+        raise ModelError(f"{path}: there is no such file or folder; itkit export --to {chosen} writes a model")
     if not file.is_file() or file.suffix.lower() != Path(name).suffix:
         raise ModelError(f"{path}: expected a folder with {name}; itkit export --to {chosen} writes one")
     if text := _onnx_metadata(file) if chosen == "onnx" else _openvino_metadata(file):
