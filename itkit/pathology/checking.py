@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from itkit.core.errors import CaseError, ReadError
 from itkit.core.operation import Collected, Context, Outcome, Plan, Report
 from itkit.core.volume import Case
-from itkit.pathology.deidentifying import identifying_texts
+from itkit.pathology.deidentifying import identifying_texts, shows_glass
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
 from itkit.pathology.slides import Slide
 
-TELLING_IMAGES = ("label", "macro", "overview")
-"""Associated images that show the glass slide, and often a name on it."""
 _PROBES = 8
 """Places along each axis at which a level is read."""
 
@@ -66,7 +64,7 @@ def problems(slide: Slide) -> Iterator[str]:
 
 def telling(slide: Slide) -> Iterator[str]:
     """Yield what in a slide may identify a patient."""
-    shown = [name for name in slide.associated if name.lower() in TELLING_IMAGES]
+    shown = [name for name in slide.associated if shows_glass(name)]
     if shown:
         yield f"images that may show a patient's name: {', '.join(shown)} (itk_wsi deidentify removes them)"
     texts = identifying_texts(slide.properties)

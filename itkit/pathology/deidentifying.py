@@ -22,23 +22,52 @@ from itkit.core.files import Compression
 from itkit.core.operation import Collected, Context, Job, Outcome, Place, Plan, Report, Target, Written
 from itkit.core.text import some
 from itkit.core.volume import Case
+from itkit.pathology.chain import page_links
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
-from itkit.pathology.slides import open_slide
+from itkit.pathology.slides import BY_VIPS, DAMAGES, open_slide
 
 _SLIDE = "slide"
 _REMOVED = ("label", "macro", "overview")
 _BLANKED = (
     "Filename", "User", "Date", "Time", "Time Zone", "ImageID", "Title", "Barcode", "ScanScope ID", "DSR ID", "Label",
+    "Patient", "Patient Name", "PatientName", "Patient ID", "PatientID", "Case", "Case ID", "CaseID", "Accession",
+    "Accession Number", "Slide ID", "SlideID", "Specimen", "Operator", "Hospital", "Institution", "MRN", "DOB",
 )  # fmt: skip
 """Entries of Aperio's descriptions (``key = value|…``)."""
-_OME_BLANKED = ("FirstName", "LastName", "MiddleName", "UserName", "Email", "Institution", "ID_Patient", "PatientID")
-_TAGS = ("DateTime", "Artist", "HostComputer", "DocumentName", "PageName", "Copyright")
-_ENTRY = re.compile(
-    rb"(?:^|\|)\s*(" + b"|".join(re.escape(name.encode()) for name in _BLANKED) + rb")\s*=\s*([^|\r\n\x00]*)"
+_OME_BLANKED = (
+    "FirstName",
+    "LastName",
+    "MiddleName",
+    "UserName",
+    "Email",
+    "Institution",
+    "ID_Patient",
+    "PatientID",
+    "FileName",
 )
-_OME_ATTRIBUTE = re.compile(rb"\b(" + b"|".join(name.encode() for name in _OME_BLANKED) + rb')="([^"]*)"')
-_OME_DATE = re.compile(rb"<AcquisitionDate>([^<]*)</AcquisitionDate>")
+_TAGS = ("DateTime", "Artist", "HostComputer", "DocumentName", "PageName", "Copyright")
+_KEPT_TEXTS = ("Software", "Make", "Model")
+"""Texts of the scanner and its program, which readers need."""
+_PRIVATE, _ICC = 32768, 34675
+_BLOCKS = (700, 33723, 34377)
+"""XMP, IPTC, Photoshop: blocks that hold texts of their own."""
+_BYTES = ("BYTE", "SBYTE", "UNDEFINED")
+_POINTERS = (34665, 34853)
+"""Exif and GPS."""
+_ENTRY = re.compile(
+    rb"(?i)(?:^|\|)\s*(" + b"|".join(re.escape(name.encode()) for name in _BLANKED) + rb")\s*=\s*([^|\r\n\x00]*)"
+)
+_QUOTED = rb"""\s*=\s*(["'])((?:(?!\2).)*)\2"""
+_OME_RULES = (
+    re.compile(rb"(?s)\b(" + b"|".join(name.encode() for name in _OME_BLANKED) + rb")" + _QUOTED),
+    re.compile(rb"(?s)<(?:\w+:)?(?:AcquisitionDate|Description)\b[^<>]*>([^<]*)</"),
+    re.compile(rb"(?s)(<(?:\w+:)?StructuredAnnotations\b.*?</(?:\w+:)?StructuredAnnotations\s*>)"),
+)
+_OME_NAME = re.compile(
+    rb"(?s)<(?:\w+:)?(Image|Dataset|Project|Folder|ExperimenterGroup|Plate|Screen)\s(?:[^<>]*?\s)?Name" + _QUOTED
+)
+"""The name of an image is often that of its file."""
 _PIECE = 1 << 24
 
 
@@ -54,8 +83,26 @@ def identifying_texts(properties: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name, value in properties.items()
-        if name.rpartition(".")[2].lower() in wanted and value.strip() and not name.startswith("openslide.")
+        if (name.rpartition(".")[2].lower() in wanted and value.strip() and not name.startswith("openslide."))
+        or (name == "tiff.ImageDescription" and _tells(value))
     )
+
+
+def _tells(description: str) -> bool:
+    """Whether OME-XML holds what may identify a patient, beside the image's name."""
+    found = (match for rule in _OME_RULES for match in rule.finditer(description.encode()))
+    return any(match.group(match.re.groups).strip() for match in found)
+
+
+def shows_glass(name: str) -> bool:
+    """Whether an image shows the glass slide and its label, by its name.
+
+    Examples
+    --------
+    >>> shows_glass("label image"), shows_glass("Macro"), shows_glass("labels"), shows_glass("thumbnail")
+    (True, True, False, False)
+    """
+    return re.search(rf"\b({'|'.join(_REMOVED)})\b", name.lower()) is not None
 
 
 def plan(params: WsiParams) -> Plan:
@@ -105,23 +152,24 @@ def clean(path: Path) -> dict[str, Any]:
     tifffile = require("tifffile", extra="pathology", why="removing names from slides")
     try:
         with tifffile.TiffFile(path) as file:
+            _require_known(path, file)
             telling = {
                 page.offset
-                for series in file.series
-                if (series.name or "").lower() in _REMOVED
+                for series in file.series[1:]
+                if shows_glass(series.name or "")
                 for page in series.pages
                 if page is not None
             }
-            names = [str(series.name).lower() for series in file.series if (series.name or "").lower() in _REMOVED]
+            names = [str(series.name).lower() for series in file.series[1:] if shows_glass(series.name or "")]
             pages = [page.aspage() for page in file.pages]
-            links = _links(file)
+            links = page_links(path)
             dropped = [page for page in pages if page.offset in telling or _is_telling(page)]
             kept = [page for page in pages if page not in dropped]
-            ranges = [pair for page in dropped for pair in _data_of(page)]
+            ranges = [pair for page in [*dropped, *_sub_pages(dropped)] for pair in _data_of(page)]
             texts = [pair for page in [*kept, *_sub_pages(kept)] for pair in _texts_of(page)]
             unlinked = list(_unlinked(pages, dropped, links))
             form = file.tiff.offsetformat
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError) as error:
+    except DAMAGES as error:
         raise CaseError(
             f"{path.name}: only TIFF-like slides (.svs, .tif) can be de-identified; convert it first ({error})"
         ) from error
@@ -135,6 +183,25 @@ def clean(path: Path) -> dict[str, Any]:
     return {"removed": sorted({*names, *(_name_of(page) for page in dropped)}), "blanked": blanked}
 
 
+def _require_known(path: Path, file: Any) -> None:
+    """Raise an error if a file may hold names in places that are not known here.
+
+    Raises
+    ------
+    CaseError
+        When it is of another maker (their tables, private tags and XML hold names), or has Exif entries.
+    """
+    openslide = require("openslide", extra="pathology", why="removing names from slides")
+    vendor = openslide.OpenSlide.detect_format(str(path))
+    if vendor not in BY_VIPS or file.is_ndpi or file.is_scn or file.is_philips or file.is_bif:
+        raise CaseError(
+            f"{path.name}: a slide of {vendor or 'another maker'}, which keeps names in places of its own; only "
+            "Aperio's, OME-TIFF and plain TIFF can be de-identified: convert it first"
+        )
+    if any(code in page.aspage().tags for page in file.pages for code in _POINTERS):
+        raise CaseError(f"{path.name}: Exif entries, which can't be removed; convert it first")
+
+
 def _name_of(page: Any) -> str:
     text = str(page.description)
     return next((name for name in _REMOVED if name in text.lower()), "image")
@@ -144,22 +211,6 @@ def _is_telling(page: Any) -> bool:
     """Whether a page is an image of the glass: Aperio's second line begins with its kind."""
     lines = str(page.description).splitlines()
     return any(line.strip().lower().startswith(_REMOVED) for line in lines[1:2])
-
-
-def _links(file: Any) -> dict[int, int]:
-    """Return where the file holds the offset of each page of the chain, by that offset."""
-    handle, form, size = file.filehandle, file.tiff.offsetformat, file.tiff.offsetsize
-    at = 8 if file.is_bigtiff else 4
-    found: dict[int, int] = {}
-    while True:
-        handle.seek(at)
-        (offset,) = struct.unpack(form, handle.read(size))
-        if offset == 0 or offset in found:
-            return found
-        found[offset] = at
-        handle.seek(offset)
-        (entries,) = struct.unpack(file.tiff.tagnoformat, handle.read(file.tiff.tagnosize))
-        at = offset + file.tiff.tagnosize + entries * file.tiff.tagsize
 
 
 def _unlinked(pages: list[Any], dropped: list[Any], links: Mapping[int, int]) -> Iterator[tuple[int, int]]:
@@ -181,7 +232,7 @@ def _data_of(page: Any) -> Iterator[tuple[int, int]]:
     """Yield where the pixels and the texts of a page lie: (start, bytes)."""
     yield from zip(page.dataoffsets, page.databytecounts, strict=True)
     for tag in page.tags.values():
-        if tag.dtype_name == "ASCII" or tag.name in ("JPEGTables", "ICCProfile", "InterColorProfile"):
+        if tag.dtype_name in ("ASCII", *_BYTES) or tag.code in _BLOCKS:
             yield tag.valueoffset, tag.valuebytecount
 
 
@@ -191,16 +242,14 @@ def _sub_pages(pages: list[Any]) -> Iterator[Any]:
 
 
 def _texts_of(page: Any) -> Iterator[tuple[int, int]]:
+    """Yield where the texts of a page lie: (start, bytes); the bytes are negative if nothing of a text may stay."""
     for tag in page.tags.values():
-        if tag.name == "ImageDescription" or tag.name in _TAGS:
-            yield (
-                (tag.valueoffset, tag.valuebytecount)
-                if tag.name == "ImageDescription"
-                else (
-                    tag.valueoffset,
-                    -tag.valuebytecount,
-                )
-            )
+        is_text = tag.dtype_name == "ASCII" and tag.name not in _KEPT_TEXTS
+        is_block = tag.code >= _PRIVATE and tag.dtype_name in _BYTES and tag.code != _ICC
+        if tag.name == "ImageDescription":
+            yield tag.valueoffset, tag.valuebytecount
+        elif is_text or is_block or tag.code in _BLOCKS:
+            yield tag.valueoffset, -tag.valuebytecount
 
 
 def _blank(out: BinaryIO, start: int, length: int) -> int:
@@ -212,7 +261,7 @@ def _blank(out: BinaryIO, start: int, length: int) -> int:
     else:
         spans = [
             match.span(match.re.groups)
-            for rule in (_ENTRY, _OME_ATTRIBUTE, _OME_DATE)
+            for rule in (_ENTRY, *_OME_RULES, _OME_NAME)
             for match in rule.finditer(bytes(data))
         ]
     done = 0
@@ -247,7 +296,7 @@ def _require_clean(source: Path, copy: Path) -> None:
         raise WriteError(f"{copy.name}: the copy's levels differ from those of {source.name}; not written")
     try:
         with open_slide(copy, needs_mpp=False) as slide:
-            left = [name for name in slide.associated if name.lower() in _REMOVED] + identifying_texts(slide.properties)
+            left = [name for name in slide.associated if shows_glass(name)] + identifying_texts(slide.properties)
     except ReadError as error:
         raise WriteError(f"{copy.name}: the copy can't be read ({error}); not written") from error
     if left:

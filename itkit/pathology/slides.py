@@ -29,7 +29,7 @@ SUFFIXES = (
     ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm",
 )  # fmt: skip
 """Endings of files that may be slides."""
-_BY_VIPS = (None, "aperio", "generic-tiff")
+BY_VIPS = (None, "aperio", "generic-tiff")
 """OpenSlide's names of the formats that libvips reads equally; None: OpenSlide does not know the file."""
 _MOST_MPP = 20.0
 """A coarser resolution is that of a screen or printer (72, 96, 300 dpi), not of a microscope."""
@@ -37,7 +37,7 @@ _RGB_LIKE = ("srgb", "rgb", "b-w")
 """libvips' names of the colours that are shown as they are; four values of CMYK are no RGB with transparency."""
 _OME_UNITS = {"µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1000.0, "nm": 0.001, "cm": 10_000.0}
 _WHITE = 255
-_DAMAGES = (ValueError, LookupError, OSError, AttributeError, TypeError, ArithmeticError, RecursionError, struct.error)
+DAMAGES = (ValueError, LookupError, OSError, AttributeError, TypeError, ArithmeticError, RecursionError, struct.error)
 """What tifffile raises for damaged files; its own error is a ``ValueError``."""
 
 
@@ -227,7 +227,7 @@ def open_slide(
     with suppress(openslide.OpenSlideError):
         vendor = openslide.OpenSlide.detect_format(str(path))
     slide: Slide | None = None
-    if vendor in _BY_VIPS:
+    if vendor in BY_VIPS:
         slide = _open_tiff(path, openslide if vendor else None)
     if slide is None and vendor is not None:
         slide = _open_any(path, openslide)
@@ -319,7 +319,7 @@ def _open_tiff(path: Path, openslide: Any) -> Slide | None:
             extra = {name: _page_of(other.keyframe, chain, 0) for name, other in named.items()}
             mpp = _mpp_of(file)
             properties = {"tiff.ImageDescription": str(file.pages[0].description)}
-    except _DAMAGES:
+    except DAMAGES:
         return None
     if not all(min(page.size_xy) > 0 for page in (*pages, *extra.values())):
         raise ReadError(f"{path.name}: damaged: an image of 0 pixels")

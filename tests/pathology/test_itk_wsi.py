@@ -369,3 +369,37 @@ def test_scores_that_make_no_classes_are_refused(scores, tmp_path):
     mosaic = Mosaic((Placed(tmp_path / "a.npy", 0, 0),), (4, 4), (4, 4), 1.0, "mask")
     with pytest.raises(ReadError, match=r"a\.npy"):
         Stitched(mosaic).piece(0, 0, 4, 4)
+
+
+def test_names_in_xmp_private_tags_and_ome_xml_are_removed(tmp_path):
+    xml = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        "<Experimenter ID='Experimenter:0' LastName='JaneDoe'/>"
+        '<Image ID="Image:0" Name="JaneDoe.svs"><Description>of JaneDoe</Description>'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="300" SizeY="200" SizeC="3" SizeZ="1"'
+        ' SizeT="1" PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:0:0" SamplesPerPixel="3"/>'
+        '<TiffData IFD="0" PlaneCount="1"/></Pixels></Image>'
+        "<StructuredAnnotations><XMLAnnotation ID='Annotation:0'><Value>JaneDoe</Value></XMLAnnotation>"
+        "</StructuredAnnotations></OME>"
+    )
+    path = tmp_path / "one.ome.tif"
+    tags = [(700, 1, 14, b"<x>JaneDoe</x>", True), (65000, 2, 8, "JaneDoe", True), (65001, 7, 7, b"JaneDoe", True)]
+    options = {"photometric": "rgb", "tile": (128, 128), "metadata": None, "extratags": tags}
+    tifffile.imwrite(path, gradient(300, 200), description=xml, **options)
+    assert path.read_bytes().count(b"JaneDoe") == 7
+    assert wsi("deidentify", path, tmp_path / "out") == 0
+    copy = tmp_path / "out" / "one.ome.tif"
+    assert b"JaneDoe" not in copy.read_bytes()
+    with open_slide(copy) as slide:
+        assert slide.mpp == 0.5
+        np.testing.assert_array_equal(slide.read_region(level_px=(0, 0), size=(300, 200)), gradient(300, 200))
+
+
+def test_a_slide_of_another_maker_is_not_called_clean(tmp_path, capsys):
+    path = tmp_path / "one.tiff"
+    text = '<DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_UFS_BARCODE">JaneDoe</Attribute></DataObject>'
+    options = {"photometric": "rgb", "tile": (128, 128), "metadata": None, "software": "Philips DP v1.0"}
+    tifffile.imwrite(path, gradient(300, 200), description=f'<?xml version="1.0"?>{text}', **options)
+    assert wsi("deidentify", path, tmp_path / "out") == 1
+    assert "keeps names in places of its own" in "".join(capsys.readouterr())
+    assert not (tmp_path / "out" / "one.tiff").exists()

@@ -35,7 +35,7 @@ def test_outside_is_white():
 
 
 def test_openslide_reads_what_libvips_does_not(monkeypatch):
-    monkeypatch.setattr("itkit.pathology.slides._BY_VIPS", ())
+    monkeypatch.setattr("itkit.pathology.slides.BY_VIPS", ())
     with open_slide(real_slide()) as slide:
         assert type(slide).__name__ == "_OpenSlideSlide"
         assert slide.mpp == pytest.approx(0.499)
