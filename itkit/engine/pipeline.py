@@ -111,5 +111,12 @@ def _based(model: type[Params], values: Mapping[str, Any], base: Path) -> Iterat
     """Yield the values, relative paths made absolute."""
     for name, value in model.with_present_names(values).items():
         field = model.model_fields.get(name)
-        is_path = field is not None and marker(field, PathRole) is not None and isinstance(value, str) and value
-        yield name, str(base / value) if is_path else value
+        is_path = field is not None and marker(field, PathRole) is not None
+        yield name, _below(base, value) if is_path else value
+
+
+def _below(base: Path, value: Any) -> Any:
+    """Return a path, or each of several, below a folder; other values as they are."""
+    if isinstance(value, list | tuple):
+        return [_below(base, item) for item in value]
+    return str(base / value) if isinstance(value, str) and value else value

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from itkit.cli.umbrella import main
+from itkit.engine.pipeline import read_pipeline
 from itkit.testing.phantoms import write_dataset
 
 TEXT = """
@@ -87,3 +88,12 @@ def test_what_is_wrong_is_named_before_anything_runs(place, capsys, old, new, sa
     assert main(["run", str(place / "chain.toml")]) == 2
     assert re.search(said, capsys.readouterr().err)
     assert not (place / "oriented").exists()
+
+
+def test_each_of_several_paths_is_relative_to_the_file(tmp_path):
+    (tmp_path / "chain.toml").write_text(
+        '[[step]]\nrun = "itk_infer"\n'
+        'params = { model = "a", source = "raw", dest = "out", ensemble = ["b.pt", "c.pt"] }\n'
+    )
+    (step,) = read_pipeline(tmp_path / "chain.toml")
+    assert step.params.ensemble == (tmp_path / "b.pt", tmp_path / "c.pt")
