@@ -55,6 +55,12 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "GeometryError": ("Numbers are not those of a voxel grid", "It is also a `ValueError`."),
     "ModelError": ("A network or a loss is wrong", "It is also a `ValueError`."),
     "WeightsError": ("Weights can't be used", "It is also a `ValueError`."),
+    "RequestError": ("A web server refuses a request", "The client is told; nothing was changed."),
+    "NotServedError": ("A path is not served", "Missing, outside the root, or no file: all look alike to the client."),
+    "TooManyError": ("More than a server does at once", "Wait until something has ended."),
+    "BusyError": ("Too many volumes are read at once", "Wait a moment, and try again."),
+    "FullError": ("A server's queue is full", "Wait until a job has ended."),
+    "UploadError": ("An upload can't be taken", "It is malformed, or holds too much."),
 }  # fmt: skip
 """Title and advice of each error's section, in the order of the page."""
 NOTES = "Warnings, notes, and reasons"

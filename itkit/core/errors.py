@@ -9,9 +9,15 @@ ItkitError
 ├── MissingExtraError      an optional package is not installed     exit 2
 ├── PluginError            another package's plug-in can't be used  exit 2
 ├── WeightsError           a weights file can't be used
+├── RequestError           a web server refuses a request
+│   ├── NotServedError         its path is not below the folder that is served
+│   ├── TooManyError           it is more than the server does at once
+│   ├── FullError              the queue is full
+│   └── UploadError            what it brings is malformed or too much
 ├── CaseSkipped            one case is left out on purpose          exit 0: named
 └── CaseError              one case failed, the others go on        exit 1
     ├── ReadError          a file can't be read as a volume
+    │   ├── BusyError              too many volumes are being read at once
     │   ├── NotDicomError          it is not a DICOM file
     │   ├── UndecodableError       its pixels can't be decoded
     │   └── IrregularSeriesError   its slices do not make one regular volume
@@ -66,6 +72,29 @@ class WeightsError(ItkitError, ValueError):
     """A weights file is unsafe, damaged, incomplete or belongs to another network."""
 
 
+class RequestError(ItkitError):
+    """A web server refuses what a client asks for."""
+
+
+class NotServedError(RequestError):
+    """A path is missing, lies outside the folder that is served, or is neither a file nor a folder.
+
+    All three look alike to the client, which learns nothing about what lies outside.
+    """
+
+
+class TooManyError(RequestError):
+    """More jobs or streams than a server takes at once."""
+
+
+class FullError(RequestError):
+    """The queue is full."""
+
+
+class UploadError(RequestError):
+    """An upload is malformed or holds too much."""
+
+
 class CaseSkipped(ItkitError):  # noqa: N818 - not a failure
     """One case is left out on purpose; the message says why."""
 
@@ -76,6 +105,10 @@ class CaseError(ItkitError):
 
 class ReadError(CaseError):
     """A file can't be read as the volume it should hold."""
+
+
+class BusyError(ReadError):
+    """Too many volumes are being read at once."""
 
 
 class NotDicomError(ReadError):

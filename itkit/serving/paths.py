@@ -9,20 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from itkit.core.errors import ItkitError, LayoutError
+from itkit.core.errors import LayoutError, NotServedError
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 _LINK_DEPTH = 2
 _MOST_NAMES = 50_000
-
-
-class NotServedError(ItkitError):
-    """A path is missing, lies outside the folder that is served, or is neither a file nor a folder.
-
-    All three look alike to the client, which learns nothing about what lies outside.
-    """
 
 
 class Root:

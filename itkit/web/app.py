@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from itkit.catalogue import load
 from itkit.core.bounded import parse_json
-from itkit.core.errors import ItkitError, ParamsError
+from itkit.core.errors import BusyError, ItkitError, NotServedError, ParamsError, TooManyError
 from itkit.core.files import volume_suffix
 from itkit.core.version import VERSION
 from itkit.engine.options import RunOptions
@@ -29,10 +29,9 @@ from itkit.io.layouts import IMAGE
 from itkit.io.meta import json_line
 from itkit.report.style import STYLE
 from itkit.serving.guard import Rules, cookie_value
-from itkit.serving.paths import NotServedError
-from itkit.web.board import Board, Past, TooManyError, is_over, lines_of
+from itkit.web.board import Board, Past, is_over, lines_of
 from itkit.web.requests import Answer, Asked, answer, form_named, options_form
-from itkit.web.volumes import BusyError, Shelf, geometry_of, guess_kind, partners
+from itkit.web.volumes import Shelf, geometry_of, guess_kind, partners
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.bounded import parse_json, read_bounded, read_lines
-from itkit.core.errors import ItkitError
+from itkit.core.errors import ItkitError, TooManyError
 from itkit.forms.command import Command
 from itkit.forms.progress import RunView
 from itkit.forms.queue import Job, JobQueue
@@ -28,10 +28,6 @@ _MOST_PLANS = 4
 _MOST_KEPT = 200
 _MOST_EVENT_BYTES = 32 << 20
 _LOG_LINES = 2000
-
-
-class TooManyError(ItkitError):
-    """More jobs or streams than a server takes at once."""
 
 
 @dataclass

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from itkit.core.errors import NotServedError
 from itkit.forms.description import Field
-from itkit.serving.paths import NotServedError, Root
+from itkit.serving.paths import Root
 
 _CUT = re.compile(r"[\s=:,;]+")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.errors import ReadError, ResourceError
+from itkit.core.errors import BusyError, ReadError, ResourceError
 from itkit.core.files import VOLUME_EXTENSIONS, split_extension
 from itkit.core.geometry import Geometry, orientation_steps
 from itkit.core.slices import LETTERS, PLANES
@@ -40,10 +40,6 @@ _MOST_CLASSES = 500
 _MOST_WAITING = 6
 _LABEL_FOLDERS = {LABEL, "labels", "labelstr", "labelsts", "seg", "segmentation", "segmentations", "mask", "masks"}
 _INT16 = np.iinfo(np.int16)
-
-
-class BusyError(ReadError):
-    """Too many volumes are being read at once."""
 
 
 def factors_zyx(size_zyx: tuple[int, int, int], level: int) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from itkit.core import errors
 from itkit.core.errors import IrregularSeriesError, ItkitError
 
 TREE = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, ItkitError)]
-LIGHT = ("core", "io", "process", "engine", "dataset", "testing", "report")
+LIGHT = ("core", "io", "process", "engine", "dataset", "testing", "report", "serving", "forms")
 
 
 def test_no_module_defines_an_error_of_its_own():

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from itkit.core.errors import LayoutError
-from itkit.serving.paths import NotServedError, Root
+from itkit.core.errors import LayoutError, NotServedError
+from itkit.serving.paths import Root
 
 
 @pytest.fixture

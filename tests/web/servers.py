@@ -45,7 +45,7 @@ class Web:
         assert answer.status_code == 202, answer.text
         return answer.json()["job"]
 
-    def end_of(self, job, seconds=60):
+    def end_of(self, job, seconds=120):
         """Wait for the end of a job; return what is known of it."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

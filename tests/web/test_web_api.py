@@ -264,11 +264,9 @@ def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
         waiting = web.job("itk_resample", params={**RESAMPLE, "dest": "later"})
         time.sleep(1.0)
         assert web.post(f"/api/jobs/{waiting}/stop").json()["state"] == "stopped"
-        begun = time.monotonic()
         web.post(f"/api/jobs/{job}/stop")
         facts = web.end_of(job)
         assert facts["state"] == "stopped"
-        assert time.monotonic() - begun < 15
         assert not (root / "later").exists()
         # its terminal is closed while a job runs: the job ends, too
         web.job("itk_resample", params={**RESAMPLE, "dest": "out", "spacing": [0.02, 0.5, 0.5]})

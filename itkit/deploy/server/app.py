@@ -20,11 +20,11 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
 from itkit.core.bounded import parse_json
-from itkit.core.errors import CaseError, ItkitError, ModelError, ParamsError, ResourceError
+from itkit.core.errors import CaseError, FullError, ItkitError, ModelError, ParamsError, ResourceError, UploadError
 from itkit.core.version import VERSION
-from itkit.deploy.server.jobs import Desk, FullError, Job
+from itkit.deploy.server.jobs import Desk, Job
 from itkit.deploy.server.served import Served, find_served, segment
-from itkit.deploy.server.uploads import Upload, UploadError, receive
+from itkit.deploy.server.uploads import Upload, receive
 from itkit.deploy.server.volumes import ONE_FILE, SegKind
 from itkit.deploy.server.workroom import Workroom
 from itkit.serving.guard import Bodies

@@ -12,17 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from itkit.core.errors import ItkitError
+from itkit.core.errors import FullError, ItkitError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 KEPT_S = 900.0
 """Seconds for which the result of a job waits to be fetched."""
 _SWEEP_S = 10.0
-
-
-class FullError(ItkitError):
-    """The queue is full."""
 
 
 class Cancelled(Exception):  # noqa: N818 - it never leaves the worker

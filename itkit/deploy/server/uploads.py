@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
-from itkit.core.errors import ItkitError, ReadError
+from itkit.core.errors import ReadError, UploadError
 from itkit.core.extras import require
 from itkit.core.files import split_extension
 
@@ -23,10 +23,6 @@ MOST_FIELDS = 32
 MOST_FIELD_BYTES = 1 << 16
 _MOST_HEADER_BYTES = 1 << 13
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}")
-
-
-class UploadError(ItkitError):
-    """An upload is malformed or holds too much."""
 
 
 @dataclass
