@@ -120,6 +120,9 @@ def load_config(job: Job) -> Any:
         config.merge_from_dict(options, allow_list_keys=True)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ParamsError(f"--cfg-options do not fit {job.config}: {last_line(error)}") from error
+    if config.get("experiment_name") is None:
+        # MMEngine's own name changes by the second, and runs of one name in one process share what they have measured
+        config.experiment_name = f"{job.model}_{time.strftime('%Y%m%d_%H%M%S')}_{os.urandom(3).hex()}"
     return config
 
 
