@@ -120,10 +120,16 @@ def load_config(job: Job) -> Any:
         config.merge_from_dict(options, allow_list_keys=True)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ParamsError(f"--cfg-options do not fit {job.config}: {last_line(error)}") from error
-    if config.get("experiment_name") is None:
-        # MMEngine's own name changes by the second, and runs of one name in one process share what they have measured
-        config.experiment_name = f"{job.model}_{time.strftime('%Y%m%d_%H%M%S')}_{os.urandom(3).hex()}"
     return config
+
+
+def _name(job: Job, config: Any) -> None:
+    """Give a run a name of its own.
+
+    MMEngine's own name changes by the second, and runs of one name in one process share what they have measured.
+    """
+    if config.get("experiment_name") is None:
+        config.experiment_name = f"{job.model}_{time.strftime('%Y%m%d_%H%M%S')}_{os.urandom(3).hex()}"
 
 
 def _has(config: Any, key: str) -> bool:
@@ -228,6 +234,7 @@ def _train(job: Job, config: Any) -> Result:
     if _is_first():
         job.work_dir.mkdir(parents=True, exist_ok=True)
         write_record(job.work_dir, "training", None)
+    _name(job, config)
     build_runner(config).train()
     ended = last_checkpoint(job.work_dir)
     if _is_first():
