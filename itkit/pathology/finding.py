@@ -14,7 +14,16 @@ from itkit.core.operation import Unpaired
 from itkit.core.text import some
 from itkit.pathology.slides import SUFFIXES
 
-_OME = (".ome.tif", ".ome.tiff")
+PYRAMID = ".ome.tif"
+"""Ending of the pyramids and masks that are written."""
+MASK_META = "mask_meta.json"
+"""What is known of the masks of a folder: their resolution and the names of their classes."""
+_OME = (PYRAMID, ".ome.tiff")
+
+
+def mask_of(folder: Path, slide: str) -> Path:
+    """Return the path of a slide's mask in a folder that ``itk_wsi mask`` wrote."""
+    return folder / f"{slide}{PYRAMID}"
 
 
 def slide_id(path: Path) -> str:

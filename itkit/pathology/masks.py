@@ -32,16 +32,14 @@ from itkit.io.dicom.outline import rings
 from itkit.io.layouts import require_destination
 from itkit.io.meta import read_json
 from itkit.pathology.annotations import SUFFIXES, Annotation, paint, read_annotations, write_geojson
-from itkit.pathology.finding import find_files
+from itkit.pathology.finding import MASK_META, PYRAMID, find_files
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
 from itkit.pathology.pyramid import write_pyramid
 from itkit.pathology.scaling import scale_for, size_at
 from itkit.pathology.slides import open_slide
 
-META = "mask_meta.json"
 _MASK, _REGIONS, _GEOJSON = "mask", "annotations", "geojson"
-_MASK_ENDING = ".ome.tif"
 _MOST_CLASSES = 255
 _LARGEST_MASK = 1 << 30
 """Pixels of a mask that is turned to polygons: it is held in memory."""
@@ -70,7 +68,7 @@ def plan_masks(params: WsiParams) -> Plan:
     assert params.dest is not None
     dest = params.dest
     files, twice = find_files(params.annotations, SUFFIXES, recursive=params.recursive, what="annotation")
-    slides = slide_jobs(params, lambda _: {_MASK: Target(dest, _MASK_ENDING, "label")})
+    slides = slide_jobs(params, lambda _: {_MASK: Target(dest, PYRAMID, "label")})
     values = named_values(params) or _numbered(files.values())
     stamp = repr(sorted(values.items()))
     jobs, lone = [], [*slides.unpaired, *twice]
@@ -162,7 +160,7 @@ def collect_masks(params: WsiParams, run: Collected) -> Report:
     """Return ``mask_meta.json``: resolution and classes of every mask."""
     del params
     cases = {name: dict(record.facts) for name, record in sorted(run.all_records.items())}
-    return Report((f"{len(cases)} masks",), files={Path(META): cases})
+    return Report((f"{len(cases)} masks",), files={Path(MASK_META): cases})
 
 
 @dataclass(frozen=True)
@@ -178,9 +176,9 @@ def plan_annotations(params: WsiParams) -> Plan:
     """List the masks of a folder; ``mask_meta.json`` there tells names and scale."""
     assert params.dest is not None
     require_destination(params.dest, params.source)
-    files, twice = find_files(params.source, (_MASK_ENDING, ".tif", ".tiff"), recursive=params.recursive, what="mask")
+    files, twice = find_files(params.source, (PYRAMID, ".tif", ".tiff"), recursive=params.recursive, what="mask")
     folder = params.source if params.source.is_dir() else params.source.parent
-    meta = read_json(folder / META) if (folder / META).is_file() else {}
+    meta = read_json(folder / MASK_META) if (folder / MASK_META).is_file() else {}
     meta = meta if isinstance(meta, dict) else {}
     given = {value: name for name, value in named_values(params).items()}
     facts = {name: _mask_facts(path, meta.get(name), given) for name, path in files.items()}
@@ -216,8 +214,8 @@ def annotate_case(case: Case, params: WsiParams, context: Context) -> Outcome:
         if factor is None:
             if params.slide_mpp is None:
                 raise CaseError(
-                    f"{facts.path.name}: {META} beside it does not tell its scale; give --slide-mpp, the resolution of "
-                    "the slide's level 0"
+                    f"{facts.path.name}: {MASK_META} beside it does not tell its scale; give --slide-mpp, the "
+                    "resolution of the slide's level 0"
                 )
             factor = mask.mpp / params.slide_mpp
         values = mask.read_region(level_px=(0, 0), size=(width, height))[..., 0]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,19 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.bounded import read_table_text
-from itkit.core.errors import CaseError, LayoutError, ReadError
-from itkit.core.extras import require
-from itkit.core.files import VOLUME_EXTENSIONS, Compression, is_inner_name
+from itkit.core.errors import CaseError, ReadError
+from itkit.core.files import VOLUME_EXTENSIONS, Compression
 from itkit.core.operation import Collected, Context, InputFile, Job, Outcome, Place, Plan, Report, Target, Written
 from itkit.core.text import some
 from itkit.core.volume import Case
 from itkit.io.layouts import require_destination, require_folder
-from itkit.io.meta import read_json
 from itkit.io.sitk_toolkit import read_volume
+from itkit.pathology.finding import PYRAMID
 from itkit.pathology.params import WsiParams
 from itkit.pathology.pyramid import PixelKind, write_pyramid
-from itkit.pathology.tiling import META, TABLE
+from itkit.pathology.tile_table import META, STORE, TABLE, read_picture, read_tile_table, tile_folders
 from itkit.process.common import stamp_of
 
 _PYRAMID = "pyramid"
@@ -35,11 +30,7 @@ _BLOCK = 512
 _KEPT_TILES = 64
 _KEPT_BYTES = 256 << 20
 """Bytes of the tiles that are kept for the next piece."""
-_LONGEST = 1 << 20
-"""Pixels along a side of a pyramid; scanners make at most a few 100,000."""
-_LONGEST_TILE = 1 << 14
 _PREDICTIONS = (".png", ".npy", *VOLUME_EXTENSIONS)
-_MOST_PIXELS = 1 << 20
 _MOST_SCORES = 255
 
 
@@ -82,11 +73,8 @@ def plan(params: WsiParams) -> Plan:
     assert params.dest is not None
     source = require_folder(params.source)
     require_destination(params.dest, source, *(() if params.predictions is None else (params.predictions,)))
-    folders = [source] if (source / TABLE).is_file() else sorted(path.parent for path in source.glob(f"*/{TABLE}"))
-    if not folders:
-        raise LayoutError(f"{source}: no folder holds {TABLE}, which itk_wsi tile writes")
     jobs = []
-    for folder in folders:
+    for folder in tile_folders(source):
         predictions = None if params.predictions is None else _folder_of(params.predictions, folder.name)
         files = sorted((predictions or folder / "tiles").glob("*"))
         inputs = {"table": InputFile(folder / TABLE, "file"), "meta": InputFile(folder / META, "file")}
@@ -94,7 +82,7 @@ def plan(params: WsiParams) -> Plan:
             Job(
                 folder.name,
                 inputs,
-                {_PYRAMID: Target(params.dest, ".ome.tif", "label" if predictions else "image")},
+                {_PYRAMID: Target(params.dest, PYRAMID, "label" if predictions else "image")},
                 details=(folder, predictions),
                 stamp=stamp_of(files),
                 more_files=tuple(files),
@@ -133,39 +121,22 @@ def read_mosaic(folder: Path, predictions: Path | None) -> tuple[Mosaic, list[st
     ReadError
         When the table is damaged, names a file outside the folder, or no tile has a file.
     """
-    meta = read_json(folder / META)
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_table_text(folder / TABLE))))
-        size = (int(meta["size_px"][0]), int(meta["size_px"][1]))
-        mpp, px0 = float(meta["mpp"]), float(meta["px0_per_px"])
-        side = int(meta["tile_px"])
-    except (KeyError, TypeError, ValueError, IndexError, OSError, ArithmeticError, csv.Error) as error:
-        raise ReadError(f"{folder.name}: {TABLE} or {META} is damaged ({error})") from error
-    is_sane = all(0 < value <= _LONGEST for value in size) and 0 < side <= _LONGEST_TILE
-    if not (is_sane and math.isfinite(mpp) and mpp > 0 and px0 > 0):
-        raise ReadError(f"{folder.name}: {META} holds an impossible size or resolution")
+    table = read_tile_table(folder)
     tiles, missing = [], []
-    for number, row in enumerate(rows, 2):
-        try:
-            name = row["file"]
-            x, y = round(float(row["x_um"]) / mpp), round(float(row["y_um"]) / mpp)
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise ReadError(f"{folder.name}: {TABLE}: line {number} is damaged ({error})") from error
-        if not (-side < x < size[0] and -side < y < size[1]):
-            raise ReadError(f"{folder.name}: {TABLE}: line {number}: the tile lies outside the slide's {size} pixels")
-        if not is_inner_name(name) or name.startswith("tiles.zarr.zip/"):
-            raise ReadError(f"{folder.name}: {TABLE}: line {number}: {name!r} is no file of this folder")
-        file = folder / name if predictions is None else _prediction(predictions, Path(name).stem)
+    for tile in table.tiles:
+        if tile.name.startswith(f"{STORE}/"):
+            raise ReadError(f"{folder.name}: {TABLE}: {tile.name!r} is no file of this folder")
+        file = folder / tile.name if predictions is None else _prediction(predictions, Path(tile.name).stem)
         if file is None or not file.is_file():
-            missing.append(name)
+            missing.append(tile.name)
         else:
-            tiles.append(Placed(file, x, y))
+            tiles.append(Placed(file, tile.x, tile.y))
     if not tiles:
         raise ReadError(f"{folder.name}: no tile of {TABLE} has a file in {predictions or folder / 'tiles'}")
     if missing and predictions is None:
         raise ReadError(f"{folder.name}: {len(missing)} tiles of {TABLE} are gone: {some(missing, 5)}")
     kind: PixelKind = "image" if predictions is None else "mask"
-    return Mosaic(tuple(tiles), (side, side), size, mpp, kind), missing
+    return Mosaic(tuple(tiles), (table.side, table.side), table.size_xy, table.mpp, kind), missing
 
 
 def _prediction(folder: Path, stem: str) -> Path | None:
@@ -274,14 +245,10 @@ def _read_tile(mosaic: Mosaic, file: Path) -> NDArray[Any]:
             is_right = pixels.shape == (height, width) and pixels.min() >= 0 and pixels.max() <= 255
             pixels = pixels.astype(np.uint8) if is_right else pixels
         else:
-            image = require("PIL.Image", extra="pathology", why="reading tiles")
-            with image.open(file, formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > 16 * _MOST_PIXELS:
-                    raise ReadError(f"{file.name}: {opened.width} x {opened.height} pixels are no tile")
-                pixels = np.asarray(opened.convert("RGB") if mosaic.kind == "image" else opened)
+            pixels = read_picture(file, "RGB" if mosaic.kind == "image" else None)
             wanted = (height, width, 3) if mosaic.kind == "image" else (height, width)
             is_right = pixels.shape == wanted and pixels.dtype == np.uint8
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ReadError(f"{file.name}: can't be read ({error})") from error
     if not is_right:
         raise ReadError(

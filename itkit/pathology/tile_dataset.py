@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from itkit.core.bounded import read_table_text
-from itkit.core.errors import LayoutError, ReadError
+from itkit.core.errors import LayoutError
 from itkit.core.extras import require, require_torch
-from itkit.core.files import is_inner_name
-from itkit.io.meta import read_json
+from itkit.pathology.finding import mask_of
 from itkit.pathology.scaling import require_equal_scale
 from itkit.pathology.slides import open_slide
-from itkit.pathology.tiling import META, TABLE
+from itkit.pathology.tile_table import STORE, read_picture, read_tile_table, tile_folders
 
 
 @dataclass(frozen=True)
@@ -63,10 +59,7 @@ class TileDataset:
     ) -> None:
         require_torch("a dataset of tiles")
         root = Path(tiles)
-        tables = sorted(root.glob(f"*/{TABLE}"))
-        if not tables:
-            raise LayoutError(f"{root}: no folder holds {TABLE}, which itk_wsi tile writes")
-        self.records = tuple(record for table in tables for record in read_table(table.parent))
+        self.records = tuple(record for folder in tile_folders(root) for record in _records_of(folder))
         self.masks = None if masks is None else Path(masks)
         self.transform = transform
         if self.masks is not None:
@@ -97,30 +90,13 @@ class TileDataset:
 
     def _mask_path(self, slide: str) -> Path:
         assert self.masks is not None
-        return self.masks / f"{slide}.ome.tif"
+        return mask_of(self.masks, slide)
 
 
-def read_table(folder: Path) -> list[TileRecord]:
-    """Return the tiles of a slide that lie in files.
-
-    Raises
-    ------
-    ReadError
-        When the table is damaged, or names a file outside the folder.
-    """
-    meta = read_json(folder / META)
-    found = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(read_table_text(folder / TABLE))), 2):
-        try:
-            mpp, side = float(meta["mpp"]), int(meta["tile_px"])
-            x, y = round(float(row["x_um"]) / mpp), round(float(row["y_um"]) / mpp)
-            name = row["file"]
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise ReadError(f"{folder.name}: {TABLE}: line {number} is damaged ({error})") from error
-        if not is_inner_name(name):
-            raise ReadError(f"{folder.name}: {TABLE}: line {number}: {name!r} lies outside the folder")
-        found.append(TileRecord(folder.name, folder / name, x, y, mpp, (side, side)))
-    return found
+def _records_of(folder: Path) -> list[TileRecord]:
+    table = read_tile_table(folder)
+    size = (table.side, table.side)
+    return [TileRecord(folder.name, folder / tile.name, tile.x, tile.y, table.mpp, size) for tile in table.tiles]
 
 
 def read_tile(file: Path) -> NDArray[np.uint8]:
@@ -131,16 +107,11 @@ def read_tile(file: Path) -> NDArray[np.uint8]:
     ReadError
         When it can't be read.
     """
-    if file.parent.name.endswith(".zarr.zip"):
+    if file.parent.name == STORE:
         zarr = require("zarr", extra="fast", why="a store of tiles")
         store = zarr.storage.ZipStore(file.parent, mode="r")
         try:
             return np.asarray(zarr.open_array(store, mode="r")[int(file.name)])
         finally:
             store.close()
-    image = require("PIL.Image", extra="pathology", why="reading tiles")
-    try:
-        with image.open(file, formats=("PNG", "JPEG")) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{file}: can't be read ({error})") from error
+    return read_picture(file)

@@ -24,16 +24,16 @@ from itkit.core.thumbnail import png
 from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.io.meta import read_json
+from itkit.pathology.finding import MASK_META, mask_of
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
 from itkit.pathology.scaling import Scale, read_scaled, require_equal_scale, scale_for, size_at
 from itkit.pathology.slides import Slide, open_slide
+from itkit.pathology.tile_table import COLUMNS, META, STORE
 from itkit.pathology.tissue import Tissue, find_tissue
 from itkit.process.common import stamp_of
 from itkit.report.pictures import outline
 
-TABLE, META = "tiles.csv", "tiles_meta.json"
-COLUMNS = ("file", "x_um", "y_um", "x_px0", "y_px0", "width_px", "height_px", "mpp", "tissue")
 _TILE, _TABLE, _META, _PREVIEW, _STORE = "tile", "table", "meta", "preview", "store"
 _ENDINGS = {"png": ".png", "jpeg": ".jpg"}
 _BORDER = (0, 110, 230)
@@ -126,7 +126,7 @@ def plan(params: WsiParams) -> Plan:
     if params.masks is None:
         return found
     masks = params.masks
-    jobs = [_with_mask(job, masks / f"{job.case_id}.ome.tif") for job in found.jobs]
+    jobs = [_with_mask(job, mask_of(masks, job.case_id)) for job in found.jobs]
     return replace(found, jobs=tuple(jobs))
 
 
@@ -220,7 +220,7 @@ class TiledSlide:
     def file_of(self, number: int, name: str) -> str:
         """Return the file of a tile, as the table names it."""
         if self.params.tiles == "store":
-            return f"tiles.zarr.zip/{number}"
+            return f"{STORE}/{number}"
         if self.params.tiles == "dataset":
             return f"{IMAGE}/{name}.mha"
         return f"tiles/{name}{_ENDINGS[self.params.tiles]}"
@@ -256,7 +256,7 @@ class TiledSlide:
     def _mask(self, opened: contextlib.ExitStack) -> Slide | None:
         if self.params.masks is None:
             return None
-        path = self.params.masks / f"{self.slide_id}.ome.tif"
+        path = mask_of(self.params.masks, self.slide_id)
         if not path.is_file():
             raise CaseError(f"{self.slide_id}: no mask {path}")
         mask = opened.enter_context(open_slide(path))
@@ -349,7 +349,7 @@ def collect(params: WsiParams, run: Collected) -> Report:
 
 def _description(params: WsiParams) -> dict[str, Any]:
     described: dict[str, Any] = {"name": params.source.absolute().name, "channels": ["red", "green", "blue"]}
-    path = None if params.masks is None else params.masks / "mask_meta.json"
+    path = None if params.masks is None else params.masks / MASK_META
     meta = read_json(path) if path is not None and path.is_file() else {}
     labels: dict[str, str] = {}
     for entry in meta.values() if isinstance(meta, dict) else ():
