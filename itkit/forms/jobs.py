@@ -192,10 +192,20 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 def _end_group(group: int) -> None:
-    """End what a process whose end was awaited has left of its group: helpers get a moment, workers are killed."""
-    until = time.monotonic() + _LEFT_S
+    """End what a process whose end was awaited has left of its group: helpers get a moment, workers are killed.
+
+    It returns when the group is gone, or when the system has had another moment to end what was killed.
+    """
+    if not _is_gone(group, _LEFT_S):
+        _signal_group(group, _KILL)
+        _is_gone(group, _LEFT_S)
+
+
+def _is_gone(group: int, seconds: float) -> bool:
+    """Wait until a group is gone, at most so long; return whether it is."""
+    until = time.monotonic() + seconds
     while _signal_group(group, 0):
         if time.monotonic() > until:
-            _signal_group(group, _KILL)
-            return
+            return False
         time.sleep(0.02)
+    return True
