@@ -256,11 +256,10 @@ def test_a_report_is_shown_in_a_sandbox(web, root):
 
 def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
     root = tmp_path / "root"
-    write_dataset(root / "raw", 6)
+    write_dataset(root / "raw", 200)  # it takes long, also on a quick machine
+    long = {**RESAMPLE, "dest": "out", "spacing": [0.02, 0.25, 0.25]}
     with started(root, tmp_path / "state") as web:
-        job = web.job(
-            "itk_resample", params={**RESAMPLE, "dest": "out", "spacing": [0.02, 0.5, 0.5]}, options={"workers": 2}
-        )
+        job = web.job("itk_resample", params=long, options={"workers": 2})
         waiting = web.job("itk_resample", params={**RESAMPLE, "dest": "later"})
         time.sleep(1.0)
         assert web.post(f"/api/jobs/{waiting}/stop").json()["state"] == "stopped"
@@ -269,7 +268,7 @@ def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
         assert facts["state"] == "stopped"
         assert not (root / "later").exists()
         # its terminal is closed while a job runs: the job ends, too
-        web.job("itk_resample", params={**RESAMPLE, "dest": "out", "spacing": [0.02, 0.5, 0.5]})
+        web.job("itk_resample", params=long)
         time.sleep(0.7)
         web.close(signal.SIGHUP)
     assert not [pid for pid in Path("/proc").glob("[0-9]*/cmdline") if str(root) in pid.read_text(errors="replace")]
