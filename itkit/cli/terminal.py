@@ -137,14 +137,43 @@ class JsonLines:
         """Do nothing; there is no bar to remove."""
 
 
-class Terminal:
-    """Shows a bar while cases run, a line for each warning and failure, and a summary at the end."""
+class BarOutput:
+    """An output with a bar on stderr, if it is wanted, and lines above it."""
 
     def __init__(self, progress: str) -> None:
         self.output = Output()
         self.wants_bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
         self.is_quiet = progress == "none"
         self.bar: Any = None
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.output.write(sys.stderr, self.bar.close)
+            self.bar = None
+
+    def _open(self, **options: Any) -> None:
+        """Open the bar."""
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # prevents a thread, with which workers can't be forked (see engine.executors)
+
+        def open_bar() -> None:
+            self.bar = tqdm(file=sys.stderr, dynamic_ncols=True, **options)
+
+        self.output.write(sys.stderr, open_bar)
+
+    def _say(self, text: str, *, error: bool = True, lines: bool = False) -> None:
+        if self.bar is not None:
+            self.output.write(sys.stderr, self.bar.clear)
+        self.output.tell(shown(text, lines=lines), sys.stderr if error else sys.stdout)
+
+
+class Terminal(BarOutput):
+    """Shows a bar while cases run, a line for each warning and failure, and a summary at the end."""
+
+    def __init__(self, progress: str) -> None:
+        super().__init__(progress)
         self.dry_run = False
 
     def __call__(self, event: Event) -> None:
@@ -154,17 +183,6 @@ class Terminal:
         if handler is not None:
             handler(event)
 
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.output.write(sys.stderr, self.bar.close)
-            self.bar = None
-
-    def _say(self, text: str, *, error: bool = True, lines: bool = False) -> None:
-        if self.bar is not None:
-            self.output.write(sys.stderr, self.bar.clear)
-        self.output.tell(shown(text, lines=lines), sys.stderr if error else sys.stdout)
-
     def _start(self, event: Event) -> None:
         self.dry_run = bool(event["dry_run"])
         for note in event["notes"]:
@@ -172,13 +190,7 @@ class Terminal:
         for item in event["unpaired"]:
             self._say(f"unpaired: {item['path']} has no {item['lacks']}")
         if self.wants_bar and not self.dry_run:
-            from tqdm import tqdm
-
-            tqdm.monitor_interval = 0  # prevents a thread, with which workers can't be forked (see engine.executors)
-            self.output.write(sys.stderr, lambda: self._open_bar(tqdm, event))
-
-    def _open_bar(self, tqdm: Any, event: Event) -> None:
-        self.bar = tqdm(total=event["total"], desc=event["operation"], unit="case", file=sys.stderr, dynamic_ncols=True)
+            self._open(total=event["total"], desc=event["operation"], unit="case")
 
     def _case(self, event: Event) -> None:
         if self.dry_run and event["status"] in ("planned", "skipped", "left"):

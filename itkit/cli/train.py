@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
-from itkit.cli.terminal import Output
+from itkit.cli.terminal import BarOutput, Output
 from itkit.core.errors import ItkitError
 from itkit.core.extras import require, require_torch
 from itkit.core.fields import Bounds, Group, PathRole, Pattern, Positional, Short
@@ -185,15 +185,11 @@ class JsonEvents:
         """Do nothing; there is no bar to remove."""
 
 
-class Bar:
+class Bar(BarOutput):
     """Shows a bar with loss, speed, memory and time left, and a line for each validation."""
 
     def __init__(self, progress: Progress) -> None:
-        self.output = Output()
-        self.wants_bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
-        self.is_quiet = progress == "none"
-        self.bar: Any = None
-        self.total = 0
+        super().__init__(progress)
         self.has_begun = False
         """Whether a step was taken."""
 
@@ -203,42 +199,16 @@ class Bar:
         if handler is not None:
             handler(event)
 
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.output.write(sys.stderr, self.bar.close)
-            self.bar = None
-
-    def _say(self, text: str) -> None:
-        if self.bar is not None:
-            self.output.write(sys.stderr, self.bar.clear)
-        self.output.tell(shown(text, lines=True), sys.stderr)
-
     def _start(self, event: Event) -> None:
         for note in event["notes"]:
-            self._say(note)
-        self.total = event["total"]
+            self._say(note, lines=True)
         if self.wants_bar:
-            from tqdm import tqdm
-
-            tqdm.monitor_interval = 0
-            done = event["total"] - event["to_do"]
             layout = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-
-            def open_bar() -> None:
-                self.bar = tqdm(
-                    total=self.total,
-                    initial=done,
-                    desc="prepare",
-                    file=sys.stderr,
-                    bar_format=layout,
-                    dynamic_ncols=True,
-                )
-
-            self.output.write(sys.stderr, open_bar)
+            done = event["total"] - event["to_do"]
+            self._open(total=event["total"], initial=done, desc="prepare", bar_format=layout)
 
     def _note(self, event: Event) -> None:
-        self._say(event["text"])
+        self._say(event["text"], lines=True)
 
     def _set(self, description: str, postfix: str) -> None:
         if self.bar is not None:
@@ -273,7 +243,7 @@ class Bar:
         more = len(dice) - _SHOWN_CLASSES
         rest = [f"and {counted(more, 'other')}"] if more > 0 else []
         mean = f"step {event['step']}: mean Dice {event['val_dice']:.3f}"
-        self._say(f"{mean} ({', '.join([*named, *rest])})")
+        self._say(f"{mean} ({', '.join([*named, *rest])})", lines=True)
 
     def _summary(self, event: Event) -> None:
         if event["exit_code"] in (0, 130):

@@ -1,13 +1,32 @@
-"""Values as TOML, which Python can read but not write."""
+"""TOML files read within bounds, and values as TOML, which Python can read but not write."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from itkit.core.bounded import MOST_CONFIG_BYTES, parse_toml, read_bounded
 from itkit.core.errors import ParamsError
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file that a user wrote.
+
+    Raises
+    ------
+    ParamsError
+        When it can't be read; the message names the file.
+    """
+    try:
+        found: dict[str, Any] = parse_toml(read_bounded(path, MOST_CONFIG_BYTES))
+    except OSError as error:
+        raise ParamsError(f"{path}: can't be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise ParamsError(f"{path}: {error}") from error
+    return found
 
 
 def toml_value(value: Any) -> str:

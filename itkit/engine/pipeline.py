@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from itkit.catalogue import load
-from itkit.core.bounded import MOST_CONFIG_BYTES, parse_toml, read_bounded
 from itkit.core.errors import ItkitError, ParamsError
 from itkit.core.fields import PathRole, marker
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import did_you_mean
+from itkit.core.toml import read_toml
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
 
@@ -66,12 +66,7 @@ def read_pipeline(path: Path) -> tuple[PipelineStep, ...]:
     ParamsError
         When the file can't be read, or a step is wrong: the message names step, key and what is allowed.
     """
-    try:
-        values = parse_toml(read_bounded(path, MOST_CONFIG_BYTES))
-    except OSError as error:
-        raise ParamsError(f"{path}: can't be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise ParamsError(f"{path}: {error}") from error
+    values = read_toml(path)
     tables = values.pop("step", None)
     if values:
         raise ParamsError(f"{path}: unknown key {next(iter(values))!r}; a pipeline holds tables [[step]]")

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from itkit.core.bounded import MOST_CONFIG_BYTES, parse_toml, read_bounded
+from itkit.core.bounded import parse_toml
 from itkit.core.errors import ParamsError
 from itkit.core.params import OrientationCode
 from itkit.core.text import did_you_mean
-from itkit.core.toml import toml_value
+from itkit.core.toml import read_toml, toml_value
 from itkit.inference.model_folder import Intensity
 from itkit.training.augmenting.settings import AugmentSettings
 
@@ -174,12 +174,7 @@ def read_plan(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
         When the file can't be read, a key is unknown, or a value impossible. The message names key, value and what is
         allowed.
     """
-    try:
-        values = parse_toml(read_bounded(Path(path), MOST_CONFIG_BYTES))
-    except OSError as error:
-        raise ParamsError(f"{path}: can't be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise ParamsError(f"{path}: {error}") from error
+    values = read_toml(Path(path))
     return make_plan(with_overrides(values, overrides), str(path))
 
 

@@ -14,6 +14,7 @@ from itkit.core.errors import ItkitError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest
+from itkit.engine.progress import case_event
 
 _MOST_FOLDERS = 5000
 _DEEPEST = 5
@@ -68,19 +69,9 @@ class FoundRun:
             "event": "start", "operation": self.operation, "total": len(self.records), "to_do": 0, "unpaired": [],
             "notes": [], "dest": self.dest, "dry_run": False,
         }  # fmt: skip
+        total, dest = len(self.records), Path(self.dest)
         cases = [
-            {
-                "event": "case",
-                "case": record.case_id,
-                "status": record.status,
-                "message": record.message,
-                "warnings": list(record.warnings),
-                "seconds": record.took_s,
-                "number": number,
-                "total": len(self.records),
-                "inputs": [],
-                "outputs": [str(Path(self.dest) / str(item["path"])) for item in record.outputs],
-            }
+            dict(case_event(record, number, total, outputs=[dest / str(item["path"]) for item in record.outputs]))
             for number, record in enumerate(self.records, 1)
         ]
         facts = self.facts()

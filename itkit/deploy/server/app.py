@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,27 +109,27 @@ def create_app(models: Mapping[str, Served], room: Workroom, desk: Desk, setting
     app.add_exception_handler(ItkitError, _refuse)
     app.add_exception_handler(OSError, _refuse_storing)
     server = _Server(models, room, desk, settings)
-    for path in ("/health", "/health/"):
-        app.add_api_route(path, server.health)
-    for path in ("/models", "/models/"):
-        app.add_api_route(path, server.list_models)
-    for path in ("/infer", "/infer/"):
-        app.add_api_route(path, server.infer, methods=["POST"])
+    _add(app, "/health", server.health)
+    _add(app, "/models", server.list_models)
+    _add(app, "/infer", server.infer, "POST")
     app.add_api_route("/jobs/{name}", server.job)
     app.add_api_route("/jobs/{name}", server.remove_job, methods=["DELETE"])
     app.add_api_route("/jobs/{name}/cancel", server.remove_job, methods=["POST"])
     app.add_api_route("/jobs/{name}/events", server.events)
     app.add_api_route("/jobs/{name}/result", server.result)
-    for path in ("/auth", "/auth/"):
-        app.add_api_route(path, _auth)
-    for path in ("/info", "/info/"):
-        app.add_api_route(path, server.info)
-    for path in ("/session", "/session/"):
-        app.add_api_route(path, server.open_session, methods=["PUT"])
+    _add(app, "/auth", _auth)
+    _add(app, "/info", server.info)
+    _add(app, "/session", server.open_session, "PUT")
     app.add_api_route("/session/{name}", server.session)
     app.add_api_route("/session/{name}", server.close_session, methods=["DELETE"])
     app.add_api_route("/infer/{model}", server.label, methods=["POST"])
     return app
+
+
+def _add(app: FastAPI, path: str, answer: Callable[..., Any], method: str = "GET") -> None:
+    """Answer a path with and without a slash at its end: clients of MONAI Label use both, and follow no redirection."""
+    for form in (path, f"{path}/"):
+        app.add_api_route(form, answer, methods=[method])
 
 
 def _refuse(_: Request, error: Exception) -> Response:
