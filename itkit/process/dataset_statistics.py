@@ -64,18 +64,21 @@ def label_numbers(label: Volume, names: Mapping[int, str] = MappingProxyType({})
     """
     found = components(label.array_zyx, neighbours=26)
     voxel_ml = label.geometry.voxel_ml
+    touch_border = found.touch_border
+    order = np.argsort(found.classes, kind="stable")
+    values, counts = np.unique(found.classes, return_counts=True)
     numbers = {}
-    for value in np.unique(found.classes).tolist():
-        own = found.classes == value
+    for value, last, count in zip(values.tolist(), np.cumsum(counts).tolist(), counts.tolist(), strict=True):
+        own = order[last - count : last]
         start, end = found.starts_zyx[own].min(axis=0), found.ends_zyx[own].max(axis=0)
         voxels = int(found.voxels[own].sum())
         numbers[str(value)] = {
             "name": names.get(value, str(value)),
             "voxels": voxels,
             "ml": voxels * voxel_ml,
-            "components": int(np.count_nonzero(own)),
+            "components": count,
             "box": {"start": start.tolist(), "size": (end - start).tolist()},
-            "touches_border": bool(found.touch_border[own].any()),
+            "touches_border": bool(touch_border[own].any()),
         }
     return numbers
 
