@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise, permutations, product
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -164,17 +165,8 @@ class Params(BaseModel):
     @classmethod
     def own_descriptions(cls) -> dict[str, str]:
         """Return the descriptions that a class itself defines: from its source, else from ``descriptions.json``."""
-        try:
-            source = inspect.getsource(cls)
-        except (OSError, TypeError):  # a frozen application, an installation without sources, or an interactive class
-            return _stored_texts().get(place_of(cls), {})
-        texts = {}
-        for statement in ast.parse(textwrap.dedent(source)).body:
-            for field, below in pairwise(getattr(statement, "body", ())):
-                match field, below:
-                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                        texts[name] = inspect.cleandoc(text)
-        return texts
+        with _PARSING:
+            return _texts_in_source(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -228,6 +220,25 @@ def _are_paths(value: Any) -> bool:
 
 def _absolute(value: Any) -> Any:
     return value.absolute() if isinstance(value, Path) else tuple(map(_absolute, value))
+
+
+_PARSING = Lock()
+"""Python up to 3.12 can't parse in two threads at once: one ends in a ``SystemError`` (CPython issue 106905)."""
+
+
+@cache
+def _texts_in_source(cls: type[Params]) -> dict[str, str]:
+    try:
+        source = inspect.getsource(cls)
+    except (OSError, TypeError):  # a frozen application, an installation without sources, or an interactive class
+        return _stored_texts().get(place_of(cls), {})
+    texts = {}
+    for statement in ast.parse(textwrap.dedent(source)).body:
+        for field, below in pairwise(getattr(statement, "body", ())):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[name] = inspect.cleandoc(text)
+    return texts
 
 
 DESCRIPTIONS = "descriptions.json"

@@ -1,11 +1,14 @@
 """Every parameter keeps its description where there are no sources."""
 
 import compileall
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,7 @@ import pytest
 import itkit
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.help_pages import descriptions
+from itkit.core import params
 from itkit.core.errors import ParamsError
 from itkit.core.fields import FreeText
 from itkit.core.params import DESCRIPTIONS, Params
@@ -62,3 +66,23 @@ def test_the_schema_of_an_operation_has_parameters_and_run_options():
     assert found["options"]["properties"].keys() == RunOptions.model_fields.keys()
     with pytest.raises(ParamsError, match="no operation 'itk_oriend'; did you mean 'itk_orient'"):
         itkit.schema("itk_oriend")
+
+
+def give_way(*_):
+    time.sleep(0)
+
+
+def test_threads_read_descriptions_at_once():
+    """Python's parser fails where another thread parses while it collects garbage; a server answers in many."""
+    params._texts_in_source.cache_clear()
+    models = [load(name).params for name in CATALOGUE]
+    before = gc.get_threshold()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(1000, 1000, 1000)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda model: model.descriptions(), models))
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(give_way)
+    assert all(all(texts.values()) for texts in found)
