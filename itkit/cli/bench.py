@@ -37,12 +37,21 @@ class BenchParams(Params):
 
 
 def run(params: BenchParams) -> int:
-    """Measure, print a table, and return the exit code."""
+    """Measure, print a table, and return the exit code.
+
+    Raises
+    ------
+    ModelError, MissingExtraError
+        When one of the models can't be used at all; nothing was measured then.
+    """
     from itkit.core.version import VERSION
     from itkit.deploy.benching import Speed, bench
     from itkit.engine.resources import available_cores
+    from itkit.inference.backends import find_model
     from itkit.io.meta import write_json
 
+    for model in params.models:
+        find_model(model)
     found: list[Speed] = []
     for model in params.models:
         found += bench(

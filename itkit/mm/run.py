@@ -44,7 +44,7 @@ class MmrunParams(Params):
     """
 
     experiments: Annotated[tuple[str, ...], Positional("EXPERIMENT"), FreeText("0.3")]
-    """Version (0.3), full name (0.3.Config3), or version and beginning of the name (0.3.Con) of each experiment."""
+    """Version (0.3), full name (0.3.Config3), or a beginning of the name (0.3.Con, Con) that fits one experiment."""
     work_dir_root: Annotated[Path | None, PathRole("out_folder")] = None
     """Folder for trainings (default: the environment variable mm_workdir)."""
     test_work_dir_root: Annotated[Path | None, PathRole("out_folder")] = None

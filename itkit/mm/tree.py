@@ -106,8 +106,8 @@ def find_experiment(root: Path, wanted: str) -> Experiment:
     root
         Root of the tree.
     wanted
-        A full name (``0.3.Config3``), a version (``0.3``), or a version and the beginning of a name (``0.3.Con``). A
-        version never means a longer one: ``0.3`` does not find ``0.3.1.Config3``.
+        A full name (``0.3.Config3``), a version (``0.3``), or a beginning of a name, with its version (``0.3.Con``) or
+        without (``Con``). A version never means a longer one: ``0.3`` does not find ``0.3.1.Config3``.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def find_experiment(root: Path, wanted: str) -> Experiment:
         When the root is no folder.
     """
     known = experiments(root)
-    exact = [experiment for experiment in known if experiment.full_name == wanted]
+    exact = [experiment for experiment in known if wanted in (experiment.full_name, experiment.name)]
     fitting = exact or [experiment for experiment in known if _fits(experiment, wanted)]
     if len(fitting) == 1:
         return fitting[0]
@@ -132,8 +132,8 @@ def find_experiment(root: Path, wanted: str) -> Experiment:
 def _fits(experiment: Experiment, wanted: str) -> bool:
     if _VERSION.fullmatch(wanted):
         return experiment.version == wanted
-    version, _, name = wanted.rpartition(".")
-    return bool(version) and experiment.version == version and experiment.name.startswith(name)
+    version, dot, name = wanted.rpartition(".")
+    return bool(version or name) and (not dot or experiment.version == version) and experiment.name.startswith(name)
 
 
 def choose_models(experiment: Experiment, given: Sequence[str], supported: Sequence[str]) -> tuple[list[str], str]:

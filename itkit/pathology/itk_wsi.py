@@ -8,16 +8,11 @@ from typing import Any, NamedTuple
 
 from itkit.core.operation import CaseInput, Collected, Context, Operation, Outcome, Plan, Report
 from itkit.core.volume import Case
+from itkit.pathology.limits import LONGEST_TILE, OUTLINE_BYTES, SLIDE_BYTES
 from itkit.pathology.params import WsiParams
-
-_MEMORY = 400 << 20
-"""Bytes of a case: an overview of at most 4096 pixels along a side, libvips' tiles, the tiles at hand."""
-
 
 _FINE_MPP = 0.25
 """Micrometres per pixel of a slide's finest level, usually."""
-_LONGEST_TILE = 1 << 14
-"""Larger tiles are refused; see `itkit.pathology.tiling.LONGEST`."""
 _COPIES = 9
 """Bytes for a pixel under a tile: RGB as read, and filled up at the edges, and as resampled."""
 
@@ -73,11 +68,12 @@ def collect(params: WsiParams, run: Collected) -> Report:
 
 def memory(inputs: Mapping[str, CaseInput], params: WsiParams) -> int:
     """Estimate the bytes that a slide needs; tiles stream, each with the pixels of the finest usual level under it."""
-    del inputs
+    if params.mode == "annotate":  # a mask is held whole
+        return SLIDE_BYTES + OUTLINE_BYTES * sum(mask.nbytes for mask in inputs.values())
     if params.mode != "tile":
-        return _MEMORY
-    side = min(params.tile_um / min(params.mpp, _FINE_MPP), _LONGEST_TILE)
-    return _MEMORY + int(_COPIES * side**2)
+        return SLIDE_BYTES
+    side = min(params.tile_um / min(params.mpp, _FINE_MPP), LONGEST_TILE)
+    return SLIDE_BYTES + int(_COPIES * side**2)
 
 
 OPERATION: Operation[Any] = Operation(

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
 from itkit.core.files import Compression
+from itkit.core.geometry import Geometry
 from itkit.core.operation import (
+    CaseInput,
     Collected,
     Context,
     InputFile,
@@ -37,12 +39,14 @@ from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
 from itkit.pathology.pyramid import write_pyramid
 from itkit.pathology.scaling import scale_for, size_at
-from itkit.pathology.slides import open_slide
+from itkit.pathology.slides import Slide, open_slide
 
 _MASK, _REGIONS, _GEOJSON = "mask", "annotations", "geojson"
 _MOST_CLASSES = 255
 _LARGEST_MASK = 1 << 30
 """Pixels of a mask that is turned to polygons: it is held in memory."""
+_STRIP = 1 << 22
+"""Pixels of a mask that are read at a time: slides give three values for each."""
 
 
 def named_values(params: WsiParams) -> dict[str, int]:
@@ -189,6 +193,7 @@ def plan_annotations(params: WsiParams) -> Plan:
             {_GEOJSON: Target(params.dest, ".geojson", "label")},
             details=found,
             stamp=repr((sorted(found.names.items()), found.factor)),
+            sizes=_size_of(found.path),
         )
         for name, found in facts.items()
     )
@@ -200,6 +205,16 @@ def _mask_facts(path: Path, meta: Any, given: Mapping[int, str]) -> MaskFacts:
     labels, factor = entry.get("labels"), entry.get("px0_per_px")
     names = {int(value): str(name) for value, name in labels.items()} if isinstance(labels, dict) else {}
     return MaskFacts(path, given or names, float(factor) if isinstance(factor, int | float) else None)
+
+
+def _size_of(path: Path) -> dict[str, CaseInput]:
+    """Return what is known of a mask's size before it is read; nothing of a damaged one, which fails later."""
+    try:
+        with open_slide(path, needs_mpp=False) as mask:
+            width, height = mask.size_xy
+    except ReadError:
+        return {}
+    return {_MASK: CaseInput(Geometry((1, height, width), (1.0, 1.0, 1.0)), "uint8", height * width)}
 
 
 def annotate_case(case: Case, params: WsiParams, context: Context) -> Outcome:
@@ -218,14 +233,8 @@ def annotate_case(case: Case, params: WsiParams, context: Context) -> Outcome:
                     "resolution of the slide's level 0"
                 )
             factor = mask.mpp / params.slide_mpp
-        values = mask.read_region(level_px=(0, 0), size=(width, height))[..., 0]
-    there = [int(value) for value in np.unique(values) if value]
-    regions = [
-        Annotation(facts.names.get(value, f"class {value}"), (tuple((line[:, ::-1] + 0.5) * factor for line in part),))
-        for value in there
-        for part in rings(values == value)
-    ]
-    nameless = [str(value) for value in there if value not in facts.names]
+        values = read_classes(mask)
+    regions, nameless = outlined(values, facts.names, factor)
     warnings = [f"no name for the values {some(nameless)}: they are called class N"] if nameless else []
     text = write_geojson(regions)
 
@@ -235,6 +244,55 @@ def annotate_case(case: Case, params: WsiParams, context: Context) -> Outcome:
         return [Written(_GEOJSON, case.id)]
 
     return Outcome(batches=(write,), facts={"mask": facts.path.name, "regions": len(regions)}, warnings=warnings)
+
+
+def read_classes(mask: Slide, level: int = 0) -> NDArray[np.uint8]:
+    """Read a level of a mask whole, ``(Y, X)``, strip by strip."""
+    width, height = mask.levels[level].size_xy
+    values = np.empty((height, width), np.uint8)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        size = (width, min(rows, height - top))
+        values[top : top + rows] = mask.read_region(level_px=(0, top), size=size, level=level)[..., 0]
+    return values
+
+
+def outlined(
+    values: NDArray[np.uint8], names: Mapping[int, str], factor: float
+) -> tuple[list[Annotation], tuple[str, ...]]:
+    """Outline the regions of a mask.
+
+    Parameters
+    ----------
+    values
+        Classes ``(Y, X)``; 0 is no class.
+    names
+        Their names.
+    factor
+        Pixels of level 0 of the slide for a pixel of the mask.
+
+    Returns
+    -------
+    list
+        A region for each 4-connected part of a class, with its holes, in pixels of level 0.
+    tuple
+        The values that have no name.
+    """
+    there = [int(value) for value in np.flatnonzero(_counts(values)) if value]
+    regions = [
+        Annotation(names.get(value, f"class {value}"), (tuple((line[:, ::-1] + 0.5) * factor for line in part),))
+        for value in there
+        for part in rings(values == value)
+    ]
+    return regions, tuple(str(value) for value in there if value not in names)
+
+
+def _counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the pixels of each class, row by row: numpy counts in 64-bit integers."""
+    total = np.zeros(_MOST_CLASSES + 1, np.int64)
+    for row in values:
+        total += np.bincount(row, minlength=len(total))
+    return total
 
 
 def collect_annotations(params: WsiParams, run: Collected) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from itkit.core.errors import LayoutError
 from itkit.core.extras import require, require_torch
 from itkit.pathology.finding import mask_of
 from itkit.pathology.scaling import require_equal_scale
-from itkit.pathology.slides import open_slide
+from itkit.pathology.slides import Slide, open_slide
 from itkit.pathology.tile_table import STORE, read_picture, read_tile_table, tile_folders
+
+_MOST_OPEN = 16
+"""Masks that a process keeps open; each holds a file descriptor and libvips' cache."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class TileDataset:
         self.records = tuple(record for folder in tile_folders(root) for record in _records_of(folder))
         self.masks = None if masks is None else Path(masks)
         self.transform = transform
+        self._open = _OpenMasks()
         if self.masks is not None:
             slides = sorted({record.slide for record in self.records})
             missing = [slide for slide in slides if not self._mask_path(slide).is_file()]
@@ -82,15 +87,47 @@ class TileDataset:
             "y_px": record.y,
         }
         if self.masks is not None:
-            with open_slide(self._mask_path(record.slide)) as mask:
-                require_equal_scale(mask, record.mpp, record.slide)
-                label = mask.read_region(level_px=(record.x, record.y), size=record.size_xy, outside=0)[..., 0]
+            mask = self._open.mask(self._mask_path(record.slide), record)
+            label = mask.read_region(level_px=(record.x, record.y), size=record.size_xy, outside=0)[..., 0]
             item["label"] = torch.from_numpy(label.astype(np.int64))
         return item if self.transform is None else self.transform(item)
 
     def _mask_path(self, slide: str) -> Path:
         assert self.masks is not None
         return mask_of(self.masks, slide)
+
+
+class _OpenMasks:
+    """The masks that a process has open: those that were read last.
+
+    A worker process of a loader opens its own: neither copies nor forked processes read from what another one has open.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._masks: dict[Path, tuple[Slide, float]] = {}
+
+    def __reduce__(self) -> tuple[type[_OpenMasks], tuple[()]]:
+        return _OpenMasks, ()
+
+    def mask(self, path: Path, record: TileRecord) -> Slide:
+        """Return the mask of a tile's slide, open.
+
+        Raises
+        ------
+        ReadError
+            When it can't be read, or has another resolution than the tile.
+        """
+        if self._process != os.getpid():
+            self._process, self._masks = os.getpid(), {}
+        mask, checked = self._masks.pop(path, (None, 0.0))
+        mask = open_slide(path) if mask is None else mask
+        if checked != record.mpp:
+            require_equal_scale(mask, record.mpp, record.slide)
+        while len(self._masks) >= _MOST_OPEN:
+            self._masks.pop(next(iter(self._masks)))[0].close()
+        self._masks[path] = (mask, record.mpp)
+        return mask
 
 
 def _records_of(folder: Path) -> list[TileRecord]:

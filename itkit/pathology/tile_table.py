@@ -16,13 +16,13 @@ from itkit.core.errors import LayoutError, ReadError
 from itkit.core.extras import require
 from itkit.core.files import is_inner_name
 from itkit.io.meta import read_json
+from itkit.pathology.limits import LONGEST_TILE
 
 TABLE, META = "tiles.csv", "tiles_meta.json"
 COLUMNS = ("file", "x_um", "y_um", "x_px0", "y_px0", "width_px", "height_px", "mpp", "tissue")
 STORE = "tiles.zarr.zip"
 _LONGEST = 1 << 20
 """Pixels along a side of a slide; scanners make at most a few 100,000."""
-_LONGEST_TILE = 1 << 14
 _MOST_PIXELS = 1 << 24
 
 
@@ -90,7 +90,7 @@ def read_tile_table(folder: Path) -> TileTable:
         side = int(meta["tile_px"])
     except (KeyError, TypeError, ValueError, IndexError, OSError, ArithmeticError, csv.Error) as error:
         raise ReadError(f"{folder.name}: {TABLE} or {META} is damaged ({error})") from error
-    is_sane = all(0 < value <= _LONGEST for value in size) and 0 < side <= _LONGEST_TILE
+    is_sane = all(0 < value <= _LONGEST for value in size) and 0 < side <= LONGEST_TILE
     if not (is_sane and math.isfinite(mpp) and mpp > 0 and px0 > 0):
         raise ReadError(f"{folder.name}: {META} holds an impossible size or resolution")
     tiles = []

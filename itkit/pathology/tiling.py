@@ -25,6 +25,7 @@ from itkit.core.volume import Case, Volume
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.io.meta import read_json
 from itkit.pathology.finding import MASK_META, mask_of
+from itkit.pathology.limits import LONGEST_TILE
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
 from itkit.pathology.scaling import Scale, read_scaled, require_equal_scale, scale_for, size_at
@@ -39,8 +40,6 @@ _ENDINGS = {"png": ".png", "jpeg": ".jpg"}
 _BORDER = (0, 110, 230)
 _MOST_TILES = 1 << 22
 """Tiles of a slide that are looked at; 256 pixels of 100,000 x 100,000 with an overlap of 0.8 are 4 million."""
-LONGEST = 1 << 14
-"""Side of a tile in pixels of the level under it, which are in memory at once."""
 _MOST_OVER = 32
 """How many tiles of a row may cover a pixel: an overlap of 0.97."""
 
@@ -99,9 +98,9 @@ def _side(slide: Slide, scale: Scale, params: WsiParams) -> int:
     """
     pixels = max(1, round(params.tile_um / params.mpp))
     below = math.ceil(pixels * max(1.0, scale.factor))
-    if below > LONGEST:
+    if below > LONGEST_TILE:
         raise CaseError(
-            f"a tile covers {below} x {below} pixels; at most {LONGEST} along a side: give a smaller --tile-um"
+            f"a tile covers {below} x {below} pixels; at most {LONGEST_TILE} along a side: give a smaller --tile-um"
         )
     step = step_of(pixels, params.overlap)
     count = math.prod(math.ceil(length / step) for length in size_at(slide, scale))

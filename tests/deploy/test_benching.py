@@ -39,3 +39,12 @@ def test_an_exported_model_has_one_backend(tmp_path, capsys, sample):
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 2
     assert "an exported model; only onnx computes it" in captured.err
+
+
+def test_what_is_no_model_is_refused_before_anything_is_measured(tmp_path, capsys, sample):
+    write_small_unet(tmp_path / "model")
+    words = ["bench", str(tmp_path / "model"), str(tmp_path / "gone.onnx"), *sample]
+    assert umbrella.main(words) == 2
+    captured = capsys.readouterr()
+    assert "gone.onnx: there is no such file or folder" in captured.err
+    assert captured.out == ""

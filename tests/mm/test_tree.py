@@ -35,13 +35,18 @@ def test_only_folders_that_fit_the_rule_are_experiments_in_numeric_order(root):
         ("0.3.1.C", "0.3.1.Config3"),
         ("0.2.Twi", "0.2.Twin"),
         ("0.10", "0.10.Late"),
+        ("Late", "0.10.Late"),
+        ("La", "0.10.Late"),
+        ("Twi", "0.2.Twin"),
     ],
 )
 def test_a_version_a_name_or_a_beginning_finds_one_experiment(root, wanted, found):
     assert find_experiment(root, wanted).full_name == found
 
 
-@pytest.mark.parametrize("wanted", ["0", "0.1", "0.1_old", "notes", "0.5", "0.6", "0.9.X", "Config3", "", "1.2"])
+@pytest.mark.parametrize(
+    "wanted", ["0", "0.1", "0.1_old", "notes", "0.5", "0.6", "0.9.X", ".Late", ".", "x", "", "1.2"]
+)
 def test_what_is_not_there_is_an_error_that_lists_what_is(root, wanted):
     with pytest.raises(ParamsError, match=r"no experiment .*there are 0\.2\.Twain, 0\.2\.Twin, 0\.3\.Config3"):
         find_experiment(root, wanted)
@@ -53,10 +58,21 @@ def test_a_longer_version_is_never_meant(root):
         find_experiment(root, "0.3")
 
 
-@pytest.mark.parametrize("wanted", ["0.2", "0.2.Tw"])
+@pytest.mark.parametrize("wanted", ["0.2", "0.2.Tw", "Tw", "0.2."])
 def test_several_are_ambiguous_and_listed(root, wanted):
     with pytest.raises(ParamsError, match=r"ambiguous.*: 0\.2\.Twain, 0\.2\.Twin; give the full name"):
         find_experiment(root, wanted)
+
+
+@pytest.mark.parametrize("wanted", ["Config3", "Con"])
+def test_a_name_of_two_versions_is_ambiguous(root, wanted):
+    with pytest.raises(ParamsError, match=r"ambiguous.*: 0\.3\.Config3, 0\.3\.1\.Config3; give the full name"):
+        find_experiment(root, wanted)
+
+
+def test_a_whole_name_counts_more_than_a_beginning(root):
+    (root / "0.4.Later").mkdir()
+    assert find_experiment(root, "Late").full_name == "0.10.Late"
 
 
 def test_a_config_root_that_is_no_folder_is_an_error(root):

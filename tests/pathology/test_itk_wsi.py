@@ -2,17 +2,19 @@
 
 import csv
 import json
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from itkit.cli.operation import main
 from itkit.core.errors import ReadError
 from itkit.io.sitk_toolkit import read_volume
-from itkit.pathology import TileDataset, open_slide, write_pyramid
+from itkit.pathology import TileDataset, open_slide, tile_dataset, write_pyramid
 from itkit.pathology.annotations import read_annotations
 from itkit.pathology.stitching import Mosaic, Placed, Stitched
 
@@ -167,6 +169,26 @@ def test_tiles_with_masks_train(slides, masks, tmp_path):
             item["label"], whole[record.y : record.y + 128, record.x : record.x + 128], err_msg=record.file.name
         )
     assert any(item["label"].any() for item in map(data.__getitem__, range(len(data))))
+
+
+def test_a_process_opens_each_mask_once(slides, masks, tmp_path, monkeypatch):
+    shutil.copy(slides / "real.svs", slides / "twin.svs")
+    shutil.copy(masks / "real.ome.tif", masks / "twin.ome.tif")
+    assert wsi("tile", slides, tmp_path / "tiles", "--mpp", "1", "--tile-um", "512") == 0
+    opened = []
+    monkeypatch.setattr(tile_dataset, "open_slide", lambda path: opened.append(path.name) or open_slide(path))
+    data = TileDataset(tmp_path / "tiles", masks)
+    labels = [data[number]["label"] for number in [*range(len(data)), 0]]
+    assert opened == ["real.ome.tif", "twin.ome.tif"]
+    copied = pickle.loads(pickle.dumps(data))  # as a worker process of a loader receives it
+    assert copied[0]["label"].equal(labels[0])
+    assert opened.count("real.ome.tif") == 2
+    for number, batch in enumerate(DataLoader(data, num_workers=1, multiprocessing_context="fork")):
+        assert batch["label"][0].equal(labels[number])
+    monkeypatch.setattr(tile_dataset, "_MOST_OPEN", 1)
+    few, opened[:] = TileDataset(tmp_path / "tiles", masks), []
+    assert [few[number]["label"].equal(labels[number]) for number in (0, len(data) - 1, 0)] == [True] * 3
+    assert opened == ["real.ome.tif", "twin.ome.tif", "real.ome.tif"]
 
 
 def test_tiles_are_stitched_to_the_slide_again(slides, tmp_path):
@@ -403,3 +425,12 @@ def test_a_slide_of_another_maker_is_not_called_clean(tmp_path, capsys):
     assert wsi("deidentify", path, tmp_path / "out") == 1
     assert "keeps names in places of its own" in "".join(capsys.readouterr())
     assert not (tmp_path / "out" / "one.tiff").exists()
+
+
+def test_a_mask_that_is_too_large_for_memory_is_named_not_tried(tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    write_tiff(tmp_path / "masks" / "a.tif", np.zeros((3000, 4000, 3), np.uint8), mpp=1)
+    words = ("annotate", tmp_path / "masks", tmp_path / "out", "--slide-mpp", "0.5", "--max-memory")
+    assert wsi(*words, "700MB") == 1
+    assert "memory" in "".join(capsys.readouterr())
+    assert wsi(*words, "1GB") == 0

@@ -11,6 +11,8 @@ from itkit.io.dicom.polygons import points_inside
 
 _STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Steps east, south, west, north (row, column): the next one turns to the right."""
+_BEGINS = ((0, 0), (0, 0), (0, 1), (1, 0))
+"""Corner at which an edge of each heading begins, from where its pixels stand among those that are compared."""
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
@@ -78,18 +80,23 @@ def _loops(padded: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
     rows, columns = padded.shape[0] - 1, padded.shape[1]
     above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
     left, right = padded[1:-1, :-1], padded[1:-1, 1:]
-    edges = np.zeros((4, rows + 1, columns), bool)  # by heading, and by the corner at which they begin
-    edges[0, :-1, :-2] = below & ~above
-    edges[1, :-2, :-1] = left & ~right
-    edges[2, :-1, 1:-1] = above & ~below
-    edges[3, 1:-1, :-1] = right & ~left
-    ids = np.flatnonzero(edges)
-    number = np.full(edges.size, -1)
-    number[ids] = np.arange(len(ids))
-    corners = edges[0].size
+    corners = (rows + 1) * columns
+    found = (
+        np.nonzero(below & ~above),
+        np.nonzero(left & ~right),
+        np.nonzero(above & ~below),
+        np.nonzero(right & ~left),
+    )
+    # by heading, and by the corner at which an edge begins
+    ids = np.concatenate(
+        [
+            heading * corners + (row + down) * columns + column + along
+            for heading, ((row, column), (down, along)) in enumerate(zip(found, _BEGINS, strict=True))
+        ]
+    )
     heading, corner = ids // corners, ids % corners
     arrived = corner + np.array([down * columns + along for down, along in _STEPS])[heading]
-    turned, straight, back = (number[(heading + turn) % 4 * corners + arrived] for turn in (1, 0, 3))
+    turned, straight, back = (_places(ids, (heading + turn) % 4 * corners + arrived) for turn in (1, 0, 3))
     after = np.where(turned >= 0, turned, np.where(straight >= 0, straight, back))
     is_bend = (after != straight).tolist()
     following = after.tolist()
@@ -106,6 +113,13 @@ def _loops(padded: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
         at = np.array(bends)
         at = np.roll(at, -int(np.flatnonzero(heading[after[at]] == 0)[0]))
         yield np.stack(np.divmod(arrived[at], columns), axis=1)
+
+
+def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where values stand in sorted ids, -1 where they don't."""
+    at = np.searchsorted(ids, wanted)
+    at[at == len(ids)] = 0
+    return np.where(ids[at] == wanted, at, -1)
 
 
 def _area(loop: NDArray[np.float64]) -> float:
