@@ -36,11 +36,10 @@ def gaussian(array_zyx: NDArray[Any], sigma_zyx: Sequence[float]) -> NDArray[np.
     """
     result = np.asarray(array_zyx, np.float32)
     for axis, sigma in enumerate(sigma_zyx):
-        reach = int(_TRUNCATE * sigma + 0.5)
+        weights = gaussian_weights(sigma)
+        reach = len(weights) - 1
         if reach < 1:
             continue
-        weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
-        weights /= weights[0] + 2 * weights[1:].sum()
         widths = [(reach, reach) if place == axis else (0, 0) for place in range(3)]
         padded = np.moveaxis(np.pad(result, widths, mode="edge"), axis, 0)
         length = result.shape[axis]
@@ -50,6 +49,20 @@ def gaussian(array_zyx: NDArray[Any], sigma_zyx: Sequence[float]) -> NDArray[np.
             total += pair * np.float32(weights[step])
         result = np.moveaxis(total, 0, axis)
     return np.ascontiguousarray(result, np.float32)
+
+
+def gaussian_weights(sigma: float) -> NDArray[np.float64]:
+    """Return a sampled gaussian, cut at 4 standard deviations: the weight of a voxel, of its neighbours, and so on.
+
+    Examples
+    --------
+    >>> weights = gaussian_weights(0.5)
+    >>> weights.round(3).tolist(), float(weights[0] + 2 * weights[1:].sum())
+    ([0.787, 0.106, 0.0], 1.0)
+    """
+    reach = int(_TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2) if reach else np.ones(1)
+    return np.asarray(weights / (weights[0] + 2 * weights[1:].sum()))
 
 
 def noise_sd(array_zyx: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> float:

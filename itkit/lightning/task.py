@@ -173,7 +173,7 @@ class SegmentationTask(LightningModule):
 
         What comes from beyond a patch is its lowest value: its surroundings stayed in the worker.
         """
-        image, label = batch["image"], batch["label"]
+        image, label = batch["image"], batch["label"].long()
         if self.plan.augment.on == "worker":
             return image, label
         flat = image.ndim == 4

@@ -37,7 +37,7 @@ class Patch(TypedDict):
     image: Tensor
     """``(C, Z, Y, X)``, float32; of a slice ``(C, Y, X)``."""
     label: Tensor
-    """``(Z, Y, X)``, int64: the number of the class; of a slice ``(Y, X)``."""
+    """``(Z, Y, X)``, an integer type: the number of the class; of a slice ``(Y, X)``."""
     case: str
     number: int
     spacing: tuple[float, float, float]
@@ -127,7 +127,6 @@ class TrainingPatches:
             pixels = self.augmentation.intensities(pixels, drawn)
         if self.flat:
             pixels, classes = pixels[:, 0], classes[0]
-        pixels, classes = pixels.contiguous(), classes.long().contiguous()
         spacing = case.spacing_zyx
         return {"image": pixels, "label": classes, "case": case.case_id, "number": number, "spacing": spacing}
 
@@ -167,17 +166,19 @@ def cut(
     low = [max(0, first) for first in begin]
     high = [min(n, first + wide) for n, first, wide in zip(whole, begin, source, strict=True)]
     z, y, x = (slice(first, last) for first, last in zip(low, high, strict=True))
-    image, label = np.array(image_czyx[:, z, y, x]), np.array(label_zyx[z, y, x])
+    image, label = image_czyx[:, z, y, x], label_zyx[z, y, x]
     shift = [there - wanted for there, wanted in zip(low, begin, strict=True)]
-    if spatial.matrix is None and label.shape != source:
-        outside = [np.array(value, np.float32) for value in least]
-        image = np.stack(
-            [in_frame(channel, shift, source, value) for channel, value in zip(image, outside, strict=True)]
-        )
-        label, shift = in_frame(label, shift, source, np.array(0)), [0, 0, 0]
+    if spatial.matrix is None:
+        if label.shape != source:
+            outside = [np.array(value, np.float32) for value in least]
+            image = np.stack(
+                [in_frame(channel, shift, source, value) for channel, value in zip(image, outside, strict=True)]
+            )
+            label = in_frame(label, shift, source, np.array(0))
+        image, label = np.flip(image, tuple(axis + 1 for axis in spatial.flips)), np.flip(label, spatial.flips)
+        return torch.from_numpy(np.array(image, order="C")), torch.from_numpy(np.array(label, order="C"))
     centre = [(wide - 1) / 2 - moved for wide, moved in zip(source, shift, strict=True)]
-    pixels, classes = spatial.apply(
-        torch.from_numpy(image), torch.from_numpy(label), centre_zyx=centre, fill=list(least), label_fill=0
-    )
+    near = torch.from_numpy(np.array(image)), torch.from_numpy(np.array(label))
+    pixels, classes = spatial.apply(*near, centre_zyx=centre, fill=list(least), label_fill=0)
     assert classes is not None
     return pixels, classes

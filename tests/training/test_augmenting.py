@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from monai import transforms
 from pydantic import ValidationError
 from scipy import ndimage
+from torch.nn import functional
 
 from itkit.training.augmenting import Augmentation, AugmentSettings, SpatialMap, draw_map
 from itkit.training.augmenting.intensity import blurred, coarser, contrast, gamma
@@ -187,6 +189,34 @@ def test_blur_contrast_resolution_and_gamma_are_what_their_names_say():
     assert (curved.flatten()[order].diff() >= -1e-4).all()
     ramp = torch.linspace(0, 39, 40).expand(40, 40, 40).contiguous()
     torch.testing.assert_close(coarser(ramp, 0.5)[20, 20, 4:-4], ramp[20, 20, 4:-4], atol=1.0, rtol=0)
+
+
+@pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
+def test_a_turned_bent_and_mirrored_patch_is_the_mirror_image_of_the_turned_and_bent_one(flips):
+    image, label = smooth(), ball()
+    spatial = draw_map(only(rotation=1, elastic=1), np.random.default_rng(3), image.shape, (2, 1, 1))
+    plain = spatial.apply(*tensors(image, label), fill=-2.0)
+    mirror = SpatialMap(spatial.size_zyx, spatial.matrix, spatial.bend, flips)
+    mirrored = mirror.apply(*tensors(image, label), fill=-2.0)
+    far = (mirrored[0].flip([axis + 1 for axis in flips]) - plain[0]).abs() > 1e-4
+    assert far.float().mean() < 1e-3  # a voxel at the very border of inside and outside may differ
+    assert (mirrored[1].flip(flips) != plain[1]).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(20, 24, 30), (1, 24, 30)])
+def test_contrast_and_gamma_equal_monais_and_resolution_nnunets(size):
+    channel = torch.from_numpy(smooth(1, size) * 3 + 1)
+    expected = transforms.ScaleIntensityFixedMean(factor=0.2, preserve_range=True)(channel[None])[0]
+    torch.testing.assert_close(contrast(channel, 1.2), expected, rtol=1e-5, atol=1e-5)
+    for inverted in (False, True):
+        curve = transforms.AdjustContrast(0.7, invert_image=inverted, retain_stats=True)
+        torch.testing.assert_close(gamma(channel, 0.7, inverted), curve(channel[None])[0], rtol=1e-4, atol=1e-4)
+    image = channel[None, None] if size[0] > 1 else channel[None]
+    low = functional.interpolate(image, [round(0.61 * n) for n in image.shape[2:]], mode="nearest-exact")
+    expected = functional.interpolate(low, image.shape[2:], mode="trilinear" if size[0] > 1 else "bilinear")
+    torch.testing.assert_close(coarser(channel, 0.61), expected.reshape(size), rtol=1e-5, atol=1e-5)
+    flat = torch.full(size, 3.0)
+    assert torch.equal(gamma(flat, 1.3), flat)
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_a_slice_for_a_2d_network(cases):
     patches = TrainingPatches(cases, (1, 16, 16), 4, flat=True)
     assert patches[0]["image"].shape == (1, 16, 16)
     assert patches[0]["label"].shape == (16, 16)
-    assert patches[0]["label"].dtype == torch.int64
+    assert patches[0]["label"].dtype == torch.uint8
 
 
 def test_a_damaged_prepared_case_is_named(dataset, tmp_path):

@@ -113,14 +113,24 @@ class SpatialMap:
         fills = [float(fill)] * len(image_czyx) if isinstance(fill, int | float) else [float(value) for value in fill]
         if self.matrix is None:
             image, label = self._cut(image_czyx, label_zyx, centre)
+            if self.flips:
+                image = image.flip([axis + 1 for axis in self.flips])
+                label = None if label is None else label.flip(self.flips)
         else:
-            offset = centre - self.matrix @ ((np.array(self.size_zyx) - 1) / 2)
+            it = self._mirrored()
+            assert it.matrix is not None
+            offset = centre - it.matrix @ ((np.array(it.size_zyx) - 1) / 2)
             sample = _by_kernels if image_czyx.device.type == "cpu" else _by_torch
-            image, label = sample(self, offset, image_czyx, label_zyx, fills, label_fill)
-        if self.flips:
-            image = image.flip([axis + 1 for axis in self.flips])
-            label = None if label is None else label.flip(self.flips)
+            image, label = sample(it, offset, image_czyx, label_zyx, fills, label_fill)
         return image.contiguous(), None if label is None else label.contiguous()
+
+    def _mirrored(self) -> SpatialMap:
+        """Return the same map without flips: a mirrored voxel is as far from the centre, on the other side."""
+        if not self.flips or self.matrix is None:
+            return self
+        signs = np.array([-1.0 if axis in self.flips else 1.0 for axis in range(3)])
+        bend = None if self.bend is None else Bend(np.flip(self.bend.nodes, self.flips))
+        return SpatialMap(self.size_zyx, self.matrix * signs, bend)
 
     def _cut(self, image: Tensor, label: Tensor | None, centre: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
         start = [round(float(c - (n - 1) / 2)) for c, n in zip(centre, self.size_zyx, strict=True)]
