@@ -73,7 +73,8 @@ def test_an_operation_of_another_package_is_one_of_ours(python, tmp_path):
     code, _, stderr = python("-m", "itkit", "window", "raw", "out", "--low", "5", "--high", "1")
     assert (code, stderr) == (2, "itkit window: error: --low 5 is not below --high 1\n")
     code, stdout, _ = python("-m", "itkit", "completion", "bash")
-    assert "itk_window|window) words='--low --high " in stdout
+    assert "itk_window|window) echo itk_window ;;" in stdout
+    assert "itk_window) echo '--low --high " in stdout
 
 
 def test_python_sees_the_operation_too(python, tmp_path):
@@ -255,7 +256,7 @@ def test_an_operation_takes_one_registration(python, tmp_path):
     assert (code, stderr) == (0, "")
     assert stdout.splitlines() == ["0", "['often', 'source']", "Do nothing, to every case of no folder."]
     assert "  operation  itk_nothing             trivial 1.0" in python("-m", "itkit", "doctor", more=more)[1]
-    assert "itk_nothing|nothing) words='--often " in python("-m", "itkit", "completion", "zsh", more=more)[1]
+    assert "(itk_nothing|nothing) _itkit_itk_nothing ;;" in python("-m", "itkit", "completion", "zsh", more=more)[1]
 
 
 BROKEN = {

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from itkit.catalogue import load
 from itkit.core.errors import ItkitError, LayoutError
+from itkit.core.fields import PathRole
 from itkit.core.files import DATASET_META
+from itkit.core.params import Params
+from itkit.core.tool import Tool
 from itkit.core.volume import Volume
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
@@ -45,26 +47,25 @@ class Planned:
     purpose: str
 
 
-def main(argv: Sequence[str]) -> int:
+class DemoParams(Params):
+    """Check, orient, resample, cut, augment, measure, normalize, pre-segment and evaluate a dataset; show all of it."""
+
+    data: Annotated[Path | None, PathRole("in_folder", holds="dataset")] = None
+    """Dataset with image/ and label/ (default: a real CT of a torso, which ITKIT brings along)."""
+    out: Annotated[Path, PathRole("out_folder")] = Path("demo-out")
+    """Folder to write."""
+
+
+def run(params: DemoParams) -> int:
     """Run the demo and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="itkit demo",
-        description="Check, orient, resample, cut, augment, measure, normalize, pre-segment and evaluate a dataset, "
-        "and write a page that shows it.",
-        epilog="example: itkit demo --data my_dataset --out demo-out",
-    )
-    parser.add_argument("--data", type=Path, help="dataset with image/ and label/ (default: a real CT of a torso)")
-    parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder to write (default: demo-out)")
-    arguments = parser.parse_args(list(argv))
-    out: Path = arguments.out
-    data = arguments.data
+    out, data = params.out, params.data
     if data is None:
         data = out / "raw"
         write_torso_dataset(data)
     steps = run_chain(data, out, print)
     page = out / "report.html"
     names = find_dataset_meta(data).labels
-    write_text(page, report_page(data, out, steps, names, _CREDIT if arguments.data is None else ""))
+    write_text(page, report_page(data, out, steps, names, _CREDIT if params.data is None else ""))
     print(f"report: {page.resolve()}")
     return max(step.exit_code for step in steps)
 
@@ -215,3 +216,6 @@ def _step(planned: Planned, say: Callable[[str], None]) -> Step:
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+TOOL = Tool("itkit demo", DemoParams, run, "itkit demo --data my_dataset --out demo-out")

@@ -1,15 +1,26 @@
-"""The text of ``itkit doctor``: versions, resources and plug-ins of this machine."""
+"""``itkit doctor``: versions, resources and plug-ins of this machine, to be pasted into a report.
+
+Nobody's business stays out of it: no path, and no name of a user or a host.
+"""
 
 from __future__ import annotations
 
+import getpass
+import locale
+import os
 import platform
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
 
 from itkit.catalogue import describe_registered
 from itkit.core.errors import PluginError
 from itkit.core.files import reader_plugins
+from itkit.core.params import Params
 from itkit.core.plugins import find_plugins
+from itkit.core.text import shown
+from itkit.core.tool import Tool
 from itkit.core.version import VERSION
 from itkit.criterion.registry import GROUP as LOSS_GROUP
 from itkit.criterion.registry import LOSSES
@@ -19,10 +30,17 @@ from itkit.kernels.dispatch import backend as kernel_backend
 from itkit.models.registry import GROUP as NETWORKS
 from itkit.models.registry import list_models
 
+_PATH = re.compile(r"""(?<![\w.:/\\-])(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*/|/)[^\s'"`,;:()<>|]+|\bfile:[^\s'"`,;()<>|]+""")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-def main(arguments: Sequence[str] = ()) -> int:
+
+class DoctorParams(Params):
+    """Show versions, resources, optional packages and plug-ins, for a report of a bug; it holds no path and no name."""
+
+
+def run(params: DoctorParams) -> int:
     """Print the report."""
-    del arguments
+    del params
     print(report())
     return 0
 
@@ -30,12 +48,14 @@ def main(arguments: Sequence[str] = ()) -> int:
 def report() -> str:
     """Return a line for each version, optional package and plug-in, and for cores, memory, codecs and kernels."""
     rows = [
-        ("itkit", VERSION),
+        ("itkit", f"{VERSION} ({installed_as()})"),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         ("cores", f"{available_cores()} usable"),
         ("memory", f"{format_bytes(available_memory())} free to this process"),
         ("kernels", kernel_backend()),
         ("codecs", _codecs()),
+        ("text", f"files {sys.getfilesystemencoding()}, locale {locale.getpreferredencoding(False)}"),
+        ("settings", ", ".join(settings()) or "none"),
     ]
     lines = [f"{name:<12}{text}" for name, text in rows]
     lines += ["", "packages (extra: package, version):"]
@@ -45,8 +65,48 @@ def report() -> str:
         lines += ["", "plug-ins (kind: name, package):"]
         lines += [f"  {kind:<11}{name:<24}{package}" for kind, name, package in plugins]
     if wrong:
-        lines += ["", "plug-ins that can't be used:", *(f"  {message}" for message in wrong)]
+        lines += ["", "plug-ins that can't be used:", *(f"  {shown(anonymous(message))}" for message in wrong)]
     return "\n".join(lines)
+
+
+def installed_as() -> str:
+    """Return how ITKIT is installed: as a package, from a checkout, or not at all."""
+    try:
+        origin = distribution("itkit").read_text("direct_url.json") or ""
+    except PackageNotFoundError:
+        return "not installed"
+    return "from a checkout" if '"editable": true' in origin else "installed"
+
+
+def settings() -> Iterator[str]:
+    """Yield the environment variables that change what ITKIT does: values that are one word, and else names alone."""
+    for name in sorted(os.environ):
+        if name.startswith("ITKIT_") or name in _THREADS:
+            value = os.environ[name]
+            is_plain = re.fullmatch(r"[a-z0-9]{1,12}", value) is not None and "TOKEN" not in name
+            yield f"{name}={value}" if is_plain else f"{name} (set)"
+
+
+def anonymous(text: str) -> str:
+    r"""Return a message without folders, and without the names of this user and host.
+
+    Examples
+    --------
+    >>> anonymous("can't open /home/ann/data/x.mha (C:\\Users\\ann\\y.nii: not found)")
+    "can't open …/x.mha (…/y.nii: not found)"
+    """
+    text = _PATH.sub(lambda found: "…/" + re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+    for kind, name in (("user", _user()), ("host", platform.node())):
+        if name:
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", f"<{kind}>", text)
+    return text
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no user database, as in some containers
+        return ""
 
 
 def plugged_in() -> tuple[list[tuple[str, str, str]], list[str]]:
@@ -86,6 +146,8 @@ def optional_packages() -> list[tuple[str, str, str]]:
         name = requirement.split(";")[0]
         for mark in "<>=!~[ (":
             name = name.split(mark)[0]
+        if name == "itkit":  # an extra that names other extras
+            continue
         extra = requirement.partition("extra == ")[2].strip("\"' ") or "base"
         try:
             state = version(name)
@@ -93,3 +155,6 @@ def optional_packages() -> list[tuple[str, str, str]]:
             state = "not installed"
         rows.append((extra, name, state))
     return sorted(dict.fromkeys(rows), key=lambda row: (row[0] != "base", row))
+
+
+TOOL = Tool("itkit doctor", DoctorParams, run, "itkit doctor")

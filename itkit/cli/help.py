@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -29,13 +30,47 @@ from itkit.core.tool import Tool
 
 WIDTH = 100
 _EXIT_CODES = (
-    "exit codes: 0 every case done or skipped; 1 some case failed or does not conform; "
-    "2 nothing could run; 130 interrupted"
+    "0 every case done or skipped; 1 some case failed or does not conform; 2 nothing could run; 130 interrupted"
 )
+
+
+@dataclass(frozen=True)
+class Help:
+    """The help of a command, before it is laid out.
+
+    Attributes
+    ----------
+    usage
+        The command line, with placeholders.
+    intro
+        What the command does.
+    groups
+        Titles, and under each the arguments or options with their descriptions.
+    example
+        A command line.
+    closing
+        What the exit codes mean; empty for commands that are no operations.
+    """
+
+    usage: str
+    intro: str
+    groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    example: str
+    closing: str = ""
 
 
 def help_text(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -> str:
     """Return a command's help: arguments, options, common options if it has them, one example."""
+    told = help_of(command, prog=prog)
+    parts = [f"usage: {told.usage}", textwrap.fill(told.intro, WIDTH)]
+    parts += [f"{title}:\n" + "\n".join(_entry(*row) for row in rows) for title, rows in told.groups]
+    parts.append(f"example:\n  {told.example}")
+    parts += [textwrap.fill(f"exit codes: {told.closing}", WIDTH)] if told.closing else []
+    return "\n\n".join(parts) + "\n"
+
+
+def help_of(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -> Help:
+    """Return a command's help, made from its parameter model."""
     prog = prog or command.name
     positional: list[tuple[str, str]] = []
     usage: list[str] = []
@@ -61,14 +96,15 @@ def help_text(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -
     last += [("--version", "Show the version.")] if is_operation else []
     last.append(("--help", "Show this help."))
     line = " ".join([prog, *usage, "[options]"])
-    intro = textwrap.fill(" ".join((command.params.__doc__ or "").split()), WIDTH)
-    parts = [f"usage: {line}", intro]
-    for title, rows in (("arguments", positional), ("options", own), ("options of every command", common)):
-        if rows:
-            parts.append(f"{title}:\n" + "\n".join(_entry(*row) for row in rows))
-    parts.append(f"example:\n  {command.example}")
-    parts += [textwrap.fill(_EXIT_CODES, WIDTH)] if is_operation else []
-    return "\n\n".join(parts) + "\n"
+    intro = " ".join((command.params.__doc__ or "").split())
+    groups = (("arguments", positional), ("options", own), ("options of every command", common))
+    return Help(
+        line,
+        intro,
+        tuple((title, tuple(rows)) for title, rows in groups if rows),
+        command.example,
+        _EXIT_CODES if is_operation else "",
+    )
 
 
 def _help(field: FieldInfo, description: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from itkit.catalogue import CATALOGUE, Entry, describe_registered, named
+from itkit.core.params import Params
+from itkit.core.tool import Tool
 
 
-def main(arguments: Sequence[str] = ()) -> int:
+class ListParams(Params):
+    """List all operations: commands, converters of datasets, downloads, and operations of other packages."""
+
+
+def run(params: ListParams) -> int:
     """Print all operations."""
-    del arguments
+    del params
     print(listing())
     return 0
 
@@ -39,3 +43,6 @@ def _entries(group: str) -> dict[str, Entry]:
 
 def _summary(entry: Entry) -> str:
     return f"{entry.summary} ({entry.package})" if entry.package else entry.summary
+
+
+TOOL = Tool("itkit list", ListParams, run, "itkit list")

@@ -15,14 +15,21 @@ from itkit.cli.verbs import VERBS
 _OPERATIONS = {name.removeprefix("itk_"): name for name in named("process")}
 
 
+def command_groups() -> dict[str, dict[str, str]]:
+    """Return the verbs with their summaries, in groups by title."""
+    commands = {verb: CATALOGUE[name].summary for verb, name in _OPERATIONS.items()}
+    others = {name: verb.line() for name, verb in VERBS.items()}
+    return {"commands (also as itk_<verb>; --help tells more)": commands, "and": others}
+
+
 def usage() -> str:
     """Return the usage text with the list of commands."""
-    width = max(map(len, [*_OPERATIONS, *VERBS])) + 2
-    lines = ["usage: itkit <verb> [arguments]", "", "commands (also as itk_<verb>; --help tells more):"]
-    lines += [f"  {verb:<{width}}{CATALOGUE[name].summary}" for verb, name in _OPERATIONS.items()]
-    lines += ["", "and:"]
-    lines += [f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items()]
-    return "\n".join([*lines, "", "example:", "  itkit resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp"])
+    groups = command_groups()
+    width = max(len(verb) for rows in groups.values() for verb in rows) + 2
+    lines = ["usage: itkit <verb> [arguments]", ""]
+    for title, rows in groups.items():
+        lines += [f"{title}:", *(f"  {verb:<{width}}{summary}" for verb, summary in rows.items()), ""]
+    return "\n".join([*lines, "example:", "  itkit resample dataset raw resampled --spacing 1.5 0.8 0.8 --mp"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +76,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if verb in ("--help", "-h"):
         print(usage())
         return 0
-    name = _operation(verb)
+    name = find_operation(verb)
     if name is not None:
         from itkit.cli.operation import main as run
 
@@ -85,7 +92,7 @@ def _main(argv: Sequence[str] | None) -> int:
     return _guarded(verb, arguments, f"itkit {verb}")
 
 
-def _operation(verb: str) -> str | None:
+def find_operation(verb: str) -> str | None:
     """Return the name of the operation that a verb means; operations of other packages come last."""
     names = (verb, f"itk_{verb}")
     if verb in VERBS:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from itkit.core.tool import Tool
 
 
 class Verb(NamedTuple):
@@ -14,47 +17,66 @@ class Verb(NamedTuple):
     path
         ``"module:attribute"`` of a `Tool`, or of a function that takes the arguments and returns the exit code.
     summary
-        Its arguments and what it does, in a few words.
+        What it does, in a few words.
+    arguments
+        Its arguments, for the list of all verbs.
     """
 
     path: str
     summary: str
+    arguments: str = ""
+
+    def line(self) -> str:
+        """Return arguments and summary, for the list of all verbs."""
+        return f"{self.arguments}: {self.summary}" if self.arguments else self.summary
 
 
 VERBS: Mapping[str, Verb] = {
     "convert-dataset": Verb(
         "itkit.cli.datasets:main",
-        "NAME SOURCE DEST: convert an official release to image/ + label/ (--list shows the names)",
+        "convert an official release to image/ + label/ (--list shows the names)",
+        "NAME SOURCE DEST",
     ),
     "list": Verb(
-        "itkit.cli.listing:main", "list all operations: commands, converters, and operations of other packages"
+        "itkit.cli.listing:TOOL", "list all operations: commands, converters, and operations of other packages"
     ),
-    "doctor": Verb("itkit.cli.doctor:main", "show versions, optional packages, cores, memory, codecs"),
-    "rerun": Verb("itkit.cli.rerun:main", "FILE: repeat the run that a run.json or …_configs.json describes"),
-    "run": Verb("itkit.cli.pipeline:TOOL", "FILE: run the steps of a pipeline; again: go on where it was left"),
+    "doctor": Verb("itkit.cli.doctor:TOOL", "show versions, optional packages, cores, memory, codecs"),
+    "rerun": Verb("itkit.cli.rerun:TOOL", "repeat the run that a run.json or …_configs.json describes", "FILE"),
+    "run": Verb("itkit.cli.pipeline:TOOL", "run the steps of a pipeline; again: go on where it was left", "FILE"),
     "demo": Verb(
-        "itkit.cli.demo:main", "[--data DIR] [--out DIR]: run the whole chain on a real CT, with a report to look at"
+        "itkit.cli.demo:TOOL", "run the whole chain on a real CT, with a report to look at", "[--data DIR] [--out DIR]"
     ),
     "plan": Verb(
-        "itkit.cli.plan:TOOL", "DATASET [-o plan.toml]: plan a training by what is measured of data and machine"
+        "itkit.cli.plan:TOOL", "plan a training by what is measured of data and machine", "DATASET [-o plan.toml]"
     ),
-    "train": Verb("itkit.cli.train:TOOL", "PLAN [section.key=value ...]: train a network; again: go on from there"),
-    "validate": Verb("itkit.cli.trained:VALIDATE", "RUN: apply a trained network to the cases it was not trained on"),
-    "predict": Verb("itkit.cli.trained:PREDICT", "RUN SOURCE DEST: apply the network of a run to images"),
+    "train": Verb("itkit.cli.train:TOOL", "train a network; again: go on from there", "PLAN [section.key=value ...]"),
+    "validate": Verb("itkit.cli.trained:VALIDATE", "apply a trained network to the cases it was not trained on", "RUN"),
+    "predict": Verb("itkit.cli.trained:PREDICT", "apply the network of a run to images", "RUN SOURCE DEST"),
     "export": Verb(
-        "itkit.cli.export:TOOL", "MODEL DEST --to FORMAT: a network as one file that proves that it computes the same"
+        "itkit.cli.export:TOOL", "a network as one file that proves that it computes the same", "MODEL DEST --to FORMAT"
     ),
-    "mm-convert": Verb("itkit.mm.convert:TOOL", "SOURCE DEST --to WHAT: from MMEngine to itkit train, and back"),
+    "mm-convert": Verb("itkit.mm.convert:TOOL", "from MMEngine to itkit train, and back", "SOURCE DEST --to WHAT"),
     "mmrun": Verb(
-        "itkit.mm.run:TOOL", "EXPERIMENT...: train or test the models of experiments with MMEngine (also as mmrun)"
+        "itkit.mm.run:TOOL", "train or test the models of experiments with MMEngine (also as mmrun)", "EXPERIMENT..."
     ),
     "web": Verb(
-        "itkit.web.tool:TOOL", "[--root DIR]: run operations and look at volumes in a browser (also itkit-web)"
+        "itkit.web.tool:TOOL", "run operations and look at volumes in a browser (also itkit-web)", "[--root DIR]"
     ),
-    "bench": Verb("itkit.cli.bench:TOOL", "MODEL ...: seconds a window and volumes a minute, for each backend"),
-    "serve": Verb("itkit.cli.serve:TOOL", "MODEL ...: segment images that other programs send, such as 3D Slicer"),
-    "models": Verb("itkit.cli.models:main", "[PATTERN]: list the networks"),
+    "bench": Verb("itkit.cli.bench:TOOL", "seconds a window and volumes a minute, for each backend", "MODEL ..."),
+    "serve": Verb("itkit.cli.serve:TOOL", "segment images that other programs send, such as 3D Slicer", "MODEL ..."),
+    "models": Verb("itkit.cli.models:TOOL", "list the networks", "[PATTERN]"),
     "completion": Verb(
-        "itkit.cli.completion:main", "bash|zsh|fish: print a script that completes commands and options"
+        "itkit.cli.completion:TOOL", "print a script that completes commands, options and names", "bash|zsh|fish"
     ),
+    "man": Verb("itkit.cli.man:TOOL", "print the manual page of a command, or write all of them", "[VERB]"),
+    "help": Verb("itkit.cli.helping:TOOL", "show the help of a command, or all commands", "[VERB]"),
 }
+
+
+def tools() -> dict[str, Tool[Any]]:
+    """Import the verbs that have a model, and return them by name; the others run operations."""
+    from itkit.core.plugins import resolve
+    from itkit.core.tool import Tool
+
+    found = {name: resolve(verb.path) for name, verb in VERBS.items()}
+    return {name: tool for name, tool in found.items() if isinstance(tool, Tool)}

@@ -226,6 +226,18 @@ class FreeText(_Marker):
 
 
 @dataclass(frozen=True)
+class Suggest(_Marker):
+    """A text that is usually one of a list of names, which shells complete; others are not refused for it."""
+
+    kind: Literal["networks", "verbs"]
+    schema_key: ClassVar[str] = "x-suggest"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.kind
+
+
+@dataclass(frozen=True)
 class PathRole(_Marker):
     """The role of a path in a command: a folder or a file that the command reads or writes."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from itkit.core.fields import Bounds, FreeText, Group, PathRole, Positional, Short, Unit
+from itkit.core.fields import Bounds, FreeText, Group, PathRole, Positional, Short, Suggest, Unit
 from itkit.core.params import MemorySize, OrientationCode, Params, PatchZyx, ThreeZyx
 
 Spacing = Annotated[ThreeZyx, Unit("mm"), Bounds(above=0)]
@@ -23,7 +23,7 @@ class PlanParams(Params):
     """Dataset to learn from: image/ and label/."""
     output: Annotated[Path, PathRole("out_file"), Short("-o")] = Path("plan.toml")
     """File to write; another plan that is there is kept as plan.1.toml."""
-    network: Annotated[str, FreeText("unet"), Group("Network")] = "unet"
+    network: Annotated[str, FreeText("unet"), Suggest("networks"), Group("Network")] = "unet"
     """One of itkit models."""
     network_option: Annotated[tuple[str, ...], FreeText("n_conv_per_stage=3"), Group("Network")] = ()
     """Options of the network, as NAME=VALUE; the value as in TOML."""

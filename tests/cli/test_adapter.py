@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -155,22 +154,6 @@ def test_rerun_repeats_a_run(tmp_path, command):
         assert code == 0, stderr
     assert (tmp_path / "out" / "image" / "case_00.mha").exists()
     assert command("itkit", "rerun", "raw", cwd=tmp_path)[0] == 2
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_names_commands_and_options(shell, command):
-    code, stdout, _ = command("itkit", "completion", shell)
-    assert code == 0
-    assert "spacing" in stdout
-    assert "itk_resample" in stdout
-
-
-def test_bash_completion_works(tmp_path, command):
-    script = tmp_path / "complete.sh"
-    script.write_text(command("itkit", "completion", "bash")[1])
-    probe = 'COMP_WORDS=(itk_resample --spa); COMP_CWORD=1; _itkit_complete; echo "${COMPREPLY[@]}"'
-    done = subprocess.run(["bash", "-c", f"source {script}; {probe}"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "--spacing"
 
 
 def test_json_progress_is_json_alone(tmp_path, command):

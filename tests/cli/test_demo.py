@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from itkit.cli import demo
+from itkit.cli import demo, umbrella
 from itkit.core.errors import LayoutError
 from itkit.io.dataset_meta import find_dataset_meta
 from itkit.io.layouts import find_dataset
@@ -44,7 +44,7 @@ def test_the_cases_are_one_patient_in_three_storage_orders(tmp_path):
 
 def test_the_chain_runs_on_a_dataset_of_ones_own(tmp_path, capsys):
     phantoms.write_dataset(tmp_path / "raw", 2)
-    code = demo.main(["--data", str(tmp_path / "raw"), "--out", str(tmp_path / "out")])
+    code = umbrella.main(["demo", "--data", str(tmp_path / "raw"), "--out", str(tmp_path / "out")])
     told = capsys.readouterr().out
     assert code == 0, told
     page = (tmp_path / "out" / "report.html").read_text()

@@ -1,0 +1,61 @@
+"""The report of ``itkit doctor`` may be pasted anywhere."""
+
+import getpass
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from itkit.cli import doctor, umbrella
+
+
+def test_no_path_user_or_host_is_in_it(monkeypatch, capsys):
+    told = "bad 1.0: can't open '/home/ann/secret/x.so' of ann on ward-7"
+    monkeypatch.setattr(doctor, "describe_registered", lambda: ({}, (told,)))
+    monkeypatch.setattr(getpass, "getuser", lambda: "ann")
+    monkeypatch.setattr(platform, "node", lambda: "ward-7")
+    monkeypatch.setenv("ITKIT_CODECS", "isal")
+    monkeypatch.setenv("ITKIT_TOKEN", "hunter2")
+    monkeypatch.setenv("ITKIT_CACHE", "/home/ann/cache")
+    assert umbrella.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for word in (str(Path.home()), sys.prefix, str(Path.cwd()), "/home", "hunter2", "secret", "ward-7"):
+        assert word == "/" or word not in out
+    assert re.search(r"\bann\b", out) is None
+    assert re.search(r"(?<![\w.…])/\w|[A-Z]:\\", out) is None, out
+    assert "ITKIT_CACHE (set), ITKIT_CODECS=isal, ITKIT_TOKEN (set)" in out
+    assert "of <user> on <host>" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no file /a/b/c.so here", "no file …/c.so here"),
+        ("'C:\\Users\\ann\\x.dll' fails", "'…/x.dll' fails"),
+        ("\\\\server\\share\\x.nii", "…/x.nii"),
+        ("~/x and ~ann/y", "…/x and …/y"),
+        ("see file:///home/ann/x.whl", "see …/x.whl"),
+        ("1/2 of a/b, 3 / 4, https://example.org/x", "1/2 of a/b, 3 / 4, https://example.org/x"),
+        ("in (/a/b), <frozen /a/b>", "in (…/b), <frozen …/b>"),
+    ],
+)
+def test_paths_lose_their_folders(text, expected, monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "")
+    assert doctor.anonymous(text) == expected
+
+
+def test_it_says_how_itkit_is_installed_and_which_packages_there_are():
+    text = doctor.report()
+    assert re.search(r"^itkit +\d+\.\d+\.\d+\S* \((installed|from a checkout|not installed)\)$", text, re.MULTILINE)
+    assert re.search(r"^  base +SimpleITK +\d", text, re.MULTILINE)
+    assert re.search(r"^  all +itkit", text, re.MULTILINE) is None
+
+
+def test_a_user_without_a_name_is_no_fault(monkeypatch):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert doctor.anonymous("x") == "x"
