@@ -16,7 +16,7 @@ from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import shown
 from itkit.engine.options import RunOptions
-from itkit.engine.progress import EVENTS, Event, EventSink
+from itkit.engine.progress import EVENTS, Event
 from itkit.engine.runner import execute
 from itkit.io.disk import os_reason
 from itkit.io.meta import json_line
@@ -178,10 +178,13 @@ class Terminal(BarOutput):
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        handlers: dict[str, EventSink] = {"start": self._start, "case": self._case, "summary": self._summary}
-        handler = handlers.get(event["event"])
-        if handler is not None:
-            handler(event)
+        kind = event["event"]
+        if kind == "case":
+            self._case(event)
+        elif kind == "start":
+            self._start(event)
+        elif kind == "summary":
+            self._summary(event)
 
     def _start(self, event: Event) -> None:
         self.dry_run = bool(event["dry_run"])
@@ -201,7 +204,8 @@ class Terminal(BarOutput):
         if event["status"] in ("failed", "crashed", "left") or (event["status"] == "skipped" and event["message"]):
             self._say(f"{event['status']}: {event['message']}", lines=event["status"] == "crashed")
         if self.bar is not None:
-            self.output.write(sys.stderr, self.bar.update)
+            more = event["number"] - self.bar.n
+            self.output.write(sys.stderr, lambda: self.bar.update(more))
 
     def _summary(self, event: Event) -> None:
         self.close()

@@ -15,6 +15,8 @@ Compression = Literal["none", "fast", "small"]
 VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 """Extensions of the volume files that ITKIT reads and writes, in any letter case."""
 
+_OF_ONE_PART = frozenset(extension for extension in VOLUME_EXTENSIONS if extension.count(".") == 1)
+
 READERS = "itkit.readers"
 """Group of entry points under which packages register readers: the name is an extension, the value a function."""
 
@@ -56,7 +58,10 @@ def split_extension(name: str) -> tuple[str, str] | None:
     (('case.1', '.nii.gz'), ('scan', '.NRRD'), None)
     """
     lower = name.lower()
-    extension = next((one for one in VOLUME_EXTENSIONS if lower.endswith(one)), None) or _plugged_extension(lower)
+    end: str | None = lower[lower.rfind(".") :] if "." in lower else None
+    if end not in _OF_ONE_PART:
+        end = next((one for one in VOLUME_EXTENSIONS if lower.endswith(one)), None) or _plugged_extension(lower)
+    extension = end
     if extension is None or len(name) <= len(extension) or name.startswith("."):
         return None
     return name[: -len(extension)], name[-len(extension) :]

@@ -139,6 +139,10 @@ class Geometry:
         """Return the greatest distance between voxels of equal index, mm; ``inf`` if the sizes differ."""
         if self.size_zyx != other.size_zyx:
             return float("inf")
+        if (self.spacing_zyx, self.origin_xyz, self.direction_xyz) == (
+            other.spacing_zyx, other.origin_xyz, other.direction_xyz,
+        ):  # fmt: skip
+            return 0.0
         worst = 0.0
         z, y, x = (size - 1 for size in self.size_zyx)
         for corner in product((0, z), (0, y), (0, x)):

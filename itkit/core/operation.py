@@ -110,7 +110,8 @@ class Jobs(Sequence[Job]):
     targets
         The targets, where all jobs have the same, and no `Job.output_ids`.
     reads
-        Returns the paths of the files that the job of a case reads, as text; ``None`` if only the job tells.
+        Returns the paths of the files that the job of a case reads, as text, by the names of the volumes; ``None`` if
+        only the job tells.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Jobs(Sequence[Job]):
         make: Callable[[str], Job],
         folders: Iterable[Path],
         targets: Mapping[str, Target] | None = None,
-        reads: Callable[[str], Sequence[str]] | None = None,
+        reads: Callable[[str], Mapping[str, str]] | None = None,
     ) -> None:
         self.ids = ids
         self.targets = targets
@@ -213,6 +214,9 @@ class Plan:
         Ids of the cases that other shards make.
     is_partial
         Whether options leave cases of the source out, so that a case without a job may still be in the source.
+    index
+        Folder whose index tells the grids of the inputs, where the operation asks for nothing else; it goes by the
+        names and grids of a case's volumes, if `Jobs.reads` names the files.
     """
 
     jobs: Sequence[Job]
@@ -223,6 +227,7 @@ class Plan:
     carries: Carry | None = None
     elsewhere: frozenset[str] = frozenset()
     is_partial: bool = False
+    index: Path | None = None
 
 
 @dataclass(frozen=True)

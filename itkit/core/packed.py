@@ -97,16 +97,19 @@ class Sorter(Generic[T]):
         self._runs: list[Packed[T]] = []
         self._highest: list[Any] = []
         self._count = 0
+        self._sorted: Sequence[T] | None = None
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, value: T) -> None:
         """Add a value; of values with equal keys, the first stays the first."""
-        heapq.heappush(self._heap, (self._key(value), self._count, value))
+        item = (self._key(value), self._count, value)
         self._count += 1
-        if len(self._heap) > _BLOCK:
-            self._write(*heapq.heappop(self._heap))
+        if len(self._heap) < _BLOCK:
+            heapq.heappush(self._heap, item)
+        else:
+            self._write(*heapq.heappushpop(self._heap, item))
 
     def _write(self, key: Any, number: int, value: T) -> None:
         del number
@@ -118,6 +121,11 @@ class Sorter(Generic[T]):
 
     def in_order(self) -> Sequence[T]:
         """Return all values in order of their keys; nothing may be added afterwards."""
+        if self._sorted is None:
+            self._sorted = self._merged()
+        return self._sorted
+
+    def _merged(self) -> Sequence[T]:
         if not self._runs:
             return tuple(value for _, _, value in sorted(self._heap, key=lambda item: item[:2]))
         while self._heap:

@@ -239,8 +239,8 @@ class Case:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the case's images, then its label, whether read completely or only as headers."""
-        found = dict.fromkeys((*self.volumes, *self.grids))
-        return (*filter(is_image, found), *(name for name in found if name == "label"))
+        found = dict.fromkeys((*self.volumes, *self.grids)) if self.volumes else self.grids
+        return (*filter(is_image, found), "label") if "label" in found else (*filter(is_image, found),)
 
     def grid(self, name: str) -> Geometry:
         """Return the grid of a volume, whether it was read completely or only its header."""

@@ -20,6 +20,7 @@ from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.disk import left_by_dead_runs
 from itkit.io.meta import Known, refresh_index, write_bytes, write_json, write_text
+from itkit.io.seen import Seen
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
 
 
@@ -52,6 +53,8 @@ class Hands:
         Function that asks the user before anything is deleted; without it nothing is deleted.
     entries_of
         Function that returns the index entries of a folder's volumes that are known without reading them.
+    seen
+        What the run has seen of the headers of a folder's volumes.
     """
 
     dest: Path | None
@@ -60,6 +63,7 @@ class Hands:
     emit: EventSink
     confirm: Callable[[str], bool] | None = None
     entries_of: Callable[[Path], Known | None] = field(default=lambda _: None)
+    seen: Seen | None = None
 
     def do(self, report: Report) -> Report:
         """Do everything that a report asks for; return the report with lines and exit code of what was done."""
@@ -113,8 +117,13 @@ class Hands:
     def _refreshed(self, folder: Path) -> list[str]:
         """Refresh an index. If a folder other than the destination can't be written, say so; this is not a failure."""
         _tidy(folder)
+        seen = self.seen if self.seen is not None and self.seen.folder == folder else None
+        if seen is not None and seen.holds():
+            return []
         try:
-            refresh_index(folder, self.entries_of(folder))
+            refresh_index(folder, self.entries_of(folder), None if seen is None else seen.line)
+            if seen is not None:
+                seen.renew()
         except WriteError as error:
             if self.dest is not None:
                 raise

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from itkit.core.ended import notable
 from itkit.core.errors import WriteError
 from itkit.core.files import SERIES_META, STATE_FOLDER
 from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target_folders
@@ -61,7 +62,7 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
     if plan.carries is not None:
         folders += plan.carries.folders
     own = folders if plan.dest is None else (*folders, *own_folders(plan.dest, plan))
-    hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, entries_of)
+    hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, entries_of, session.seen)
     try:
         report = hands.do(_sparing(session, report))
         more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
@@ -76,7 +77,7 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
 
 def _failed(session: Session, records: Sequence[Record]) -> dict[str, Record]:
     """Return the record of each case that failed: of this run, and what manifests say of other shards' cases."""
-    failed = {record.case_id: record for record in records if record.status in FAILED}
+    failed = {record.case_id: record for record in notable(records) if record.status in FAILED}
     if session.manifest is not None and session.plan.elsewhere:
         others = session.manifest.latest_failed(session.operation.name)
         failed |= {

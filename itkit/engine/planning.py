@@ -151,6 +151,8 @@ def _lie_apart(jobs: Sequence[Job]) -> bool:
         first = next(iter(jobs)).targets
         if all(job.targets is first and job.output_ids is None for job in jobs):
             shared = first
+    if shared is not None and not shared:
+        return True  # nothing is written
     if shared is None or any("/" in case for case in case_ids(jobs)):
         return False
     folders = [os.path.realpath(target.folder) for target in shared.values()]
@@ -173,7 +175,7 @@ def _read(jobs: Sequence[Job]) -> Iterator[str]:
     """Yield the paths of all inputs as text."""
     if isinstance(jobs, Jobs) and jobs.reads is not None:
         for case in jobs.ids:
-            yield from jobs.reads(case)
+            yield from jobs.reads(case).values()
         return
     yield from (os.fspath(file.path) for job in jobs for file in job.inputs.values())
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from itkit.core.ended import counts_of, notable
 from itkit.core.operation import Job, Operation, Plan, Record, Report
 from itkit.core.text import some
 
@@ -133,12 +134,11 @@ def summary_of(
     is_dry_run: bool,
 ) -> Summary:
     """Count the cases by status, and return the summary of a run."""
-    found: Counter[str] = Counter()
+    found = Counter(counts_of(records))
     cases: dict[str, list[str]] = {}
     warned: list[str] = []
-    for record in records:
+    for record in notable(records):
         status = record.status
-        found[status] += 1
         if status in _NAMED or (status == "skipped" and record.message):
             cases.setdefault(status, []).append(record.case_id)
         if record.warnings:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from itkit.core.ended import Ended, is_notable
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import FAILED, Job, Operation, Record, Report
-from itkit.core.packed import Sorter
 from itkit.core.params import Params
 from itkit.engine.collect import collect, own_folders
 from itkit.engine.decisions import Decision, Decisions, decide
 from itkit.engine.executors import Executor
+from itkit.engine.glance import at_a_glance
 from itkit.engine.gone import Gone, Pruned, describe, find_gone, prune
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
@@ -26,8 +28,11 @@ from itkit.engine.settle import settle
 from itkit.engine.stage import Stage, alone, recover
 from itkit.engine.worker import Task
 from itkit.io.meta import write_json
+from itkit.io.seen import Seen
 
 RUN_FILE = "run.json"
+_GLANCE_S = 0.05
+"""Time between two events of cases of which there is nothing to say, where people watch."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,13 @@ def execute(
         gone,
         on_begin,
         is_brief or on_event is None,
+        Seen(plan.index) if plan.index is not None and operation.reads_for(params) == "headers" else None,
     )
     only_says = operation.is_inspection or (plan.dest is None and not plan.jobs)  # a dry run says it all the same
     if options.dry_run and not only_says:
         return _dry_run(session, decisions)
-    return _run(session, decisions)
+    with contextlib.closing(session.seen) if session.seen is not None else contextlib.nullcontext():
+        return _run(session, decisions)
 
 
 def _dry_run(session: Session, decisions: Decisions) -> RunResult:
@@ -183,12 +190,17 @@ def _settle_gone(session: Session, *, interrupted: bool = False, is_dry_run: boo
 
 
 def _do_cases(session: Session, decisions: Decisions, stage: Stage | None, executor: Executor, notes: _Notes) -> None:
-    for number, record in decisions.others():
-        notes.add(record, None if session.is_brief else session.plan.jobs[number])
     flying: dict[str, Decision] = {}
 
+    def done(record: Record, number: int) -> None:
+        notes.add(record, None if session.is_brief else session.plan.jobs[number])
+
+    for number, record in decisions.others():
+        done(record, number)
+    running = decisions.running() if session.seen is None else at_a_glance(session, decisions, session.seen, done)
+
     def tasks() -> Iterator[Task]:
-        for number, decision in enumerate(decisions.running()):
+        for number, decision in enumerate(running):
             flying[decision.job.case_id] = decision
             yield session.task(decision, number, stage)
 
@@ -202,15 +214,27 @@ def _do_cases(session: Session, decisions: Decisions, stage: Stage | None, execu
 
 
 class _Notes:
-    """The records of the cases that have ended; emits an event for each."""
+    """The records of the cases that have ended; emits an event for each, or for people as often as they can look."""
 
     def __init__(self, session: Session, total: int) -> None:
-        self._records: Sorter[Record] = Sorter(key=lambda record: record.case_id)
+        self._records = Ended()
         self._session = session
         self._total = total
+        self._held: Record | None = None
+        self._next_s = 0.0
 
     def add(self, record: Record, job: Job | None) -> None:
         self._records.add(record)
+        if self._session.is_brief and not is_notable(record):
+            now_s = time.monotonic()
+            if now_s < self._next_s:
+                self._held = record
+                return
+            self._next_s = now_s + _GLANCE_S
+        self._tell(record, job)
+
+    def _tell(self, record: Record, job: Job | None = None) -> None:
+        self._held = None
         self._session.emit(case_event(record, len(self._records), self._total, job, self._outputs(record, job)))
 
     def _outputs(self, record: Record, job: Job | None) -> Sequence[Path]:
@@ -222,7 +246,9 @@ class _Notes:
 
     def in_order(self) -> Sequence[Record]:
         """Return the records in order of their cases; none can be added afterwards."""
-        return self._records.in_order()
+        if self._held is not None:
+            self._tell(self._held)
+        return self._records
 
 
 def _end(

@@ -21,6 +21,7 @@ from itkit.engine.progress import EventSink, begin_event
 from itkit.engine.resources import BASE_BYTES, available_memory
 from itkit.engine.stage import Stage
 from itkit.engine.worker import SMALL_BYTES, Task, describe_inputs
+from itkit.io.seen import Seen
 
 _PIECE_BYTES, _THREAD_BYTES = 4 << 20, 16 << 20
 """What a thread compresses at a time, and what it holds for that: the piece, its streams, and results in a queue."""
@@ -52,6 +53,8 @@ class Session:
         Called with an event when the work on a case begins.
     is_brief
         Whether the events of cases need not name files.
+    seen
+        What is known of the headers of a run that needs nothing else.
     """
 
     operation: Operation[Any]
@@ -67,6 +70,7 @@ class Session:
     gone: tuple[Gone, ...] = ()
     on_begin: EventSink | None = None
     is_brief: bool = False
+    seen: Seen | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return everything that is needed to repeat this run."""

@@ -256,9 +256,13 @@ class Alone(Mapping[str, Mapping[str, Path]]):
     def __init__(self, files: Volumes) -> None:
         self._files = files
 
-    def texts(self, case: str) -> tuple[str, ...]:
-        """Return the paths of a case's files as text."""
-        return (self._files.text(case),)
+    def text(self, case: str) -> str:
+        """Return the path of a case's file as text."""
+        return self._files.text(case)
+
+    def texts(self, case: str) -> dict[str, str]:
+        """Return the paths of a case's files as text, by the names of the volumes."""
+        return {IMAGE: self._files.text(case)}
 
     def __getitem__(self, case: str) -> Mapping[str, Path]:
         return {IMAGE: self._files[case]}
@@ -280,11 +284,15 @@ class Paired(Mapping[str, Mapping[str, Path]]):
         self._images, self._labels = images, labels
         self._count = sum(case in labels for case in images)
 
-    def texts(self, case: str) -> tuple[str, ...]:
-        """Return the paths of a case's files as text."""
+    def texts(self, case: str) -> dict[str, str]:
+        """Return the paths of a case's files as text, by the names of the volumes."""
         images = self._images
-        files = images.texts(case) if isinstance(images, Alone) else tuple(map(str, images[case].values()))
-        return (*files, self._labels.text(case))
+        if isinstance(images, Alone):
+            files = images.texts(case)
+        else:
+            files = {name: str(path) for name, path in images[case].items()}
+        files[LABEL] = self._labels.text(case)
+        return files
 
     def __getitem__(self, case: str) -> Mapping[str, Path]:
         return {**self._images[case], LABEL: self._labels[case]}

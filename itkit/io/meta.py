@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from itkit.core.files import SERIES_META, STATE_FOLDER, split_extension
 from itkit.core.volume import Volume
 from itkit.io.disk import hidden_beside
 from itkit.io.formats.headers import Header
-from itkit.io.formats.inspect import read_any_header
+from itkit.io.formats.inspect import SETTLED_NS, is_plain, read_any_header
 from itkit.io.layouts import IMAGE, LABEL
 
 
@@ -161,10 +162,13 @@ def _stamp(status: os.stat_result) -> dict[str, int]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _index_entry(header: Header, stamp: Mapping[str, int]) -> dict[str, Any]:
-    """Return the index entry of a volume of which only the header was read."""
+def _header_line(relative: str, header: Header, status: os.stat_result) -> str:
+    """Return the line of a volume of which only the header was read."""
+    stamp = _stamp(status)
+    if is_plain(header, relative.rpartition("/")[2]) and is_settled(status, time.time_ns()):
+        return plain_line(relative, header, stamp)
     grid = header.geometry
-    return {
+    entry = {
         "size": list(grid.size_zyx),
         "spacing": list(grid.spacing_zyx),
         "origin_xyz": list(grid.origin_xyz),
@@ -173,6 +177,42 @@ def _index_entry(header: Header, stamp: Mapping[str, int]) -> dict[str, Any]:
         "classes": None,
         "file": stamp,
     }
+    return f"  {json_line(relative)}: {json_line(entry)}"
+
+
+def plain_line(relative: str, header: Header, stamp: Mapping[str, int], classes: Sequence[int] | None = None) -> str:
+    """Return the line of a volume whose header leaves no doubt (`is_plain`): its entry begins with ``file``.
+
+    JSON gives the order of an entry's parts no meaning. For `itkit.io.seen`, this order says that the grid stands for
+    all that a check of headers would find.
+    """
+    grid, said = header.geometry, "null" if classes is None else list(classes)
+    return (
+        f"{plain_beginning(relative, stamp)}{list(grid.size_zyx)}, "
+        f'"spacing": {list(grid.spacing_zyx)}, "origin_xyz": {list(grid.origin_xyz)}, '
+        f'"direction_xyz": {list(grid.direction_xyz)}, "dtype": "{header.dtype}", "classes": {said}}}'
+    )
+
+
+def _unmarked(line: str, relative: str) -> str:
+    """Return a line without the mark of `plain_line`, which somebody else may have made."""
+    begin = f'  {json_line(relative)}: {{"file": '
+    if not line.startswith(begin):
+        return line
+    entry = parse_json(f"{{{line}}}")[relative]
+    entry["file"] = entry.pop("file")  # to its end
+    return f"  {json_line(relative)}: {json_line(entry)}"
+
+
+def is_settled(status: os.stat_result, at_ns: int) -> bool:
+    """Whether a file has not changed since some time before a moment: neither its bytes nor its place on the disk."""
+    return max(status.st_mtime_ns, status.st_ctime_ns) <= at_ns - SETTLED_NS
+
+
+def plain_beginning(relative: str, stamp: Mapping[str, int]) -> str:
+    """Return how the line of a plain volume begins, up to its size."""
+    size, time = stamp["bytes"], stamp["mtime_ns"]
+    return f'  {json_line(relative)}: {{"file": {{"bytes": {size}, "mtime_ns": {time}}}, "size": '
 
 
 def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int] | None = None) -> dict[str, Any]:
@@ -221,7 +261,11 @@ Known = Callable[[str], Mapping[str, Any] | None]
 """Returns the index entry of a volume, by its relative path, as far as a run knows it."""
 
 
-def refresh_index(folder: Path, known: Known | None = None) -> None:
+Seen = Callable[[str, Mapping[str, int]], "str | None"]
+"""Returns the index line of a volume, by its relative path and its stamp, if its header has just been read."""
+
+
+def refresh_index(folder: Path, known: Known | None = None, seen: Seen | None = None) -> None:
     """Write the ``series_meta.json`` of a folder, with one entry for each volume that it contains now.
 
     It is read and written line by line. Files whose header can't be read get no entry; an index that would not change
@@ -233,6 +277,8 @@ def refresh_index(folder: Path, known: Known | None = None) -> None:
         A dataset root (``image/``, ``label/``) or a folder of volumes; sub-folders are included.
     known
         Returns the entries that runs have made; the headers of these files need not be read again.
+    seen
+        Returns the lines of the volumes whose headers this run has read.
 
     Raises
     ------
@@ -247,7 +293,7 @@ def refresh_index(folder: Path, known: Known | None = None) -> None:
 
     def lines() -> Iterator[str]:
         for relative in sorted(list_volumes(folder)):
-            line = _index_line(base, relative, old, known)
+            line = _index_line(base, relative, old, known, seen)
             if line is not None:
                 yield line
 
@@ -266,18 +312,21 @@ def refresh_index(folder: Path, known: Known | None = None) -> None:
         old.close()
 
 
-def _index_line(base: str, relative: str, old: IndexLines, known: Known | None) -> str | None:
+def _index_line(base: str, relative: str, old: IndexLines, known: Known | None, seen: Seen | None = None) -> str | None:
     """Return the line of a volume; ``None`` if its header can't be read."""
     path = base + relative
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than reading the index
         stamp = _stamp(status)
-        line = old.line(relative, stamp)
+        line = seen(relative, stamp) if seen is not None else None
         if line is not None:
             return line
+        line = old.line(relative, stamp)
+        if line is not None:
+            return line if is_settled(status, old.written_ns) else _unmarked(line, relative)
         entry = known(relative) if known is not None else None
         if entry is None or not is_entry(entry) or entry["file"] != stamp:
-            entry = _index_entry(read_any_header(path, status), stamp)
+            return _header_line(relative, read_any_header(path, status), status)
     except (ReadError, OSError):
         return None
     return f"  {json_line(relative)}: {json_line(entry)}"
@@ -293,10 +342,13 @@ def _index_pieces(begun: Iterable[str], lines: Iterable[str]) -> Iterator[str]:
 
 _NUMBER = r"-?(?:0|[1-9]\d{0,39})(?:\.\d{1,40})?(?:e[-+]?\d{1,2})?"
 _WHOLE = r"-?(?:0|[1-9]\d{0,39})"
+_GRID = (
+    r'"size": \[W, W, W\], "spacing": \[N, N, N\], "origin_xyz": \[N, N, N\], '
+    r'"direction_xyz": \[N, N, N, N, N, N, N, N, N\], "dtype": "\w+", "classes": (?:null|\[(?:W(?:, W)*)?\])'
+)
+_FILE = r'"file": \{"bytes": (W), "mtime_ns": (W)\}'
 _INDEX_LINE = re.compile(
-    r'  "([^"\\\x00-\x1f]*)": \{"size": \[W, W, W\], "spacing": \[N, N, N\], "origin_xyz": \[N, N, N\], '
-    r'"direction_xyz": \[N, N, N, N, N, N, N, N, N\], "dtype": "\w+", "classes": (?:null|\[(?:W(?:, W)*)?\]), '
-    r'"file": \{"bytes": (W), "mtime_ns": (W)\}\}'.replace("N", _NUMBER).replace("W", _WHOLE),
+    rf'  "([^"\\\x00-\x1f]*)": \{{(?:{_GRID}, {_FILE}|{_FILE}, {_GRID})\}}'.replace("N", _NUMBER).replace("W", _WHOLE),
     re.ASCII,
 )
 """The lines that we write; a line of another form is parsed."""
@@ -317,10 +369,13 @@ class IndexLines:
         self._is_ours = False
         self._whole: Mapping[str, Any] = {}
         self._path = path
+        self.written_ns = 0
+        """When the index was written."""
         self._seen: io.TextIOWrapper | None = None
         self._file: io.TextIOWrapper | None = None
         with contextlib.suppress(OSError, ValueError), contextlib.ExitStack() as opened:
             files = [opened.enter_context(open_regular(path)) for _ in range(2)]
+            self.written_ns = os.fstat(files[0].fileno()).st_mtime_ns
             self._is_ours = _is_ours(files[0])
             if self._is_ours:
                 self._file, self._seen = (io.TextIOWrapper(file, "utf-8", newline="\n") for file in files)
@@ -351,7 +406,8 @@ class IndexLines:
             return None
         match = _INDEX_LINE.fullmatch(line)
         if match is not None:
-            return line if (int(match[2]), int(match[3])) == (stamp["bytes"], stamp["mtime_ns"]) else None
+            size, time = match[2] or match[4], match[3] or match[5]
+            return line if (int(size), int(time)) == (stamp["bytes"], stamp["mtime_ns"]) else None
         try:
             entry = parse_json(f"{{{line}}}")[relative]
         except (ValueError, KeyError, TypeError):
@@ -400,6 +456,17 @@ class IndexLines:
             file.readline()
             for _ in range(number):
                 yield file.readline().rstrip("\n").removesuffix(",")
+
+
+def classes_of_line(line: str, relative: str, stamp: Mapping[str, int]) -> list[int] | None:
+    """Return the classes that a line of an index names, as far as it tells of a file as it is now."""
+    try:
+        entry = parse_json(f"{{{line}}}")[relative]
+    except (ValueError, KeyError, TypeError):
+        return None
+    classes = entry.get("classes") if is_entry(entry) and entry["file"] == stamp else None
+    is_list = isinstance(classes, list) and all(type(value) is int for value in classes)
+    return classes if is_list else None
 
 
 _LONGEST_LINE = 1 << 20

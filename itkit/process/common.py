@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
+from itkit.core.ended import counts_of
 from itkit.core.fields import Advanced, Group, PathRole, Unkeyed
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, resampled_grid
@@ -150,7 +151,7 @@ def sidecar(name: str, operation: str, params: Params, run: Collected, **more: A
     """
     if run.dest is None:
         return {}
-    counts: Counter[str] = Counter(record.status for record in run.records)
+    counts = Counter(counts_of(run.records))
     if run.options["shard"] is not None:  # every shard writes this file: count the cases of all shards
         counts = Counter(record.status for record in run.failed.values())
         counts["done"] = len(run.all_records.keys() - run.failed.keys())
@@ -159,7 +160,7 @@ def sidecar(name: str, operation: str, params: Params, run: Collected, **more: A
         "itkit": VERSION,
         "params": params.absolute_values(),
         "options": {key: value for key, value in run.options.items() if value not in (None, False) and key != "shard"},
-        "counts": {**counts, "unpaired": len(run.plan.unpaired)},
+        "counts": {**dict(sorted(counts.items())), "unpaired": len(run.plan.unpaired)},
         **more,
     }
     return {Path(name): value}

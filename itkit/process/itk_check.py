@@ -13,6 +13,7 @@ from pydantic import AfterValidator, model_validator
 from typing_extensions import Self
 
 from itkit.core.actions import Delete, RefreshIndex, Sample, Transfer
+from itkit.core.ended import notable
 from itkit.core.errors import LayoutError
 from itkit.core.fields import (
     Advanced,
@@ -52,6 +53,8 @@ from itkit.core.volume import Case, Kind, Volume, is_image
 from itkit.io.layouts import (
     IMAGE,
     LABEL,
+    Alone,
+    Paired,
     find_dataset,
     find_images,
     is_dataset,
@@ -144,7 +147,7 @@ class CheckParams(Params):
     def has_rule(self) -> bool:
         """Whether any rule is given."""
         bounds = (*self.min_size, *self.max_size, *self.min_spacing, *self.max_spacing)
-        return any(value != -1 for value in bounds) or self.same_spacing is not None or self.same_size is not None
+        return bounds.count(-1) < len(bounds) or self.same_spacing is not None or self.same_size is not None
 
 
 def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
@@ -156,6 +159,8 @@ def broken_rules(grid: Geometry, params: CheckParams) -> list[str]:
     >>> broken_rules(Geometry((32, 64, 64), (1.0, 0.3, 0.5)), params)
     ['size Z=32 < min 33', 'spacing Y=0.300 and X=0.500 differ']
     """
+    if not params.has_rule:
+        return []
     broken = []
     for axis, value, low, high in zip("ZYX", grid.size_zyx, params.min_size, params.max_size, strict=True):
         if low != -1 and value < low:
@@ -235,7 +240,10 @@ def _label_findings(volume: Volume, name: str, params: CheckParams | None) -> tu
 def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
     """Collect every reason why a sample does not conform."""
     del context
-    names = case.names or tuple(name for name in (*case.volumes, *case.grids) if name == _FLAT)
+    names = case.names
+    is_flat = case.details == _FLAT or (not names and _FLAT in case.grids)
+    if is_flat and not names:
+        names = tuple(name for name in (*case.volumes, *case.grids) if name == _FLAT)
     reasons = list(case.problems)
     rules: list[str] = []
     facts: dict[str, Any] = {}
@@ -245,7 +253,7 @@ def check_case(case: Case, params: CheckParams, context: Context) -> Outcome:
         rules = broken_rules(grid, params)
     reasons += [difference for _, difference in grid_differences(case)]
     has_image = any(map(is_image, names))
-    is_unpaired = case.details != _FLAT and not case.problems and not (has_image and LABEL in names)
+    is_unpaired = not is_flat and not case.problems and not (has_image and LABEL in names)
     if is_unpaired:
         reasons.append(f"unpaired: no {LABEL if has_image else IMAGE}")
     for name, volume in case.volumes.items():
@@ -310,10 +318,23 @@ def plan(params: CheckParams) -> Plan:
         targets = {} if params.dest is None else _targets(case, inputs, params.dest, is_flat=is_flat)
         return Job(case, inputs, targets, details=_FLAT if is_flat else None, problem=problem_of(case))
 
+    single, paired = images.cases, {} if pairs is None else pairs.pairs
+    reads = None
+    if isinstance(single, Alone) and images.components == (1,) and (isinstance(paired, Paired) or not paired):
+
+        def reads(case: str) -> dict[str, str]:
+            if isinstance(paired, Paired) and case in paired:
+                return paired.texts(case)
+            if case in single:
+                return {_FLAT if is_flat else IMAGE: single.text(case)}
+            return {LABEL: os.fspath(lone[case])}
+
     folders = () if params.dest is None else (params.dest,) if is_flat else (params.dest / IMAGE, params.dest / LABEL)
     carries = carry(images.described, params.dest) if params.dest is not None else None
     meta = images.described.meta
-    return Plan(Jobs(ids, job, folders), unpaired, None, (*notes, *images.described.notes), meta, carries)
+    jobs = Jobs(ids, job, folders, {} if params.dest is None else None, reads)
+    notes = (*notes, *images.described.notes)
+    return Plan(jobs, unpaired, None, notes, meta, carries, index=folder)
 
 
 def _targets(case: str, inputs: Mapping[str, InputFile], dest: Path, *, is_flat: bool) -> dict[str, Target]:
@@ -368,7 +389,7 @@ def _told_classes(inventory: Mapping[int, tuple[int, int]], run: Collected) -> t
 
 
 def _bad(run: Collected) -> list[Record]:
-    return [record for record in run.records if record.status != "done"]
+    return [record for record in notable(run.records) if record.status != "done"]
 
 
 def _told(records: Sequence[Record]) -> tuple[str, ...]:

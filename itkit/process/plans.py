@@ -87,7 +87,8 @@ def _jobs(
 def single_jobs(volumes: Mapping[str, Path], dest: Path, suffix: str, kind: Kind) -> Sequence[Job]:
     """Return jobs that map single files of one kind to ``dest``."""
     targets: Mapping[str, Target] = {kind: Target(dest, suffix, kind)}
-    reads = (lambda case: (volumes.text(case),)) if isinstance(volumes, Volumes) else None
+    name: str = kind
+    reads = (lambda case: {name: volumes.text(case)}) if isinstance(volumes, Volumes) else None
     return Jobs(
         [*volumes], lambda case: Job(case, {kind: InputFile(volumes[case], kind)}, targets), (dest,), targets, reads
     )

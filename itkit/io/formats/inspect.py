@@ -22,7 +22,7 @@ from itkit.io.formats.plugged import read_plugged_header
 
 _HEADERS_KEPT = 8192
 _kept: dict[tuple[str, str, int, int, int], Header] = {}
-_SETTLED_NS = 2 * 10**9
+SETTLED_NS = 2 * 10**9
 """A file must be this old for size and modification time to identify it, because file systems have coarse clocks."""
 
 
@@ -34,10 +34,12 @@ def sitk_module() -> Any:
     return sitk
 
 
-def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None = None) -> Header:
+def read_any_header(
+    path: str | os.PathLike[str], status: os.stat_result | None = None, *, is_kept: bool = True
+) -> Header:
     """Read a volume's header with ITKIT's own parser, or with SimpleITK if the header is unusual.
 
-    A caller that already has the file's ``status`` may pass it.
+    A caller that already has the file's ``status`` may pass it. ``is_kept`` keeps the header for who asks next.
 
     Raises
     ------
@@ -48,6 +50,8 @@ def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None 
     if split_extension(os.path.basename(name)) is None:  # noqa: PTH119 - called for thousands of files
         raise ReadError(f"{path}: not a volume file that ITKIT reads")
     try:
+        if not is_kept:
+            return _read(path, codecs_backend())
         return _read_once(path, status or os.stat(name))  # noqa: PTH116 - likewise
     except OSError as error:
         raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
@@ -56,7 +60,7 @@ def read_any_header(path: str | os.PathLike[str], status: os.stat_result | None 
 def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
     """Read a header once and keep it, because the plan, the case and the index all need it."""
     backend, name = codecs_backend(), os.fspath(path)
-    if time.time_ns() - status.st_mtime_ns <= _SETTLED_NS:
+    if time.time_ns() - status.st_mtime_ns <= SETTLED_NS:
         return _read(path, backend)
     key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
     header = _kept.get(key)
@@ -105,6 +109,28 @@ def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
         or not is_orthonormal(grid.direction_xyz, tolerance=1e-2)
     ):
         raise ReadError(f"{name}: origin or direction is not that of a voxel grid (sheared, zero or nan)")
+
+
+def is_plain(header: Header, name: str) -> bool:
+    """Whether a file needs no second look: one 3-D volume, one value per voxel, all in this file, and no doubt.
+
+    Parameters
+    ----------
+    header
+        The header, as ITKIT's own parser has read it.
+    name
+        Name of the file.
+    """
+    return (
+        header.ndim == 3
+        and header.components == 1
+        and not header.warnings
+        and header.encoding in _OWN_ENCODINGS
+        and header.data_path.name == name
+    )
+
+
+_OWN_ENCODINGS = ("raw", "gzip", "zlib", "text")
 
 
 def read_geometry(path: str | os.PathLike[str]) -> Geometry:

@@ -86,9 +86,9 @@ def parse_metaimage(head: bytes, path: Path, file_bytes: int) -> Header:
     """
     fields, strange = _fields(head)
     try:
-        _sizes(fields, path)  # also of what MetaIO is to read: sizes that can't be crash it
+        sizes = _sizes(fields, path)  # also of what MetaIO is to read: sizes that can't be crash it
         require_fields(strange, path, file_format="MetaImage", separator="=")
-        return _header(fields, path, len(head), file_bytes)
+        return _header(fields, sizes, path, len(head), file_bytes)
     except KeyError as error:
         raise ReadError(f"{path}: MetaImage header lacks {error.args[0]}; export the file again") from error
     except (ValueError, OverflowError) as error:
@@ -127,14 +127,27 @@ def _first(fields: dict[str, str], names: tuple[str, ...]) -> str | None:
     return None
 
 
-def _header(fields: dict[str, str], path: Path, length: int, file_bytes: int) -> Header:
+def _only(fields: dict[str, str], names: tuple[str, ...]) -> str | None:
+    """Return the value of a field that has several names.
+
+    Raises
+    ------
+    ValueError
+        When the header gives it two values.
+    """
+    found = [fields[name] for name in names if name in fields]
+    if len(found) > 1 and len({*found}) > 1:
+        raise ValueError(f"{' and '.join(name for name in names if name in fields)} differ")
+    return found[0] if found else None
+
+
+def _header(fields: dict[str, str], sizes: list[int], path: Path, length: int, file_bytes: int) -> Header:
     if fields.get("ObjectType", "Image") != "Image" or not _true(fields.get("BinaryData", "True")):
         raise UnsupportedHeader(f"{path}: not a binary image")
     if float(plain(fields.get("ElementToIntensityFunctionSlope", 1))) != 1 or float(
         fields.get("ElementToIntensityFunctionOffset", 0)
     ):
         raise UnsupportedHeader(f"{path}: intensity function")
-    sizes = _sizes(fields, path)
     dims = len(sizes)
     if fields["ElementType"] not in VOXEL_TYPES:
         raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")
@@ -170,12 +183,8 @@ def _numbers(text: str, count: int) -> list[float]:
 def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -> Geometry:
     spacing_text = _first(fields, ("ElementSpacing", "ElementSize"))
     spacing = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
-    for names in (_ORIGIN, _MATRIX):
-        if len({fields[name] for name in names if name in fields}) > 1:
-            raise ValueError(f"{' and '.join(name for name in names if name in fields)} differ")
-    origin_text = _first(fields, _ORIGIN)
+    origin_text, matrix_text = _only(fields, _ORIGIN), _only(fields, _MATRIX)
     origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
-    matrix_text = _first(fields, _MATRIX)
     m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # each row is the direction of an axis
     if dims != 3:
         if m is not None:
