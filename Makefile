@@ -8,7 +8,8 @@ THREADS := OMP_NUM_THREADS=1
 NETWORKS := $(wildcard tests/models tests/criterion tests/inference tests/training tests/deploy tests/mm)
 NO_NETWORKS := $(NETWORKS:%=--ignore %)
 
-.PHONY: setup browser demo check test test-quick test-slow test-long test-models coverage fuzz docs help-pages bench changelog clean
+.PHONY: setup browser demo check test test-quick test-slow test-long test-models test-lowest coverage fuzz docs help-pages bench dist
+.PHONY: wheels-check changelog release-check clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -81,8 +82,33 @@ docs: $(VENV)/.base
 	$(BIN)/python docs/generate_reference.py
 	$(BIN)/mkdocs build --strict
 
-changelog:
-	cat changelog.d/*.*.md
+# the lowest versions that pyproject.toml allows, in an environment of their own; without networks and windows
+LOWEST := .venv-lowest
+LOWEST_EXTRAS := dicom fast nibabel
+LOWEST_TESTS := tests/core tests/kernels tests/io tests/metrics tests/process tests/report tests/engine tests/cli
+test-lowest: $(VENV)/.base
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(BIN)/python -m tools.lowest base $(LOWEST_EXTRAS) > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/pip --disable-pip-version-check install -q -c $(LOWEST)/lowest.txt -e '.[dicom,fast,nibabel]' \
+	  pytest pytest-xdist hypothesis scipy pillow pynrrd pyyaml 'setuptools>=77' slicerio
+	$(THREADS) $(LOWEST)/bin/python -W ignore::DeprecationWarning -m pytest -n 2 -m "not slow" $(LOWEST_TESTS)
+
+# source distribution and wheel, in dist/
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+# every extra in a clean environment: make wheels-check EXTRAS="base web"; test-slow does it for base, web and gui
+wheels-check: $(VENV)/.dev
+	$(BIN)/python -m tools.wheels $(EXTRAS)
+
+# the fragments go into CHANGELOG.md, and the version becomes the next one of the release branch
+BRANCH ?= v5
+changelog: $(VENV)/.base
+	$(BIN)/python -m tools.release prepare --branch $(BRANCH)
+
+release-check: $(VENV)/.base
+	$(BIN)/python -m tools.release check --branch $(BRANCH)
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) demo-out build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Programs for those who build, check and release ITKIT; no package holds them."""
