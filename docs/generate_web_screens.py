@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
+from sample_run import write_log
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -23,7 +24,7 @@ from web.servers import TOKEN, serving  # noqa: E402  the tests' server
 IMAGES = ROOT / "docs" / "images"
 TORSO = ROOT / "itkit" / "data" / "torso"
 SCREENS = {"wide": (1280, 860, "light"), "dark": (1280, 860, "dark"), "phone": (390, 800, "light")}
-PUBLISHED = ("viewer", "form")
+PUBLISHED = ("viewer", "form", "curves")
 
 
 def form(page: Page) -> None:
@@ -60,6 +61,14 @@ def viewer(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
+def chain(page: Page) -> None:
+    """Propose the steps for a dataset."""
+    page.goto("/#/start/dataset")
+    page.locator("#start-source").fill("torso")
+    page.locator("#start-work").fill("results")
+    expect(page.locator("#run-chain")).to_be_enabled()
+
+
 PAGES: dict[str, Callable[[Page], Any]] = {
     "start": lambda page: page.goto("/#/"),
     "form": form,
@@ -68,6 +77,10 @@ PAGES: dict[str, Callable[[Page], Any]] = {
     "viewer": viewer,
     "files": lambda page: page.goto("/#/files/torso"),
     "jobs": lambda page: page.goto("/#/jobs"),
+    "chain": chain,
+    "tool": lambda page: page.goto("/#/op/itkit%20train"),
+    "trainings": lambda page: page.goto("/#/train"),
+    "curves": lambda page: page.goto("/#/train/run"),
 }
 
 
@@ -81,6 +94,8 @@ def pages(screen: str) -> Iterator[Page]:
             (root / "torso" / kind).mkdir(parents=True)
             shutil.copy(TORSO / f"{kind}.nii.gz", root / "torso" / kind / "torso.nii.gz")
         shutil.copy(TORSO / "dataset.json", root / "torso")
+        write_log(root / "run")
+        shutil.copy(IMAGES / "app-swipe-dark.png", root / "run" / "overlays" / "case_01.png")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         with serving(root, Path(folder) / "state") as web:
             context = browser.new_context(

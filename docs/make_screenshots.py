@@ -1,4 +1,4 @@
-"""Draw the pages of itkit-app as pictures: ``python docs/make_screenshots.py OUT``, light and dark, at 100 and 200 %.
+"""Draw the pages of itkit-app as pictures: ``docs/make_screenshots.py OUT``, light and dark, at 100, 150 and 200 %.
 
 The pictures in ``docs/images`` are some of these, made smaller by ``--docs``. No display is needed.
 """
@@ -6,7 +6,6 @@ The pictures in ``docs/images`` are some of these, made smaller by ``--docs``. N
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SIZES = {"1": (1280, 800), "2": (960, 640)}
+from sample_run import write_log
+
+SIZES = {"1": (1280, 800), "1.5": (1060, 700), "2": (960, 640)}
 THEMES = ("light", "dark")
 IN_DOCS = ("start-light", "resample-run-light", "viewer-dark", "swipe-dark", "train-light")
 WIDTH = 900
@@ -112,10 +113,10 @@ def draw(out: Path, scale: str, theme: str) -> None:
     page.run()
     wait(lambda: page.job.is_over, 60)
     save("resample-run")
-    for name in ("itk_enhance", "itk_convert", "itk_check"):
+    for name in ("itk_enhance", "itk_convert", "itk_check", "itkit plan", "itkit train"):
         window.open_operation(name)
         wait()
-        save(name.replace("_", "-"))
+        save(name.replace("_", "-").replace(" ", "-"))
     window.show_page("queue")
     wait()
     save("queue")
@@ -133,16 +134,7 @@ def draw(out: Path, scale: str, theme: str) -> None:
     wait()
     save("swipe")
     run = Path("run")
-    (run / "overlays").mkdir(parents=True)
-    lines = []
-    for step in range(1, 601):
-        loss = 0.15 + 0.9 / (1 + step / 60) + 0.05 * ((step * 7919) % 13 / 13 - 0.5)
-        lines.append({"step": step, "epoch": step // 50, "train_loss": loss, "learning_rate": 0.01, "seconds": step})
-        if step % 50 == 0:
-            dice = {name: {"dice": 0.95 - much / (1 + step / 80)} for name, much in (("liver", 0.5), ("spleen", 0.8))}
-            mean = sum(one["dice"] for one in dice.values()) / len(dice)
-            lines.append({"step": step, "epoch": step // 50, "val_dice": mean, "classes": dice})
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_log(run)
     viewer.views.planes[1].grab().save("run/overlays/case_01.png")
     window.open_path(run)
     wait()

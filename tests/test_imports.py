@@ -69,8 +69,8 @@ EXCEPTIONS = {
     ("itkit.cli.doctor", "itkit.models.registry"): "`itkit doctor` lists networks of other packages",
     ("itkit.cli.doctor", "itkit.criterion.registry"): "and losses",
     ("itkit.forms.chains", "itkit.cli.adapter"): "a chain is written as command lines; there is one parser of them",
-    ("itkit.gui.train_page", "itkit.training.history"): "what a training logs is read as it is written; without torch",
-    ("itkit.gui.window", "itkit.training.history"): "and a folder of a run is told by its log",
+    ("itkit.forms.pages", "itkit.cli.verbs"): "the verbs of itkit are listed once; windows offer some of them",
+    ("itkit.forms.trainings", "itkit.training.history"): "what a training logs is read as it is written; no torch",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing_extensions import Self
 from itkit.cli.terminal import BarOutput, Output
 from itkit.core.errors import ItkitError
 from itkit.core.extras import require, require_torch
-from itkit.core.fields import Bounds, Group, PathRole, Pattern, Positional, Short
+from itkit.core.fields import Bounds, Group, NotInForms, PathRole, Pattern, Positional, Short
 from itkit.core.params import Params
 from itkit.core.text import counted, shown
 from itkit.core.tool import Tool
@@ -35,12 +36,24 @@ Event = Mapping[str, Any]
 Progress = Literal["auto", "bar", "json", "none"]
 
 
+_VALUE = r"^[^-=][^=]*=.*$"
+
+
+def _plan_value(text: str) -> str:
+    if not re.match(_VALUE, text, re.DOTALL):
+        raise ValueError(f"expected section.key=value, such as training.epochs=50; got {text!r}")
+    return text
+
+
+PlanValue = Annotated[str, Pattern(_VALUE), AfterValidator(_plan_value)]
+
+
 class TrainParams(Params):
     """Train a network by a plan; the same command again goes on from the last checkpoint."""
 
     plan: Annotated[Path | None, PathRole("in_file"), Positional("plan.toml")] = None
     """The plan, as itkit plan writes it."""
-    values: Annotated[tuple[Annotated[str, Pattern(r"^[^=]+=.*$")], ...], Positional("section.key=value")] = ()
+    values: Annotated[tuple[PlanValue, ...], Positional("section.key=value")] = ()
     """Values that replace those of the plan, e.g. training.epochs=50."""
     fold: Annotated[int, Bounds(least=0)] = 0
     """Part of the cases that validates; the others are learnt from."""
@@ -52,13 +65,13 @@ class TrainParams(Params):
     """Number of processes, each with a device of its own; a step takes training.batch_size patches in each."""
     strategy: Annotated[Literal["ddp", "fsdp"], Group("Several processes")] = "ddp"
     """ddp: each process keeps the whole network; fsdp: they share out its weights, for large networks."""
-    progress: Progress = "auto"
+    progress: Annotated[Progress, NotInForms()] = "auto"
     """Progress bar on a terminal, JSON lines on stdout, or none."""
     weights: Annotated[Path | None, PathRole("in_file"), Group("Start")] = None
     """Weights to start from, instead of network.weights: a file, a checkpoint or a model folder."""
     pretrain: Annotated[Literal["moco"] | None, Group("Start")] = None
     """Pre-train the encoder on the images alone, by momentum contrast; a training then starts from it by --weights."""
-    watch: Annotated[Path | None, PathRole("in_folder"), Group("Watch")] = None
+    watch: Annotated[Path | None, PathRole("in_folder"), NotInForms()] = None
     """Show the curves of a run, also of one that another process trains, until it ends or Ctrl-C is pressed."""
 
     @model_validator(mode="after")
@@ -298,4 +311,26 @@ def _notes(show: JsonEvents | Bar) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-TOOL = Tool("itkit train", TrainParams, run, "itkit train plan.toml --fold 0 training.epochs=50")
+def paths_in_plan(params: TrainParams) -> Iterator[Path]:
+    """Yield the paths that the plan names; without one that can be read, there are none."""
+    from itkit.training.plan_file import read_plan
+
+    if params.plan is None:
+        return
+    try:
+        plan = read_plan(params.plan, params.values)
+    except ItkitError:
+        return  # the command says why
+    for text in (plan.dataset.path, plan.split.file, plan.network.weights):
+        if text:
+            yield params.plan.parent / text
+
+
+TOOL = Tool(
+    "itkit train",
+    TrainParams,
+    run,
+    "itkit train plan.toml --fold 0 training.epochs=50",
+    tells=True,
+    reads=paths_in_plan,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +11,10 @@ from pydantic import AfterValidator
 
 from itkit.catalogue import load
 from itkit.cli.terminal import run_operation
-from itkit.cli.train import Progress
-from itkit.core.errors import LayoutError
+from itkit.cli.train import Progress as ProgressKind
+from itkit.core.errors import ItkitError, LayoutError
 from itkit.core.extras import require_torch
-from itkit.core.fields import Bounds, PathRole, Pattern, Positional, Short
+from itkit.core.fields import Bounds, NotInForms, PathRole, Pattern, Positional, Short
 from itkit.core.operation import Operation, Plan
 from itkit.core.params import Params
 from itkit.core.tool import Tool
@@ -26,6 +26,7 @@ from itkit.training.run_files import read_run
 Device = Annotated[str, Pattern(DEVICE), AfterValidator(device_name)]
 RunPath = Annotated[Path, PathRole("in_folder"), Positional("run")]
 Workers = Annotated[int | None, Bounds(least=1)]
+Progress = Annotated[ProgressKind, NotInForms()]
 
 
 class PredictParams(Params):
@@ -122,5 +123,15 @@ def validate(params: ValidateParams) -> int:
     return max(code, run_operation(operation, make_params(operation.params, values), _options(params)))
 
 
-PREDICT = Tool("itkit predict", PredictParams, predict, "itkit predict plan-fold0 raw predicted")
-VALIDATE = Tool("itkit validate", ValidateParams, validate, "itkit validate plan-fold0 --device cpu")
+def dataset_of(params: ValidateParams) -> Iterable[Path]:
+    """Return the dataset that a run was trained on; without a run that can be read, there is none."""
+    try:
+        return (read_run(params.run).dataset,)
+    except ItkitError:
+        return ()  # the command says why
+
+
+PREDICT = Tool("itkit predict", PredictParams, predict, "itkit predict plan-fold0 raw predicted", tells=True)
+VALIDATE = Tool(
+    "itkit validate", ValidateParams, validate, "itkit validate plan-fold0 --device cpu", tells=True, reads=dataset_of
+)

@@ -20,15 +20,25 @@ class Verb(NamedTuple):
         What it does, in a few words.
     arguments
         Its arguments, for the list of all verbs.
+    group
+        The heading under which windows offer it; empty if they do not.
+    extra
+        Extra of this package that it needs.
     """
 
     path: str
     summary: str
     arguments: str = ""
+    group: str = ""
+    extra: str = ""
 
     def line(self) -> str:
         """Return arguments and summary, for the list of all verbs."""
         return f"{self.arguments}: {self.summary}" if self.arguments else self.summary
+
+
+def _training(path: str, summary: str, arguments: str) -> Verb:
+    return Verb(path, summary, arguments, "Train and deploy", "train")
 
 
 VERBS: Mapping[str, Verb] = {
@@ -46,13 +56,17 @@ VERBS: Mapping[str, Verb] = {
     "demo": Verb(
         "itkit.cli.demo:TOOL", "run the whole chain on a real CT, with a report to look at", "[--data DIR] [--out DIR]"
     ),
-    "plan": Verb(
+    "plan": _training(
         "itkit.cli.plan:TOOL", "plan a training by what is measured of data and machine", "DATASET [-o plan.toml]"
     ),
-    "train": Verb("itkit.cli.train:TOOL", "train a network; again: go on from there", "PLAN [section.key=value ...]"),
-    "validate": Verb("itkit.cli.trained:VALIDATE", "apply a trained network to the cases it was not trained on", "RUN"),
-    "predict": Verb("itkit.cli.trained:PREDICT", "apply the network of a run to images", "RUN SOURCE DEST"),
-    "export": Verb(
+    "train": _training(
+        "itkit.cli.train:TOOL", "train a network; again: go on from there", "PLAN [section.key=value ...]"
+    ),
+    "validate": _training(
+        "itkit.cli.trained:VALIDATE", "apply a trained network to the cases it was not trained on", "RUN"
+    ),
+    "predict": _training("itkit.cli.trained:PREDICT", "apply the network of a run to images", "RUN SOURCE DEST"),
+    "export": _training(
         "itkit.cli.export:TOOL", "a network as one file that proves that it computes the same", "MODEL DEST --to FORMAT"
     ),
     "mm-convert": Verb("itkit.mm.convert:TOOL", "from MMEngine to itkit train, and back", "SOURCE DEST --to WHAT"),
@@ -62,7 +76,7 @@ VERBS: Mapping[str, Verb] = {
     "web": Verb(
         "itkit.web.tool:TOOL", "run operations and look at volumes in a browser (also itkit-web)", "[--root DIR]"
     ),
-    "bench": Verb("itkit.cli.bench:TOOL", "seconds a window and volumes a minute, for each backend", "MODEL ..."),
+    "bench": _training("itkit.cli.bench:TOOL", "seconds a window and volumes a minute, for each backend", "MODEL ..."),
     "serve": Verb("itkit.cli.serve:TOOL", "segment images that other programs send, such as 3D Slicer", "MODEL ..."),
     "models": Verb("itkit.cli.models:TOOL", "list the networks", "[PATTERN]"),
     "completion": Verb(

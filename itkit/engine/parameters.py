@@ -28,6 +28,7 @@ from itkit.core.fields import (
 from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import did_you_mean
+from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 
 
@@ -135,8 +136,8 @@ def schema(operation: str | Operation[Any]) -> dict[str, Any]:
     }
 
 
-def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
-    """Read an operation's parameters from a TOML or JSON file, or from a file that a run of it wrote.
+def read_config(path: Path, operation: Operation[Any] | Tool[Any]) -> dict[str, Any]:
+    """Read the parameters of an operation or a tool from a TOML or JSON file, or from a file that a run of it wrote.
 
     Names may use ``-`` or ``_``; a positional parameter has its name in the help or in the model.
 
@@ -161,8 +162,9 @@ def read_config(path: Path, operation: Operation[Any]) -> dict[str, Any]:
         if not isinstance(options, dict):
             raise ParamsError(f"--config {path}: options: expected names and values; got {str(options)[:60]}")
         values = {**options, **values["params"]}
-    fields = {**operation.params.model_fields, **RunOptions.model_fields}
-    known = known_names(operation.params, RunOptions)
+    models = (operation.params, RunOptions) if isinstance(operation, Operation) else (operation.params,)
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+    known = known_names(*models)
     given: dict[str, Any] = {}
     kinds = step_kinds(fields)
     for name, value in values.items():
@@ -193,6 +195,8 @@ def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
             if marker(field, Secret) is not None:  # every user of a machine can read a command line
+                continue
+            if value is None and is_positional(field):
                 continue
             if is_positional(field):
                 positional += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]

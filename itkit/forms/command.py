@@ -33,14 +33,15 @@ class Command:
         Its arguments.
     secrets
         Environment variables that hand secrets to it; they are in no command line and no text.
-    is_operation
-        Whether it tells its progress in JSON lines.
+    tells, plans
+        Whether it tells its progress in JSON lines, and whether it can be run dry.
     """
 
     name: str
     argv: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    is_operation: bool = True
+    tells: bool = True
+    plans: bool = True
 
     @property
     def text(self) -> str:
@@ -58,7 +59,7 @@ class Command:
 
     def words(self, *, plan: bool = False) -> list[str]:
         """Return the words of the child process: this interpreter, and no shell."""
-        more = [*([_PLAN] if plan else []), *_EVENTS] if self.is_operation else []
+        more = [*([_PLAN] if plan and self.plans else []), *(_EVENTS if self.tells else [])]
         return [sys.executable, "-m", "itkit", self.name.removeprefix("itkit "), *self.argv, *more]
 
     def environment(self) -> dict[str, str]:
@@ -69,9 +70,9 @@ class Command:
 
 def command_of(command: Operation[Any] | Tool[Any], params: Params, options: RunOptions | None = None) -> Command:
     """Return the command line of checked parameters; options that a window sets itself may not be given."""
-    return Command(
-        command.name, tuple(to_argv(params, options)), _secrets(params), is_operation=isinstance(command, Operation)
-    )
+    is_operation = isinstance(command, Operation)
+    tells = isinstance(command, Operation) or command.tells
+    return Command(command.name, tuple(to_argv(params, options)), _secrets(params), tells=tells, plans=is_operation)
 
 
 def _secrets(params: Params) -> dict[str, str]:

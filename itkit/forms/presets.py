@@ -10,6 +10,7 @@ from itkit.core.operation import Operation
 from itkit.core.params import Params
 from itkit.core.text import shown
 from itkit.core.toml import toml_value
+from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import read_config
 from itkit.io.meta import write_json, write_text
@@ -26,17 +27,22 @@ def preset_values(*models: Params) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def save_preset(path: Path, operation: Operation[Any], params: Params, options: RunOptions | None = None) -> None:
+def save_preset(
+    path: Path, operation: Operation[Any] | Tool[Any], params: Params, options: RunOptions | None = None
+) -> None:
     """Write the parameters, and the run options if given, as TOML, or as JSON if the file's name says so."""
     values = preset_values(params, *([] if options is None else [options]))
     if path.suffix.lower() == ".json":
         write_json(path, values)
         return
     lines = [f"{name} = {toml_value(value)}" for name, value in values.items()]
-    write_text(path, "\n".join([shown(f"# {operation.name} --config {path.name}"), *lines, ""]))
+    use = (
+        f"{operation.name} --config {path.name}" if isinstance(operation, Operation) else f"values of {operation.name}"
+    )
+    write_text(path, "\n".join([shown(f"# {use}"), *lines, ""]))
 
 
-def load_preset(path: Path, operation: Operation[Any]) -> dict[str, Any]:
+def load_preset(path: Path, operation: Operation[Any] | Tool[Any]) -> dict[str, Any]:
     """Read values from a preset, a config file, or a ``run.json`` or ``…_configs.json`` that a run wrote.
 
     Raises

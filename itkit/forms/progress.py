@@ -75,10 +75,25 @@ class RunView:
     ended: int = 0
     worked: int = 0
     """How many of the ended cases took work."""
+    unit: str = "case"
+    """What is counted: cases, or the steps of a training."""
+    doing: str = ""
+    """What a training does now."""
+    told_left_s: float | None = None
+    """The time left as the command itself tells it, s."""
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in an event; one of an unknown kind or form is left out."""
-        handlers = {"start": self._start, "begin": self._begin, "case": self._case, "summary": self._end}
+        handlers = {
+            "start": self._start,
+            "begin": self._begin,
+            "case": self._case,
+            "prepared": self._prepared,
+            "step": self._step,
+            "volume": self._volume,
+            "note": self._note,
+            "summary": self._end,
+        }
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # somebody else's line, not an event
             handlers[event["event"]](event)
 
@@ -87,7 +102,7 @@ class RunView:
         self.is_plan, self.dest = bool(event.get("dry_run")), event.get("dest") or ""
         self.notes += event["notes"]
         self.started = self.clock()
-        for item in event["unpaired"]:
+        for item in event.get("unpaired", ()):
             row = CaseRow(item["case"], "unpaired", f"has no {item['lacks']}", inputs=(item["path"],))
             self.cases[item["case"]] = row
 
@@ -110,8 +125,21 @@ class RunView:
             tuple(event.get("outputs", ())),
         )
 
+    def _prepared(self, event: Mapping[str, Any]) -> None:
+        self.unit, self.doing = "step", f"preparing case {event['number']} of {event['total']}"
+
+    def _step(self, event: Mapping[str, Any]) -> None:
+        self.unit, self.ended, self.told_left_s = "step", int(event["step"]), event.get("seconds_left")
+        self.doing = f"epoch {event['epoch']}, loss {event['train_loss']:.4g}"
+
+    def _volume(self, event: Mapping[str, Any]) -> None:
+        self.doing = f"validating volume {event['number']} of {event['total']}"
+
+    def _note(self, event: Mapping[str, Any]) -> None:
+        self.notes.append(str(event["text"]))
+
     def _end(self, event: Mapping[str, Any]) -> None:
-        self.summary = event
+        self.summary, self.doing = event, ""
         for case in list(self.begun):
             self.cases[case] = replace(self.cases[case], status="stopped")
         self.begun.clear()
@@ -131,6 +159,8 @@ class RunView:
 
     def left_s(self) -> float | None:
         """Return the time left in s, by the cases that took work so far; ``None`` as long as nobody can tell."""
+        if self.told_left_s is not None and self.summary is None:
+            return self.told_left_s
         left = self.total - self.ended
         if self.started is None or self.summary is not None or not self.worked or left <= 0:
             return None

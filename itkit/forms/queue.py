@@ -16,6 +16,8 @@ from itkit.forms.progress import RunView
 State = Literal["waiting", "running", "stopping", "done", "failed", "stopped"]
 _MOST_LINES = 20_000
 INTERRUPTED = 130
+_MAY_GO_ON = (0, 1)
+"""Exit codes after which the next step of a chain is run: 1 means that some cases failed or do not conform."""
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Job:
         How many of the first lines are no longer kept.
     message
         Why it could not start.
+    after
+        The job before it in a chain: it waits for its end, and is not run if that ended early.
     """
 
     id: int
@@ -47,6 +51,7 @@ class Job:
     view: RunView = field(default_factory=RunView)
     exit_code: int | None = None
     message: str = ""
+    after: Job | None = field(default=None, repr=False)
     added: float = field(default_factory=time.time)
     started: float | None = None
     ended: float | None = None
@@ -57,6 +62,11 @@ class Job:
     def is_over(self) -> bool:
         """Whether it has ended."""
         return self.state in ("done", "failed", "stopped")
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a job that needs its result can be run."""
+        return self.state != "stopped" and self.exit_code in _MAY_GO_ON
 
     def as_json(self) -> dict[str, Any]:
         """Return its state as values that JSON can hold, without events, lines and secrets."""
@@ -72,6 +82,8 @@ class Job:
                 "message": self.message or ("" if summary is None else summary["text"]),
                 "total": self.view.total,
                 "ended": self.view.ended,
+                "unit": self.view.unit,
+                "doing": self.view.doing,
                 "left_s": self.view.left_s(),
                 "counts": self.view.counts,
                 "dest": self.view.dest,
@@ -107,11 +119,11 @@ class JobQueue:
         self._number = 0
         self._is_closed = False
 
-    def add(self, command: Command, *, plan: bool = False, folder: Path | None = None) -> Job:
-        """Add a job, and start it if its turn has come."""
+    def add(self, command: Command, *, plan: bool = False, folder: Path | None = None, after: Job | None = None) -> Job:
+        """Add a job, and start it if its turn has come; one that follows another one waits for it."""
         with self._lock:
             self._number += 1
-            job = Job(self._number, command, plan, folder)
+            job = Job(self._number, command, plan, folder, after=after)
             self.jobs[job.id] = job
             self._forget()
         self._on_change(job, None)
@@ -129,6 +141,7 @@ class JobQueue:
                 job.state = "stopping"
                 job.child.stop(grace_s=grace_s)
         self._on_change(job, None)
+        self._start_next()
 
     def refuse_more(self) -> None:
         """Start no other job from now on."""
@@ -169,6 +182,7 @@ class JobQueue:
 
     def _start_next(self) -> None:
         while True:
+            self._leave_out()
             with self._lock:
                 running = sum(
                     job.child is not None and not job.is_over and not job.is_plan for job in self.jobs.values()
@@ -177,7 +191,9 @@ class JobQueue:
                     (
                         job
                         for job in self.jobs.values()
-                        if job.state == "waiting" and (job.is_plan or running < self._at_once)
+                        if job.state == "waiting"
+                        and (job.is_plan or running < self._at_once)
+                        and (job.after is None or job.after.is_over)
                     ),
                     None,
                 )
@@ -185,6 +201,21 @@ class JobQueue:
                     return
                 self._start(job)
             self._on_change(job, None)
+
+    def _leave_out(self) -> None:
+        """End the jobs that wait for what will not be there."""
+        left: list[Job] = []
+        with self._lock:
+            for job in self.jobs.values():
+                before = job.after
+                if job.state == "waiting" and before is not None and before.is_over and not before.may_go_on:
+                    job.state, job.ended = "stopped", time.time()
+                    job.message = f"not run, since {before.command.name} before it ended early"
+                    left.append(job)
+        for job in left:
+            self._on_change(job, None)
+        if left:  # what waits for one of these is left out, too
+            self._leave_out()
 
     def _start(self, job: Job) -> None:
         with job.lock:

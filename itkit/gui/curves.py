@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from PyQt6.QtCore import QPointF, QRectF, QSize
 from PyQt6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from itkit.core.thumbnail import class_colour
+from itkit.forms.trainings import Points, last_values, thinned
 from itkit.gui.theme import GAP, colour
 from itkit.report.scales import scale_of, tick_text
-
-Points = Sequence[tuple[float, float]]
-_MOST_POINTS = 1500
 
 
 class CurvePlot(QWidget):
@@ -29,9 +27,8 @@ class CurvePlot(QWidget):
 
     def show_curves(self, curves: Mapping[str, Points]) -> None:
         """Show curves by name; the first is drawn in the accent's colour."""
-        self.curves = {name: _thinned(points) for name, points in curves.items() if points}
-        last = [f"{name} {points[-1][1]:.4g}" for name, points in self.curves.items()]
-        self.setAccessibleDescription("last values: " + ", ".join(last) if last else "nothing yet")
+        self.curves = {name: thinned(points) for name, points in curves.items() if points}
+        self.setAccessibleDescription(last_values(self.curves))
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -96,8 +93,3 @@ class CurvePlot(QWidget):
                 return
             painter.setPen(self._paint(number))
             painter.drawText(QPointF(x, metrics.height()), name)
-
-
-def _thinned(points: Points) -> Points:
-    step = max(1, len(points) // _MOST_POINTS)
-    return [*points[:-1:step], points[-1]]

@@ -15,9 +15,8 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from itkit.catalogue import load
 from itkit.core.errors import ItkitError
-from itkit.forms.pages import pages
+from itkit.forms.pages import load_command, pages
 from itkit.gui.bridge import Jobs
 from itkit.gui.operation_page import OperationPage
 from itkit.gui.theme import GAP
@@ -32,6 +31,7 @@ class JobsPage(QWidget):
     """
 
     case_opened = pyqtSignal(object)
+    training_opened = pyqtSignal(object)
 
     def __init__(self, jobs: Jobs) -> None:
         super().__init__()
@@ -132,16 +132,16 @@ class JobsPage(QWidget):
             self._show(name)
 
     def open(self, name: str) -> OperationPage:
-        """Show the page of an operation.
+        """Show the page of an operation or a tool.
 
         Raises
         ------
         ItkitError
-            When there is no such operation, or it can't be used.
+            When there is no such command, or it can't be used.
         """
         page = self._page(name)
         for item in self._items():
-            if item.data(0, _NAME) == name:
+            if item.data(0, _NAME) == page.page.name:
                 self.tree.setCurrentItem(item)
         self._put(page)
         return page
@@ -155,10 +155,14 @@ class JobsPage(QWidget):
 
     def _page(self, name: str) -> OperationPage:
         if name not in self._made:
-            operation = load(name)
-            page = OperationPage(self.pages[name], operation, self.jobs)
+            command = load_command(name)
+            if command.name in self._made:  # by another name of it
+                return self._made[command.name]
+            page = OperationPage(self.pages[command.name], command, self.jobs)
             page.case_opened.connect(self.case_opened)
-            self._made[name] = page
+            page.training_opened.connect(self.training_opened)
+            self._made[command.name] = page
+            return page
         return self._made[name]
 
     def _put(self, widget: QWidget) -> None:

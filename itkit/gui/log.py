@@ -27,6 +27,10 @@ def lines_of(event: dict[str, Any]) -> Iterator[str]:
         yield from (f"warning: {event['case']}: {warning}" for warning in event.get("warnings", ()))
         if event["status"] in BAD or (event["status"] == "left" and event["message"]):
             yield f"{event['status']}: {event['message']}"
+    elif kind == "note":
+        yield str(event.get("text", ""))
+    elif kind == "validation":
+        yield f"step {event['step']}: mean Dice {event['val_dice']:.4f}"
     elif kind == "action":
         yield f"{event['action']}: {event['path']}" + (f" -> {event['final']}" if event.get("final") else "")
     elif kind == "summary":

@@ -1,4 +1,4 @@
-"""The page of one operation: its form, the command line, plan, run, stop, and what happens to which case."""
+"""The page of an operation or a tool: form, command line, plan, run, stop, and what happens to which case."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from PyQt6.QtWidgets import (
 
 from itkit.core.errors import ItkitError
 from itkit.core.operation import Operation
+from itkit.core.text import counted
+from itkit.core.tool import Tool
 from itkit.forms.checking import check
 from itkit.forms.command import command_of
 from itkit.forms.deleting import Deletion, deletion, with_consent
@@ -33,6 +35,7 @@ from itkit.forms.pages import Page
 from itkit.forms.presets import load_preset, preset_values, save_preset
 from itkit.forms.progress import time_in_words
 from itkit.forms.queue import Job
+from itkit.forms.trainings import is_training
 from itkit.gui import settings
 from itkit.gui.bridge import Jobs
 from itkit.gui.form_view import FormView
@@ -57,14 +60,18 @@ def ask_to_delete(parent: QWidget, question: Deletion) -> bool:
 
 
 class OperationPage(QWidget):
-    """The page of one operation."""
+    """The page of one operation, or of one tool: without a plan, and without a table of cases if it tells of none."""
 
     case_opened = pyqtSignal(object)
     """The row of a case that the user wants to see."""
+    training_opened = pyqtSignal(object)
+    """The folder of a training that the user wants to watch."""
 
-    def __init__(self, page: Page, operation: Operation[Any], jobs: Jobs) -> None:
+    def __init__(self, page: Page, operation: Operation[Any] | Tool[Any], jobs: Jobs) -> None:
         super().__init__()
         self.page, self.operation, self.jobs = page, operation, jobs
+        self.is_operation = isinstance(operation, Operation)
+        self.has_cases = isinstance(operation, Operation) or operation.tells
         self.job: Job | None = None
         self.form = FormView(operation)
         self.form.set_values(settings.last_values(page.name))
@@ -152,9 +159,14 @@ class OperationPage(QWidget):
             note.setWordWrap(True)
             note.setProperty("role", "muted")
             note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.tabs.addTab(self._tab(self.plan_note, self.plan_table, "Search the plan"), "Plan")
-        self.tabs.addTab(self._tab(self.run_note, self.case_table, "Search the cases"), "Cases")
-        self.tabs.addTab(self.log, "Log")
+        self.plan_tab = self._tab(self.plan_note, self.plan_table, "Search the plan")
+        self.case_tab = self._tab(self.run_note, self.case_table, "Search the cases")
+        for tab, title in ((self.plan_tab, "Plan"), (self.case_tab, "Cases"), (self.log, "Log")):
+            self.tabs.addTab(tab, title)
+        if not self.is_operation:
+            self.tabs.setTabVisible(0, False)
+            self.tabs.setCurrentWidget(self.log)
+            self.tabs.setTabVisible(1, self.has_cases)
         self.bar = QProgressBar()
         self.bar.setObjectName("progress")
         self.bar.setAccessibleName("Progress of the run")
@@ -207,6 +219,13 @@ class OperationPage(QWidget):
             button.setObjectName(name)
             dress(button, name, "card" if name == "run" else "ink")
             button.clicked.connect(act)
+        self.plan_button.setVisible(self.is_operation)
+        self.watch_button = QPushButton("&Curves")
+        self.watch_button.setObjectName("curves")
+        self.watch_button.setToolTip("Show the curves and pictures of this training while it goes on")
+        dress(self.watch_button, "train")
+        self.watch_button.clicked.connect(self._watch)
+        self.watch_button.hide()
         self.run_button.setProperty("role", "main")
         self.plan_button.setToolTip("Show what would happen to which file; touch nothing")
         self.stop_button.setToolTip("End the job as Ctrl-C does: what is finished stays, and the run can go on later")
@@ -215,7 +234,7 @@ class OperationPage(QWidget):
         line.addWidget(copy)
         buttons = QHBoxLayout()
         buttons.addStretch()
-        for button in (self.plan_button, self.stop_button, self.run_button):
+        for button in (self.watch_button, self.plan_button, self.stop_button, self.run_button):
             buttons.addWidget(button)
         box = QVBoxLayout()
         box.addLayout(line)
@@ -290,9 +309,13 @@ class OperationPage(QWidget):
         table = self.plan_table if job.is_plan else self.case_table
         table.cases.follow(job)
         self.log.follow(job)
-        self.tabs.setCurrentIndex(0 if job.is_plan else 1)
+        self.tabs.setCurrentWidget(self.plan_tab if job.is_plan else self.case_tab if self.is_operation else self.log)
         self._clock.start()
         self._show_job()
+
+    def _watch(self) -> None:
+        if self.job is not None and self.job.view.dest:
+            self.training_opened.emit(Path.cwd() / self.job.view.dest)
 
     def _on_job(self, job: Job) -> None:
         if job is not self.job:
@@ -321,6 +344,8 @@ class OperationPage(QWidget):
             self.bar.setValue(ended)
             self.bar.setFormat(f"{ended} of {total}" if total else "")
             text = state_text(job)
+            dest = job.view.dest
+        self.watch_button.setVisible(bool(dest) and not self.is_operation and is_training(Path(dest)))
         self.state.setText(text)
         self.plan_note.setVisible(self.plan_table.cases.rowCount() == 0)
         self.run_note.setVisible(self.case_table.cases.rowCount() == 0)
@@ -330,11 +355,11 @@ class OperationPage(QWidget):
             self.form.show_all_problems()
             return
         path, _ = QFileDialog.getSaveFileName(
-            self, "Save a preset", f"{self.page.name}.toml", "Presets (*.toml *.json)"
+            self, "Save a preset", f"{self.page.name.replace(' ', '_')}.toml", "Presets (*.toml *.json)"
         )
         if path:
             save_preset(Path(path), self.operation, self.form.params, self.form.run_options)
-            self.state.setText(f"Saved: {self.page.name} --config {path}")
+            self.state.setText(f"Saved: {self.page.name} --config {path}" if self.is_operation else f"Saved: {path}")
 
     def _load_preset(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a preset", "", "Presets (*.toml *.json);;All files (*)")
@@ -365,8 +390,8 @@ def state_text(job: Job) -> str:
     if job.state in ("running", "stopping"):
         left = time_in_words(view.left_s())
         verb = "Stopping: what is being written is finished first" if job.state == "stopping" else "Running"
-        done = f"{view.ended} of {view.total} cases" if view.total else "starting"
-        return " · ".join(filter(None, [verb, done, f"{left} left" if left else ""]))
+        done = f"{view.ended} of {counted(view.total, view.unit)}" if view.total else "" if view.doing else "starting"
+        return " · ".join(filter(None, [verb, done, view.doing, f"{left} left" if left else ""]))
     text = job.message or ("" if view.summary is None else str(view.summary["text"]))
     if job.state == "stopped":
         return text or "Stopped."

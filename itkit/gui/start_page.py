@@ -33,9 +33,6 @@ from itkit.gui.icons import dress
 from itkit.gui.theme import GAP
 from itkit.io.meta import write_text
 
-_MAY_GO_ON = (0, 1)
-"""Exit codes after which a chain goes on: 1 means that some cases failed or do not conform."""
-
 
 class StepCard(QFrame):
     """A command of the chain: what it is for, its line, its state."""
@@ -90,9 +87,7 @@ class StartPage(QWidget):
         super().__init__()
         self.jobs = jobs
         self.steps: list[Step] = []
-        self._waiting: list[Step] = []
         self._jobs: dict[int, Job] = {}
-        self._current: Job | None = None
         inner = QWidget()
         inner.setObjectName("form")
         box = QVBoxLayout(inner)
@@ -228,32 +223,28 @@ class StartPage(QWidget):
     def run(self) -> None:
         """Run the steps one after the other."""
         settings.remember_paths(self.source.text(), self.work.text())
-        self._waiting, self._jobs = list(self.steps), {}
-        self._next()
-
-    def _next(self) -> None:
-        if not self._waiting:
-            self._current = None
-            self.about.setText("All steps have ended. The Queue page shows each; a step's page has its table and log.")
-            return
-        step = self._waiting.pop(0)
-        command = step.command
-        if command is not None:
-            self._current = self.jobs.queue.add(command, folder=Path.cwd())
-            self._jobs[self.steps.index(step)] = self._current
+        before: Job | None = None
+        self._jobs = {}
+        for number, step in enumerate(self.steps):
+            if step.command is not None:
+                before = self.jobs.queue.add(step.command, folder=Path.cwd(), after=before)
+                self._jobs[number] = before
         self._show_steps()
 
     def _on_job(self, job: Job) -> None:
-        if job is not self._current:
+        if job not in self._jobs.values():
             return
         self._show_steps()
-        if not job.is_over:
+        jobs = list(self._jobs.values())
+        if not all(one.is_over for one in jobs):
             return
-        if job.exit_code in _MAY_GO_ON and job.state != "stopped":
-            self._next()
+        early = next((one for one in jobs if not one.may_go_on), None)
+        if early is None:
+            self.about.setText("All steps have ended. The Queue page shows each; a step's page has its table and log.")
         else:
-            self._current, self._waiting = None, []
-            self.about.setText(f"{job.command.name} ended early; the steps after it did not run. {job.message}")
+            self.about.setText(
+                f"{early.command.name} ended early; the steps after it did not run. {early.as_json()['message']}"
+            )
 
     def script(self) -> str:
         """Return the steps as a script."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from PyQt6.QtCore import QSize, Qt, QTimer
+from PyQt6.QtCore import QSize, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QIcon, QPixmap
 from PyQt6.QtWidgets import (
     QHBoxLayout,
@@ -18,51 +19,24 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from itkit.forms.pages import Page
+from itkit.forms.trainings import DICE, LOSS, RunLog, curves_of, pictures_in, state_of
 from itkit.gui import settings
 from itkit.gui.curves import CurvePlot
 from itkit.gui.fields import PathLine, pick_path
 from itkit.gui.icons import dress
 from itkit.gui.theme import GAP
-from itkit.training.history import METRICS_JSONL, History, add, parse_line
 
 _LOOK_MS = 1000
-_PICTURES = "overlays"
-_MOST_BYTES = 1 << 24
-_MEAN_OF = 25
-
-
-class RunLog:
-    """The log of a run, read on from where it was left."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / METRICS_JSONL
-        self.history = History()
-        self._at = 0
-
-    def update(self) -> bool:
-        """Read what has been added; return whether there is anything new. A log that was begun anew is read anew."""
-        try:
-            size = self.path.stat().st_size
-            if size < self._at:
-                self.history, self._at = History(), 0
-            if size == self._at:
-                return False
-            with self.path.open("rb") as file:
-                file.seek(self._at)
-                data = file.read(_MOST_BYTES)
-        except OSError:
-            return False
-        whole = data.rfind(b"\n") + 1
-        self._at += whole
-        for line in data[:whole].decode("utf-8", "replace").splitlines():
-            add(self.history, parse_line(line))
-        return whole > 0
 
 
 class TrainPage(QWidget):
-    """Watches the folder of a run."""
+    """Watches the folder of a run, and leads to the commands of a training."""
 
-    def __init__(self) -> None:
+    command_opened = pyqtSignal(str)
+    """The name of a command whose page is wanted."""
+
+    def __init__(self, commands: Sequence[Page] = ()) -> None:
         super().__init__()
         self.log: RunLog | None = None
         self.folder: Path | None = None
@@ -81,7 +55,7 @@ class TrainPage(QWidget):
         self.state.setObjectName("train_state")
         self.state.setProperty("role", "muted")
         self.state.setWordWrap(True)
-        self.loss, self.dice = CurvePlot("Loss by step"), CurvePlot("Dice of the validation by step")
+        self.loss, self.dice = CurvePlot(LOSS), CurvePlot(DICE)
         self.list = QListWidget()
         self.list.setObjectName("overlays_list")
         self.list.setAccessibleName("Pictures of validation cases")
@@ -92,6 +66,14 @@ class TrainPage(QWidget):
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.picture.setWordWrap(True)
         self.picture.setProperty("role", "muted")
+        links = QHBoxLayout()
+        for page in commands:
+            button = QPushButton(f"{page.title} …")
+            button.setToolTip(page.summary)
+            button.setObjectName(f"open_{page.title.lower()}")
+            button.clicked.connect(lambda _=False, name=page.name: self.command_opened.emit(name))
+            links.addWidget(button)
+        links.addStretch()
         row = QHBoxLayout()
         row.addWidget(self.line, 1)
         row.addWidget(choose)
@@ -117,6 +99,7 @@ class TrainPage(QWidget):
         box.setContentsMargins(2 * GAP, 2 * GAP, 2 * GAP, 2 * GAP)
         for widget in (title, self.state):
             box.addWidget(widget)
+        box.addLayout(links)
         box.addLayout(row)
         box.addWidget(parts, 1)
         self._clock = QTimer(self)
@@ -148,40 +131,13 @@ class TrainPage(QWidget):
             self.state.setText(f"{self.folder} is not a folder.")
             return
         if self.log.update():
-            self._show_curves(self.log.history)
-        elif not self.log.history.steps:
-            self.state.setText(f"{self.folder.name}: nothing has been logged yet; {METRICS_JSONL} is waited for.")
-        self._look_for_pictures(self.folder / _PICTURES)
-
-    def _show_curves(self, history: History) -> None:
-        losses = [(float(one.step), one.train_loss) for one in history.steps]
-        mean = [
-            (losses[at][0], sum(loss for _, loss in losses[max(0, at - _MEAN_OF + 1) : at + 1]) / min(at + 1, _MEAN_OF))
-            for at in range(len(losses))
-        ]
-        self.loss.show_curves(
-            {f"mean of {_MEAN_OF}": mean, "each": losses} if len(losses) > _MEAN_OF else {"each": losses}
-        )
-        curves = {"mean": [(float(one.step), one.val_dice) for one in history.validations]}
-        for name in dict.fromkeys(name for one in history.validations for name in one.classes):
-            found = [(float(one.step), one.classes.get(name, {}).get("dice")) for one in history.validations]
-            curves[name] = [(step, value) for step, value in found if value is not None]
-        self.dice.show_curves(curves)
-        parts = []
-        if history.steps:
-            last = history.steps[-1]
-            parts.append(f"step {last.step}, epoch {last.epoch}, loss {last.train_loss:.4g}")
-        if history.best is not None:
-            parts.append(f"best Dice {history.best.val_dice:.4f} after step {history.best.step}")
-        name = "" if self.folder is None else f"{self.folder.name}: "
-        self.state.setText(name + "; ".join(parts))
+            for plot in (self.loss, self.dice):
+                plot.show_curves(curves_of(self.log.history)[plot.title])
+        self.state.setText(state_of(self.folder.name, self.log.history))
+        self._look_for_pictures(self.folder)
 
     def _look_for_pictures(self, folder: Path) -> None:
-        try:
-            files = {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*.png"))}
-        except OSError:
-            return
-        for path, stamp in files.items():
+        for path, stamp in pictures_in(folder).items():
             if self._pictures.get(path) == stamp:
                 continue
             item = next((one for one in self._items() if one.data(Qt.ItemDataRole.UserRole) == str(path)), None)

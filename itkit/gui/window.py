@@ -26,6 +26,7 @@ from itkit.forms.chains import Step
 from itkit.forms.jobs import GRACE_S
 from itkit.forms.progress import CaseRow
 from itkit.forms.queue import Job
+from itkit.forms.trainings import is_training
 from itkit.gui import settings, theme
 from itkit.gui.bridge import Jobs
 from itkit.gui.icons import dress, redress, sheet_pictures
@@ -37,7 +38,6 @@ from itkit.gui.theme import GAP
 from itkit.gui.train_page import TrainPage
 from itkit.gui.viewer.opening import case_files
 from itkit.gui.viewer.page import ViewerPage
-from itkit.training.history import METRICS_JSONL
 
 _SIZE = QSize(1280, 820)
 _POLL_MS = 50
@@ -64,7 +64,7 @@ class MainWindow(QMainWindow):
         self.queue_page = QueuePage(self.jobs)
         self.viewer_page = ViewerPage()
         self.start_page = StartPage(self.jobs)
-        self.train_page = TrainPage()
+        self.train_page = TrainPage([page for page in self.jobs_page.pages.values() if page.is_tool])
         self.stack = QStackedWidget()
         self._names: list[str] = []
         self._buttons: list[QToolButton] = []
@@ -99,6 +99,8 @@ class MainWindow(QMainWindow):
         self.start_page.path_opened.connect(self.open_path)
         self.queue_page.opened.connect(self.open_job)
         self.jobs_page.case_opened.connect(self._open_case)
+        self.jobs_page.training_opened.connect(self._watch)
+        self.train_page.command_opened.connect(self.open_operation)
         self.jobs.changed.connect(lambda _: self._show_count())
         self._connect_system()
         screen = QGuiApplication.primaryScreen()
@@ -174,12 +176,16 @@ class MainWindow(QMainWindow):
 
     def open_path(self, path: Path) -> None:
         """Open a file or folder in the viewer, or the folder of a training run on its page."""
-        if (path / METRICS_JSONL).is_file():
-            self.show_page("train")
-            self.train_page.watch(path)
+        if is_training(path):
+            self._watch(path)
             return
         self.show_page("viewer")
         self.viewer_page.open_path(path)
+
+    def _watch(self, folder: Path) -> None:
+        """Show the curves of a training."""
+        self.show_page("train")
+        self.train_page.watch(folder)
 
     def _open_step(self, step: Step) -> None:
         """Show a step of a chain on the page of its operation."""

@@ -18,19 +18,22 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from itkit.catalogue import load
 from itkit.core.bounded import parse_json
 from itkit.core.errors import BusyError, ItkitError, NotServedError, ParamsError, TooManyError
 from itkit.core.files import volume_suffix
+from itkit.core.tool import Tool
 from itkit.core.version import VERSION
 from itkit.engine.options import RunOptions
-from itkit.forms.pages import Page, pages
+from itkit.forms.pages import Page, load_command, pages
+from itkit.forms.trainings import is_training
 from itkit.io.layouts import IMAGE
 from itkit.io.meta import json_line
 from itkit.report.style import STYLE
 from itkit.serving.guard import Rules, cookie_value
 from itkit.web.board import Board, Past, is_over, lines_of
-from itkit.web.requests import Answer, Asked, answer, form_named, options_form
+from itkit.web.requests import Answer, Asked, answer, form_named, options_named
+from itkit.web.starts import add_starts
+from itkit.web.training import add_training
 from itkit.web.volumes import Shelf, geometry_of, guess_kind, partners
 
 _STATIC = Path(__file__).parent / "static"
@@ -89,6 +92,8 @@ def create_app(board: Board, rules: Rules) -> FastAPI:
     _add_operations(app, board)
     _add_jobs(app, board)
     _add_volumes(app, board)
+    add_training(app, board.root)
+    add_starts(app, board)
     return app
 
 
@@ -173,6 +178,7 @@ def _add_files(app: FastAPI, board: Board) -> None:
             "path": root.shown(folder),
             "parent": parent,
             "is_dataset": IMAGE in names,
+            "is_training": is_training(folder),
             "is_cut": is_cut,
             "entries": entries,
         }
@@ -244,15 +250,15 @@ def _add_operations(app: FastAPI, board: Board) -> None:
 
     @lru_cache(maxsize=256)
     def operation(name: str) -> dict[str, Any]:
-        found = load(name)
+        found = load_command(name)
         page = next((page.as_json() for page in listed() if page.name == found.name), {})
         return {
             **page,
             "name": found.name,
             "schema": found.params.model_json_schema(),
             "form": form_named(found.name).as_json(),
-            "options_schema": RunOptions.model_json_schema(),
-            "options": options_form().as_json(),
+            "options_schema": {} if isinstance(found, Tool) else RunOptions.model_json_schema(),
+            "options": options_named(found.name).as_json(),
         }
 
     def check(name: str, asked: Asked) -> dict[str, Any]:
@@ -277,6 +283,8 @@ def _add_operations(app: FastAPI, board: Board) -> None:
         return _Json({"job": job}, 202)
 
     def plan(name: str, asked: Asked) -> Response:
+        if isinstance(load_command(name), Tool):
+            return _Json({"detail": f"{name} can't be planned: it does one thing; run it"}, 422)
         return start(name, asked, plan=True)
 
     def run(name: str, asked: Asked) -> Response:
@@ -318,6 +326,7 @@ def _add_jobs(app: FastAPI, board: Board) -> None:
             "cases": rows,
             "log": list(log)[-500:],
             "dest_shown": _shown(board, facts["dest"]),
+            "is_training": _is_training(board, facts["dest"]),
             "reports": _reports(board, facts),
         }
 
@@ -383,6 +392,13 @@ def _shown(board: Board, path: str) -> str | None:
         return None
 
 
+def _is_training(board: Board, path: str) -> bool:
+    try:
+        return bool(path) and is_training(board.root.any(path))
+    except NotServedError:
+        return False
+
+
 def _reports(board: Board, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the pages, tables and pictures that a job has written, as far as they lie below the root."""
     found: dict[str, str] = {}
@@ -418,13 +434,17 @@ def _add_volumes(app: FastAPI, board: Board) -> None:
         channel: int = 0,
         axis: int | None = None,
         index: int = 0,
+        *,
+        project: bool = False,
     ) -> Response:
         found = _volume(board, path)
         if level not in range(3) or axis not in (None, 0, 1, 2) or not 0 <= channel < 1000:
             raise NotServedError("level and axis are 0, 1 or 2")
         voxels = shelf.voxels(found, kind or guess_kind(found), channel)
         array: Any = voxels.level(level)
-        if axis is not None:
+        if axis is not None and project:  # the largest value along the axis
+            array = array.max(axis=axis)
+        elif axis is not None:
             if not 0 <= index < array.shape[axis]:
                 raise NotServedError(f"axis {axis} has no slice {index}")
             array = array.take(index, axis=axis)

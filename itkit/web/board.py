@@ -75,9 +75,15 @@ class Board:
         self._search.start()
 
     def add(
-        self, command: Command, *, plan: bool = False, params: Mapping[str, Any], options: Mapping[str, Any]
+        self,
+        command: Command,
+        *,
+        plan: bool = False,
+        params: Mapping[str, Any],
+        options: Mapping[str, Any],
+        after: str = "",
     ) -> str:
-        """Add a job; return its id.
+        """Add a job, one that waits for the end of another one if ``after`` names it; return its id.
 
         Raises
         ------
@@ -88,7 +94,9 @@ class Board:
             active = self._queue.active()
             if len(active) >= MOST_ACTIVE or (plan and sum(job.is_plan for job in active) >= _MOST_PLANS):
                 raise TooManyError(f"{len(active)} jobs wait or run; try again when one has ended, or stop one")
-            job = self._queue.add(command, plan=plan, folder=self.root.folder)
+            before = self.find(after) if after else None
+            before = before if isinstance(before, Job) else None
+            job = self._queue.add(command, plan=plan, folder=self.root.folder, after=before)
             self._requests[job.id] = {"params": dict(params), "options": dict(options)}
             self._save(job)
             return self._id_of(job)

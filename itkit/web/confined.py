@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from itkit.core.errors import NotServedError
@@ -57,6 +58,26 @@ def _parts(text: str) -> Iterator[str]:
     for match in _CUT.finditer(text):
         yield text[match.end() :]
     yield from _CUT.split(text)
+
+
+def require_inside(paths: Iterable[Path], root: Root) -> None:
+    """Refuse a command that reads, because one of its files says so, what lies outside the root.
+
+    Raises
+    ------
+    NotServedError
+        When one of the paths leads outside.
+    """
+    for path in paths:
+        try:
+            found = root.any(str(path))
+        except NotServedError as error:
+            raise NotServedError(
+                f"{str(path)[:200]!r} lies outside the root, and a file among the values names it; start the server "
+                "with a --root that holds both, or use a terminal"
+            ) from error
+        if found.is_dir():
+            root.require_links_inside(found)
 
 
 def refused_addresses(values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, str]:

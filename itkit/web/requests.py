@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from itkit.catalogue import load
-from itkit.core.operation import Operation
+from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.forms.checking import check
 from itkit.forms.command import Command, command_of
 from itkit.forms.description import Field as FormField
 from itkit.forms.description import Form, form_of, option_form
+from itkit.forms.pages import load_command
 from itkit.serving.paths import Root
-from itkit.web.confined import confined, refused_addresses, refused_names
+from itkit.web.confined import confined, refused_addresses, refused_names, require_inside
 
 
 class Asked(BaseModel):
@@ -58,14 +58,15 @@ class Answer:
 
 @lru_cache(maxsize=256)
 def form_named(name: str) -> Form:
-    """Return the form of an operation."""
-    return form_of(load(name))
+    """Return the form of an operation or a tool."""
+    return form_of(load_command(name))
 
 
-@lru_cache(maxsize=1)
-def options_form() -> Form:
-    """Return the form of the options that all operations share."""
-    return option_form()
+@lru_cache(maxsize=256)
+def options_named(name: str) -> Form:
+    """Return the form of the options that all operations share; a tool has none of them."""
+    whole = option_form()
+    return replace(whole, fields=()) if isinstance(load_command(name), Tool) else whole
 
 
 def answer(name: str, asked: Asked, root: Root, *, plan: bool = False) -> Answer:
@@ -76,15 +77,15 @@ def answer(name: str, asked: Asked, root: Root, *, plan: bool = False) -> Answer
     NotServedError
         When a value leads outside the root.
     ParamsError
-        When there is no such operation.
+        When there is no such operation or tool.
     """
-    operation: Operation[Any] = load(name)
-    form, options_of = form_named(name), options_form()
+    command = load_command(name)
+    form, options_of = form_named(name), options_named(name)
     problems = {**_shape_problems(asked.params), **_shape_problems(asked.options)}
     if problems:
         return Answer(None, problems)
     try:
-        params = operation.params.with_present_names(asked.params)
+        params = command.params.with_present_names(asked.params)
     except ValueError as error:
         return Answer(None, {"": str(error)})
     params = confined(params, form.by_name, root)
@@ -97,13 +98,18 @@ def answer(name: str, asked: Asked, root: Root, *, plan: bool = False) -> Answer
     refused_options |= refused_addresses(options, options_of.by_name)
     if refused or refused_options:
         return Answer(None, refused, refused_options)
-    checked = check(operation.params, form.fields, params)
+    checked = check(command.params, form.fields, params)
     checked_options = check(RunOptions, options_of.fields, options)
     if checked.params is None or checked_options.params is None:
         return Answer(None, checked.problems, checked_options.problems)
+    if isinstance(command, Tool):
+        require_inside(command.reads(checked.params), root)
+        return Answer(command_of(command, checked.params), deletes=_deleted_folder(form, options_of, params, options))
     assert isinstance(checked_options.params, RunOptions)
-    command = command_of(operation, checked.params, checked_options.params)
-    return Answer(command, deletes=_deleted_folder(form, options_of, params, options))
+    return Answer(
+        command_of(command, checked.params, checked_options.params),
+        deletes=_deleted_folder(form, options_of, params, options),
+    )
 
 
 def _shape_problems(values: Mapping[str, Any]) -> dict[str, str]:

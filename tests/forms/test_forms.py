@@ -9,7 +9,8 @@ import pytest
 
 import itkit
 from itkit.catalogue import CATALOGUE, Entry, load
-from itkit.cli.adapter import parse
+from itkit.cli.adapter import parse, parse_tool
+from itkit.core.errors import ParamsError
 from itkit.core.fields import Deletes, Group, OnlyWith, Positional, Unit
 from itkit.core.params import Params
 from itkit.core.tool import Tool
@@ -18,8 +19,9 @@ from itkit.engine.parameters import make_params
 from itkit.forms.checking import check
 from itkit.forms.command import Command, command_of
 from itkit.forms.description import form_of, option_form
-from itkit.forms.pages import pages
+from itkit.forms.pages import load_command, pages
 from itkit.forms.presets import load_preset, save_preset
+from itkit.forms.progress import RunView
 
 FORMS = {name: form_of(load(name)) for name in CATALOGUE}
 ALL_KINDS = {"file", "folder", "dataset", "number", "triplet", "several", "choice", "flag", "text", "list", "steps"}
@@ -189,7 +191,60 @@ def test_pages_are_found_by_words(monkeypatch):
     assert [page.name for page in found if page.answers("grid extent")] == ["itk_resample"]
     entry = Entry("itkit.process.itk_orient:OPERATION", "turn", "laboratory")
     monkeypatch.setattr("itkit.forms.pages.CATALOGUE", {"itk_turn": entry})
-    assert [(page.title, page.group) for page in pages()[0]] == [("Turn", "Laboratory")]
+    assert [(page.title, page.group) for page in pages()[0] if not page.is_tool] == [("Turn", "Laboratory")]
+
+
+def test_tools_have_pages_beside_those_of_operations():
+    tools = [page for page in pages()[0] if page.is_tool]
+    wanted = {f"itkit {verb}" for verb in ("plan", "train", "validate", "predict", "export")}
+    assert wanted <= {page.name for page in tools}
+    for page in tools:
+        tool = load_command(page.name)
+        assert isinstance(tool, Tool)
+        assert tool.name == page.name
+        assert load_command(page.name.removeprefix("itkit ")) is tool
+        form = form_of(tool)
+        assert {field.name for field in form.fields} <= tool.params.model_fields.keys()
+        assert all(field.help for field in form.fields), page.name
+    with pytest.raises(ParamsError):
+        load_command("itkit serve")  # a server is started by those who look after the machine
+
+
+def test_a_tools_command_tells_events_and_is_never_run_dry():
+    tool = load_command("itkit train")
+    params = check(tool.params, form_of(tool).fields, {"plan": "my plan.toml", "values": ["training.epochs=3"]}).params
+    command = command_of(tool, params)
+    assert command.text == "itkit train 'my plan.toml' training.epochs=3"
+    assert command.words(plan=True)[3:] == ["train", "my plan.toml", "training.epochs=3", "--progress", "json"]
+    assert parse_tool(tool, command.argv) == params
+    silent = load_command("itkit export")
+    values = {"model": "run", "dest": "out", "to": "onnx"}
+    assert command_of(silent, check(silent.params, form_of(silent).fields, values).params).words()[-1] == "onnx"
+
+
+def test_a_value_of_a_plan_is_no_option():
+    tool = load_command("itkit train")
+    found = check(tool.params, form_of(tool).fields, {"plan": "p.toml", "values": ["--out=/tmp"]})
+    assert found.params is None
+    assert "--out=/tmp" in found.text
+
+
+def test_a_training_shows_steps_its_own_time_left_and_what_it_does():
+    view = RunView()
+    view.add({"event": "start", "operation": "itkit train", "total": 40, "to_do": 40, "notes": [], "dest": "run"})
+    view.add({"event": "prepared", "case": "a", "number": 1, "total": 3})
+    assert (view.unit, view.doing, view.left_s()) == ("step", "preparing case 1 of 3", None)
+    view.add({"event": "step", "step": 10, "epoch": 2, "train_loss": 0.25, "seconds_left": 90.0})
+    assert (view.share, view.doing, view.left_s(), view.dest) == (0.25, "epoch 2, loss 0.25", 90.0, "run")
+    view.add({"event": "summary", "operation": "itkit train", "exit_code": 0, "text": "trained", "interrupted": False})
+    assert (view.doing, view.left_s()) == ("", None)
+
+
+def test_a_preset_of_a_tool_is_read_back(tmp_path):
+    tool = load_command("itkit plan")
+    params = check(tool.params, form_of(tool).fields, {"dataset": "ct", "patch_size": ["8", "16", "16"]}).params
+    save_preset(tmp_path / "p.toml", tool, params)
+    assert load_preset(tmp_path / "p.toml", tool) == {"dataset": "ct", "patch_size": [8, 16, 16]}
 
 
 def names_in(package):
@@ -206,10 +261,11 @@ def names_in(package):
 GENERAL = {"mode", "name", "label", "format", "path", "output", "labels", "merge", "order", "server", "part", "series"}
 GENERAL |= {"source", "device", "link", "table", "transform", "image", "key", "size", "batch", "number", "report"}
 GENERAL |= {"map", "spacing", "layout", "to", "metric", "store", "fill", "test", "threshold", "model", "target", "init"}
+GENERAL |= {"dataset", "plan", "run", "out", "replace"}
 """Words that are parameters somewhere, and mean something else, too."""
 
 
-IN_EVENTS = {"dest", "inputs", "steps"}
+IN_EVENTS = {"dest", "inputs", "steps", "epoch"}
 """Keys of a run's events, and a kind of field."""
 
 
@@ -219,6 +275,7 @@ IN_WINDOWS = {"steps", "workers"}
 
 @pytest.mark.parametrize(("package", "more"), [("forms", IN_EVENTS), ("gui", IN_WINDOWS)])
 def test_no_parameter_is_known_by_name(package, more):
-    parameters = {name for form in [*FORMS.values(), option_form()] for name in form.by_name}
+    tools = [form_of(load_command(page.name)) for page in pages()[0] if page.is_tool]
+    parameters = {name for form in [*FORMS.values(), *tools, option_form()] for name in form.by_name}
     named = {(file, text) for file, text in names_in(package) if text in parameters - GENERAL - more}
     assert not named

@@ -1,18 +1,20 @@
 """The guided start runs a whole chain; the page of trainings follows what a run writes."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QComboBox, QLineEdit, QPushButton, QRadioButton
+from PyQt6.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QRadioButton, QWidget
 
 import itkit
 from itkit.core.thumbnail import png
 from itkit.engine.pipeline import read_pipeline
 from itkit.forms.chains import STARTS, chain, pipeline_text
-from itkit.gui.train_page import RunLog
+from itkit.forms.command import Command
+from itkit.forms.trainings import RunLog
 from itkit.testing.phantoms import write_dataset
 
 
@@ -82,7 +84,10 @@ def test_a_chain_ends_where_a_step_can_not_run(window, qtbot, until, tmp_path):
     page.findChild(QLineEdit, "start_work").setText(str(tmp_path / "work"))
     page.run()
     until(lambda: "ended early" in page.about.text())
-    assert len(window.jobs.queue.jobs) == 1
+    jobs = list(window.jobs.queue.jobs.values())
+    assert [job.state for job in jobs] == ["failed", "stopped", "stopped", "stopped"]
+    assert all("itk_check before it ended early" in job.message for job in jobs[1:2])
+    assert not (tmp_path / "work").exists()
 
 
 def line(step, loss):
@@ -128,3 +133,41 @@ def test_curves_and_pictures_of_a_run_are_shown_while_it_goes_on(window, until, 
     assert set(page.dice.curves) == {"mean", "liver"}
     assert page.picture.pixmap().width() == 60
     assert "0.75" in page.dice.accessibleDescription()
+
+
+def test_the_page_of_a_tool_has_no_plan_and_its_training_is_watched(window, qtbot, until, tmp_path, monkeypatch):
+    """A program stands for `itkit train`: it tells what a training tells, and writes what it logs."""
+    run = tmp_path / "my run"
+    logged = [line(step, 1 / step) for step in (1, 2)]
+    start = {"event": "start", "operation": "itkit train", "total": 2, "to_do": 2, "notes": [], "dest": str(run)}
+    told = [start, {"event": "step", "step": 1, "epoch": 0, "train_loss": 1.0, "seconds_left": 3.0}]
+    code = (
+        "import json, pathlib, sys, time\n"
+        f"run = pathlib.Path({str(run)!r})\n"
+        f"run.mkdir(); (run / 'metrics.jsonl').write_text({''.join(logged)!r})\n"
+        f"[print(json.dumps(one), flush=True) for one in {told!r}]\n"
+        "print('loading', sys.argv[1:], file=sys.stderr, flush=True)\n"
+        f"while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.02)\n"
+    )
+    monkeypatch.setattr(Command, "words", lambda self, plan=False: [sys.executable, "-c", code, *self.argv])
+    window.show_page("train")
+    qtbot.mouseClick(window.train_page.findChild(QPushButton, "open_train"), Qt.MouseButton.LeftButton)
+    page = window.jobs_page.page_of("itkit train")
+    assert page is window.open_operation("train")
+    assert not page.plan_button.isVisible()
+    assert not page.watch_button.isVisible()
+    assert page.findChild(QLineEdit, "plan") is not None
+    assert page.findChild(QWidget, "progress_problem") is None
+    qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
+    assert "expected a plan" in page.findChild(QLabel, "plan_problem").text()
+    page.form.set_values({"plan": str(tmp_path / "plan.toml"), "values": ["training.epochs=2"]})
+    assert page.command.text() == f"itkit train '{tmp_path / 'plan.toml'}' training.epochs=2".replace("'", "")
+    qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
+    until(lambda: page.watch_button.isVisible())
+    assert "1 of 2 steps · epoch 0, loss 1 · 3 s left" in page.state.text()
+    until(lambda: "loading" in page.log.text.toPlainText())
+    qtbot.mouseClick(page.watch_button, Qt.MouseButton.LeftButton)
+    assert window.stack.currentWidget() is window.train_page
+    assert "step 2" in window.train_page.state.text()
+    (tmp_path / "go").touch()
+    until(lambda: page.job.state == "done")

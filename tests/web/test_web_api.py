@@ -4,7 +4,9 @@ import json
 import os
 import re
 import signal
+import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -15,11 +17,15 @@ from serving.raw import request
 from itkit.catalogue import CATALOGUE
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
+from itkit.engine.pipeline import read_pipeline
+from itkit.forms.command import Command
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.testing.phantoms import write_dataset
 from web.servers import TOKEN, serving, started
 
 pytestmark = pytest.mark.net
+PLAN = "[dataset]\npath = {0!r}\nchannels = ['CT']\nlabels = {{ 1 = 'liver' }}\n[preprocess]\nspacing = [1, 1, 1]\n"
+PLAN += "[network]\nname = 'unet'\n[training]\npatch_size = [8, 16, 16]\n"
 RESAMPLE = {"mode": "dataset", "source": "raw", "spacing": [2, 2, 2]}
 
 
@@ -336,3 +342,96 @@ def test_a_password_opens_the_page_and_nothing_else_does(tmp_path):
         assert "correct" not in right.headers["set-cookie"]
         assert client.get("/api/jobs").json() == []
         client.close()
+
+
+def test_tools_stand_beside_operations_and_only_they_have_no_plan(web):
+    listed = {one["name"]: one for one in web.get("/api/operations").json()}
+    assert listed["itkit train"]["is_tool"]
+    assert not listed["itk_check"]["is_tool"]
+    found = web.get("/api/operations/itkit train").json()
+    names = [field["name"] for field in found["form"]["fields"]]
+    assert {"plan", "values", "fold"} <= set(names)
+    assert not {"progress", "watch"} & set(names)
+    assert found["options"]["fields"] == []
+    assert "plan" in web.post("/api/check/itkit train", params={}).json()["problems"]
+    assert web.post("/api/plan/itkit train", params={"plan": "plan.toml"}).status_code == 422
+    assert web.get("/api/operations/itkit serve").status_code == 404
+    assert web.post("/api/jobs/itkit train", params={"plan": "p.toml"}, options={"workers": 2}).status_code == 422
+
+
+def test_a_training_reads_nothing_outside_the_root_because_its_plan_says_so(web):
+    plan = web.root / "plan.toml"
+    given = {"plan": "plan.toml"}
+    for name, status in (("raw", 200), ("../outside", 404), ("link", 404), (str(web.root.parent), 404)):
+        plan.write_text(PLAN.format(name))
+        assert web.post("/api/check/itkit train", params=given).status_code == status, name
+    plan.write_text(PLAN.format("raw"))
+    for value in ("dataset.path=link", "split.file=../outside/splits.json", "network.weights=link/w.safetensors"):
+        answer = web.post("/api/jobs/itkit train", params={**given, "values": [value]})
+        assert answer.status_code == 404, value
+    assert web.post("/api/check/itkit train", params={**given, "values": ["--out=x"]}).json()["problems"]
+
+
+def test_the_curves_of_a_training_are_those_of_its_log(web):
+    run = web.root / "run"
+    (run / "overlays").mkdir(parents=True)
+    steps = [{"step": step, "epoch": 0, "train_loss": 1 / step, "learning_rate": 0.1, "seconds": 1} for step in (1, 4)]
+    log = run / "metrics.jsonl"
+    log.write_text("".join(json.dumps(one) + "\n" for one in steps))
+    (run / "overlays" / "case.png").write_bytes(b"\x89PNG")
+    (run / "overlays" / "far.png").symlink_to(web.root.parent / "outside" / "image" / "case_00.mha")
+    found = web.get("/api/training", path="run").json()
+    assert found["state"] == "run: step 4, epoch 0, loss 0.25"
+    loss, dice = found["plots"]
+    assert (loss["curves"][0]["points"][0][1], dice["curves"]) == (0.0, [])  # the largest loss lies at the top
+    assert [one["text"] for one in loss["x"]] == ["1", "2", "3", "4"]
+    assert [one["path"] for one in found["pictures"]] == ["run/overlays/case.png"]
+    with log.open("a") as file:
+        file.write(json.dumps({"step": 4, "epoch": 0, "val_dice": 0.5, "classes": {"liver": {"dice": 0.5}}}) + "\n")
+    found = web.get("/api/training", path="run").json()
+    assert [one["name"] for one in found["plots"][1]["curves"]] == ["mean", "liver"]
+    assert "best Dice 0.5000" in found["state"]
+    assert web.get("/api/browse", path="run").json()["is_training"]
+    log.unlink()
+    log.symlink_to(web.root.parent / "outside" / "image" / "case_00.mha")
+    assert web.get("/api/training", path="run").status_code == 404
+    assert web.get("/api/training", path="../outside").status_code == 404
+
+
+def test_a_start_is_a_chain_of_jobs_and_a_pipeline(web, monkeypatch):
+    shown = web.get("/api/starts").json()
+    assert {one["key"] for one in shown["starts"]} >= {"dicom", "volumes", "public", "dataset"}
+    assert "convert_kits23" in {one["name"] for one in shown["converters"]}
+    given = {"source": "raw", "work": "made"}
+    found = web.post("/api/starts/dataset", **given).json()
+    (web.root / "pipeline.toml").write_text(found["pipeline"])
+    steps = read_pipeline(web.root / "pipeline.toml")
+    assert [step.command for step in steps] == [one["command"] for one in found["steps"]]
+    assert web.post("/api/starts/dataset/run", source="link", work="made").status_code == 404
+    assert web.post("/api/starts/dataset/run", source="raw", work="../outside").status_code == 404
+    assert web.post("/api/starts/nothing", **given).status_code == 404
+    assert web.post("/api/starts/public/run", **given, converter="itk_check delete").status_code == 404
+
+    def ends_with(codes):
+        words = iter([[sys.executable, "-c", f"raise SystemExit({code})"] for code in codes])
+        monkeypatch.setattr(Command, "words", lambda self, plan=False: next(words))
+        answer = web.post("/api/starts/dataset/run", **given)
+        assert answer.status_code == 202
+        return [web.end_of(job) for job in answer.json()["jobs"]]
+
+    ends = ends_with([0, 1, 0, 0])  # 1: some cases failed; the others go on
+    assert [one["state"] for one in ends] == ["done", "failed", "done", "done"]
+    assert all(a["finished"] <= b["started"] for a, b in pairwise(ends))
+    ends = ends_with([0, 2])
+    assert [one["state"] for one in ends] == ["done", "failed", "stopped", "stopped"]
+    assert ends[2]["message"] == "not run, since itk_orient before it ended early"
+
+
+def test_a_projection_has_the_largest_values_of_all_voxels(web, root):
+    volume = read_volume(root / "float.nii.gz")
+    for axis in range(3):
+        reply = web.get("/api/volume/data", path="float.nii.gz", axis=axis, project=True)
+        facts = json.loads(reply.headers["x-itkit-voxels"])
+        most = np.frombuffer(reply.content, "<i2").reshape(facts["shape"])
+        expected = volume.array_zyx.max(axis=axis)
+        assert np.abs(most * facts["slope"] + facts["inter"] - expected).max() <= facts["slope"]

@@ -1,14 +1,18 @@
 """The page of `itkit-web` in a real browser: from a form to a finished output on a real CT."""
 
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import itkit
+from itkit.core.thumbnail import png
+from itkit.engine.pipeline import read_pipeline
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from web.servers import TOKEN, serving
 
@@ -165,6 +169,103 @@ def test_planes_are_the_right_way_up_and_keys_move_the_crosshair(page, root):
     after = shades(page, "coronal")
     assert after["greys"] < before["greys"] / 2
     assert after["coloured"] < before["coloured"]
+
+
+def test_a_projection_stands_beside_the_planes_and_moves_the_crosshair(page, root):
+    volume = read_volume(root / "ct" / "image" / "case_0.mha")
+    page.goto("/#/view?path=ct/image/case_0.mha")
+    page.wait_for_selector(".viewer[data-projected]")
+    page.get_by_label("Window level").fill("300")
+    page.get_by_label("Window width").fill("1400")
+    page.get_by_label("Window width").press("Enter")
+    page.locator("#cross").click()
+    page.wait_for_timeout(300)
+    brightest = volume.array_zyx.max(axis=1).clip(-400, 1000)
+    expected = (brightest + 400) / 1400 * 255
+    seen = page.locator("[data-plane=projection] canvas").evaluate(
+        """canvas => {
+          const { width, height } = canvas;
+          const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+          const bright = [];
+          for (let at = 0; at < width * height; at++) {
+            if (data[4 * at] > 12) bright.push([at % width, Math.floor(at / width), data[4 * at]]);
+          }
+          const mean = which => bright.reduce((sum, one) => sum + one[which], 0) / bright.length;
+          const upper = bright.filter(one => one[1] < height / 2);
+          return { mean: mean(2), upper: upper.reduce((sum, one) => sum + one[2], 0) / upper.length };
+        }"""
+    )
+    shown = expected[expected > 12]
+    assert seen["mean"] == pytest.approx(shown.mean(), rel=0.05)
+    top = expected[expected.shape[0] // 2 :]  # axes point to R A S: superior is drawn at the top
+    assert seen["upper"] == pytest.approx(top[top > 12].mean(), rel=0.06)
+    box = page.locator("[data-plane=projection] canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
+    expect(page.locator("#readout")).not_to_contain_text(f"voxel Z Y X: {volume.shape_zyx[0] // 2} ")
+    expect(page.locator("#readout")).to_contain_text(re.compile(f"voxel Z Y X: \\d+ {volume.shape_zyx[1] // 2} "))
+
+
+def test_a_chain_is_proposed_saved_opened_and_stopped_as_one(page, root, tmp_path):
+    page.goto("/#/")
+    page.get_by_role("link", name=re.compile("^A dataset with")).click()
+    expect(page.locator("#run-chain")).to_be_disabled()
+    page.locator("#start-source").fill("ct")
+    page.locator("#start-work").fill("chained")
+    expect(page.locator("#run-chain")).to_be_enabled()
+    expect(page.locator("#chain > li")).to_have_count(4)
+    with page.expect_download() as saved:
+        page.locator("#save-pipeline").click()
+    saved.value.save_as(tmp_path / "pipeline.toml")
+    steps = read_pipeline(tmp_path / "pipeline.toml")
+    assert [step.operation.name for step in steps] == ["itk_check", "itk_orient", "itk_resample", "itk_stats"]
+    page.get_by_role("button", name=re.compile("^Open: Bring all cases")).click()
+    expect(page.locator("[name=spacing]").nth(0)).to_have_value("1.5")
+    page.go_back()
+    expect(page.locator("#start-work")).to_have_value("chained")
+    page.locator("#start-source").fill("../")
+    expect(page.get_by_role("alert")).to_contain_text("below the root")
+    expect(page.locator("#run-chain")).to_be_disabled()
+    page.locator("#start-source").fill("ct")
+    page.locator("#run-chain").click()
+    rows = page.locator("#jobs tbody tr")
+    expect(rows.nth(3)).to_contain_text("itk_check")
+    expect(rows.nth(0)).to_contain_text("waiting")
+    rows.nth(3).get_by_role("link").click()
+    page.locator("#stop").click()
+    expect(page.locator("#state")).to_have_text("stopped")
+    page.goto("/#/jobs")
+    for number in range(3):
+        expect(rows.nth(number)).to_contain_text("stopped")
+    assert not (root / "chained").exists()
+
+
+def test_a_training_is_watched_while_it_writes(page, root):
+    run = root / "run"
+    (run / "overlays").mkdir(parents=True)
+    line = {"epoch": 0, "learning_rate": 0.1, "seconds": 1.0}
+    steps = [json.dumps({"step": step, "train_loss": 1 / step, **line}) + "\n" for step in range(1, 61)]
+    (run / "metrics.jsonl").write_text("".join(steps[:40]))
+    page.goto("/#/files/run")
+    page.get_by_role("link", name=re.compile("^Curves")).click()
+    expect(page.locator("#train-state")).to_contain_text("step 40")
+    expect(page.locator(".chart polyline")).to_have_count(2)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("".join(steps[40:]))
+        file.write(json.dumps({"step": 60, "epoch": 0, "val_dice": 0.75, "classes": {"liver": {"dice": 0.75}}}) + "\n")
+    (run / "overlays" / "case_1.png").write_bytes(png(np.full((40, 60, 3), 200, np.uint8)))
+    expect(page.locator("#train-state")).to_contain_text("best Dice 0.7500 after step 60")
+    expect(page.get_by_role("img", name=re.compile("Dice of the validation"))).to_have_attribute(
+        "aria-label", re.compile("mean 0.75, liver 0.75")
+    )
+    expect(page.get_by_role("button", name="case_1")).to_be_visible()
+    page.wait_for_function("document.getElementById('picture').naturalWidth === 60")
+    page.goto("/#/train")
+    page.get_by_role("link", name=re.compile("^Train")).nth(1).click()
+    page.wait_for_selector("#form")
+    expect(page.locator("#plan")).to_be_hidden()
+    expect(page.locator("[name=progress]")).to_have_count(0)
+    page.locator("#run").click()
+    expect(page.locator("#field-plan-problem")).to_contain_text("expected a plan")
 
 
 def test_a_job_is_stopped_and_goes_on_without_its_page(page, browser, web):

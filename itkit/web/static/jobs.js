@@ -53,6 +53,7 @@ export async function jobPage(id) {
     catch (error) { tell(error.message, true); stop.disabled = false; }
   } }, "Stop");
   const onlyBad = h("input", { type: "checkbox", id: "only-bad", onchange: () => cases.filter(onlyBad.checked ? data => ["failed", "crashed", "nonconforming", "unpaired"].includes(data.status) : () => true) });
+  const casesBox = h("section", {}, h("h2", {}, "Cases"), h("label", { class: "tick" }, onlyBad, " only those with problems"), cases.element);
   const search = h("input", { type: "search", placeholder: "Search the log", "aria-label": "Search the log", oninput: () => drawLog() });
   const drawLog = () => {
     const wanted = search.value.toLowerCase();
@@ -60,11 +61,16 @@ export async function jobPage(id) {
   };
   const again = h("a", { class: "button", href: address(`#/op/${encodeURIComponent(job.operation)}`, { from: id }) }, "Open the form");
   const dest = h("a", { class: "button", hidden: true }, "Open the output folder");
+  const curves = h("a", { class: "button", id: "curves", hidden: true }, "Curves and pictures");
   const drawState = now => {
     job = { ...job, ...now };
     const isInside = job.dest && `${job.dest}/`.startsWith(root);
     dest.hidden = !isInside;
-    if (isInside) dest.href = `#/files/${relative(`${job.dest}/`).replace(/\/$/, "").split("/").map(encodeURIComponent).join("/")}`;
+    const place = isInside ? relative(`${job.dest}/`).replace(/\/$/, "").split("/").map(encodeURIComponent).join("/") : "";
+    if (isInside) dest.href = `#/files/${place}`;
+    curves.hidden = !(isInside && (job.is_training || job.unit === "step"));
+    curves.href = `#/train/${place}`;
+    casesBox.hidden = job.unit === "step" || (!job.total && !ACTIVE.includes(job.state));
     state.textContent = job.state;
     state.className = `status ${job.state}`;
     stop.hidden = !ACTIVE.includes(job.state);
@@ -72,7 +78,7 @@ export async function jobPage(id) {
     if (job.total) { bar.max = job.total; bar.value = job.ended; } else if (ACTIVE.includes(job.state)) bar.removeAttribute("value"); else { bar.max = 1; bar.value = 1; }
     const left = inWords(job.left_s);
     const took = job.started && job.finished ? inWords(job.finished - job.started) : "";
-    numbers.textContent = [job.total ? `${job.ended} of ${job.total} cases` : "", counts(job), left ? `${left} left` : "", took ? `took ${took}` : ""].filter(Boolean).join(" · ");
+    numbers.textContent = [job.total ? `${job.ended} of ${job.total} ${job.unit ?? "case"}s` : "", counts(job), job.doing, left ? `${left} left` : "", took ? `took ${took}` : ""].filter(Boolean).join(" · ");
     message.textContent = ACTIVE.includes(job.state) ? "" : job.message;
     message.className = job.state === "failed" ? "problem" : "";
   };
@@ -87,6 +93,8 @@ export async function jobPage(id) {
     restart: () => { cases.clear(); fill(notes); lines.length = 0; },
     event: event => {
       cases.add(event);
+      if (event.event === "note") lines.push(event.text);
+      if (event.event === "validation") lines.push(`step ${event.step}: mean Dice ${event.val_dice.toFixed(4)}`);
       if (event.event === "start") fill(notes, (event.notes ?? []).map(note => h("li", {}, note)));
       if (event.event === "summary") for (const line of event.lines ?? []) lines.push(line);
     },
@@ -96,8 +104,7 @@ export async function jobPage(id) {
   });
   const element = h("div", {}, h("p", {}, h("a", { href: "#/jobs" }, "← All jobs")),
     h("h1", {}, job.operation, " ", state), bar, numbers, message, notes,
-    h("div", { class: "row actions" }, stop, again, dest),
-    h("section", {}, h("h2", {}, "Cases"), h("label", { class: "tick" }, onlyBad, " only those with problems"), cases.element), reportsBox,
+    h("div", { class: "row actions" }, stop, again, curves, dest), casesBox, reportsBox,
     h("section", {}, h("h2", {}, "Log"), h("div", { class: "row" }, search,
       h("button", { type: "button", class: "quiet", onclick: () => save(`${id}.log`, new Blob([lines.join("\n")], { type: "text/plain" })) }, "Save the log")), log),
     job.command ? h("section", {}, h("h2", {}, "The same in a terminal"), h("pre", {}, h("code", {}, job.command))) : null);

@@ -4,6 +4,8 @@ import { fill, h } from "./dom.js";
 import { filesPage } from "./files.js";
 import { jobPage, jobsPage } from "./jobs.js";
 import { operationPage, operationsPage } from "./operations.js";
+import { startPage } from "./start.js";
+import { trainPage } from "./train.js";
 import { viewPage } from "./viewer.js";
 
 const main = document.getElementById("main");
@@ -19,14 +21,14 @@ async function show() {
   leave();
   leave = () => {};
   const { page, rest, query } = route();
-  const own = { op: "", job: "jobs" }[page] ?? page;
+  const own = { op: "", start: "", job: "jobs" }[page] ?? page;
   for (const link of document.querySelectorAll("#pages a")) {
     const isHere = link.getAttribute("href") === `#/${own}`;
     if (isHere) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   document.body.classList.toggle("wide", page === "view");
   fill(main, h("p", { class: "muted" }, "Loading …"));
-  const pages = { "": operationsPage, op: operationPage, files: filesPage, jobs: jobsPage, job: jobPage, view: viewPage };
+  const pages = { "": operationsPage, op: operationPage, files: filesPage, jobs: jobsPage, job: jobPage, view: viewPage, start: startPage, train: trainPage };
   try {
     const here = location.hash;
     const made = await (pages[page] ?? operationsPage)(rest, query);

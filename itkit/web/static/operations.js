@@ -5,15 +5,8 @@ import { fill, h, later, save, tell } from "./dom.js";
 import { makeForm } from "./form.js";
 import { planTable } from "./tables.js";
 
-const STARTS = [
-  ["A folder with DICOM files", "convert it to a dataset", "#/op/itk_convert"],
-  ["NIfTI or other volumes in any folders", "collect them into a dataset", "#/op/itk_collect"],
-  ["A dataset with image/ and label/", "check it first", "#/op/itk_check"],
-];
-
 export async function operationsPage() {
-  const operations = await get("/api/operations");
-  const known = new Set(operations.map(one => one.name));
+  const [operations, { starts }] = await Promise.all([get("/api/operations"), get("/api/starts")]);
   const list = h("div", { id: "operations" });
   const empty = h("p", { class: "muted", hidden: true }, "No operation answers this search.");
   const search = h("input", {
@@ -34,11 +27,10 @@ export async function operationsPage() {
         one.package ? h("span", { class: "tag" }, one.package) : null)))))));
   };
   draw("");
-  const starts = STARTS.filter(([, , to]) => known.has(to.split("/").pop()));
   const element = h("div", {},
     h("h1", {}, "What do you have?"),
-    h("ul", { class: "starts" }, starts.map(([what, then, to]) =>
-      h("li", {}, h("a", { href: to, class: "choice" }, h("b", {}, what), h("span", { class: "muted" }, then))))),
+    h("ul", { class: "starts" }, starts.map(one =>
+      h("li", {}, h("a", { href: `#/start/${one.key}`, class: "choice" }, h("b", {}, one.title), h("span", { class: "muted" }, one.help))))),
     h("div", { class: "searching" }, search), list, empty);
   return { element, title: "Operations" };
 }
@@ -139,7 +131,8 @@ export async function operationPage(name, query) {
     });
   };
 
-  const more = h("details", { class: "options" }, h("summary", {}, "Run options"), options.element);
+  planButton.hidden = operation.is_tool;
+  const more = h("details", { class: "options", hidden: operation.is_tool }, h("summary", {}, "Run options"), options.element);
   const commandBox = h("div", { class: "command", hidden: true }, h("h2", {}, "The same in a terminal"),
     h("pre", {}, command),
     h("button", { type: "button", onclick: () => copy(command.textContent) }, "Copy"));

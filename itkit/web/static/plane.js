@@ -1,6 +1,6 @@
 // One plane on a canvas: image, labels over it, the result of a run behind a swipe, crosshair and letters.
 import { h } from "./dom.js";
-import { indexOf, pixelOf, planeSize, slice } from "./volume.js";
+import { fromSlice, indexOf, pixelOf, planeSize, slice } from "./volume.js";
 
 const OUTSIDE = -32768;
 
@@ -25,13 +25,15 @@ export function classTable(classes, opacity) {
 
 /** A picture of one layer that is drawn anew when its slice or its colours change. */
 class Layer {
-  constructor() {
+  constructor(projects = false) {
+    this.projects = projects;
     this.canvas = document.createElement("canvas");
     this.key = "";
   }
 
   draw(scene, plane, layer, rows, columns) {
-    const key = [layer.volume.geometry.path, layer.version, scene.at[plane.across], rows, columns].join("|");
+    const projection = this.projects ? layer.volume.projections.get(plane.across) : null;
+    const key = [layer.volume.geometry.path, layer.version, projection ? "all" : scene.at[plane.across], rows, columns].join("|");
     if (key === this.key) return this.canvas;
     this.key = key;
     if (this.canvas.width !== columns || this.canvas.height !== rows || !this.numbers) {
@@ -42,7 +44,8 @@ class Layer {
       this.numbers = new Int16Array(rows * columns);
     }
     const outside = layer.isLabel ? 0 : OUTSIDE;
-    slice(layer.volume, scene.base, plane, scene.at, this.numbers, outside);
+    if (projection) fromSlice(projection, scene.base, plane, this.numbers);
+    else slice(layer.volume, scene.base, plane, scene.at, this.numbers, outside);
     const { numbers, pixels } = this, { table } = layer;
     for (let at = 0; at < numbers.length; at++) pixels[at] = table[numbers[at] & 65535];
     if (layer.isOutline) outline(numbers, pixels, rows, columns);
@@ -65,16 +68,17 @@ function outline(numbers, pixels, rows, columns) {
 }
 
 export class PlaneView {
-  /** `scene` holds what all planes share; it is told of pointers and keys. */
-  constructor(scene, plane) {
+  /** `scene` holds what all planes share; it is told of pointers and keys. A view that projects shows the largest values. */
+  constructor(scene, plane, projects = false) {
     this.scene = scene;
     this.plane = plane;
-    this.layers = { base: new Layer(), label: new Layer(), after: new Layer() };
+    this.projects = projects;
+    this.layers = { base: new Layer(projects), label: new Layer(), after: new Layer() };
     this.canvas = h("canvas", { tabindex: "0", role: "img", "aria-roledescription": "slice" });
-    this.slider = h("input", { type: "range", min: 0, max: scene.base.size[plane.across] - 1, "aria-label": `${plane.plane} slice` });
+    this.slider = h("input", { type: "range", min: 0, max: scene.base.size[plane.across] - 1, "aria-label": `${plane.plane} slice`, hidden: projects });
     this.slider.addEventListener("input", () => scene.move(plane.across, Number(this.slider.value)));
     this.caption = h("figcaption", {});
-    this.element = h("figure", { class: "plane", "data-plane": plane.plane }, h("div", { class: "stage" }, this.canvas), this.slider, this.caption);
+    this.element = h("figure", { class: "plane", "data-plane": projects ? "projection" : plane.plane }, h("div", { class: "stage" }, this.canvas), this.slider, this.caption);
     this.listen();
     new ResizeObserver(() => scene.redraw()).observe(this.canvas.parentElement);
   }
@@ -104,13 +108,13 @@ export class PlaneView {
     context.fillRect(0, 0, width, height);
     const { left, top, wide, high, rows, columns } = this.fit();
     const paint = (name, layer) => {
-      if (!layer?.volume.data) return;
+      if (!layer?.volume.data || (this.projects && !layer.volume.projections.has(plane.across))) return;
       const picture = this.layers[name].draw(scene, plane, layer, rows, columns);
       context.imageSmoothingEnabled = !layer.isLabel;
       context.drawImage(picture, left, top, wide, high);
     };
-    paint("base", scene.layers.base);
-    if (scene.layers.after) {
+    paint("base", (this.projects && scene.layers.after) || scene.layers.base);  // of two volumes, the planes are those of the result
+    if (scene.layers.after && !this.projects) {
       const edge = Math.round(width * scene.swipe);
       context.save();
       context.beginPath();
@@ -127,7 +131,7 @@ export class PlaneView {
       this.word(context, scene.names[0], Math.max(4, edge - 6 * ratio), height - 26 * ratio, "right");
       this.word(context, scene.names[1], Math.min(width - 4, edge + 6 * ratio), height - 26 * ratio, "left");
     }
-    paint("label", scene.layers.label);
+    if (!this.projects) paint("label", scene.layers.label);
     const [row, column] = pixelOf(scene.base, plane, scene.at);
     const x = left + (column + 0.5) * wide / columns, y = top + (row + 0.5) * high / rows;
     if (scene.hasCross) {
@@ -136,13 +140,18 @@ export class PlaneView {
       for (const [from, to] of [[0, x - gap], [x + gap, width]]) context.fillRect(from, y - ratio / 2, Math.max(0, to - from), ratio);
       for (const [from, to] of [[0, y - gap], [y + gap, height]]) context.fillRect(x - ratio / 2, from, ratio, Math.max(0, to - from));
     }
-    this.measure(context, left, top, wide / columns, high / rows, ratio);
+    if (!this.projects) this.measure(context, left, top, wide / columns, high / rows, ratio);
     const [l, r, t, b] = plane.letters, inset = 6 * ratio;
     this.word(context, l, inset, height / 2, "left");
     this.word(context, r, width - inset, height / 2, "right");
     this.word(context, t, width / 2, inset + 12 * ratio, "center");
     this.word(context, b, width / 2, height - inset, "center");
     const at = scene.at[plane.across], count = scene.base.size[plane.across];
+    if (this.projects) {
+      this.caption.textContent = "maximum-intensity projection";
+      canvas.setAttribute("aria-label", "maximum-intensity projection, seen from the front");
+      return;
+    }
     this.slider.value = at;
     this.caption.textContent = `${plane.plane} · slice ${at + 1} of ${count}`;
     canvas.setAttribute("aria-label", `${plane.plane} plane, slice ${at + 1} of ${count}; arrows move the crosshair, page up and down the slice`);
@@ -191,9 +200,9 @@ export class PlaneView {
       canvas.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
       const box = canvas.getBoundingClientRect();
-      const isAtEdge = scene.layers.after && Math.abs((event.clientX - box.left) / box.width - scene.swipe) < 0.03;
+      const isAtEdge = !this.projects && scene.layers.after && Math.abs((event.clientX - box.left) / box.width - scene.swipe) < 0.03;
       if (isAtEdge) drag = "swipe";
-      else if (scene.isMeasuring) drag = "measure";
+      else if (scene.isMeasuring && !this.projects) drag = "measure";
       else if (event.button === 2 || event.shiftKey) drag = "window";
       else drag = "cross";
       scene.from = [event.clientX, event.clientY];

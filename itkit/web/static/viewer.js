@@ -68,7 +68,8 @@ class Scene {
 
   async fetchFine() {
     if (this.base.isWhole !== false) return;
-    for (const { plane } of this.views) {
+    for (const { plane, projects } of this.views) {
+      if (projects) continue;
       const index = this.at[plane.across];
       try {
         if (await this.base.refine(plane.across, index) && index === this.at[plane.across]) {
@@ -97,6 +98,8 @@ export async function viewPage(_, query) {
   const legend = h("div", { id: "legend" });
   const scene = new Scene(base, () => drawReadout());
   scene.views = base.geometry.planes.map(plane => new PlaneView(scene, plane));
+  const front = base.geometry.planes.find(one => one.plane === "coronal");
+  if (base.geometry.kind !== "label") scene.views.push(new PlaneView(scene, front, true));
   const planes = h("div", { class: "planes", id: "planes" }, scene.views.map(view => view.element));
   let label = null, after = null, classes = [], isOutline = false, opacity = 0.45;
 
@@ -233,6 +236,11 @@ export async function viewPage(_, query) {
     status.textContent = base.isWhole ? "" : "Large volume: single slices are loaded in full.";
     scene.changed();
     element.dataset.ready = "true";
+    if (!base.isLabel) {
+      await base.project(front.across, signal);
+      scene.redraw();
+      element.dataset.projected = "true";
+    }
   };
   drawGeometry();
   drawReadout();

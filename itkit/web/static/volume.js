@@ -23,6 +23,7 @@ export class Volume {
     this.facts = null;
     this.factors = [1, 1, 1];
     this.shape = this.size;
+    this.projections = new Map();  // axis: the largest values along it, from all voxels
     this.fine = new Map();  // "axis:index" -> a slice in full, where the volume itself is coarser
   }
 
@@ -70,6 +71,12 @@ export class Volume {
       onLevel(level.level);
     }
     this.isWhole = best.level === 0;
+  }
+
+  /** Fetch the largest values along an axis. */
+  async project(axis, signal) {
+    const { data } = await voxels({ path: this.geometry.path, level: 0, kind: this.kind, axis, project: true }, signal);
+    this.projections.set(axis, data);
   }
 
   /** Fetch one slice in full, where only a coarser volume is here. */
@@ -164,7 +171,7 @@ export function slice(volume, base, plane, at, out, outside) {
   }
 }
 
-function fromSlice(data, base, plane, out) {
+export function fromSlice(data, base, plane, out) {
   const [rows, columns] = planeSize(base, plane);
   const isTurned = plane.row > plane.column;  // the slice keeps the order of the volume's axes
   for (let r = 0, to = 0; r < rows; r++) {
