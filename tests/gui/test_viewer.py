@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PyQt6.QtCore import QPoint, QPointF, Qt
-from PyQt6.QtGui import QColor
-from PyQt6.QtWidgets import QLabel, QListWidget
+from PyQt6.QtGui import QColor, QImage
+from PyQt6.QtWidgets import QApplication, QLabel, QListWidget
 
 import itkit
 from itkit.core.geometry import Geometry
@@ -90,6 +90,18 @@ def test_negative_and_large_classes_keep_their_colours():
     assert coloured(grey, places, hidden)[0, 1] & 0xFFFFFF == 0x090909
     half = classes.table(replace(style, opacity=0.5))
     assert coloured(grey, places, half)[1, 0] & 0xFF == 8  # (9 + 6) / 2, rounded up
+    assert (coloured(grey, None, half) == 0xFF090909).all()  # labels are not shown: no class has a colour
+
+
+def test_colours_are_those_of_the_table_wherever_classes_lie():
+    rng = np.random.default_rng(5)
+    grey = rng.integers(0, 256, (9, 14)).astype(np.uint8)
+    places = np.zeros((9, 14), np.uint8)
+    places[2:5, 3:11] = rng.integers(0, 4, (3, 8))
+    table = Classes({0, 1, 2, 3}).table(LabelStyle(opacity=0.4, hidden=frozenset({2})))
+    expected = table[256 * places.astype(int) + grey]
+    assert np.array_equal(coloured(grey, places, table), expected)
+    assert np.array_equal(coloured(grey, 0 * places, table), 0xFF000000 | 0x010101 * grey.astype(np.uint32))
 
 
 @pytest.fixture
@@ -190,6 +202,35 @@ def test_labels_are_drawn_hidden_and_outlined(viewer, dataset, qtbot):
     assert not page.scene.shows_label
 
 
+def on_screen(window, view):
+    """What the screen shows of a view, where only parts of it were drawn anew."""
+    QApplication.processEvents()
+    corner = view.mapTo(window, QPoint())
+    whole = window.screen().grabWindow(window.winId()).toImage()
+    return whole.copy(corner.x(), corner.y(), view.width(), view.height())
+
+
+def test_what_is_drawn_in_parts_is_what_is_drawn_as_a_whole(window, viewer, dataset, qtbot):
+    page = viewer(dataset)
+    grid = page.scene.grid
+    page.go_to(grid.point_xyz((4, 9, 3)))
+    qtbot.wait(300)  # the slices are kept
+    view = page.views.planes[0]
+    found = page.scene.maps["axial"]
+    for index in ((4, 5, 9), (4, 2, 1), (6, 2, 1), (6, 7, 8)):
+        kept = dict(view._kept)
+        page.go_to(grid.point_xyz(index))
+        stays = index[found.across] == 4 and found.across == 0
+        shown = on_screen(window, view)
+        assert (view._kept == kept) or not stays
+        qtbot.wait(300)
+        assert shown.size() == view.grab().toImage().size()
+        whole = view.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
+        if stays:
+            assert shown.convertToFormat(QImage.Format.Format_RGB32) == whole
+    assert on_screen(window, view).convertToFormat(QImage.Format.Format_RGB32) == whole
+
+
 def test_keys_and_wheel_move_through_slices(viewer, dataset, qtbot):
     page = viewer(dataset)
     view = page.views.planes[0]
@@ -210,10 +251,10 @@ def test_a_distance_is_measured_in_millimetres(viewer, dataset, qtbot):
     expected = np.linalg.norm(np.subtract(view.point_at(begin), view.point_at(end)))
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=begin.toPoint())
     qtbot.mouseMove(view, end.toPoint())
-    view._stretch(QPointF(end.toPoint()))
+    view.pointing.stretch(QPointF(end.toPoint()))
     qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=end.toPoint())
     assert view.rulers[0].length_mm == pytest.approx(expected, rel=0.05)
-    assert expected == pytest.approx(30 / view._scale(), rel=1e-6)
+    assert expected == pytest.approx(30 / view.layout_of_slice().scale, rel=1e-6)
 
 
 def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until):

@@ -429,9 +429,7 @@ class ViewerPage(QWidget):
         self.other_scene.move_to(point)
         for views in (self.views, self.other_views):
             for view in views.planes:
-                if not view.projects:
-                    view.begin_moving()
-                view.update()
+                view.follow_point()
         if not self._readout_clock.isActive():  # a text lays the panel out anew, which takes as long as a picture
             self._readout_clock.start()
 

@@ -125,12 +125,41 @@ def coloured(
     """Return the picture of a slice as RGB, by one table; either of both may be missing."""
     if places is None:
         assert grey is not None  # one of both is there
-        return np.take(table, grey, mode="clip")
+        return _plain(grey)
+    if grey is None:
+        return np.take(table, places.astype(np.uint16) << 8, mode="clip")
+    if not np.array_equal(table[_PROBES], PLAIN[_PROBES]):
+        return _by_table(grey, places, table)
+    rgb, box = _plain(grey), _box_of(places)
+    if box is not None:  # the table is looked up only where classes are
+        rgb[box] = _by_table(grey[box], places[box], table)
+    return rgb
+
+
+_PROBES = np.array([0, 100, 255])
+"""Greys by which a table tells whether its first place is the background."""
+
+
+def _plain(grey: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    rgb = grey.astype(np.uint32)
+    rgb *= np.uint32(0x010101)
+    rgb |= np.uint32(0xFF000000)
+    return rgb
+
+
+def _by_table(grey: NDArray[np.uint8], places: NDArray[np.uint8], table: NDArray[np.uint32]) -> NDArray[np.uint32]:
     index = places.astype(np.uint16)
     index <<= 8
-    if grey is not None:
-        index |= grey
+    index |= grey
     return np.take(table, index, mode="clip")
+
+
+def _box_of(places: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """Return the rows and columns between the first and the last places above 0; ``None`` if there are none."""
+    rows, columns = np.flatnonzero(places.any(axis=1)), np.flatnonzero(places.any(axis=0))
+    if not rows.size:
+        return None
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def turned(volume: Volume) -> Volume:
