@@ -384,5 +384,5 @@ def _draw_text(painter: QPainter, text: str, x: float, y: float, colour: QColor)
 def draw_rgb(painter: QPainter, target: QRectF, rgb: NDArray[np.uint32]) -> None:
     """Draw a picture into a rectangle."""
     rows, columns = rgb.shape
-    memory = sip.voidptr(rgb.ctypes.data)  # the image does not hold it: the array lives as long as this function
+    memory: Any = sip.voidptr(rgb.ctypes.data)  # not held by the image; the array lives as long as this function
     painter.drawImage(target, QImage(memory, columns, rows, 4 * columns, QImage.Format.Format_RGB32))
