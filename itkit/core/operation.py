@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
@@ -427,9 +427,42 @@ class Collected:
     options: Mapping[str, Any]
     failed: Mapping[str, Record] = field(default_factory=dict)
 
+    def facts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the facts of the cases of ``all_records`` in order, which are read when they are asked for."""
+        return _Facts(self)
+
     def in_order(self) -> Iterator[tuple[str, Record]]:
         """Yield the cases of ``all_records`` in order, each with its record, one after the other."""
         for case in sorted(self.all_records):
             record = self.all_records.get(case)
             if record is not None:
                 yield case, record
+
+
+class _Facts(Mapping[str, Mapping[str, Any]]):
+    """The facts of finished cases; only those of one case are in memory."""
+
+    def __init__(self, run: Collected) -> None:
+        self._run = run
+
+    def __getitem__(self, case: str) -> Mapping[str, Any]:
+        return self._run.all_records[case].facts
+
+    def __iter__(self) -> Iterator[str]:
+        return (case for case, _ in self._run.in_order())
+
+    def __len__(self) -> int:
+        return len(self._run.all_records)
+
+    def items(self) -> ItemsView[str, Mapping[str, Any]]:
+        """Return the cases in order, with their facts; a case whose record turns out to be damaged is left out."""
+        return _FactsInOrder(self, self._run)
+
+
+class _FactsInOrder(ItemsView[str, Mapping[str, Any]]):
+    def __init__(self, facts: _Facts, run: Collected) -> None:
+        super().__init__(facts)
+        self._run = run
+
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        return ((case, record.facts) for case, record in self._run.in_order())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -178,45 +178,66 @@ class KnownEntries:
 
     def __init__(self, records: Mapping[str, Record], dest: Path, folder: Path) -> None:
         self._records, self._dest, self._folder = records, dest, folder
-        self._ends: set[tuple[str, str]] | None = set()
+        self._is_dest = folder == dest
+        self._begins: set[str] = set()
         self._cases: dict[str, str] | None = None
+        self._open: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         for record in islice(records.values(), _LEARNED):
             self._learn(record)
 
     def __call__(self, relative: str) -> Mapping[str, Any] | None:
         """Return the entry of a volume; ``None`` if no case has written it."""
-        for before, after in self._ends or ():
-            if relative.startswith(before) and relative.endswith(after):
-                found = self._entry(relative[len(before) : len(relative) - len(after)], relative)
-                if found is not None:
-                    return found
+        for case in self._likely(relative):
+            found = self._entry(case, relative)
+            if found is not None:
+                return found
         if self._cases is None:  # names that do not follow from those of the cases
             self._cases = {
-                self._path(output): case
+                path: case
                 for case, record in self._records.items()
-                for output in record.outputs
-                if "size" in output and not self._is_expected(case, self._path(output))
+                for path in map(self._path, record.outputs)
+                if case not in self._likely(path)
             }
         return self._entry(self._cases.get(relative, ""), relative)
 
     def _learn(self, record: Record) -> None:
-        for output in record.outputs:
-            before, found, after = self._path(output).partition(record.case_id)
-            if "size" in output and found and self._ends is not None:
-                self._ends.add((before, after))
-        if self._ends is not None and len(self._ends) > _LEARNED:
-            self._ends = None
+        """Learn where names of cases begin in those of their volumes."""
+        for output in record.outputs[:_LEARNED]:
+            path = f"/{self._path(output)}"
+            place = path.find(f"/{record.case_id}")
+            if "size" in output and place >= 0:
+                self._begins.add(path[1 : place + 1])
 
-    def _is_expected(self, case: str, path: str) -> bool:
-        return any(path == f"{before}{case}{after}" for before, after in self._ends or ())
+    def _likely(self, relative: str) -> Iterator[str]:
+        """Yield the cases from whose names that of a volume may follow, the longest first."""
+        for before in self._begins:
+            if not relative.startswith(before):
+                continue
+            end = len(relative)
+            while end > len(before):
+                case = relative[len(before) : end]
+                if case in self._records:
+                    yield case
+                end = max(relative.rfind(mark, len(before), end) for mark in "._/")
 
     def _path(self, output: Mapping[str, Any]) -> str:
-        return relative_path(self._dest / output["path"], self._folder)
+        return str(output["path"]) if self._is_dest else relative_path(self._dest / output["path"], self._folder)
 
     def _entry(self, case: str, relative: str) -> Mapping[str, Any] | None:
-        record = self._records.get(case)
-        for output in record.outputs if record is not None else ():
-            if "size" in output and self._path(output) == relative:
-                stamp = {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
-                return {**{name: output[name] for name in _INDEXED}, "file": stamp}
-        return None
+        output = self._outputs(case).get(relative)
+        if output is None:
+            return None
+        stamp = {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
+        return {**{name: output[name] for name in _INDEXED}, "file": stamp}
+
+    def _outputs(self, case: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return the volumes of a case by path; those of some cases are kept, for a case may have very many."""
+        found = self._open.get(case)
+        if found is None:
+            record = self._records.get(case)
+            outputs = () if record is None else record.outputs
+            found = {self._path(output): output for output in outputs if "size" in output}
+            if len(self._open) >= _LEARNED:
+                del self._open[next(iter(self._open))]
+            self._open[case] = found
+        return found

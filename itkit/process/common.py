@@ -178,7 +178,7 @@ def case_meta(name: str, operation: str, params: Params, run: Collected, **more:
     **more
         Other entries of the file.
     """
-    cases = {case: record.facts for case, record in sorted(run.all_records.items())}
+    cases = run.facts()
     value = {"itkit": VERSION, "operation": operation, "params": params.absolute_values(), **more, "cases": cases}
     return {Path(name): value}
 

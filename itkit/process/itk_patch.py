@@ -384,7 +384,13 @@ def _targets(case: str, files: Mapping[str, Path], params: PatchParams) -> dict[
 
 def collect(params: PatchParams, run: Collected) -> Report:
     """Return ``crop_meta.json``: every patch of every case in the destination."""
-    cases = dict(sorted(run.all_records.items()))
+    count = total = 0
+    annotated = []
+    for case, record in run.in_order():
+        count += 1
+        total += record.facts.get("num_patches", 0)
+        if record.facts.get("anno_available"):
+            annotated.append(case)
     meta = {
         "src_folder": os.fspath(params.source),
         "dst_folder": os.fspath(params.dest),
@@ -392,11 +398,10 @@ def collect(params: PatchParams, run: Collected) -> Report:
         "patch_stride": None if params.patch_stride is None else list(params.patch_stride),
         "spread": params.spread,
         "random": None if params.per_case is None else _draws(params),
-        "anno_available": [case for case, record in cases.items() if record.facts.get("anno_available")],
-        "patch_meta": {case: record.facts for case, record in cases.items()},
+        "anno_available": annotated,
+        "patch_meta": run.facts(),
     }
-    total = sum(record.facts.get("num_patches", 0) for record in cases.values())
-    return Report((f"{total} patches of {len(cases)} cases",), files={Path("crop_meta.json"): meta})
+    return Report((f"{total} patches of {count} cases",), files={Path("crop_meta.json"): meta})
 
 
 def _draws(params: PatchParams) -> dict[str, Any]:
