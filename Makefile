@@ -77,10 +77,14 @@ help-pages: $(VENV)/.base
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
+# the site, built by both programs that read mkdocs.yml, and checked; docs/explanation/this-site.md says why
 docs: $(VENV)/.base
 	$(PIP) -e '.[docs]'
 	$(BIN)/python docs/generate_reference.py
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site-by-mkdocs
+	$(BIN)/python docs/check_site.py build/site-by-mkdocs
+	$(BIN)/zensical build --strict --clean
+	$(BIN)/python docs/check_site.py site
 
 # the lowest versions that pyproject.toml allows, in an environment of their own; without networks and windows
 LOWEST := .venv-lowest

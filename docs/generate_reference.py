@@ -1,24 +1,16 @@
-"""Write ``docs/reference/commands.md`` and ``converters.md`` from the models: ``python docs/generate_reference.py``."""
+"""Write the pages and pictures that are made from the sources: ``python docs/generate_reference.py``.
+
+They lie in ``docs/reference`` and ``docs/images/made``, which git ignores. Pages of commands are made from the
+parameter models; their examples are run on the CT that comes with ITKIT, and what they printed and made is shown.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from itkit.catalogue import CATALOGUE, load, named
-from itkit.cli.help import help_text
-
-
-def page(title: str, *groups: str) -> str:
-    """Return the reference of the operations of some groups."""
-    parts = [f"# {title}", "Made from the parameter models."]
-    for name in (name for group in groups for name in named(group)):
-        summary = CATALOGUE[name].summary
-        parts += [f"## {name}", f"{summary[0].upper()}{summary[1:]}.", f"```text\n{help_text(load(name))}```"]
-    return "\n\n".join(parts) + "\n"
-
-
 if __name__ == "__main__":
-    folder = Path(__file__).parent / "reference"
-    folder.mkdir(exist_ok=True)
-    (folder / "commands.md").write_text(page("Commands", "process"), encoding="utf-8")
-    (folder / "converters.md").write_text(page("Converters", "convert", "export", "download"), encoding="utf-8")
+    sys.path.insert(0, str(Path(__file__).parent))
+    from making.building import build
+
+    build()

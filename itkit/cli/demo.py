@@ -54,11 +54,17 @@ class DemoParams(Params):
     """Dataset with image/ and label/ (default: a real CT of a torso, which ITKIT brings along)."""
     out: Annotated[Path, PathRole("out_folder")] = Path("demo-out")
     """Folder to write."""
+    only_data: Annotated[Path | None, PathRole("out_folder")] = None
+    """Write the CT as a dataset of three cases to this folder, and stop."""
 
 
 def run(params: DemoParams) -> int:
     """Run the demo and return its exit code."""
     out, data = params.out, params.data
+    if params.only_data is not None:
+        write_torso_dataset(params.only_data)
+        print(f"{params.only_data}: one CT of a torso on three grids, with labels")
+        return 0
     if data is None:
         data = out / "raw"
         write_torso_dataset(data)
@@ -70,9 +76,14 @@ def run(params: DemoParams) -> int:
     return max(step.exit_code for step in steps)
 
 
+def torso() -> tuple[Volume, Volume]:
+    """Return the CT that comes with this package, and its labels."""
+    return read_volume(_TORSO / "image.nii.gz"), read_volume(_TORSO / "label.nii.gz", "label")
+
+
 def write_torso_dataset(root: Path) -> None:
     """Write a small dataset from one real CT: as released, with reversed axes, and on an oblique grid."""
-    image, label = read_volume(_TORSO / "image.nii.gz"), read_volume(_TORSO / "label.nii.gz", "label")
+    image, label = torso()
     for case, change in variants("torso").items():
         for name, volume in (("image", image), ("label", label)):
             path = root / name / f"{case}.nii.gz"

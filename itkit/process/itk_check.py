@@ -67,6 +67,7 @@ from itkit.process.plans import carry, inputs_of
 _RELATIVE_TOLERANCE = 1e-4  # headers store spacing in single precision
 _SAME_TOLERANCE = 1e-3
 _FLAT = "volume"
+_MOST_CLASSES = 20
 
 AxisName = Literal["X", "Y", "Z"]
 
@@ -356,7 +357,9 @@ def collect(params: CheckParams, run: Collected) -> Report:
         report = _transfer(params, run, _jobs_of(run))
     if params.reads_voxels:
         inventory = classes_of(run.records)
-        report = replace(report, lines=(*report.lines, *_told_classes(inventory, run)))
+        report = replace(
+            report, lines=(*report.lines, *_told_classes(inventory, run, is_listed=params.report is not None))
+        )
     return report if params.report is None else _with_table(report, params.report, run)
 
 
@@ -377,14 +380,15 @@ def classes_of(records: Iterable[Record]) -> dict[int, tuple[int, int]]:
     return dict(sorted(inventory.items()))
 
 
-def _told_classes(inventory: Mapping[int, tuple[int, int]], run: Collected) -> tuple[str, ...]:
+def _told_classes(inventory: Mapping[int, tuple[int, int]], run: Collected, *, is_listed: bool) -> tuple[str, ...]:
     names = {} if run.plan.details is None else run.plan.details.labels
 
     def told(value: int, cases: int, voxels: int) -> str:
         name = f" ({names[value]})" if value in names else ""
         return f"{value}{name} in {counted(cases, 'case')}, {counted(voxels, 'voxel')}"
 
-    each = "; ".join(told(value, *counts) for value, counts in inventory.items())
+    each = some((told(value, *counts) for value, counts in inventory.items()), _MOST_CLASSES, "; ")
+    each += " (--report lists all)" if len(inventory) > _MOST_CLASSES and not is_listed else ""
     return (f"classes of the labels: {each}",) if each else ()
 
 

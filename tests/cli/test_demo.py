@@ -60,3 +60,10 @@ def test_an_empty_dataset_is_refused(tmp_path):
         (tmp_path / name).mkdir()
     with pytest.raises(LayoutError, match="no pair"):
         demo.run_chain(tmp_path, tmp_path / "out", print)
+
+
+def test_the_ct_alone_is_written_as_a_dataset(tmp_path, capsys):
+    assert umbrella.main(["demo", "--only-data", str(tmp_path / "raw")]) == 0
+    assert "raw: one CT" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["dataset.json", "image", "label"]
+    assert len([*(tmp_path / "raw" / "label").iterdir()]) == 3

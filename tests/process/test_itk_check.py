@@ -341,3 +341,14 @@ def test_deep_counts_cases_and_voxels_of_each_class(tmp_path):
     told = f"1 (liver) in 2 cases, {2 * box} voxels; 2 (tumour) in 1 case, {box} voxels"
     assert any(told in line for line in lines)
     assert f'1</td><td class="n">2</td><td class="n">{2 * box}</td>' in (tmp_path / "r.html").read_text()
+
+
+def test_of_many_classes_twenty_are_told_and_the_report_lists_all(tmp_path):
+    grid = Geometry((4, 5, 6), (1.0, 1.0, 1.0))
+    label = (np.arange(120).reshape(4, 5, 6) % 30).astype(np.uint8)
+    write_volume(phantoms.noise(grid), tmp_path / "image" / "a.mha")
+    write_volume(Volume(label, grid, "label"), tmp_path / "label" / "a.mha")
+    (line,) = check(tmp_path, deep=True).summary.lines
+    assert line.endswith("; 19 in 1 case, 4 voxels and 10 more (--report lists all)")
+    (line, *_) = check(tmp_path, deep=True, report=tmp_path / "out.csv").summary.lines
+    assert line.endswith("and 10 more")
