@@ -208,7 +208,8 @@ def is_sentence(text: str) -> bool:
     return len(words) >= 4 and len(text) < 300 and not set("<`#") & set(text)
 
 
-def messages() -> dict[str, set[str]]:
+@cache
+def messages() -> Mapping[str, set[str]]:
     """Return the messages of each error, and the notes."""
     known = error_names()
     found: dict[str, set[str]] = {name: set() for name in SECTIONS}

@@ -1,12 +1,23 @@
 """What several tests share."""
 
+import ast
 import os
 import sys
+from functools import cache
 from pathlib import Path
+
+import itkit
 
 BIN = Path(sys.executable).parent
 IS_LONG = bool(os.environ.get("ITKIT_LONG"))
 """Whether more of the same is to be tried: `make test-long`."""
+
+
+@cache
+def sources():
+    """Return the syntax tree of each module of ITKIT, by its path; parsing all of them takes seconds."""
+    package = Path(itkit.__file__).parent
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))}
 
 
 def tree(folder):

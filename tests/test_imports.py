@@ -3,10 +3,12 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers import sources
 
 import itkit
 
@@ -86,10 +88,6 @@ def package_of(name):
     return f"{name}.".split(".")[1]
 
 
-def modules():
-    return [path for path in sorted(ROOT.rglob("*.py")) if "__pycache__" not in path.parts]
-
-
 def is_check_of(node, name):
     return isinstance(node, ast.If) and any(
         isinstance(part, ast.Name) and part.id == name for part in ast.walk(node.test)
@@ -114,19 +112,20 @@ def imports_in(nodes, *, is_for_types=False):
             yield from imports_in(ast.iter_child_nodes(node), is_for_types=only)
 
 
-def arrows(sources):
-    """Return the imports among modules, given by name and text."""
+def arrows(trees):
+    """Return the imports among modules, given by name and syntax tree."""
     found = set()
-    for source, text in sources.items():
-        for name, is_for_types in imports_in(ast.parse(text).body):
-            target = name if name in sources else name.rpartition(".")[0]
-            if target in sources and target != source:
+    for source, tree in trees.items():
+        for name, is_for_types in imports_in(tree.body):
+            target = name if name in trees else name.rpartition(".")[0]
+            if target in trees and target != source:
                 found.add(Arrow(source, target, is_for_types))
     return found
 
 
+@cache
 def ours():
-    return arrows({name_of(path): path.read_text(encoding="utf-8") for path in modules()})
+    return arrows({name_of(path): tree for path, tree in sources().items()})
 
 
 def upward(found):
@@ -165,8 +164,12 @@ def circle(found):
     return next((found for name in sorted(below) if (found := search(name, []))), [])
 
 
+def parsed(texts):
+    return {name: ast.parse(text) for name, text in texts.items()}
+
+
 def test_every_package_has_its_place():
-    assert {package_of(name_of(path)) for path in modules()} <= MAY_IMPORT.keys() | FROM_ABOVE
+    assert {package_of(name_of(path)) for path in sources()} <= MAY_IMPORT.keys() | FROM_ABOVE
 
 
 def test_imports_go_downwards_but_for_those_that_are_named():
@@ -194,7 +197,7 @@ if __name__ == "__main__":
     texts["itkit.process.b"] = (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from itkit.engine.runner import X\n"
     )
-    assert upward(arrows(texts)) == [
+    assert upward(arrows(parsed(texts))) == [
         ("itkit.io.a", "itkit.cli.main"),
         ("itkit.io.a", "itkit.engine.runner"),
         ("itkit.io.a", "itkit.process.b"),
@@ -209,30 +212,30 @@ def test_a_circle_is_found_through_functions(back, expected):
         "itkit.core.b": "from itkit.core import c",
         "itkit.core.c": back,
     }
-    found = circle(arrows(texts))
+    found = circle(arrows(parsed(texts)))
     assert found == [] if not expected else len(found) == expected
 
 
 def test_torch_is_imported_by_its_users_alone():
-    for path in modules():
+    for path, tree in sources().items():
         if path.relative_to(ROOT).parts[0] not in {*TORCH_USERS, "testing"}:
-            names = {name.split(".")[0] for name, _ in imports_in(ast.parse(path.read_text(encoding="utf-8")).body)}
+            names = {name.split(".")[0] for name, _ in imports_in(tree.body)}
             assert "torch" not in names, path
 
 
 def test_only_the_command_line_prints():
-    for path in modules():
+    for path, tree in sources().items():
         if path.relative_to(ROOT).parts[0] != "cli":
-            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
             assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), path
 
 
 def test_vectors_are_reversed_in_axes_alone():
     """``[::-1]`` on an array's axis is fine (it has a comma); on a vector it belongs in core/axes.py."""
-    for path in modules():
+    for path, tree in sources().items():
         if path.relative_to(ROOT).as_posix().startswith(("core/axes", "models/", "criterion/")):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree):
             is_reversal = (
                 isinstance(node, ast.Subscript)
                 and isinstance(node.slice, ast.Slice)

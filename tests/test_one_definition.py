@@ -5,38 +5,48 @@ Each test looks for the form in which a second definition would come (a literal,
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from helpers import sources
 
 import itkit
 from itkit.core import files, params
 from itkit.core.axes import IDENTITY_XYZ
 
 ROOT = Path(itkit.__file__).parent
-TREES = {
-    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in sorted(ROOT.rglob("*.py"))
-}
-
-
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def places(predicate, trees=None):
-    """Return the modules that hold a piece of code, docstrings left out, for which a predicate is true."""
-    found = {}
-    for name, tree in (TREES if trees is None else trees).items():
-        bodies = [node.body for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
-        said = {id(line.value) for body in bodies for line in body if isinstance(line, ast.Expr)}
-        count = sum(id(node) not in said and predicate(node) for node in ast.walk(tree))
-        if count:
-            found[name] = count
-    return found
+def pieces(tree):
+    """Return all pieces of code of a module, docstrings left out."""
+    nodes = list(ast.walk(tree))
+    bodies = [node.body for node in nodes if isinstance(node, DOCUMENTED)]
+    said = {id(line.value) for body in bodies for line in body if isinstance(line, ast.Expr)}
+    return [node for node in nodes if id(node) not in said]
+
+
+@cache
+def pieces_of_all_modules():
+    return {path.relative_to(ROOT).as_posix(): pieces(tree) for path, tree in sources().items()}
+
+
+def places(predicate, modules=None):
+    """Return the modules that hold a piece of code for which a predicate is true, and how many such pieces."""
+    counts = {
+        name: sum(map(bool, map(predicate, nodes)))
+        for name, nodes in (pieces_of_all_modules() if modules is None else modules).items()
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def is_text(node, pattern):
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.search(pattern, node.value))
+
+
+def is_call_of(node, name):
+    return isinstance(node, ast.Call) and name in (getattr(node.func, "id", ""), getattr(node.func, "attr", ""))
 
 
 def constants(node):
@@ -112,7 +122,7 @@ def test_identity_matrix():
 
 def test_shell_and_escaping_of_pages():
     assert places(lambda node: is_text(node, r"(?i)<!doctype|<html")) == {"report/pages.py": 1}
-    escapes = places(lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) in ("html.escape", "escape"))
+    escapes = places(lambda node: is_call_of(node, "escape") and ast.unparse(node.func) in ("html.escape", "escape"))
     # the others are no pages: a piece of a notebook, the cells of a spreadsheet
     assert escapes == {"report/pages.py": 1, "core/volume.py": 1, "report/workbook.py": 1}
     pictures = places(lambda node: is_text(node, "data:image"))
@@ -142,9 +152,9 @@ def test_millilitres_of_a_class():
 
 
 def test_random_numbers_of_a_case():
-    seeds = places(lambda node: isinstance(node, ast.Call) and "crc32(case_id" in ast.unparse(node))
+    seeds = places(lambda node: is_call_of(node, "crc32") and "crc32(case_id" in ast.unparse(node))
     assert seeds.keys() == {"core/draws.py"}
-    picks = places(lambda node: isinstance(node, ast.Call) and ast.unparse(node.func) == "start_around")
+    picks = places(lambda node: is_call_of(node, "start_around"))
     assert picks == {"kernels/draws.py": 1}
 
 
@@ -172,9 +182,9 @@ def f(names):
 
 
 def test_a_second_definition_is_seen_and_a_docstring_is_none():
-    trees = {"second": ast.parse(SECOND)}
-    assert places(is_list_of_extensions, trees) == {"second": 1}
-    assert places(lambda node: is_text(node, r"\\\.(nii|mha|nrrd)\b.*\|"), trees) == {"second": 1}
-    assert places(is_identity, trees) == {"second": 1}
-    assert places(lambda node: is_text(node, r"^ (and )?more\b"), trees) == {"second": 1}
-    assert places(lambda node: is_text(node, r"<html|series_meta|dataset\.json"), trees) == {}
+    modules = {"second": pieces(ast.parse(SECOND))}
+    assert places(is_list_of_extensions, modules) == {"second": 1}
+    assert places(lambda node: is_text(node, r"\\\.(nii|mha|nrrd)\b.*\|"), modules) == {"second": 1}
+    assert places(is_identity, modules) == {"second": 1}
+    assert places(lambda node: is_text(node, r"^ (and )?more\b"), modules) == {"second": 1}
+    assert places(lambda node: is_text(node, r"<html|series_meta|dataset\.json"), modules) == {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import sources
 
 from itkit.core import errors
 from itkit.core.geometry import Geometry
@@ -35,8 +36,8 @@ def test_the_page_is_what_the_sources_say(generator):
 
 def longest_parts():
     """Yield the longest constant part of every text that an error is made from."""
-    for path in sorted((ROOT / "itkit").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS):
                 continue
             text = node.args[0] if node.args else None
