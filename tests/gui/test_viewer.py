@@ -15,6 +15,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.forms.progress import CaseRow
 from itkit.gui.viewer.opening import CaseFiles, middle_slice, what_is_at
+from itkit.gui.viewer.plane_view import CROSS
 from itkit.gui.viewer.planes import PlaneMap, tilt_degrees
 from itkit.gui.viewer.slices import Classes, Grey, LabelStyle, coloured
 from itkit.io.formats.inspect import read_any_header
@@ -256,7 +257,7 @@ def test_a_distance_is_measured_in_millimetres(viewer, dataset, qtbot):
     assert expected == pytest.approx(30 / view.layout_of_slice().scale, rel=1e-6)
 
 
-def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until):
+def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until, qtbot):
     itkit.run("itk_resample", mode="image", source=dataset / "image", dest=tmp_path / "out", spacing=(1, -1, -1))
     page = viewer(dataset / "image" / "case_00.nii.gz")
     page.compare_with(tmp_path / "out" / "case_00.mha")
@@ -271,6 +272,13 @@ def test_before_and_after_show_one_point_and_their_differences(window, viewer, d
     page.modes.buttons()[2].setChecked(True)
     assert page.views.planes[0].other is page.other_scene
     assert page.screenshot(tmp_path / "swipe.png").stat().st_size > 1000
+    view = page.views.planes[0]
+    qtbot.wait(400)  # both pictures are kept
+    view.swiped.emit(0.25)
+    shown = on_screen(window, view).convertToFormat(QImage.Format.Format_RGB32)
+    assert shown == view.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
+    line = [shown.pixelColor(round(view.width() * share), view.height() // 4).getRgb()[:3] for share in (0.25, 0.5)]
+    assert line[0] == CROSS.getRgb()[:3] != line[1]
 
 
 def test_a_case_of_a_run_opens_with_what_was_made_of_it(window, dataset, tmp_path, until):

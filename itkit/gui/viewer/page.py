@@ -6,15 +6,12 @@ import math
 from pathlib import Path
 
 from PyQt6.QtCore import QSize, Qt, QTimer
-from PyQt6.QtGui import QIcon, QImage, QKeyEvent, QPixmap
+from PyQt6.QtGui import QKeyEvent
 from PyQt6.QtWidgets import (
     QButtonGroup,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QPushButton,
     QScrollArea,
     QSplitter,
@@ -24,58 +21,25 @@ from PyQt6.QtWidgets import (
 )
 
 from itkit.core.geometry import Triple
-from itkit.core.slices import PLANES
 from itkit.core.text import counted
 from itkit.core.volume import Volume
 from itkit.gui import settings
 from itkit.gui.fields import pick_path
 from itkit.gui.icons import dress
 from itkit.gui.theme import GAP
+from itkit.gui.viewer.case_list import CaseList
 from itkit.gui.viewer.loader import Loader
 from itkit.gui.viewer.opening import CaseFiles, Loaded, Opened
 from itkit.gui.viewer.panels import ClassPanel, GeometryPanel, WindowPanel, heading
-from itkit.gui.viewer.plane_view import PlaneView, Shared
+from itkit.gui.viewer.plane_view import Shared
 from itkit.gui.viewer.planes import index_text, oblique_text, point_text
 from itkit.gui.viewer.scene import Scene
+from itkit.gui.viewer.views import Views
 from itkit.report.windows import Window
 
-_ICON = 64
 _MOST_PICTURES = 200
 _READOUT_MS = 80
 MODES = ("One", "Side by side", "Swipe")
-
-
-class Views(QWidget):
-    """The planes of one case: axial, coronal, sagittal, and the projection."""
-
-    def __init__(self, scene: Scene, shared: Shared) -> None:
-        super().__init__()
-        self.scene = scene
-        self.planes = [PlaneView(plane, scene, shared) for plane in PLANES]
-        self.planes.append(PlaneView("coronal", scene, shared, projects=True))
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(2)
-        self.alone: PlaneView | None = None
-        self.arrange()
-        for view in self.planes:
-            view.maximised.connect(lambda view=view: self.maximise(view))
-
-    def arrange(self) -> None:
-        """Show all planes, or the one that is shown alone."""
-        for number, view in enumerate(self.planes):
-            self._grid.addWidget(view, number // 2, number % 2)
-            view.setVisible(self.alone in (None, view))
-        for line in (0, 1):
-            on = self.alone is None or self.planes.index(self.alone) // 2 == line
-            self._grid.setRowStretch(line, 1 if on else 0)
-            on = self.alone is None or self.planes.index(self.alone) % 2 == line
-            self._grid.setColumnStretch(line, 1 if on else 0)
-
-    def maximise(self, view: PlaneView) -> None:
-        """Show a plane alone, or all again."""
-        self.alone = None if self.alone is view else view
-        self.arrange()
 
 
 class ViewerPage(QWidget):
@@ -132,12 +96,7 @@ class ViewerPage(QWidget):
         self.reset.clicked.connect(self.go_home)
         self.camera = self._tool("camera", "Save a screenshot (Ctrl+P)")
         self.camera.clicked.connect(lambda: self.screenshot())
-        self.list = QListWidget()
-        self.list.setObjectName("case_list")
-        self.list.setAccessibleName("Cases")
-        self.list.setIconSize(QSize(_ICON, _ICON))
-        self.list.setMinimumWidth(120)
-        self.list.setWordWrap(True)
+        self.list = CaseList()
         self.empty = QLabel(
             "Open a volume (.nii.gz, .mha, .mhd, .nrrd), a dataset with image/ and label/, or the folder of a DICOM "
             "series.\n\nYou may also drop it here."
@@ -267,14 +226,7 @@ class ViewerPage(QWidget):
 
     def _set_cases(self, opened: Opened) -> None:
         self.cases = opened.cases
-        self.list.blockSignals(True)
-        self.list.clear()
-        for case in opened.cases:
-            item = QListWidgetItem(case.name)
-            item.setToolTip("\n".join(str(path) for path in (case.image, case.label) if path is not None))
-            self.list.addItem(item)
-        self.list.blockSignals(False)
-        self.list.setVisible(len(opened.cases) > 1)
+        self.list.show_cases(opened.cases)
         self._say(opened.note)
         if len(opened.cases) > 1:
             self.loader.picture(opened.cases[:_MOST_PICTURES])
@@ -321,13 +273,7 @@ class ViewerPage(QWidget):
             self.scene.set_turned(volumes)  # type: ignore[arg-type]
 
     def _picture(self, _: int, at: int, rgb: object) -> None:
-        item = self.list.item(at)
-        if item is None:
-            return
-        rows, columns = rgb.shape[:2]  # type: ignore[attr-defined]
-        data = rgb.tobytes()  # type: ignore[attr-defined]
-        kept = QPixmap.fromImage(QImage(data, columns, rows, 3 * columns, QImage.Format.Format_RGB888))
-        item.setIcon(QIcon(kept.scaled(_ICON, _ICON, Qt.AspectRatioMode.KeepAspectRatio)))
+        self.list.show_picture(at, rgb)
 
     def _take_other_found(self, number: int, opened: Opened) -> None:
         if number == self.other_loader.request:
@@ -420,16 +366,13 @@ class ViewerPage(QWidget):
 
     def _redraw(self) -> None:
         for views in (self.views, self.other_views):
-            for view in views.planes:
-                view.update()
+            views.refresh()
 
     def go_to(self, point: Triple) -> None:
         """Move the crosshair to a physical point, mm, in all planes."""
         self.scene.move_to(point)
         self.other_scene.move_to(point)
-        for views in (self.views, self.other_views):
-            for view in views.planes:
-                view.follow_point()
+        self._redraw()
         if not self._readout_clock.isActive():  # a text lays the panel out anew, which takes as long as a picture
             self._readout_clock.start()
 

@@ -25,7 +25,7 @@ from PyQt6.QtGui import (
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from itkit.core.geometry import Triple
-from itkit.core.slices import Plane
+from itkit.core.slices import PLANES, Plane
 from itkit.gui.viewer.layout import PlaneLayout
 from itkit.gui.viewer.pictures import EVERYTHING, holds_point, projection_picture, slice_picture
 from itkit.gui.viewer.planes import PlaneMap, Uv, oblique_text
@@ -33,6 +33,8 @@ from itkit.gui.viewer.pointing import Pointing, Ruler
 from itkit.gui.viewer.scene import Scene
 
 _STILL_MS = 140
+_APART_MS = 40
+"""Planes are drawn smoothly one after the other, so that the window answers in between."""
 _GAP = 8.0
 CROSS = QColor(255, 210, 60)
 RULER = QColor(110, 231, 160)
@@ -101,12 +103,14 @@ class PlaneView(QWidget):
         """For each volume, its picture and what that depends on."""
         self._passing: dict[int, Any] = {}
         """For each volume, what the picture that is not kept depends on."""
+        self._over: Any = None
+        """What was drawn over the pictures last."""
         self._cross = QRegion()
         """Where the crosshair was drawn last."""
         self._is_moving = False
         self._still = QTimer(self)
         self._still.setSingleShot(True)
-        self._still.setInterval(_STILL_MS)
+        self._still.setInterval(_STILL_MS + _APART_MS * (PLANES.index(plane) + 3 * projects))
         self._still.timeout.connect(self._sharpen)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
@@ -154,19 +158,25 @@ class PlaneView(QWidget):
         self._kept.clear()
         self.update()
 
-    def follow_point(self) -> None:
-        """Draw what the crosshair's new place changes: the crosshair alone, or another slice."""
+    def refresh(self) -> None:
+        """Draw what has changed: the crosshair alone, or another slice or look, quickly first."""
         layout = self.layout_of_slice()
         if layout is None:
             self.update()
             return
         shown = [(0, self.scene), *([(1, self.other)] if self._splits() and self.other is not None else [])]
-        if all(self._is_kept(number, self._key(layout, scene)) for number, scene in shown):
+        is_same = all(self._is_kept(number, self._key(layout, scene)) for number, scene in shown)
+        if is_same and self._over == self._what_is_over():
             self.update(self._cross.united(self._cross_region(layout)))
             return
-        self._is_moving = True
-        self._still.start()
+        if not is_same:
+            self._is_moving = True
+            self._still.start()
         self.update()
+
+    def _what_is_over(self) -> Any:
+        """Return what is drawn over the pictures, the crosshair's place left out."""
+        return (self.shared.swipe, id(self.other), self.shared.shows_cross, tuple(self.rulers), self.hasFocus())
 
     def _sharpen(self) -> None:
         self._is_moving = False
@@ -195,6 +205,7 @@ class PlaneView(QWidget):
         """Draw the plane."""
         painter = QPainter(self)
         layout = self.layout_of_slice()
+        self._over = self._what_is_over()
         if layout is None:
             painter.fillRect(self.rect(), Qt.GlobalColor.black)
         else:
