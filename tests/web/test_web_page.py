@@ -4,19 +4,25 @@ import json
 import os
 import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 import itkit
+from itkit.core.geometry import Geometry
 from itkit.core.thumbnail import png
 from itkit.engine.pipeline import read_pipeline
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from web.servers import TOKEN, serving
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
+WITHOUT_GPU = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""WebGL in software."""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TORSO = Path(itkit.__file__).parent / "data" / "torso"
 
@@ -48,7 +54,7 @@ def browser():
     assert CHROMIUM, "these tests need Chromium or Chrome: make browser, or install it"
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.name == "posix" else []
+            executable_path=CHROMIUM, args=[*(["--no-sandbox"] if os.name == "posix" else []), *WITHOUT_GPU]
         )
         yield opened
         opened.close()
@@ -205,6 +211,46 @@ def test_a_projection_stands_beside_the_planes_and_moves_the_crosshair(page, roo
     expect(page.locator("#readout")).to_contain_text(re.compile(f"voxel Z Y X: \\d+ {volume.shape_zyx[1] // 2} "))
 
 
+def test_the_voxels_of_the_3d_view_stand_where_the_file_has_them(page, root):
+    """The NIfTI file that the browser makes is read by nibabel."""
+    volume = read_volume(root / "ct" / "image" / "case_0.mha")
+    tilt = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, -1.0]])
+    grid = Geometry(volume.shape_zyx, (2.5, 1.5, 0.75), (3.0, -4.0, 50.0), tuple(tilt.ravel()))
+    write_volume(volume.with_array(volume.array_zyx, grid), root / "tilted.mha")
+    text = page.evaluate(
+        """async () => {
+          const { Volume } = await import("/static/volume.js"), { nifti } = await import("/static/rendering.js");
+          const volume = await Volume.open("tilted.mha");
+          await volume.load("image");
+          return Array.from(new Uint8Array(nifti(volume)), one => String.fromCharCode(one)).join("");
+        }"""
+    )
+    found = nibabel.Nifti1Image.from_bytes(text.encode("latin-1"))
+    assert np.array_equal(found.get_fdata().transpose(2, 1, 0), volume.array_zyx)
+    for index in ((0, 0, 0), (7, 20, 90)):
+        x, y, z = grid.point_xyz(index)
+        assert nibabel.affines.apply_affine(found.affine, index[::-1]) == pytest.approx((-x, -y, z), abs=1e-4)
+
+
+def test_a_3d_view_is_drawn_without_a_network(page, root):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/#/view?path=ct/image/case_0.mha")
+    page.wait_for_selector(".viewer[data-ready]")
+    page.locator("#show-3d").click()
+    page.wait_for_selector("[data-plane=rendering][data-ready]", timeout=60_000)
+    page.wait_for_timeout(300)
+    picture = Image.open(BytesIO(page.locator("#rendering").screenshot())).convert("HSV")
+    hue, saturation, value = (np.asarray(part) for part in picture.split())
+    assert (value > 60).mean() > 0.05, "the body"
+    assert len(np.unique(hue[(saturation > 80) & (value > 60)] // 32)) >= 4, "organs in their colours"
+    assert (value < 10).mean() > 0.2, "nothing around it"
+    assert any(url.endswith("/static/niivue.js") for url in asked)
+    assert all(url.startswith(page.url.partition("/#")[0]) or url.startswith(("data:", "blob:")) for url in asked)
+    page.locator("#show-3d").click()
+    expect(page.locator("#rendering")).to_have_count(0)
+
+
 def test_a_chain_is_proposed_saved_opened_and_stopped_as_one(page, root, tmp_path):
     page.goto("/#/")
     page.get_by_role("link", name=re.compile("^A dataset with")).click()
@@ -355,7 +401,7 @@ def test_the_page_knows_no_parameter_by_name(web):
         if "_" in field["name"]
     }
     folder = Path(itkit.__file__).parent / "web"
-    sources = [*folder.glob("*.py"), *folder.glob("static/*.js")]
+    sources = [*folder.glob("*.py"), *(path for path in folder.glob("static/*.js") if path.name != "niivue.js")]
     assert len(names) > 30
     for path in sources:
         words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))

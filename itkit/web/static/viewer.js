@@ -185,7 +185,16 @@ export async function viewPage(_, query) {
     swipeBox,
     h("button", { type: "button", id: "open-label", onclick: () => open("label", "label") }, "Label …"),
     h("button", { type: "button", id: "open-before", onclick: () => open("before", "before") }, "Compare …"),
+    h("button", { type: "button", id: "show-3d", onclick: () => toggle3d() }, "3-D"),
     h("button", { type: "button", id: "screenshot", onclick: () => screenshot(scene, opened.geometry.name) }, "Screenshot"));
+  const toggle3d = async () => {
+    const old = planes.querySelector("[data-plane=rendering]");
+    if (old) { old.remove(); return; }
+    if (!base.data || base.isLabel) { tell("A 3-D view needs an image that has been loaded.", true); return; }
+    const { rendering } = await import("./rendering.js");
+    const layer = scene.layers.after ?? scene.layers.base;
+    planes.append(await rendering(base, layer, label, classes));
+  };
   const geometryBox = h("div", { id: "geometry" });
   const drawGeometry = () => fill(geometryBox, geometryTable(base, after));
   const element = h("div", { class: "viewer" },
