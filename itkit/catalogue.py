@@ -141,6 +141,10 @@ CATALOGUE: Mapping[str, Entry] = {
 }
 """ITKIT's own operations, in the order in which lists show them."""
 
+SLIDE_SEGMENTER = "itkit.pathology.segmenting"
+"""Module that lets ``itk_infer`` take whole slides, as text: it stands above the networks, and is imported for slides
+alone."""
+
 ALIASES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "convert_brats2024_menrt": ("convert_brats2024", {"variant": "menrt"}),
     "convert_brats2024_ped": ("convert_brats2024", {"variant": "ped"}),

@@ -348,6 +348,8 @@ def infer_dataset(
     save_logits: bool = False,
     recursive: bool = False,
     ext: str = ".mha",
+    slide_mpp: float | None = None,
+    mpp_table: str | os.PathLike[str] | None = None,
     **options: Unpack[RunValues],
 ) -> RunResult: ...
 def process_slides(

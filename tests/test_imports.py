@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "dataset": BELOW_ENGINE,
     "models": {"core"},
     "criterion": {"core", "models"},  # a network's own loss knows what its network puts out
-    "inference": {*BELOW_PROCESS, "process", "models"},
+    "inference": {*BELOW_PROCESS, "process", "models", "catalogue"},  # the name of what takes slides, as text
     "training": {*BELOW_PROCESS, "process", "metrics", "report", "dataset", "models", "criterion", "inference"},
     "lightning": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},
     "mm": {*BELOW_ENGINE, "metrics", "dataset", "models", "criterion", "inference", "training"},

@@ -17,6 +17,11 @@ VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 
 _OF_ONE_PART = frozenset(extension for extension in VOLUME_EXTENSIONS if extension.count(".") == 1)
 
+SLIDE_EXTENSIONS = (
+    ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm",
+)  # fmt: skip
+"""Extensions of files that may be whole-slide images, in any letter case."""
+
 READERS = "itkit.readers"
 """Group of entry points under which packages register readers: the name is an extension, the value a function."""
 

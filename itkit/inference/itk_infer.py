@@ -1,4 +1,7 @@
-"""``itk_infer``: label maps from images by trained networks, on the images' own grids."""
+"""``itk_infer``: label maps from images by trained networks, on the images' own grids.
+
+Whole slides are taken, too: `itkit.pathology.segmenting` lists them and applies the networks to them.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from itkit.catalogue import SLIDE_SEGMENTER
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseError, LayoutError, ParamsError
 from itkit.core.extras import require_torch
-from itkit.core.fields import Advanced, Bounds, Group, PathRole, Pattern, Positional, Short, Unkeyed
-from itkit.core.files import STATE_FOLDER, Compression, split_extension, volume_suffix
+from itkit.core.fields import Advanced, Bounds, Group, Later, PathRole, Pattern, Positional, Short, Unit, Unkeyed
+from itkit.core.files import SLIDE_EXTENSIONS, STATE_FOLDER, Compression, split_extension, volume_suffix
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import (
     Carry,
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
 
 _NAME = "itk_infer"
 _PROBABILITIES, _LOGITS = "probabilities", "logits"
+_SLIDES = "slides"
 _TORCH_BYTES = 320 << 20
 """What torch takes before its first network."""
 _BYTES_PER_WINDOW_VOXEL = 640
@@ -91,7 +97,7 @@ class InferParams(Params):
     model: Annotated[Path, PathRole("in_file"), Positional("model")]
     """Model folder, a run of itkit train, or a checkpoint (.ckpt); for another backend, an exported model."""
     source: Annotated[Path, PathRole("in_folder"), Positional("source")]
-    """Folder of images, a dataset (then its images), one volume file, or a folder of DICOM series."""
+    """Folder of images, a dataset (then its images), one volume file, a folder of DICOM series, or whole slides."""
     dest: Annotated[Path, PathRole("out_folder"), Positional("dest")]
     """Folder to write; the label maps of a dataset go to its sub-folder label."""
     ensemble: Annotated[tuple[Path, ...], PathRole("in_file"), Unkeyed(), Group("Network")] = ()
@@ -111,7 +117,7 @@ class InferParams(Params):
     batch: Annotated[int, Bounds(least=1), Unkeyed(), Group("Windows")] = 1
     """Windows that the network sees at once."""
     skip_air: Annotated[bool, Group("Windows")] = False
-    """Leave out windows without any voxel of the patient's body."""
+    """Leave out windows without any voxel of the patient's body; of slides, pieces without tissue."""
     probabilities: Annotated[bool, Group("Output")] = False
     """Also write the softmax of all classes: probabilities/<case>.b2z, 16-bit floats on the image's grid."""
     save_logits: Annotated[bool, Group("Output"), Advanced()] = False
@@ -119,7 +125,11 @@ class InferParams(Params):
     recursive: Annotated[bool, Short("-r"), Unkeyed()] = False
     """Search sub-folders."""
     ext: Annotated[VolumeExtension, Group("Output")] = ".mha"
-    """Format of the label maps."""
+    """Format of the label maps; those of slides are pyramids (.ome.tif), with a .geojson each."""
+    slide_mpp: Annotated[Annotated[float, Bounds(above=0), Unit("µm/pixel")] | None, Later(), Group("Slides")] = None
+    """Resolution of level 0 of slides whose files do not tell it."""
+    mpp_table: Annotated[Path | None, PathRole("in_file"), Later(), Group("Slides")] = None
+    """CSV file with the columns slide and mpp: the resolution of single slides."""
 
     @property
     def models(self) -> tuple[Path, ...]:
@@ -131,12 +141,13 @@ class InferParams(Params):
 class _Details:
     """What the plan knows of a case: the names of its channels' volumes in the network's order, or its series.
 
-    ``components`` is the order of the values of one vector file.
+    ``components`` is the order of the values of one vector file; ``slide`` is what `SLIDE_SEGMENTER` knows of a slide.
     """
 
     names: tuple[str, ...] = ()
     components: tuple[int, ...] | None = None
     series: DicomCase | None = None
+    slide: Any = None
 
 
 @lru_cache(maxsize=8)
@@ -182,7 +193,7 @@ def plan(params: InferParams) -> Plan:
     found = _find_source(params)
     require_destination(params.dest, *([params.source] if params.source.is_dir() else []))
     stamp = "+".join(model.digest[:16] for model in models)
-    targets = _targets(params, found.label_folder, len(models))
+    targets = found.targets or _targets(params, found.label_folder, len(models))
     jobs = tuple(
         replace(job, targets=targets, details=details, stamp=f"{stamp}+{job.stamp}" if job.stamp else stamp)
         for job, details in found.jobs
@@ -192,7 +203,8 @@ def plan(params: InferParams) -> Plan:
     change = partial(DatasetMeta.with_labels, labels=facts.names)
     _require_disk(jobs, params, models)
     notes = (*found.described.notes, *found.notes)
-    return Plan(jobs, found.extras, params.dest, notes, carries=Carry(meta, (params.dest,), change))
+    details = _SLIDES if found.targets else None
+    return Plan(jobs, found.extras, params.dest, notes, details, carries=Carry(meta, (params.dest,), change))
 
 
 def _require_installed() -> None:
@@ -216,6 +228,7 @@ class _Source:
     described: FoundMeta
     extras: Any = ()
     notes: tuple[str, ...] = ()
+    targets: Mapping[str, Target] | None = None
 
 
 def _find_source(params: InferParams) -> _Source:
@@ -228,6 +241,8 @@ def _find_source(params: InferParams) -> _Source:
         )
     if source.is_file():
         parts = split_extension(source.name)
+        if parts is None and _may_be_slide(source):
+            return _of_slides(params)
         if parts is None:
             raise LayoutError(f"source {source} is not a volume file")
         images = Images({parts[0]: {IMAGE: source}}, described=find_description(source.parent))
@@ -238,9 +253,11 @@ def _find_source(params: InferParams) -> _Source:
     inside = source / IMAGE
     images = find_images(inside if inside.is_dir() else source, recursive=params.recursive)
     if not images.cases and not inside.is_dir():
-        series = _of_dicom(params)
-        if series is not None:
-            return series
+        found = _of_dicom(params)
+        if found is None and any(map(_may_be_slide, source.rglob("*") if params.recursive else source.glob("*"))):
+            found = _of_slides(params)
+        if found is not None:
+            return found
     return _of_images(images, dest / LABEL if inside.is_dir() else dest, params)
 
 
@@ -255,6 +272,20 @@ def _of_images(images: Images, label_folder: Path, params: InferParams) -> _Sour
         else:
             jobs.append((job, _Details(names, tuple(order) if order is not None and len(order) > 1 else None)))
     return _Source(jobs, label_folder, images.described, images.extras, notes)
+
+
+def _may_be_slide(path: Path) -> bool:
+    return path.name.lower().endswith(SLIDE_EXTENSIONS) and not path.name.startswith(".")
+
+
+def _slides() -> Any:
+    return import_module(SLIDE_SEGMENTER)
+
+
+def _of_slides(params: InferParams) -> _Source:
+    found = _slides().plan(params, [model.facts for model in _models(params)])
+    jobs = [(job, _Details(slide=job.details)) for job in found.jobs]
+    return _Source(jobs, params.dest, FoundMeta(), found.extras, found.notes, found.targets)
 
 
 def _channel_order(images: Images, wanted: Sequence[str]) -> tuple[Sequence[int] | None, tuple[str, ...]]:
@@ -374,9 +405,11 @@ def memory(inputs: Mapping[str, CaseInput], params: InferParams) -> int:
 
 
 def least_memory(inputs: Mapping[str, CaseInput], params: InferParams) -> int:
-    """Estimate the memory of a case whose sums, probabilities and logits lie in files."""
+    """Estimate the memory of a case whose sums, probabilities and logits lie in files; pieces of slides do not."""
     need = _need_of(inputs, params)
-    return 0 if need is None else need.fixed
+    if need is None:
+        return 0
+    return need.fixed + (need.sums + need.probabilities if "slide" in inputs else 0)
 
 
 def _require_disk(jobs: Sequence[Job], params: InferParams, models: Sequence[ModelFolder]) -> None:
@@ -429,17 +462,13 @@ def _predictor(
     return Predictor.load(models, backend=backend, device=device, threads=threads)
 
 
-def infer_case(case: Case, params: InferParams, context: Context) -> Outcome:
-    """Predict the label map of one case."""
-    from itkit.inference.predicting import InferenceSettings, Room
+def _prepared(params: InferParams, threads: int) -> Predictor:
+    """Return the networks with the settings that are asked for."""
+    from itkit.inference.predicting import InferenceSettings
 
-    start = time.perf_counter()
-    images = _images_of(case)
-    models = _models(params)
-    digests = tuple(model.digest for model in models)
+    digests = tuple(model.digest for model in _models(params))
     is_torch = all(backend_of(path, params.backend) == "torch" for path in params.models)
-    own_threads = 1 if is_torch else context.threads
-    predictor = _predictor(params.models, digests, params.backend, params.device, own_threads)
+    predictor = _predictor(params.models, digests, params.backend, params.device, 1 if is_torch else threads)
     settings = InferenceSettings(
         overlap=params.overlap,
         scheme=params.window_scheme,
@@ -448,6 +477,19 @@ def infer_case(case: Case, params: InferParams, context: Context) -> Outcome:
         precision=params.precision,
         skip_air=params.skip_air,
     )
+    return replace(predictor, settings=settings)
+
+
+def infer_case(case: Case, params: InferParams, context: Context) -> Outcome:
+    """Predict the label map of one case."""
+    from itkit.inference.predicting import Room
+
+    start = time.perf_counter()
+    if case.details.slide is not None:
+        outcome: Outcome = _slides().segment(case, params, _prepared(params, context.threads), context.threads)
+        return outcome
+    images = _images_of(case)
+    models = _models(params)
     read_bytes = sum(image.array_zyx.nbytes for image in images)
     need = _need(images[0].geometry, read_bytes, params, models)
     room = math.inf if context.memory is None else context.memory - need.fixed
@@ -456,7 +498,7 @@ def infer_case(case: Case, params: InferParams, context: Context) -> Outcome:
         fits[name] = getattr(need, name) <= room
         room -= getattr(need, name) if fits[name] else 0
     scratch = params.dest / STATE_FOLDER
-    found = replace(predictor, settings=settings).predict(
+    found = _prepared(params, context.threads).predict(
         images,
         threads=context.threads,
         probabilities=params.probabilities,
@@ -501,7 +543,8 @@ def _images_of(case: Case) -> list[Volume]:
 def collect(params: InferParams, run: Collected) -> Report:
     """Return ``infer_meta.json``."""
     models = [_described(model) for model in _models(params)]
-    return Report(files=case_meta("infer_meta.json", _NAME, params, run, models=models))
+    more = _slides().collect(run) if run.plan.details == _SLIDES else {}
+    return Report(files={**case_meta("infer_meta.json", _NAME, params, run, models=models), **more})
 
 
 def _described(model: ModelFolder) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from itkit.core.bounded import read_table_text
 from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.files import SLIDE_EXTENSIONS
 from itkit.core.operation import Unpaired
 from itkit.core.text import some
-from itkit.pathology.slides import SUFFIXES
+from itkit.pathology.slides import dicom_series
 
 PYRAMID = ".ome.tif"
 """Ending of the pyramids and masks that are written."""
@@ -44,8 +45,8 @@ def find_files(
 ) -> tuple[dict[str, Path], list[Unpaired]]:
     """Find files by their endings; the id of each is its name without the ending.
 
-    The files of a DICOM slide lie in a folder of their own: the first of them stands for it, and the folder's name is
-    its id.
+    The files of a DICOM slide have one series: the first of them stands for it. Its id is its folder's name, or the
+    file's behind it if the folder holds several slides.
 
     Returns
     -------
@@ -73,20 +74,37 @@ def find_files(
             if folder.is_dir() and not folder.name.startswith(".")
             for path in folder.glob("*.dcm")
         )
+    files = [path for path in files if path.is_file()]
+    named = [(slide_id(path), path) for path in files if path.suffix.lower() != ".dcm"]
+    named += _dicom_slides([path for path in files if path.suffix.lower() == ".dcm"], root)
     found: dict[str, Path] = {}
     twice: list[Unpaired] = []
-    for path in files:
-        if not path.is_file():
-            continue
-        is_dicom = path.suffix.lower() == ".dcm" and path.parent != root
-        own = path.parent.name if is_dicom else slide_id(path)
+    for own, path in named:
         if own not in found:
             found[own] = path
-        elif not (is_dicom and found[own].parent == path.parent):
+        else:
             twice.append(Unpaired(own, path, f"a name of its own ({found[own].name} has the same)"))
     if not found:
         raise LayoutError(f"{root}: no {what} found (looked for {some(wanted, 20)}); -r searches sub-folders")
     return dict(sorted(found.items())), twice
+
+
+def _dicom_slides(files: Iterable[Path], root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the id and the first file of each DICOM slide; what is no slide counts as one, which fails later."""
+    folders: dict[Path, list[Path]] = {}
+    for path in files:
+        folders.setdefault(path.parent, []).append(path)
+    for folder, inside in folders.items():
+        first: dict[str, Path] = {}
+        for path in inside:
+            first.setdefault(dicom_series(path) if len(inside) > 1 else "", path)
+        if len(inside) == 1 and folder == root:
+            yield slide_id(inside[0]), inside[0]
+        elif len(first) == 1:
+            yield folder.absolute().name, inside[0]
+        else:
+            start = "" if folder == root else f"{folder.name}_"
+            yield from ((f"{start}{slide_id(path)}", path) for path in first.values())
 
 
 def _is_hidden(path: Path, root: Path) -> bool:
@@ -95,7 +113,7 @@ def _is_hidden(path: Path, root: Path) -> bool:
 
 def find_slides(root: Path, *, recursive: bool) -> tuple[dict[str, Path], list[Unpaired]]:
     """Find slides; see `find_files`."""
-    return find_files(root, SUFFIXES, recursive=recursive, what="slide")
+    return find_files(root, SLIDE_EXTENSIONS, recursive=recursive, what="slide")
 
 
 def read_mpp_table(path: Path) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,8 @@ def plan_masks(params: WsiParams) -> Plan:
             continue
         path = files[job.case_id]
         inputs = {**job.inputs, _REGIONS: InputFile(path, "file")}
-        jobs.append(
-            Job(job.case_id, inputs, job.targets, details=(job.details, path, values), stamp=f"{job.stamp} {stamp}")
-        )
+        details = (job.details, path, values)
+        jobs.append(replace(job, inputs=inputs, output_ids=None, details=details, stamp=f"{job.stamp} {stamp}"))
     there = {job.case_id for job in slides.jobs}
     lone += [Unpaired(name, path, "slide") for name, path in files.items() if name not in there]
     if not jobs:

@@ -12,7 +12,7 @@ from itkit.core.errors import ReadError
 from itkit.core.extras import require
 from itkit.pathology.slides import Slide
 
-_EQUAL = 0.01
+EQUAL = 0.01
 """Resolutions that differ by less than this part are the same: 0.499 stands for 0.5."""
 _STRIP = 1 << 22
 """Pixels of a level that are read at a time for an overview."""
@@ -46,7 +46,7 @@ def scale_for(slide: Slide, mpp: float) -> Scale:
     """Return how a slide is read at a resolution (micrometres per pixel)."""
     level = slide.level_for(mpp)
     own = slide.level_mpp(level)
-    if abs(own / mpp - 1) <= _EQUAL:
+    if abs(own / mpp - 1) <= EQUAL:
         return Scale(level, own, 1.0)
     return Scale(level, mpp, mpp / own)
 
@@ -59,7 +59,7 @@ def require_equal_scale(mask: Slide, mpp: float, slide: str) -> None:
     ReadError
         When it has another one.
     """
-    if abs(mask.mpp / mpp - 1) > _EQUAL:
+    if abs(mask.mpp / mpp - 1) > EQUAL:
         raise ReadError(
             f"{slide}: its mask has {mask.mpp:.4g} µm per pixel, its tiles {mpp:.4g}; make both with the same --mpp"
         )

@@ -10,8 +10,8 @@ import math
 import re
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,6 @@ from itkit.core.errors import ArgumentError, ReadError
 from itkit.core.extras import require
 from itkit.pathology.chain import page_links
 
-SUFFIXES = (
-    ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm",
-)  # fmt: skip
-"""Endings of files that may be slides."""
 BY_VIPS = (None, "aperio", "generic-tiff")
 """OpenSlide's names of the formats that libvips reads equally; None: OpenSlide does not know the file."""
 _MOST_MPP = 20.0
@@ -250,6 +246,14 @@ def open_slide(
     return slide
 
 
+def dicom_series(path: Path) -> str:
+    """Return the series of a file of a DICOM slide: the same for all its levels; empty for any other file."""
+    openslide = require("openslide", extra="pathology", why="reading slides")
+    with suppress(openslide.OpenSlideError), openslide.OpenSlide(str(path)) as found:
+        return str(found.properties.get("dicom.SeriesInstanceUID", ""))
+    return ""
+
+
 class _VipsSlide(Slide):
     """A TIFF-like slide; tifffile finds its levels, libvips decodes them."""
 
@@ -422,27 +426,36 @@ def _plausible(x: float, y: float) -> tuple[float, float] | None:
 class _OpenSlideSlide(Slide):
     """A slide that OpenSlide reads."""
 
-    def __init__(self, path: Path, found: Any, errors: type[Exception]) -> None:
-        sizes = found.level_dimensions
+    def __init__(self, path: Path, openslide: Any) -> None:
+        self._library = openslide
+        self._found = openslide.OpenSlide(str(path))
+        sizes = self._found.level_dimensions
         levels = tuple(Level(size, downsample(sizes[0], size)) for size in sizes)
-        properties = {str(key): str(value) for key, value in found.properties.items()}
-        super().__init__(path, levels, _mpp_in(properties), properties, tuple(found.associated_images))
-        self._found = found
-        self._errors = errors
+        properties = {str(key): str(value) for key, value in self._found.properties.items()}
+        super().__init__(path, levels, _mpp_in(properties), properties, tuple(self._found.associated_images))
+        self._downsamples = self._found.level_downsamples
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        scale = self._found.level_downsamples[level]  # its own: it divides by it again
-        try:
-            pixels = self._found.read_region((round(x * scale), round(y * scale)), level, (width, height))
-        except self._errors as error:
-            raise ReadError(f"{self.path.name}: level {level}: {error}") from error
-        return _rgb(np.asarray(pixels))
+        scale = self._downsamples[level]  # its own: it divides by it again
+        place = (round(x * scale), round(y * scale))
+        with self._errors_named(f"level {level}"):
+            return _rgb(np.asarray(self._found.read_region(place, level, (width, height))))
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
-        try:
+        with self._errors_named(f"image {name}"):
             return _rgb(np.asarray(self._found.associated_images[name]))
-        except self._errors as error:
-            raise ReadError(f"{self.path.name}: image {name}: {error}") from error
+
+    @contextmanager
+    def _errors_named(self, what: str) -> Iterator[None]:
+        """Name what can't be read, and open the file again: OpenSlide reads nothing more after an error."""
+        try:
+            yield
+        except self._library.OpenSlideError as error:
+            with suppress(self._library.OpenSlideError):
+                again = self._library.OpenSlide(str(self.path))
+                self._found.close()
+                self._found = again
+            raise ReadError(f"{self.path.name}: {what}: {error}") from error
 
     def close(self) -> None:
         self._found.close()
@@ -450,7 +463,7 @@ class _OpenSlideSlide(Slide):
 
 def _open_any(path: Path, openslide: Any) -> Slide:
     try:
-        return _OpenSlideSlide(path, openslide.OpenSlide(str(path)), openslide.OpenSlideError)
+        return _OpenSlideSlide(path, openslide)
     except openslide.OpenSlideError as error:
         raise ReadError(f"{path.name}: {error}") from error
 

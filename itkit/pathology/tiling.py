@@ -131,7 +131,11 @@ def plan(params: WsiParams) -> Plan:
 
 def _with_mask(job: Job, mask: Path) -> Job:
     """Return a job that is done anew when its mask is another one."""
-    return replace(job, stamp=f"{job.stamp} {stamp_of([mask])}", more_files=(mask,)) if mask.is_file() else job
+    return (
+        replace(job, stamp=f"{job.stamp} {stamp_of([mask])}", more_files=(*job.more_files, mask))
+        if mask.is_file()
+        else job
+    )
 
 
 def _targets(folder: Path, params: WsiParams) -> dict[str, Target]:

@@ -26,6 +26,8 @@ _THIN = 3.0
 _LONG = 1.5
 """The same for a slice."""
 MOST_FOLDS = 5
+_COLOURS = {"red", "green", "blue"}
+"""Channels of pictures, whose values mean the same in all of them, as HU do."""
 _SIDE = re.compile(r"(?i)(^|[^a-z])(left|right|links|rechts|[lr])([^a-z]|$)")
 
 
@@ -63,7 +65,14 @@ def is_ct(fingerprint: Fingerprint, channel: str) -> bool | None:
 
 
 def intensity_scheme(fingerprint: Fingerprint) -> tuple[Intensity, str]:
-    """Return what is done to the intensities: CT by the foreground of the dataset, others by each volume."""
+    """Return what is done to the intensities: CT by the dataset's foreground, colours by its pixels, others by volume.
+
+    The colours of pictures have one scale, so the mean of a picture would only tell how much of it is empty.
+    """
+    if {channel.lower() for channel in fingerprint.channels} == _COLOURS:
+        colours = {name: _colour(fingerprint.intensity[name]["whole"]) for name in fingerprint.channels}
+        first = next(iter(colours.values()))
+        return first.model_copy(update={"channels": colours}), "colours: mean and sd of all pixels of the dataset"
     boxes = [case.nonzero for case in fingerprint.cases.values()]
     part = float(np.median([0.0 if box is None else box for box in boxes]))
     within = "nonzero" if part < _SHRUNK else "all"
@@ -94,6 +103,14 @@ def intensity_scheme(fingerprint: Fingerprint) -> tuple[Intensity, str]:
     return zscore.model_copy(update={"channels": others}), "; ".join(
         f"{channel}: {reason}" for channel, reason in reasons.items()
     )
+
+
+def _colour(numbers: Mapping[str, float] | None) -> Intensity:
+    """Return the rule of a colour: nothing is clipped off."""
+    if numbers is None or numbers["std"] == 0:
+        return Intensity(scheme="none")
+    low, high, mean, sd = (round(float(numbers[name]), 4) for name in ("min", "max", "mean", "std"))
+    return Intensity(scheme="ct", low=min(low, 0.0), high=max(high, 255.0), mean=mean, sd=sd)
 
 
 def _like_hu(numbers: Mapping[str, float]) -> bool:

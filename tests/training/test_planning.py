@@ -153,6 +153,20 @@ def test_channels_have_rules_of_their_own():
     assert planned(found).plan.preprocess.intensity == rule
 
 
+def test_colours_take_the_numbers_of_all_pixels():
+    meta = {"channels": ["red", "green", "blue"]}
+    measured = stats(CUBES, channels=["red", "green", "blue"])
+    pixels = {**HU, "min": 3.0, "max": 250.0, "mean": 180.0, "std": 40.0}
+    measured["dataset"]["intensity"] = {name: {"whole": pixels, "foreground": HU} for name in ("red", "green")}
+    measured["dataset"]["intensity"]["blue"] = {"whole": {**pixels, "std": 0.0}, "foreground": HU}
+    found = read_fingerprint(measured, DatasetMeta(meta))
+    rule, why = rules.intensity_scheme(found)
+    assert rule.of("green").numbers == (0.0, 255.0, 180.0, 40.0)
+    assert rule.of("blue").scheme == "none"
+    assert why.startswith("colours")
+    assert planned(found).plan.preprocess.intensity == rule
+
+
 def test_what_has_sides_is_not_mirrored_across():
     values, reasons = rules.augmentation((64, 64, 64), (1, 1, 1), ["kidney_left", "kidney_right", "liver"], "LPS")
     assert values["mirror"] == "ZY"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from itkit.io.dicom.polygons import points_inside
 
 _STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Steps east, south, west, north (row, column): the next one turns to the right."""
@@ -60,23 +58,25 @@ def rings(mask: NDArray[np.bool_]) -> list[list[NDArray[np.float64]]]:
     >>> [[len(line) for line in part] for part in rings(ring)]
     [[4, 4]]
     """
-    loops = [loop.astype(np.float64) - 0.5 for loop in _loops(np.pad(np.asarray(mask, bool), 1))]
-    outer = sorted((loop for loop in loops if _area(loop) > 0), key=_area)
-    parts = [[loop] for loop in outer]
-    low, high = (np.array([end(loop, axis=0) for loop in outer]).reshape(-1, 2) for end in (np.min, np.max))
-    for hole in (loop for loop in loops if _area(loop) < 0):
-        pixel = hole[:1] + 0.5  # of the mask: the first edge leads east above it
-        near = np.flatnonzero(((low < pixel) & (pixel < high)).all(axis=1))
-        owner = next(at for at in near if len(near) == 1 or points_inside([outer[at]], pixel)[0])
-        parts[owner].append(hole)
-    return parts
+    loops = _loops(np.pad(np.asarray(mask, bool), 1))
+    is_outer = loops.areas > 0
+    parts = {number: [loops.lines[number]] for number in np.flatnonzero(is_outer).tolist()}
+    for hole in np.flatnonzero(~is_outer).tolist():
+        parts[int(loops.owners[hole])].append(loops.lines[hole])
+    order = np.argsort(loops.areas, kind="stable")
+    return [parts[number] for number in order.tolist() if is_outer[number]]
 
 
-def _loops(padded: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Yield the corners ``(N, 2)`` of every closed way around a mask that has a border of background.
+class _Loops(NamedTuple):
+    """The closed ways around a mask: their corners, their areas (below 0: a hole), and the outline around each hole."""
 
-    The first edge of each way leads east.
-    """
+    lines: list[NDArray[np.float64]]
+    areas: NDArray[np.int64]
+    owners: NDArray[np.int64]
+
+
+def _loops(padded: NDArray[np.bool_]) -> _Loops:
+    """Follow every closed way around a mask that has a border of background; the first edge of each leads east."""
     rows, columns = padded.shape[0] - 1, padded.shape[1]
     above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
     left, right = padded[1:-1, :-1], padded[1:-1, 1:]
@@ -94,25 +94,75 @@ def _loops(padded: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
             for heading, ((row, column), (down, along)) in enumerate(zip(found, _BEGINS, strict=True))
         ]
     )
+    del found
     heading, corner = ids // corners, ids % corners
     arrived = corner + np.array([down * columns + along for down, along in _STEPS])[heading]
     turned, straight, back = (_places(ids, (heading + turn) % 4 * corners + arrived) for turn in (1, 0, 3))
     after = np.where(turned >= 0, turned, np.where(straight >= 0, straight, back))
-    is_bend = (after != straight).tolist()
-    following = after.tolist()
-    is_seen = bytearray(len(ids))
-    for first in range(len(ids)):
+    is_first = np.zeros(len(ids), bool)  # of a straight line
+    is_first[after] = after != straight
+    edges, begins = _walks(after)
+    loop_of = np.empty(len(ids), np.int64)
+    loop_of[edges] = np.repeat(np.arange(len(begins)), np.diff([*begins, len(edges)]))
+    chosen = edges[is_first[edges]]
+    points = np.stack(np.divmod(corner[chosen], columns), axis=1)
+    ends = np.cumsum(np.bincount(loop_of[chosen], minlength=len(begins)))
+    following = np.arange(1, len(points) + 1)
+    following[ends - 1] = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    cross = points[:, 1] * points[following, 0] - points[following, 1] * points[:, 0]
+    areas = np.zeros(len(begins), np.int64)
+    np.add.at(areas, loop_of[chosen], cross)
+    lines = np.split(points - 0.5, ends[:-1]) if len(ends) else []
+    return _Loops(lines, areas, _owners(ids, corners, columns, heading, loop_of, areas))
+
+
+def _walks(after: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
+    """Return the edges in the order in which they follow each other, and where in it each way begins."""
+    following = after.data
+    is_seen = bytearray(len(after))
+    edges = np.empty(len(after), np.int64)
+    into = edges.data
+    begins = []
+    count = 0
+    for first in range(len(after)):  # the lowest edge of a way leads east, and has none before it in its line
         if is_seen[first]:
             continue
-        bends, edge = [], first
+        begins.append(count)
+        edge = first
         while not is_seen[edge]:
             is_seen[edge] = 1
-            if is_bend[edge]:
-                bends.append(edge)
+            into[count] = edge
+            count += 1
             edge = following[edge]
-        at = np.array(bends)
-        at = np.roll(at, -int(np.flatnonzero(heading[after[at]] == 0)[0]))
-        yield np.stack(np.divmod(arrived[at], columns), axis=1)
+    return edges, begins
+
+
+def _owners(
+    ids: NDArray[np.int64],
+    corners: int,
+    columns: int,
+    heading: NDArray[np.int64],
+    loop_of: NDArray[np.int64],
+    areas: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return for each way the outline of its part: itself, or for a hole the one that is found towards the left.
+
+    The row of pixels that ends at the left end of a hole begins at an edge further left: of the part's outline, or of
+    another hole in it, whose owner is the same.
+    """
+    owners = np.arange(len(areas))
+    south = np.flatnonzero((heading == 1) & (areas[loop_of] < 0))  # a pixel of the mask lies to their left
+    if not len(south):
+        return owners
+    column = ids[south] % columns
+    south = south[np.lexsort((column, loop_of[south]))]
+    holes, first = np.unique(loop_of[south], return_index=True)
+    corner = ids[south[first]] % corners
+    begin = np.searchsorted(ids, 3 * corners + corner + columns - 1, side="right") - 1  # the last one in that row
+    owners[holes] = loop_of[begin]
+    while (owners != owners[owners]).any():
+        owners = owners[owners]
+    return owners
 
 
 def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -120,12 +170,6 @@ def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int
     at = np.searchsorted(ids, wanted)
     at[at == len(ids)] = 0
     return np.where(ids[at] == wanted, at, -1)
-
-
-def _area(loop: NDArray[np.float64]) -> float:
-    """Return the area of a loop, positive if the mask lies inside."""
-    after = np.roll(loop, -1, axis=0)
-    return float((loop[:, 1] * after[:, 0] - after[:, 1] * loop[:, 0]).sum()) / 2
 
 
 def _with_keyhole(outer: NDArray[np.float64], hole: NDArray[np.float64]) -> NDArray[np.float64]:
