@@ -9,7 +9,7 @@ NETWORKS := $(wildcard tests/models tests/criterion tests/inference tests/traini
 NO_NETWORKS := $(NETWORKS:%=--ignore %)
 
 .PHONY: setup browser demo check test test-quick test-slow test-long test-models test-lowest coverage fuzz docs help-pages bench dist
-.PHONY: wheels-check changelog release-check clean
+.PHONY: gpu-check wheels-check changelog release-check clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -76,6 +76,10 @@ help-pages: $(VENV)/.base
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+# what only a GPU can show; says "no GPU" where there is none, else writes benchmarks/GPU.md
+gpu-check: $(VENV)/.dev
+	$(BIN)/python benchmarks/gpu_check.py
 
 # the site, built by both programs that read mkdocs.yml, and checked; docs/explanation/this-site.md says why
 docs: $(VENV)/.base
