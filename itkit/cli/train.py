@@ -86,7 +86,7 @@ def run(params: TrainParams) -> int:
     if params.watch is not None:
         return watch_run(params.watch)
     require_torch(_WHY)
-    for package in ("monai", "lightning.pytorch", "matplotlib"):
+    for package in ("lightning.pytorch", "matplotlib"):
         require(package, extra="train", why=_WHY)
     from itkit.training.plan_file import read_plan
 
