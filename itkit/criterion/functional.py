@@ -196,14 +196,25 @@ def per_slice(loss: Callable[..., Tensor], logits: Tensor, target: Tensor, **opt
     return torch.stack([loss(part, truth, **options) for part, truth in slices]).mean()
 
 
-def deep_supervision_weights(count: int) -> list[float]:
+def deep_supervision_weights(count: int, *, coarsest: bool = True) -> list[float]:
     """Weights of the outputs, finest first: halved at each level, summing to 1.
+
+    Parameters
+    ----------
+    count
+        Number of outputs.
+    coarsest
+        Whether the coarsest output counts; nnU-Net leaves it out.
 
     Examples
     --------
     >>> deep_supervision_weights(2)
     [0.6666666666666666, 0.3333333333333333]
+    >>> deep_supervision_weights(3, coarsest=False)
+    [0.6666666666666666, 0.3333333333333333, 0.0]
     """
+    if not coarsest and count > 1:
+        return [*deep_supervision_weights(count - 1), 0.0]
     total = sum(2.0**-level for level in range(count))
     return [2.0**-level / total for level in range(count)]
 

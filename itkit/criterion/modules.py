@@ -159,18 +159,21 @@ class DeepSupervision(nn.Module):
         Loss of one output.
     weights
         One weight an output; by default halved at each level and normalised. An output of weight 0 is left out.
+    coarsest
+        Whether the coarsest output counts, if no weights are given; nnU-Net leaves it out.
     """
 
-    def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None) -> None:
+    def __init__(self, loss: nn.Module, weights: Sequence[float] | None = None, *, coarsest: bool = True) -> None:
         super().__init__()
         self.loss = loss
+        self.coarsest = coarsest
         self.weights = None if weights is None else tuple(weights)
 
     def forward(self, outputs: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the weighted sum; a single tensor is simply its loss."""
         if isinstance(outputs, Tensor):
             return self.loss(outputs, target if isinstance(target, Tensor) else target[0])  # type: ignore[no-any-return]
-        weights = self.weights or functional.deep_supervision_weights(len(outputs))
+        weights = self.weights or functional.deep_supervision_weights(len(outputs), coarsest=self.coarsest)
         if len(weights) != len(outputs):
             raise ArgumentError(f"{len(weights)} weights for {len(outputs)} outputs")
         targets = [target] * len(outputs) if isinstance(target, Tensor) else list(target)

@@ -188,6 +188,11 @@ def plan(params: InferParams) -> Plan:
     from itkit.inference.predicting import require_alike
 
     require_alike([(str(model.path), model.facts) for model in models])
+    for model in models:
+        if "Z" in (params.flips or "") and model.facts.network.spatial_dims == 2:
+            raise ParamsError(
+                f"--flips {params.flips}: {model.path} sees single planes: expected some of the axes YX, each once"
+            )
     if params.probabilities or params.save_logits:
         require_store("blosc2")
     found = _find_source(params)

@@ -45,7 +45,7 @@ def network_facts(plan: Plan) -> NetworkFacts:
 
 
 def plan_loss(plan: Plan, network: NetworkFacts) -> nn.Module:
-    """Return the loss of a plan: that of all outputs, if the network has several.
+    """Return the loss of a plan: that of all outputs but the coarsest, if the network has several, as in nnU-Net.
 
     Raises
     ------
@@ -55,4 +55,4 @@ def plan_loss(plan: Plan, network: NetworkFacts) -> nn.Module:
     from itkit.criterion import DeepSupervision, loss_of
 
     loss = loss_of(plan.training.loss)
-    return DeepSupervision(loss) if network.options.get("deep_supervision", False) else loss
+    return DeepSupervision(loss, coarsest=False) if network.options.get("deep_supervision", False) else loss

@@ -95,7 +95,10 @@ class TrainingSection(Section):
     """poly, warmup_cosine, constant, or the import path of a scheduler that is stepped once an epoch"""
     scheduler_options: Mapping[str, Any] = {}
     """its arguments: exponent (poly, 0.9); warmup_epochs (warmup_cosine, 10)"""
-    loss: str | Mapping[str, Any] | tuple[str | Mapping[str, Any], ...] = "dice_ce"
+    loss: str | Mapping[str, Any] | tuple[str | Mapping[str, Any], ...] = {
+        "name": "dice_ce",
+        "include_background": False,
+    }
     """name of a loss; a table with name, weight and options; or several of these, which are added"""
     deep_supervision: bool = True
     """also compare the coarser outputs of a network that has them"""

@@ -276,6 +276,15 @@ def test_what_can_not_run_is_refused_before_anything_is_written(tmp_path, model)
     assert not (tmp_path / "out" / "case_00.mha").exists()
 
 
+def test_a_mirror_along_z_is_refused_for_a_network_of_planes(tmp_path, model):
+    facts = json.loads((model / "model.json").read_text())
+    facts["network"]["spatial_dims"], facts["patch_size"][0] = 2, 1
+    (model / "model.json").write_text(json.dumps(facts))
+    write_images(tmp_path / "raw", 1)
+    with pytest.raises(ParamsError, match=r"--flips ZYX: .*model sees single planes: expected some of the axes YX"):
+        infer(model, tmp_path / "raw", tmp_path / "out", flips="ZYX")
+
+
 def test_a_killed_run_is_completed(tmp_path, model):
     """The run is killed while it works; the same command then gives the same files as an undisturbed run."""
     write_images(tmp_path / "raw", 3)
