@@ -22,7 +22,12 @@ from making.worked import WORKED  # noqa: E402
 ELSEWHERE = ("models/", "explanation/losses.md")
 """Pages whose blocks run in ``tests/models/test_model_pages.py`` and ``tests/criterion/test_losses.py``."""
 PAGES = [ROOT / "README.md", *(DOCS / page for page in site.own_pages() if not page.startswith(ELSEWHERE))]
-SLOW = ("from-dicom-to-a-network.md", "from-monai-scripts.md")  # a training; MONAI takes long to import
+SLOW = (  # a training; MONAI, which takes long to import; many commands on the CT
+    "from-dicom-to-a-network.md",
+    "from-monai-scripts.md",
+    "from-itkit-4.md",
+    "newcomers-walk.md",
+)
 BLOCK = re.compile(r"(?:<!-- (skip: [^>]+) -->\n+)?^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUN = ("bash", "python")
 SHOWN = ("text", "toml", "json", "yaml", "ini", "csv", "xml")
@@ -114,6 +119,17 @@ def test_every_option_stands_on_its_commands_page_with_unit_and_default(pages):
     assert "`--shard SHARD`" in pages["reference/every-command.md"]
 
 
+def test_what_an_example_printed_stands_on_its_page_in_lines_that_fit():
+    from making.commands import command_page, commands
+    from making.examples import Printed
+
+    command = WORKED["itk_orient"].commands[0]
+    page = command_page("itk_orient", commands()["itk_orient"], {"itk_orient": [Printed(command, "word " * 40)]})
+    shown = page.split("It prints:")[1].split("![")[0]
+    assert shown.count("word") == 40
+    assert max(map(len, shown.splitlines())) <= 90
+
+
 def test_every_operation_has_an_example_or_needs_an_extra():
     from making.commands import commands
 
@@ -160,19 +176,12 @@ def test_the_examples_of_what_makes_pages_run(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["itk_check", "itk_patch", "itk_extract", "itk_convert", "itk_collect", "itk_crop"])
-def test_the_example_of_a_command_runs(name, tmp_path, torso):
-    """The others run when the site is built; these have several steps, or numbers of theirs in the picture."""
-    run_and_draw(name, WORKED[name], torso, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def torso(tmp_path_factory):
+def test_the_example_with_most_steps_runs(tmp_path):
+    """All others run when the site is built."""
     from itkit.cli.demo import write_torso_dataset
 
-    folder = tmp_path_factory.mktemp("torso")
-    write_torso_dataset(folder)
-    return folder
+    write_torso_dataset(tmp_path / "data")
+    run_and_draw("itk_check", WORKED["itk_check"], tmp_path / "data", tmp_path / "work")
 
 
 def test_the_check_of_a_built_site_sees_what_is_wrong(tmp_path, monkeypatch):

@@ -22,7 +22,9 @@ def runs(name, folder, monkeypatch):
     return subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("name", ["own_data", "nnunet_hand_over", "pathology_tiles"])
+@pytest.mark.parametrize(
+    "name", ["own_data", "nnunet_hand_over", pytest.param("pathology_tiles", marks=pytest.mark.slow)]
+)
 def test_an_example_runs(name, tmp_path, monkeypatch):
     done = runs(name, tmp_path, monkeypatch)
     assert done.returncode == 0, done.stdout + done.stderr

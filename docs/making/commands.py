@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -56,6 +57,8 @@ GUIDES: Mapping[str, tuple[str, ...]] = {
     "man": ("set-up-your-shell.md",),
 }
 """The guides of each command, below ``docs/how-to``."""
+WIDTH = 90
+"""Letters in a line of output on a page."""
 _OPTION = re.compile(r"(?<![\w`-])(--?[a-z][\w-]*|<[\w-]+>)(?![\w`-])")
 
 
@@ -142,15 +145,20 @@ def example_parts(name: str, example: Example, printed: Sequence[Printed]) -> It
     yield "## A worked example"
     yield example.text
     outputs = {one.command: one.output for one in printed}
-    before = "itkit demo --only-data raw    # the CT of a torso that comes with ITKIT, on three grids\n"
+    before = "itkit demo --only-data raw    # the CT of a torso that comes with ITKIT\n"
     yield block("bash", before + "\n".join(example.commands))
-    told = "\n".join(outputs.get(command, "") for command in example.commands if outputs.get(command))
-    if told:
+    lines = "\n".join(outputs.get(command, "") for command in example.commands).splitlines()
+    if any(lines):
         yield "It prints:"
-        yield block("text", told)
+        yield block("text", "\n".join(folded(line) for line in lines if line))
     if example.draw is not None:
         yield f"![{example.caption}](../../{picture_of(name)})"
         yield example.caption
+
+
+def folded(line: str) -> str:
+    """Return a line that is longer than a page is wide as several, those after the first indented."""
+    return textwrap.fill(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False) or line
 
 
 def index_page() -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import itkit
 from itkit.cli.demo import torso
 from itkit.core.geometry import Triple
-from itkit.core.slices import plane_slice
+from itkit.core.slices import PLANES, plane_slice
 from itkit.core.volume import Volume
 from itkit.report.pictures import Overlay, busiest_point, nearest_voxel
 from making.drawing import ACCENT, FAINT, GROUND, INK, SOFT_TISSUE, Drawing, row_of, view, voxels
@@ -168,7 +168,15 @@ def _thumbnails(image: Volume) -> list[NDArray[np.uint8]]:
     return found
 
 
+def home() -> str:
+    """Draw the CT with all its classes in three planes."""
+    image, label = torso()
+    at = busiest_point(label, ORGANS)
+    return row_of([view(plane, image, [Overlay(label)], plane=plane, at_xyz=at) for plane in PLANES])
+
+
 PICTURES: Mapping[str, Callable[[], str]] = {
+    "home": home,
     "axis-order": axis_order,
     "orientation": orientation,
     "resampling": resampling,
