@@ -49,6 +49,7 @@ class Turns:
 
 
 def measure(cases, slices):
+    from PyQt6.QtCore import QSettings
     from PyQt6.QtWidgets import QApplication
 
     app = QApplication(["responding"])
@@ -57,6 +58,8 @@ def measure(cases, slices):
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+            QSettings.setPath(kind, QSettings.Scope.UserScope, str(root / "settings"))  # nobody's own are changed
         write_dataset(root / "many", cases)
         write_case(root / "large", slices)
         window = MainWindow()

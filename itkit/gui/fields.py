@@ -84,12 +84,13 @@ class TextEditor(Editor):
         self.line = QLineEdit()
         self._named(self.line)
         self.lines = [self.line]
-        self._row(self.line)
+        row = self._row(self.line)
         self.line.setPlaceholderText(self._hint())
         if field.kind == "secret":
             self.line.setEchoMode(QLineEdit.EchoMode.Password)
         if field.item in ("integer", "number") and field.kind == "number":
             self.line.setMaximumWidth(220)
+            row.addStretch()
         self.line.textChanged.connect(self.changed)
 
     def _hint(self) -> str:
@@ -161,7 +162,8 @@ class PathEditor(Editor):
         self._named(self.line)
         self.lines = [self.line]
         is_file = field.kind == "file"
-        self.line.setPlaceholderText("Choose or drop a file" if is_file else "Choose or drop a folder")
+        wanted = "Choose or drop a file" if is_file else "Choose or drop a folder"
+        self.line.setPlaceholderText(str(field.default) if field.default else wanted)
         self.button = QToolButton()
         dress(self.button, "folder", "muted")
         self.button.setIconSize(QSize(18, 18))

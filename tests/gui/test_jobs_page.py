@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QApplication, QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QTableView, QWidget
+from PyQt6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QTableView,
+    QWidget,
+)
 
 import itkit
 from itkit.catalogue import CATALOGUE, Entry
@@ -371,3 +381,35 @@ def test_the_window_answers_while_a_job_runs(window, qtbot, tmp_path):
         time.sleep(0.002)
     assert page.job.state == "done"
     assert max(turns) < 0.05
+
+
+def cut_texts(root):
+    """Return the texts that do not fit into their labels and buttons."""
+    for label in root.findChildren(QLabel):
+        if label.isVisible() and label.text():
+            is_high = label.wordWrap() and label.heightForWidth(label.width()) > label.height() + 1
+            is_wide = not label.wordWrap() and label.sizeHint().width() > label.width() + 1
+            if is_high or is_wide:
+                yield label.text()
+    for button in root.findChildren(QAbstractButton):
+        if button.isVisible() and button.minimumSizeHint().width() > button.width() + 1:
+            yield button.text()
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (640, 600)])
+def test_no_text_is_cut_also_where_words_are_as_long_as_german_ones(window, qtbot, size):
+    window.resize(*size)
+    long = "Mindestabstandsüberschreitungstoleranz der Ränder"
+    for name in ("itk_check", "itkit train"):
+        page = window.open_operation(name)
+        for row in page.form.rows.values():
+            for label in row.findChildren(QLabel):
+                if label is row.about or label.property("role") == "label":
+                    label.setText(f"{long}  (Z Y X, mm)")
+        qtbot.wait(50)
+        assert list(cut_texts(window)) == []
+        assert page.form.width() <= page.form.parentWidget().width()
+    for name in window.page_names:
+        window.show_page(name)
+        qtbot.wait(20)
+        assert list(cut_texts(window)) == [], name
