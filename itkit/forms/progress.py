@@ -101,7 +101,9 @@ class RunView:
         self.operation, self.total, self.to_do = event["operation"], event["total"], event["to_do"]
         self.is_plan, self.dest = bool(event.get("dry_run")), event.get("dest") or ""
         self.notes += event["notes"]
-        self.started = self.clock()
+        self.unit = "case" if "unpaired" in event else "step"
+        self.started, self.summary, self.told_left_s = self.clock(), None, None  # a tool may run two operations
+        self.ended = self.worked = 0
         for item in event.get("unpaired", ()):
             row = CaseRow(item["case"], "unpaired", f"has no {item['lacks']}", inputs=(item["path"],))
             self.cases[item["case"]] = row
@@ -126,10 +128,10 @@ class RunView:
         )
 
     def _prepared(self, event: Mapping[str, Any]) -> None:
-        self.unit, self.doing = "step", f"preparing case {event['number']} of {event['total']}"
+        self.doing = f"preparing case {event['number']} of {event['total']}"
 
     def _step(self, event: Mapping[str, Any]) -> None:
-        self.unit, self.ended, self.told_left_s = "step", int(event["step"]), event.get("seconds_left")
+        self.ended, self.told_left_s = int(event["step"]), event.get("seconds_left")
         self.doing = f"epoch {event['epoch']}, loss {event['train_loss']:.4g}"
 
     def _volume(self, event: Mapping[str, Any]) -> None:

@@ -240,6 +240,17 @@ def test_a_training_shows_steps_its_own_time_left_and_what_it_does():
     assert (view.doing, view.left_s()) == ("", None)
 
 
+def test_a_tool_that_runs_two_operations_counts_each():
+    view = RunView()
+    for name in ("itk_infer", "itk_evaluate"):
+        view.add({"event": "start", "operation": name, "total": 2, "to_do": 2, "notes": [], "unpaired": []})
+        assert (view.ended, view.summary) == (0, None)
+        for case in "ab":
+            view.add({"event": "case", "case": case, "status": "done", "seconds": 1.0})
+        view.add({"event": "summary", "operation": name, "text": "2 done", "exit_code": 0})
+    assert (view.ended, view.total, view.unit) == (2, 2, "case")
+
+
 def test_a_preset_of_a_tool_is_read_back(tmp_path):
     tool = load_command("itkit plan")
     params = check(tool.params, form_of(tool).fields, {"dataset": "ct", "patch_size": ["8", "16", "16"]}).params
