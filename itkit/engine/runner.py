@@ -162,6 +162,8 @@ def _run(session: Session, decisions: Decisions) -> RunResult:
             _do_cases(session, decisions, stage, executor, notes)
         except KeyboardInterrupt:
             interrupted = True
+            if stage is not None:
+                stage.finish()
         gone = _settle_gone(session, interrupted=interrupted)
         records = notes.in_order()
         report = collect(session, records)

@@ -1,8 +1,8 @@
 """The staging folder of a run, where results lie until they are complete and are renamed to their final names.
 
 A run owns ``<dest>/.itkit/tmp/<run>/``. Workers write there. When all files of a case are on disk, a journal lists
-every rename, the files are renamed, and the manifest says *done*. If a run is killed, the next one finishes the renames
-of its journal and removes everything else.
+every rename, the files are renamed, and the manifest says *done*. If a run is interrupted in between, it finishes the
+renames of its journal; if it is killed, the next one does, and removes everything else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Move:
     final: Path
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Stage:
     """The staging folder of a live run."""
 
@@ -50,6 +50,8 @@ class Stage:
     operation: str
     lock: IO[bytes]
     folders: tuple[Path, ...] = ()
+    is_committing: bool = False
+    """Whether files of a case are being moved; it stays so when an interrupt arrives in the middle."""
 
     @classmethod
     def open(cls, manifest: Manifest, operation: str, folders: Iterable[Path] = ()) -> Stage:
@@ -77,10 +79,20 @@ class Stage:
             _remove_tree(folder)
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
 
+    def finish(self) -> None:
+        """Move the other files of a case, too, when an interrupt has come between them."""
+        with contextlib.suppress(OSError, LayoutError):  # the next run will try again
+            if self.is_committing and _finish_journal(self.folder, self.manifest, self.folders):
+                self.is_committing = False
+
     def close(self) -> None:
-        """Remove the folder; its parent stays, because another run may be about to use it."""
+        """Remove the folder; its parent stays, because another run may be about to use it.
+
+        A folder whose journal is not finished stays for the next run.
+        """
         self.lock.close()
-        _remove_tree(self.folder)
+        if not self.is_committing:
+            _remove_tree(self.folder)
 
     def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> Record:
         """Rename a case's files to their final names, remove stale files, and append the case to the manifest.
@@ -107,6 +119,7 @@ class Stage:
                 file.write(json_line(line))
                 file.flush()
                 os.fsync(file.fileno())
+            self.is_committing = True
             commit_files([(move.staged, move.final) for move in moves])
             _remove(stale)
             record = replace(record, outputs=with_place_in_disk(record.outputs, self.manifest.dest))
@@ -116,7 +129,9 @@ class Stage:
                 journal.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 _remove([move.final for move in moves if not move.staged.exists()])
+            self.is_committing = False
             raise WriteError(f"{record.case_id}: can't be moved into place ({_reason(error)})") from error
+        self.is_committing = False
         return record
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import itkit
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest
@@ -13,6 +14,7 @@ from itkit.engine.places import relative_path
 from itkit.engine.stage import Move, Stage, recover
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import file_stamp
+from itkit.testing import phantoms
 
 
 @pytest.mark.parametrize("is_edited", [False, True])
@@ -153,4 +155,54 @@ def test_a_stage_that_can_not_be_opened_leaves_nothing(tmp_path: Path, monkeypat
     monkeypatch.setattr("itkit.engine.stage.try_lock", refuse)
     with pytest.raises(LayoutError, match="Too many open files"):
         Stage.open(Manifest(tmp_path), "itk_orient")
+    assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("strike", [1, 2, 3])
+def test_an_interrupt_between_two_files_of_a_case_leaves_no_half_of_it(tmp_path, monkeypatch, strike):
+    phantoms.write_dataset(tmp_path / "raw", 2)
+    values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+    moved = []
+    replace = Path.replace
+
+    def interrupted(self, target):
+        if target.suffix == ".mha":
+            moved.append(target)
+            if len(moved) == strike:
+                raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        assert itkit.run("itk_orient", **values).summary.interrupted
+    names = [{path.name for path in (tmp_path / "out" / kind).glob("*.mha")} for kind in ("image", "label")]
+    assert names[0] == names[1]
+    assert len(names[0]) == (strike + 1) // 2
+    assert list((tmp_path / "out" / ".itkit" / "tmp").iterdir()) == []
+    again = itkit.run("itk_orient", **values)
+    statuses = [record.status for record in again.records]
+    assert statuses == ["skipped" if f"{record.case_id}.mha" in names[0] else "done" for record in again.records]
+    assert len(list((tmp_path / "out").rglob("*.mha"))) == 4
+
+
+def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path, monkeypatch):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    moves = [Move(stage.folder / f"{name}.mha", tmp_path / name / "a.mha") for name in ("image", "label")]
+    for move in moves:
+        move.staged.write_bytes(b"voxels")
+    outputs = tuple({"path": relative_path(move.final, tmp_path), **file_stamp(move.staged)} for move in moves)
+
+    def refuse(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("itkit.engine.stage.commit_files", refuse)
+        with pytest.raises(KeyboardInterrupt):
+            stage.commit(Record("a", "done", outputs=outputs), moves)
+        with pytest.raises(KeyboardInterrupt):  # the second Ctrl-C
+            stage.finish()
+    stage.close()
+    recover(Manifest(tmp_path))
+    assert [move.final.read_bytes() for move in moves] == [b"voxels"] * 2
+    assert "a" in Manifest(tmp_path).latest_done("itk_orient")
     assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
