@@ -22,6 +22,8 @@ from pathlib import Path
 LINKS = 50_000
 """Hard links to one file; ext4 allows 65,000."""
 VOXELS = 8
+PATCH, PATCHES_PER_AXIS = 4, 5
+"""Voxels along an axis of a patch, and patches along an axis of a volume that is cut."""
 _SAMPLE_S = 0.02
 
 
@@ -45,8 +47,8 @@ class Row:
     value: Callable[[dict[str, list[Cost]], dict[str, list[Cost]], int], float]
 
 
-def make_pairs(folder: Path, count: int) -> Path:
-    """Make a dataset of tiny pairs, most of them hard links."""
+def make_pairs(folder: Path, count: int, side: int = VOXELS) -> Path:
+    """Make a dataset of pairs of cubes with a side of some voxels, most of them hard links."""
     done = folder / "done"
     if done.exists():
         return folder
@@ -54,14 +56,14 @@ def make_pairs(folder: Path, count: int) -> Path:
     header = (
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
         "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = -3 5 7\nCenterOfRotation = 0 0 0\nAnatomicalOrientation = RAI\n"
-        f"ElementSpacing = 0.7 0.8 2.5\nDimSize = {VOXELS} {VOXELS} {VOXELS}\n"
+        f"ElementSpacing = 0.7 0.8 2.5\nDimSize = {side} {side} {side}\n"
     )
-    voxels = VOXELS**3
+    voxels = side**3
     bytes_of = {
         "image": (header + "ElementType = MET_SHORT\nElementDataFile = LOCAL\n").encode()
         + b"".join((value % 1200 - 200).to_bytes(2, "little", signed=True) for value in range(voxels)),
         "label": (header + "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n").encode()
-        + bytes(value // 100 for value in range(voxels)),
+        + bytes(value // 100 % 6 for value in range(voxels)),
     }
     for name, data in bytes_of.items():
         (folder / name).mkdir(parents=True)
@@ -75,6 +77,25 @@ def make_pairs(folder: Path, count: int) -> Path:
     done.touch()
     os.sync()
     time.sleep(2.5)  # files as young as this are not known by their times
+    return folder
+
+
+def make_index(folder: Path, count: int) -> Path:
+    """Make the index of a release of SA-Med2D-20M with some entries, without the images."""
+    done = folder / "done"
+    if done.exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with (folder / "SAMed2D_v1.json").open("w") as file:
+        for number in range(count):
+            name = f"ct_00--AMOS{number % 20}--case{number // 200:06d}--x_{number % 10000:04d}"
+            masks = [f"masks/{name}--0001_000.png", f"masks/{name}--0003_000.png"]
+            file.write(f'{"," if number else "{"}\n"images/{name}.png": {json.dumps(masks)}')
+        file.write("\n}\n")
+    classes = {f"AMOS{number}": {f"organ {value}": value for value in range(16)} for number in range(20)}
+    (folder / "SAMed2D_v1_class_mapping_id.json").write_text(json.dumps(classes))
+    done.touch()
     return folder
 
 
@@ -143,6 +164,17 @@ def measure(place: Path, python: str, count: int, only: str) -> Iterator[tuple[s
         yield "orient", Cost(cost.wall_s, cost.cpu_s, cost.peak_bytes, _size(dest / ".itkit"))
         yield "orient again", itkit("orient", source, dest, "LPI", "--mp")
         shutil.rmtree(dest, ignore_errors=True)
+    if only in "patch":
+        side = PATCH * PATCHES_PER_AXIS
+        cubes = make_pairs(place / f"cubes-{count}", max(1, count // PATCHES_PER_AXIS**3), side)
+        sizes = ("--patch-size", PATCH, "--patch-stride", PATCH, "--compression", "none")
+        shutil.rmtree(dest, ignore_errors=True)
+        yield "patch", itkit("patch", cubes, dest, *sizes)
+        yield "patch again", itkit("patch", cubes, dest, *sizes)
+        shutil.rmtree(dest, ignore_errors=True)
+    if only in "index":
+        release = make_index(place / f"index-{count}", count)
+        yield "index", itkit("convert-dataset", "sa_med2d_20m", release, dest, "--dry-run")
 
 
 def _slope(name: str, of: Callable[[Cost], float], scale: float) -> Callable[..., float]:
@@ -180,6 +212,11 @@ ROWS = (
     Row("second run, all skipped", "ms", 0.12, _slope("orient again", _wall, 1e3)),
     Row("second run, all skipped: memory", "KB", 1.0, _slope("orient again", _peak, 1e-3)),
     Row("manifest", "KB", 0.4, _slope("orient", _disk, 1e-3)),
+    Row("itk_patch, a patch (two files): cores", "ms", 2.0, _slope("patch", _cpu, 1e3)),
+    Row("itk_patch, a patch: memory", "KB", 1.0, _slope("patch", _peak, 1e-3)),
+    Row("itk_patch again, a patch: cores", "ms", 0.12, _slope("patch again", _cpu, 1e3)),
+    Row("SA-Med2D's index, an entry: cores", "ms", 0.02, _slope("index", _cpu, 1e3)),
+    Row("SA-Med2D's index, an entry: memory", "KB", 0.1, _slope("index", _peak, 1e-3)),
 )
 
 
@@ -189,7 +226,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--python", default=sys.executable, help="Python of the environment to measure")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "itkit-scale")
-    parser.add_argument("--only", default="", help="check or orient")
+    parser.add_argument("--only", default="", help="check, orient, patch or index")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     options = parser.parse_args()
     costs: tuple[dict[str, list[Cost]], ...] = ({}, {})

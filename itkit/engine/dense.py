@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_FORMS = 1024
+LONGEST_FORM = 4096
+"""Letters of a value that is longer than any which cases share: the list of a case's patches is its own."""
 _STAMP = ("bytes", "mtime_ns", "ctime_ns", "inode")
 _KEPT = ("run", "operation", "case", "status", "message", "key")
 
@@ -41,13 +43,15 @@ class Forms:
         return self.by_number[str(said)] if type(said) is int else said
 
     def number(self, value: Any, text: str, new: dict[str, Any]) -> Any:
-        """Return the number of a value, which is added to the new ones where it has none; the value if all are taken.
+        """Return the number of a value, which is added to the new ones where it has none; else the value.
+
+        Long values have no number, and none have when all numbers are taken.
 
         ``text`` is the value as JSON.
         """
         number = self._numbers.get(text)
         if number is None:
-            if len(self._numbers) >= MOST_FORMS:
+            if len(self._numbers) >= MOST_FORMS or len(text) > LONGEST_FORM:
                 return value
             number = self._numbers[text] = len(self._numbers)
             new[str(number)] = value

@@ -105,6 +105,18 @@ def test_a_pair_takes_less_than_400_bytes(tmp_path, monkeypatch):
     assert index.read_bytes() == before
 
 
+def test_what_is_long_is_no_form_that_every_reader_keeps(tmp_path):
+    manifest = at(tmp_path)
+    facts = {"patches": [{"file": f"p{number}.mha", "start": [0, 0, number]} for number in range(200)]}
+    for case in ("a", "b", "c"):
+        manifest.append("op", record(case, facts=facts))
+    assert pack(manifest.path)
+    lines = lines_of(tmp_path)
+    assert len(json.dumps([line.get("forms") for line in lines])) < 2000
+    assert [line["facts"] for line in lines] == [facts] * 3
+    assert manifest.latest_done("op")["b"] == record("b", facts=facts)
+
+
 def _append(dest, name, count):
     manifest = Manifest(dest)
     for number in range(count):
