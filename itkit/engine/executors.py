@@ -32,6 +32,10 @@ _STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCor
 
 _AHEAD = 64
 """Tasks that are made before a worker is free."""
+_SMALL_TASK_BYTES = 1 << 20
+_BATCH_S = 0.03
+"""Time for which small tasks are sent to a worker at once: a message costs a tenth of a millisecond."""
+_MOST_IN_BATCH = 16
 
 
 OnBegin = Callable[[Task], None]
@@ -70,6 +74,11 @@ def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int 
     return None
 
 
+def is_small(task: Task) -> bool:
+    """Whether a task needs so little memory that others may wait for the same worker; 0 is not known."""
+    return 0 < task.nbytes <= _SMALL_TASK_BYTES and not task.is_retry
+
+
 class Waiting:
     """Tasks that wait: a window of them is made ahead, so that a small one may pass a large one."""
 
@@ -105,9 +114,17 @@ class Waiting:
         self._fill()
         return next_that_fits(self._window, running, budget)
 
-    def put_back(self, task: Task) -> None:
-        """Put a task back to the front."""
-        self._window.appendleft(task)
+    def take_small(self, most: int) -> list[Task]:
+        """Take up to some tasks from the front, as long as they are small (`is_small`)."""
+        self._fill()
+        found: list[Task] = []
+        while len(found) < most and self._window and is_small(self._window[0]):
+            found.append(self._window.popleft())
+        return found
+
+    def put_back(self, *tasks: Task) -> None:
+        """Put tasks back to the front."""
+        self._window.extendleft(reversed(tasks))
 
     def rest(self) -> Iterator[Task]:
         """Take all tasks."""
@@ -174,7 +191,8 @@ class ProcessExecutor:
             return
         suspects: deque[Task] = deque()
         idle: list[Worker] = []
-        running: dict[Worker, Task] = {}
+        running: dict[Worker, deque[Task]] = {}
+        pace = _Pace()
         ended: list[tuple[Task, TaskResult]] = []
         workers = max(1, waiting.at_least(self.workers))
         context = _context(waiting.first().operation.case.__module__)
@@ -182,7 +200,7 @@ class ProcessExecutor:
         try:
             while waiting or running or suspects or ended:
                 while len(running) < workers:
-                    task = waiting.take(running.values(), self.budget)
+                    task = waiting.take([max(queue, key=_need) for queue in running.values()], self.budget)
                     if task is None and not running and suspects:
                         task = suspects.popleft()
                     if task is None:
@@ -201,24 +219,44 @@ class ProcessExecutor:
                         message = f"{task.job.case_id}: no worker process can be started ({os_reason(error)})"
                         ended.append((task, TaskResult("failed", message)))
                         continue
-                    running[worker] = task
+                    batch = [task]
+                    if is_small(task):
+                        share = waiting.at_least(_AHEAD) // workers
+                        batch += waiting.take_small(min(pace.batch(), share) - 1)
+                    running[worker] = deque(batch)
                     try:
-                        worker.give(replace(task, threads=threads))
-                    except UNSENDABLE as error:
-                        message = f"{task.job.case_id}: can't be sent to a worker process ({error})"
-                        ended.append((running.pop(worker), TaskResult("failed", message)))
+                        worker.give(*(replace(one, threads=threads) for one in batch))
+                    except UNSENDABLE as error:  # none was sent
+                        del running[worker]
                         idle.append(worker)
+                        pace.go_alone(len(batch))
+                        if len(batch) > 1:
+                            waiting.put_back(*batch)
+                            continue
+                        message = f"{task.job.case_id}: can't be sent to a worker process ({error})"
+                        ended.append((task, TaskResult("failed", message)))
                     else:
                         self.on_begin(task)
                 yield from ended  # workers already have their next cases, so none waits while results are handled
                 ended.clear()
                 for worker in ready(running) if running else ():
-                    task = running.pop(worker)
+                    queue = running[worker]
+                    task = queue[0]
                     try:
-                        ended.append((task, worker.take()))
-                        idle.append(worker)
+                        result = worker.take()
+                        queue.popleft()
+                        ended.append((task, result))
+                        if queue:
+                            self.on_begin(queue[0])
+                        else:
+                            idle.append(worker)
+                            del running[worker]
+                        if is_small(task):
+                            pace.note(result.took_s)
                     except WorkerDied as death:
+                        del running[worker]
                         worker.join()
+                        waiting.put_back(*list(queue)[1:])  # they had not begun
                         if task.is_retry:
                             ended.append((task, TaskResult("failed", f"{task.job.case_id}: {_death(death)}")))
                         else:
@@ -229,6 +267,33 @@ class ProcessExecutor:
                 worker.dismiss(at_once=not finished)
             for worker in (*idle, *running):
                 worker.join()
+
+
+def _need(task: Task) -> int:
+    return task.nbytes
+
+
+class _Pace:
+    """How long small tasks take, and how many of them are sent at once."""
+
+    def __init__(self) -> None:
+        self._usual_s = _BATCH_S
+        self._alone = 0
+
+    def go_alone(self, number: int) -> None:
+        """Send the next tasks one by one, for one of them can't be sent."""
+        self._alone = max(self._alone, number)
+
+    def note(self, took_s: float) -> None:
+        """Learn from a task."""
+        self._usual_s += (took_s - self._usual_s) / 4
+
+    def batch(self) -> int:
+        """Return how many tasks to send at once now."""
+        if self._alone:
+            self._alone -= 1
+            return 1
+        return max(1, min(_MOST_IN_BATCH, int(_BATCH_S / max(self._usual_s, 1e-6))))
 
 
 def _death(death: WorkerDied) -> str:

@@ -59,24 +59,24 @@ class Worker:
         finally:
             theirs.close()  # now only the worker holds this end, so its death closes the pipe
 
-    def give(self, task: Task) -> None:
-        """Send a task to an idle worker.
+    def give(self, *tasks: Task) -> None:
+        """Send tasks to an idle worker; it does them in turn, and sends each result as soon as it has it.
 
         Raises
         ------
         UNSENDABLE
-            When the task can't be sent.
+            When a task can't be sent; then none was.
         """
         with contextlib.suppress(OSError):  # the worker is dead: `take` will raise
-            self.pipe.send(task)
+            self.pipe.send(tasks)
 
     def take(self) -> TaskResult:
-        """Wait for the result of the task.
+        """Wait for the next result.
 
         Raises
         ------
         WorkerDied
-            When the worker has died, so that there will be no result.
+            When the worker has died, so that there will be no result. It died at the first task without one.
         """
         try:
             result: TaskResult = self.pipe.recv()
@@ -127,9 +127,10 @@ def _serve(pipe: Connection, prepare: Callable[[], None], parent: int | None) ->
     if parent is not None and os.getppid() != parent:
         return  # the parent died before this process could ask to die with it; the pipe would never close
     with contextlib.suppress(EOFError):
-        while (task := pipe.recv()) is not None:
-            result = run_task(task)
-            try:
-                pipe.send(result)
-            except Exception:  # noqa: BLE001 - facts that can't be pickled are a bug of the operation, shown as such
-                pipe.send(TaskResult("crashed", traceback.format_exc()))
+        while (tasks := pipe.recv()) is not None:
+            for task in tasks:
+                result = run_task(task)
+                try:
+                    pipe.send(result)
+                except Exception:  # noqa: BLE001 - facts that can't be pickled are a bug of the operation, shown as such
+                    pipe.send(TaskResult("crashed", traceback.format_exc()))

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,68 @@ def test_what_can_not_be_sent_fails_its_own_case():
     }  # fmt: skip
     assert "can't be sent to a worker process" in results["local"].message
     assert "Traceback" in results["unsendable"].message
+
+
+def note_case(case, params, context):
+    """Write down the process that works on a case; some cases kill it."""
+    del params, context
+    folder, _, name = case.id.rpartition("/")
+    with (Path(folder) / name).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if name.startswith("deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("slow"):
+        time.sleep(0.04)
+    if name.startswith("secret"):
+        return Outcome(facts={"function": lambda: None})
+    return Outcome(facts={"pid": os.getpid()})
+
+
+def test_small_cases_go_together_and_a_death_costs_its_own_case_alone(tmp_path):
+    names = [f"case{number:03d}" for number in range(90)]
+    names[40], names[61], names[70] = "deadly1", "deadly2", "secret"
+    operation = Operation("test_pool", Params, plan, note_case)
+    tasks = [Task(operation, Params(), Job(f"{tmp_path}/{name}", {}), nbytes=99) for name in names]
+    begun = []
+    given = []
+    give = Worker.give
+
+    def noted(self, *tasks):
+        given.append(len(tasks))
+        give(self, *tasks)
+
+    Worker.give = noted
+    try:
+        run = ProcessExecutor(2, LARGE, lambda task: begun.append(task.job.case_id)).run(tasks)
+        results = {Path(done.job.case_id).name: result for done, result in run}
+    finally:
+        Worker.give = give
+    assert {name: result.status for name, result in results.items() if result.status != "done"} == {
+        "deadly1": "failed", "deadly2": "failed", "secret": "crashed",
+    }  # fmt: skip
+    assert results.keys() == set(names)
+    tries = {path.name: len(path.read_text().split()) for path in tmp_path.iterdir()}
+    assert tries == {name: 2 if name.startswith("deadly") else 1 for name in names}
+    assert {Path(name).name for name in begun} == set(names)
+    assert max(given) > 4
+    assert len(given) < len(names) / 2
+
+
+def test_one_small_case_that_can_not_be_sent_costs_no_other(tmp_path):
+    operation = Operation("test_pool", Params, plan, note_case)
+    tasks = [Task(operation, Params(), Job(f"{tmp_path}/{number:02d}", {}), nbytes=99) for number in range(40)]
+    tasks[30] = replace(tasks[30], job=replace(tasks[30].job, details=lambda: None))
+    results = [
+        (int(Path(done.job.case_id).name), result.status) for done, result in ProcessExecutor(1, LARGE).run(tasks)
+    ]
+    assert sorted(results) == [(number, "failed" if number == 30 else "done") for number in range(40)]
+
+
+def test_slow_small_cases_go_one_by_one(tmp_path):
+    operation = Operation("test_pool", Params, plan, note_case)
+    tasks = [Task(operation, Params(), Job(f"{tmp_path}/slow{number}", {}), nbytes=99) for number in range(8)]
+    pids = [result.facts["pid"] for _, result in ProcessExecutor(2, LARGE).run(tasks)]
+    assert 3 <= pids.count(pids[0]) <= 5
 
 
 def test_a_run_that_is_left_early_leaves_no_worker():
