@@ -153,6 +153,7 @@ USES: Mapping[str, Callable[[Trial], None]] = {
     "train": use_train,
     "pytorch": use_train,
     "mm": imports("mmengine", "mmcv", "mmseg", "itkit.mm.mmeng_PlugIn", command=("mmrun", "--help")),
+    "tensorboard": imports("tensorboard"),
     "docs": imports("mkdocs", "material", "zensical"),
     "dev": imports("pytest", "mypy", "build", command=("ruff", "--version")),
     "nvidia": imports("onnx", "tensorrt"),

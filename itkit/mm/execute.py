@@ -300,12 +300,29 @@ def _prepare(job: Job, config: Any) -> None:
 
     import itkit.mm.mmeng_PlugIn  # noqa: F401 - registers what is named below
 
+    require_backends(config)
     torch.autograd.set_detect_anomaly(job.detect_anomaly, check_nan=True)
     if job.amp:
         use_half_precision(config)
     hooks = [{"type": "LocalCheckpointsHook"}, {"type": "RandomStateHook"}]
     config.custom_hooks = [*(config.get("custom_hooks") or []), *hooks]
     _join_processes(config)
+
+
+def require_backends(config: Any) -> None:
+    """Raise an error before anything runs if a visualisation backend of a configuration is not installed.
+
+    Raises
+    ------
+    MissingExtraError
+        When TensorBoard is asked for and not there; MMEngine would say so after it has built everything else.
+    """
+    visualizer = config.get("visualizer") or {}
+    for backend in visualizer.get("vis_backends") or [] if isinstance(visualizer, Mapping) else []:
+        kind = backend.get("type", "") if isinstance(backend, Mapping) else ""
+        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        if name.rpartition(".")[2] == "TensorboardVisBackend":
+            require("torch.utils.tensorboard", extra="tensorboard", why="TensorboardVisBackend")
 
 
 def use_half_precision(config: Any) -> None:

@@ -5,29 +5,34 @@ import doctest
 import importlib
 import json
 import pickle
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 import itkit
-from itkit.core.errors import ArgumentError, CaseError, LayoutError, ModelError, ParamsError
+from itkit.core.errors import ArgumentError, CaseError, LayoutError, MissingExtraError, ModelError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.inference import sliding_window
 from itkit.io.sitk_toolkit import write_volume
 from itkit.mm.datasets import NumberedSampler, VolumeDataset
+from itkit.mm.execute import require_backends
 from itkit.mm.metrics import Seg3DMetric
 from itkit.mm.mgam_models import mgam_Seg2D_Lite, mgam_Seg3D_Lite, mgam_Seg_Lite
 from itkit.mm.preprocessing import AugmentVolume, NormalizeVolume, PackSeg3DInputs, SegDataPreProcessor
 from itkit.mm.structures import Seg2DDataSample, Seg3DDataSample, VolumeData
-from itkit.mm.visualization import overlay_picture
+from itkit.mm.visualization import Seg3DVisualizationHook, overlay_picture
 
 
 def network(classes=3, dims=3, channels=1):
@@ -428,3 +433,32 @@ def test_examples_run(name):
     module = importlib.import_module(f"itkit.mm.{name}")
     failures, _ = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert failures == 0
+
+
+def test_pictures_reach_tensorboard_and_its_absence_names_the_extra(tmp_path, monkeypatch):
+    shown = {}
+
+    class Writer:
+        def __init__(self, folder):
+            shown["folder"] = folder
+
+        def add_image(self, name, picture, step, **options):
+            shown[name] = picture, step, options
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    backend = {"type": "TensorboardVisBackend", "save_dir": str(tmp_path)}
+    require_backends(Config({"visualizer": {"type": "Visualizer", "vis_backends": [backend]}}))
+    visualizer = Visualizer(vis_backends=[backend], save_dir=str(tmp_path), name=tmp_path.name)
+    runner = SimpleNamespace(work_dir=str(tmp_path), iter=7, visualizer=visualizer)
+    sample = Seg3DDataSample(metainfo={"case": "a/b", "spacing": (3.0, 1.0, 1.0)})
+    sample.gt_sem_seg = sample.pred_sem_seg = VolumeData(data=torch.ones((1, 4, 10, 12), dtype=torch.int64))
+    Seg3DVisualizationHook().after_val_iter(runner, 0, {"inputs": [torch.rand(1, 4, 10, 12)]}, [sample])
+    picture, step, options = shown["val_a_b"]
+    assert (picture.ndim, picture.shape[2], picture.dtype, step) == (3, 3, np.uint8, 7)
+    assert options["dataformats"] == "HWC"
+    assert [path.name for path in (tmp_path / "overlays" / "val").iterdir()] == ["a_b_7.png"]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r"TensorboardVisBackend needs .*itkit\[tensorboard\]"):
+        require_backends(Config({"visualizer": {"vis_backends": [backend]}}))
+    require_backends(Config({"visualizer": {"vis_backends": [{"type": "LocalVisBackend"}]}}))
+    require_backends(Config({}))

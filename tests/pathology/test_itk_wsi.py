@@ -3,11 +3,16 @@
 import csv
 import json
 import pickle
+import re
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import tifffile
+from helpers import leftovers
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -434,3 +439,27 @@ def test_a_mask_that_is_too_large_for_memory_is_named_not_tried(tmp_path, capsys
     assert wsi(*words, "700MB") == 1
     assert "memory" in "".join(capsys.readouterr())
     assert wsi(*words, "1GB") == 0
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_completed_with_the_same_bytes(slides, tmp_path):
+    for name in ("second", "third"):
+        shutil.copy(slides / "real.svs", slides / f"{name}.svs")
+    words = ["tile", str(slides), "--mpp", "2", "--tile-um", "128", "--tissue-min", "0"]
+    start = [sys.executable, "-m", "itkit", "wsi"]
+    out = tmp_path / "out"
+    with subprocess.Popen([*start, *words[:2], str(out), *words[2:]], stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list(out.glob("**/x*.png"))) < 150:
+            time.sleep(0.005)
+        process.kill()
+    assert process.returncode == -9, "the run was over before it was killed"
+    assert not (out / "third" / "tiles.csv").exists()
+    again = subprocess.run([*start, *words[:2], str(out), *words[2:]], capture_output=True, text=True, check=True)
+    assert re.search(r"[123] done, [012] skipped, 0 failed", again.stdout + again.stderr)
+    assert wsi(*words[:2], tmp_path / "whole", *words[2:]) == 0
+    files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()}
+    files = {path for path in files if ".itkit" not in path.parts}
+    assert len(files) > 300
+    for path in files:
+        assert (out / path).read_bytes() == (tmp_path / "whole" / path).read_bytes(), path
+    assert not leftovers(out)

@@ -15,8 +15,25 @@ from torch import nn
 from itkit.core.errors import ArgumentError, ModelError
 
 
+class _AttributesOfTheModel(nn.Module):
+    """A wrapper that has the attributes and methods of the model in it, beside its own."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the wrapper, or else of the model."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "module" or "module" not in self.__dict__.get("_modules", {}):
+                raise
+        return self._of_model(getattr(self.module, name))
+
+    def _of_model(self, value: Any) -> Any:
+        """Return what an attribute of the model is for those who ask the wrapper."""
+        return value
+
+
 @MODEL_WRAPPERS.register_module()
-class RemasteredDDP(MMDistributedDataParallel):
+class RemasteredDDP(_AttributesOfTheModel, MMDistributedDataParallel):
     """Distributed data parallel whose model keeps its own attributes, methods and training step.
 
     MMEngine's wrapper hides attributes that a model has beyond those of ``BaseModel``, and ignores a ``train_step`` of
@@ -42,14 +59,7 @@ class RemasteredDDP(MMDistributedDataParallel):
         super().__init__(module=module, device_ids=None if on_cpu else device_ids, **kwargs)
         self._calls = 0
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the wrapper, or else of the model."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "module" or "module" not in self.__dict__.get("_modules", {}):
-                raise
-        value = getattr(self.module, name)
+    def _of_model(self, value: Any) -> Any:
         is_method = inspect.ismethod(value) and value.__self__ is self.module
         return self._through_this(value) if is_method else value
 
@@ -106,7 +116,7 @@ class RemasteredDDP(MMDistributedDataParallel):
 
 
 @MODEL_WRAPPERS.register_module()
-class RemasteredFSDP(nn.Module):
+class RemasteredFSDP(_AttributesOfTheModel):
     """Fully sharded data parallel (FSDP2): every process holds a part of each parameter.
 
     The model stays what it is, with its names, attributes and methods: FSDP2 gathers parameters in hooks of the modules
@@ -151,15 +161,6 @@ class RemasteredFSDP(nn.Module):
         for name in methods:
             register_fsdp_forward_method(module, name)
         self.module = module
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the wrapper, or else of the model."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "module" or "module" not in self.__dict__.get("_modules", {}):
-                raise
-        return getattr(self.module, name)
 
     @property
     def _model(self) -> Any:
