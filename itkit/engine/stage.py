@@ -90,6 +90,9 @@ class Stage:
 
         A folder whose journal is not finished stays for the next run.
         """
+        if not self.is_committing:
+            with contextlib.suppress(OSError):  # else a run that finds the lock free finishes the last case again
+                (self.folder / _JOURNAL).unlink(missing_ok=True)
         self.lock.close()
         if not self.is_committing:
             _remove_tree(self.folder)

@@ -206,3 +206,18 @@ def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path
     assert [move.final.read_bytes() for move in moves] == [b"voxels"] * 2
     assert "a" in Manifest(tmp_path).latest_done("itk_orient")
     assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
+
+
+def test_a_run_that_ends_leaves_no_journal_to_one_that_begins(tmp_path, monkeypatch):
+    manifest = Manifest(tmp_path)
+    stage = Stage.open(manifest, "itk_orient")
+    move = Move(stage.folder / "a.mha", tmp_path / "a.mha")
+    move.staged.write_bytes(b"voxels")
+    outputs = ({"path": "a.mha", **file_stamp(move.staged)},)
+    stage.commit(Record("a", "done", outputs=outputs), [move])
+    with monkeypatch.context() as patch:  # the other run comes between the lock and the folder
+        patch.setattr("itkit.engine.stage._remove_tree", lambda folder: None)
+        stage.close()
+    recover(Manifest(tmp_path))
+    assert len((tmp_path / ".itkit" / "manifest.jsonl").read_text().splitlines()) == 1
+    assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
