@@ -26,6 +26,7 @@ _TITLE = (
     "# Changelog\n\nMade from the fragments in `changelog.d/` by `make changelog`; the newest version comes first.\n"
 )
 _ASSIGNMENT = re.compile(r'^VERSION = "([^"]*)"$', re.MULTILINE)
+_NO_VERSION = f'{VERSION_FILE}: expected a line VERSION = "..."'
 _SECTION = re.compile(r"^## (\d+\.\d+\.\d+)(?: — (.*))?$", re.MULTILINE)
 
 
@@ -50,7 +51,7 @@ class Version:
         ReleaseError
             When it is none, as with a suffix such as dev0.
         """
-        found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", text)
+        found = re.fullmatch(r"([0-9]+)\.([0-9]+)\.([0-9]+)", text)
         if found is None:
             raise ReleaseError(f"version {text!r}: expected three numbers, such as 5.1.0")
         return cls(*(int(part) for part in found.groups()))
@@ -75,7 +76,7 @@ def major_of(branch: str) -> int:
     ReleaseError
         When it is no release branch.
     """
-    found = re.fullmatch(r"v(\d+)", branch)
+    found = re.fullmatch(r"v([1-9][0-9]*)", branch)
     if found is None:
         raise ReleaseError(f"branch {branch!r}: releases come from branches v1, v2, ...")
     return int(found[1])
@@ -92,7 +93,7 @@ def next_version(branch: str, tags: Iterable[str]) -> Version:
         All tags of the repository; those that are no versions are left out.
     """
     major = major_of(branch)
-    released = [Version.read(tag[1:]) for tag in tags if re.fullmatch(rf"v{major}\.\d+\.\d+", tag)]
+    released = [Version.read(tag[1:]) for tag in tags if re.fullmatch(rf"v{major}\.[0-9]+\.[0-9]+", tag)]
     return Version(major, max(released).minor + 1, 0) if released else Version(major, 0, 0)
 
 
@@ -100,13 +101,14 @@ def version_in(text: str) -> Version:
     """Return the version that the source of the version states."""
     found = _ASSIGNMENT.search(text)
     if found is None:
-        raise ReleaseError(f'{VERSION_FILE}: expected a line VERSION = "..."')
+        raise ReleaseError(_NO_VERSION)
     return Version.read(found[1])
 
 
 def with_version(text: str, version: Version) -> str:
-    """Return the source of the version with another version."""
-    version_in(text)
+    """Return the source of the version with another version; what it states now may be any, such as 5.1.0.dev0."""
+    if _ASSIGNMENT.search(text) is None:
+        raise ReleaseError(_NO_VERSION)
     return _ASSIGNMENT.sub(f'VERSION = "{version}"', text)
 
 
@@ -135,8 +137,20 @@ def read_fragments(files: Mapping[str, str]) -> list[Fragment]:
 
 
 def sections(changelog: str) -> dict[str, str]:
-    """Return the texts of a changelog's versions, newest first."""
+    """Return the texts of a changelog's versions, newest first.
+
+    Raises
+    ------
+    ReleaseError
+        For a heading that names no version, and for a version that has two: what stands there would be lost.
+    """
     heads = [*_SECTION.finditer(changelog)]
+    names = [head[1] for head in heads]
+    for line in re.findall(r"^## .*$", changelog, re.MULTILINE):
+        found = _SECTION.fullmatch(line)
+        if found is None or names.count(found[1]) > 1:
+            reason = "expected such as '## 5.1.0 — 2026-12-31'" if found is None else f"{found[1]} stands there twice"
+            raise ReleaseError(f"{CHANGELOG}: heading {line!r}: {reason}")
     ends = [*(head.start() for head in heads[1:]), len(changelog)]
     return {head[1]: changelog[head.end() : end].strip("\n") for head, end in zip(heads, ends, strict=False)}
 
@@ -161,7 +175,9 @@ def assembled(changelog: str, version: Version, fragments: Sequence[Fragment], d
     older = {name: text for name, text in parts.items() if name != str(version)}
     lines = _lines_by_kind(parts.get(str(version), ""))
     for fragment in fragments:
-        lines[fragment.kind].append(f"- {fragment.text}")
+        line = f"- {fragment.text}"
+        if line not in lines[fragment.kind]:  # it is there when preparing broke off before fragments were removed
+            lines[fragment.kind].append(line)
     blocks = ["\n".join([f"### {KINDS[kind]}", "", *lines[kind]]) for kind in KINDS if lines[kind]]
     dates = {name: date_of(changelog, Version.read(name)) for name in older}
     written = [_head(str(version), date) + "\n\n" + "\n\n".join(blocks)]
@@ -175,7 +191,10 @@ def _head(version: str, date: str) -> str:
 
 def _lines_by_kind(section: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for block in re.split(r"^### ", section, flags=re.MULTILINE)[1:]:
+    before, *blocks = re.split(r"^### ", section, flags=re.MULTILINE)
+    if before.strip():
+        raise ReleaseError(f"{CHANGELOG}: {before.strip().splitlines()[0]!r} stands under no heading of a kind")
+    for block in blocks:
         title, _, body = block.partition("\n")
         kind = next((kind for kind, heading in KINDS.items() if heading == title.strip()), None)
         if kind is None:
@@ -263,23 +282,32 @@ class Repository:
     def check(self, branch: str) -> Version:
         """Return the version that is released from a branch.
 
+        A commit that has its tag already is that release, so that one that broke off can be repeated.
+
         Raises
         ------
         ReleaseError
             When version, changelog and tags don't agree.
         """
         version = version_in(self.text(VERSION_FILE))
+        if version.major == major_of(branch) and self._is_tagged(version):
+            return version
         wrong = disagreements(branch, self.tags, version, self.text(CHANGELOG), len(self.fragment_files))
         if wrong:
             raise ReleaseError("\n".join([*wrong, "run: python -m tools.release prepare --branch " + branch]))
         return version
 
+    def _is_tagged(self, version: Version) -> bool:
+        return f"v{version}" in self.git("tag", "--points-at", "HEAD").splitlines()
+
     def prepare(self, branch: str, date: str) -> Version:
         """Set the next version of a branch, move the fragments into the changelog, and return the version."""
         version = next_version(branch, self.tags)
         files = self.fragment_files
-        self.write(CHANGELOG, assembled(self.text(CHANGELOG), version, read_fragments(files), date))
-        self.write(VERSION_FILE, with_version(self.text(VERSION_FILE), version))
+        changelog = assembled(self.text(CHANGELOG), version, read_fragments(files), date)
+        source = with_version(self.text(VERSION_FILE), version)
+        self.write(CHANGELOG, changelog)
+        self.write(VERSION_FILE, source)
         for name in files:
             (self.root / FRAGMENTS / name).unlink()
         return version
@@ -287,17 +315,16 @@ class Repository:
     def tag(self, branch: str) -> Version:
         """Check, and put an annotated tag with the changelog's section on the commit that is checked out.
 
-        A commit that has its tag already keeps it, so that a release that broke off can be repeated.
+        A commit that has its tag already keeps it.
 
         Raises
         ------
         ReleaseError
             When the check fails, or files are changed that no commit holds.
         """
-        stated = version_in(self.text(VERSION_FILE))
-        if f"v{stated}" in self.git("tag", "--points-at", "HEAD").splitlines():
-            return stated
         version = self.check(branch)
+        if self._is_tagged(version):
+            return version
         if self.git("status", "--porcelain", "--untracked-files=no"):
             raise ReleaseError("there are changes that no commit holds; commit them first")
         notes = sections(self.text(CHANGELOG))[str(version)]
@@ -310,18 +337,22 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
     parser.add_argument("step", choices=("fragments", "prepare", "check", "tag", "notes"))
     parser.add_argument("--branch", default="", help="release branch (default: the one that is checked out)")
-    parser.add_argument("--date", default="", help="date of the release (default: today)")
+    parser.add_argument("--date", default=None, type=_date, help="date of the release (default: today)")
     options = parser.parse_args(argv)
     repository = Repository(root)
     try:
         print(_done(repository, options.step, options.branch, options.date))
-    except ReleaseError as error:
+    except (ReleaseError, OSError, UnicodeError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _done(repository: Repository, step: str, branch: str, date: str) -> str:
+def _date(text: str) -> str:  # argparse says what is wrong
+    return datetime.date.fromisoformat(text).isoformat()
+
+
+def _done(repository: Repository, step: str, branch: str, date: str | None) -> str:
     if step == "fragments":
         return f"{len(read_fragments(repository.fragment_files))} fragments"
     if step == "notes":

@@ -46,15 +46,17 @@ def test_tests_run_on_every_version_that_the_package_names():
     assert named == set(tried) == {f"3.{minor}" for minor in range(10, 15)}
 
 
-def test_a_release_is_checked_tested_and_published_before_it_is_tagged():
+def test_a_release_is_checked_tested_and_published_before_its_tag_is_seen():
     workflow = load(ROOT / ".github/workflows/release.yml")
     jobs = workflow["jobs"]
     assert workflow[True]["push"]["branches"] == ["v[0-9]+"]  # YAML reads the key "on" as true
     assert set(jobs["publish"]["needs"]) == {"check", "tests", "wheels"}
     assert jobs["tests"]["needs"] == jobs["sdist"]["needs"] == "check"
     done = [step.get("uses", "") + step.get("run", "") for step in jobs["publish"]["steps"]]
-    order = [next(at for at, text in enumerate(done) if word in text) for word in ("pypi-publish", "tag", "gh release")]
+    words = ("tools.release tag", "pypi-publish", "git push", "gh release")
+    order = [next(at for at, text in enumerate(done) if word in text) for word in words]
     assert order == sorted(order)
+    assert len(set(order)) == len(words)
 
 
 def test_the_image_of_the_commands_runs_them():

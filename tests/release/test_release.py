@@ -111,7 +111,8 @@ def test_a_second_merge_without_a_new_version_is_refused(repository, capsys):
     commit(repository, "Prepare")
     merge(repository, "v5")
     assert run(repository, "tag") == 0
-    assert run(repository, "tag") == 0  # a release that broke off is repeated
+    assert run(repository, "tag") == run(repository, "check") == 0  # a release that broke off is repeated
+    assert run(repository, "check", "--branch", "v6") == 1  # but is none of another branch
     git(repository, "commit", "-q", "--allow-empty", "-m", "Another merge")
     assert run(repository, "tag") == 1
     assert "says 5.0.0; the next version of branch v5 is 5.1.0" in capsys.readouterr().err
@@ -173,3 +174,54 @@ def test_this_repository_is_ready():
     repository = release.Repository(release.ROOT)
     release.read_fragments(repository.fragment_files)
     assert release.version_in(repository.text(release.VERSION_FILE)).patch == 0
+
+
+def test_what_is_no_release_branch_is_refused():
+    for branch in ("v1x", "v", "v05", "v0", "v-1", "V5", "v5.1", "v\u0665", "feature/v5", "v5\n"):
+        with pytest.raises(ReleaseError, match="releases come from branches"):
+            release.next_version(branch, [])
+    assert release.major_of("v10") == 10
+
+
+def test_a_development_version_is_prepared_to_the_release(repository):
+    (repository / release.VERSION_FILE).write_text('VERSION = "5.0.0.dev0"\n')
+    assert run(repository, "prepare", "--branch", "v5") == 0
+    assert (repository / release.VERSION_FILE).read_text() == 'VERSION = "5.0.0"\n'
+
+
+def test_preparing_writes_all_or_nothing_and_can_be_repeated(repository, capsys):
+    source = (repository / release.VERSION_FILE).read_text()
+    (repository / release.VERSION_FILE).write_text("nothing\n")
+    assert run(repository, "prepare", "--branch", "v5") == 1
+    assert 'expected a line VERSION = "..."' in capsys.readouterr().err
+    assert not (repository / release.CHANGELOG).exists()
+    (repository / release.VERSION_FILE).write_text(source)
+    fragments = release.Repository(repository).fragment_files
+    assert run(repository, "prepare", "--branch", "v5") == 0
+    for name, text in fragments.items():  # as if it had been killed before it removed them
+        (repository / release.FRAGMENTS / name).write_text(text)
+    assert run(repository, "prepare", "--branch", "v5") == 0
+    assert (repository / release.CHANGELOG).read_text().count("Nothing is lost.") == 1
+    (repository / release.FRAGMENTS / "folder.fix.md").mkdir()
+    assert run(repository, "fragments") == 1
+    assert "folder.fix.md" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changelog", "reason"),
+    [
+        ("## Unreleased\n\n- x\n\n" + ONE, "heading '## Unreleased': expected such as"),
+        ("## 5.1.0 - 2027-01-01\n\n- x\n\n" + ONE, "heading '## 5.1.0 - 2027-01-01': expected such as"),
+        (ONE + "\n## 5.0.0\n\n- Other.\n", "5.0.0 stands there twice"),
+        ("## 5.1.0\n\nWords of the release.\n\n### New\n\n- x\n", "'Words of the release.' stands under no heading"),
+    ],
+)
+def test_a_changelog_of_which_a_part_would_be_lost_is_refused(changelog, reason):
+    with pytest.raises(ReleaseError, match=reason.replace(".", r"\.")):
+        release.assembled(changelog, Version(5, 1, 0), [Fragment("fix", "Mended.")], "2027-01-02")
+
+
+def test_a_date_is_a_date(repository, capsys):
+    with pytest.raises(SystemExit):
+        run(repository, "prepare", "--branch", "v5", "--date", "soon")
+    assert "invalid" in capsys.readouterr().err
