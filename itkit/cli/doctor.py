@@ -30,8 +30,14 @@ from itkit.kernels.dispatch import backend as kernel_backend
 from itkit.models.registry import GROUP as NETWORKS
 from itkit.models.registry import list_models
 
-_PATH = re.compile(r"""(?<![\w.:/\\-])(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*/|/)[^\s'"`,;:()<>|]+|\bfile:[^\s'"`,;()<>|]+""")
+_BEGIN = r"(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*[\\/]|/)"
+_PATH = re.compile(
+    rf"""(?<=')(?:{_BEGIN}|file:)[^'\n]*(?=')|(?<=")(?:{_BEGIN}|file:)[^"\n]*(?=")|"""  # in quotes, with blanks
+    rf"""(?<![\w.:/\\-]){_BEGIN}[^\s'"`,;:()<>|]+|\bfile:[^\s'"`,;()<>|]+"""
+)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_SHOWN = ("ITKIT_CODECS", "ITKIT_NATIVE", *_THREADS)
+"""The settings whose values are shown: those of others may be a key, a name or a path."""
 
 
 class DoctorParams(Params):
@@ -59,11 +65,11 @@ def report() -> str:
     ]
     lines = [f"{name:<12}{text}" for name, text in rows]
     lines += ["", "packages (extra: package, version):"]
-    lines += [f"  {extra:<11}{name:<24}{state}" for extra, name, state in optional_packages()]
+    lines += [f"  {extra:<11}{name:<24}{anonymous(state)}" for extra, name, state in optional_packages()]
     plugins, wrong = plugged_in()
     if plugins:
         lines += ["", "plug-ins (kind: name, package):"]
-        lines += [f"  {kind:<11}{name:<24}{package}" for kind, name, package in plugins]
+        lines += [f"  {kind:<11}{_own(name):<24}{_own(package)}" for kind, name, package in plugins]
     if wrong:
         lines += ["", "plug-ins that can't be used:", *(f"  {shown(anonymous(message))}" for message in wrong)]
     return "\n".join(lines)
@@ -79,11 +85,11 @@ def installed_as() -> str:
 
 
 def settings() -> Iterator[str]:
-    """Yield the environment variables that change what ITKIT does: values that are one word, and else names alone."""
+    """Yield the environment variables that change what ITKIT does: of some the values, and of others the names."""
     for name in sorted(os.environ):
         if name.startswith("ITKIT_") or name in _THREADS:
             value = os.environ[name]
-            is_plain = re.fullmatch(r"[a-z0-9]{1,12}", value) is not None and "TOKEN" not in name
+            is_plain = name in _SHOWN and re.fullmatch(r"[a-z0-9]{1,12}", value) is not None
             yield f"{name}={value}" if is_plain else f"{name} (set)"
 
 
@@ -95,11 +101,28 @@ def anonymous(text: str) -> str:
     >>> anonymous("can't open /home/ann/data/x.mha (C:\\Users\\ann\\y.nii: not found)")
     "can't open …/x.mha (…/y.nii: not found)"
     """
+    home = _home()
+    if home:
+        text = re.sub(rf"{re.escape(home)}(?=[\\/])", "~", text)  # its name may hold blanks, also without quotes
     text = _PATH.sub(lambda found: "…/" + re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
-    for kind, name in (("user", _user()), ("host", platform.node())):
-        if name:
-            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", f"<{kind}>", text)
+    host = platform.node()
+    for kind, name in (("user", _user()), ("host", host), ("host", host.partition(".")[0])):
+        if name and name != "itkit":  # the user of our container image
+            text = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", f"<{kind}>", text, flags=re.IGNORECASE)
     return text
+
+
+def _own(text: str) -> str:
+    """Return the name of a plug-in or its package in one line, without the names of this user and host."""
+    return shown(anonymous(text))
+
+
+def _home() -> str:
+    try:
+        home = os.path.expanduser("~")  # noqa: PTH111 - as messages spell it
+    except (OSError, KeyError):
+        return ""
+    return home if len(home) > 3 else ""  # a root is no home
 
 
 def _user() -> str:
@@ -142,7 +165,11 @@ def _codecs() -> str:
 def optional_packages() -> list[tuple[str, str, str]]:
     """Return (extra, package, version or 'not installed') for each requirement in ITKIT's metadata."""
     rows = []
-    for requirement in requires("itkit") or []:
+    try:
+        wanted = requires("itkit") or []
+    except PackageNotFoundError:  # a checkout on PYTHONPATH
+        return []
+    for requirement in wanted:
         name = requirement.split(";")[0]
         for mark in "<>=!~[ (":
             name = name.split(mark)[0]

@@ -38,6 +38,8 @@ def test_no_path_user_or_host_is_in_it(monkeypatch, capsys):
         ("~/x and ~ann/y", "…/x and …/y"),
         ("see file:///home/ann/x.whl", "see …/x.whl"),
         ("1/2 of a/b, 3 / 4, https://example.org/x", "1/2 of a/b, 3 / 4, https://example.org/x"),
+        ("no 'C:\\Users\\Ann Lee\\my x.dll', no \"/a b/c d/e.so\"", "no '…/my x.dll', no \"…/e.so\""),
+        ("'a' / 'b' of 'x/y'", "'a' / 'b' of 'x/y'"),
         ("in (/a/b), <frozen /a/b>", "in (…/b), <frozen …/b>"),
     ],
 )
@@ -59,3 +61,38 @@ def test_a_user_without_a_name_is_no_fault(monkeypatch):
 
     monkeypatch.setattr(getpass, "getuser", nobody)
     assert doctor.anonymous("x") == "x"
+
+
+def test_a_home_with_a_blank_is_not_told(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/Ann Lee")
+    monkeypatch.setenv("USERPROFILE", "/home/Ann Lee")
+    assert doctor.anonymous("no /home/Ann Lee/x/y.so, ok") == "no …/y.so, ok"
+
+
+def test_names_of_user_and_host_are_found_in_parts_of_names(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "ann")
+    monkeypatch.setattr(platform, "node", lambda: "Ward7.hospital.example")
+    told = doctor.anonymous("Ann, ann_net, itkit-ann 1.0+ward7, annual, ward7.hospital.example")
+    assert told == "<user>, <user>_net, itkit-<user> 1.0+<host>, annual, <host>"
+    monkeypatch.setattr(doctor, "plugged_in", lambda: ([("network", "ann_net", "itkit-ann 1.0+ward7")], []))
+    assert re.search(r"network +<user>_net +itkit-<user> 1\.0\+<host>", doctor.report())
+
+
+def test_values_of_settings_that_may_be_a_key_or_a_name_are_not_told(monkeypatch):
+    for name in ("ITKIT_KEY", "ITKIT_CACHE", "ITKIT_OF_TOMORROW"):
+        monkeypatch.setenv(name, "hunter2")
+    assert "hunter2" not in doctor.report()
+
+
+def test_a_checkout_that_is_not_installed_has_a_report(monkeypatch):
+    def missing(name):
+        raise doctor.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "requires", missing)
+    monkeypatch.setattr(doctor, "distribution", missing)
+    assert "(not installed)" in doctor.report()
+
+
+def test_the_user_of_our_image_is_nobody(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "itkit")
+    assert doctor.anonymous("itkit-tools 1.0") == "itkit-tools 1.0"

@@ -1,11 +1,13 @@
 """One entry point: the program's name says which command it is."""
 
+import io
 import subprocess
 import sys
 
 import pytest
 
 from itkit.cli.main import main
+from itkit.cli.streams import open_closed_streams
 
 START = "import atexit, sys, threading; from itkit.cli.main import command, main; "
 LEAVE = "sys.argv = ['itk_check', '--version']; sys.exit(command())"
@@ -71,3 +73,17 @@ def test_packages_metadata_is_everybodys_own():
     )
     assert code == 0
     assert "importlib" in stdout
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("ascii", b"M\\xfcller \\u2192 \\u2026"), ("cp1252", b"M\xfcller \\u2192 \x85")]
+)
+def test_a_stream_that_lacks_a_character_ends_no_command(encoding, expected, monkeypatch):
+    """As on Windows, when the output goes into a file or a pipe."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    open_closed_streams()
+    sys.stdout.write("Müller → …")
+    stream.flush()
+    assert raw.getvalue() == expected
