@@ -6,6 +6,7 @@ The groups are ``itkit.operations``, ``itkit.datasets``, ``itkit.readers``, ``it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,9 @@ from importlib import import_module
 from typing import Any
 
 from itkit.core.errors import PluginError
+
+_NAME = re.compile(r"\w[\w.+-]*")
+"""Names that command lines, and scripts of shells, take as one word."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ def resolve(path: str) -> Any:
 def find_plugins(group: str, taken: Container[str] = ()) -> Plugins:
     """Return the plug-ins that installed packages register in a group.
 
-    A name that ITKIT already uses, or that two packages register, is refused; other names stay usable.
+    A name that ITKIT already uses, that two packages register, or that is not one word is refused; other names stay
+    usable.
 
     Parameters
     ----------
@@ -91,6 +96,8 @@ def find_plugins(group: str, taken: Container[str] = ()) -> Plugins:
         packages = " and ".join(plugin.package for plugin in plugins)
         if name in taken:
             refused.append(f"{packages}: the name {name!r} ({group}) is taken by ITKIT; the package must rename it")
+        elif _NAME.fullmatch(name) is None:
+            refused.append(f"{packages}: the name {name!r} ({group}) may hold letters, digits and _ . + - alone")
         elif len(plugins) > 1:
             refused.append(f"{packages}: all register {name!r} ({group}); uninstall all but one")
         else:

@@ -6,12 +6,15 @@ import select
 import shutil
 import subprocess
 import time
+from typing import Annotated, Literal
 
 import pytest
 
 from itkit.cli import completion
 from itkit.cli.completion import _SCRIPTS, CompletionParams, run
-from itkit.cli.shells.grammar import Grammar, Values, grammar
+from itkit.cli.shells.grammar import Grammar, Values, grammar, values_of
+from itkit.core.fields import Positional
+from itkit.core.params import Params
 from itkit.models.registry import list_models
 
 KINDS = ["image", "label", "dataset"]
@@ -168,3 +171,13 @@ def test_the_command_prints_the_script(capsys, monkeypatch):
     monkeypatch.setattr(completion, "grammar", lambda: Grammar((), (), (), ()))
     assert run(CompletionParams(shell="fish")) == 0
     assert capsys.readouterr().out.startswith("# completion of itkit for fish")
+
+
+def test_words_of_plug_ins_that_a_shell_would_take_apart_are_left_out():
+    class Odd(Params):
+        """Odd."""
+
+        kind: Annotated[Literal["it's", "two words", "$(date)", "grün", "plain"], Positional()]
+        """The kind."""
+
+    assert values_of("kind", Odd.model_fields["kind"], {}).words == ("grün", "plain")

@@ -40,6 +40,14 @@ def test_a_taken_name_is_refused_by_name_and_others_stay(install):
     assert python(code) == ["['free']", "two 1.0: the name 'ours' (g) is taken by ITKIT; the package must rename it"]
 
 
+def test_a_name_that_is_not_one_word_of_a_shell_is_refused(install):
+    python = install("six", {}, "[g]\nmy op = a:B\nit's = a:B\n$(date) = a:B\n-x = a:B\nnet-2.0_a = c:D\n")
+    said = python("found = find_plugins('g'); print(*found.by_name); print(*found.refused, sep='\\n')")
+    assert said[0] == "net-2.0_a"
+    wrong = ("'$(date)'", "'-x'", '"it\'s"', "'my op'")
+    assert said[1:] == [f"six 1.0: the name {name} (g) may hold letters, digits and _ . + - alone" for name in wrong]
+
+
 def test_one_name_of_two_packages_is_refused(install):
     install("three", {}, "[g]\nx = a:B\n")
     python = install("four", {}, "[g]\nx = a:B\n")

@@ -37,6 +37,8 @@ from itkit.engine.options import RunOptions
 CONVERTER = "convert_"
 MANY = 99
 """Stands for any number of values."""
+_PLAIN = re.compile(r"[\w.,:+@%=/-]+")
+"""Words that no shell takes apart; others, of plug-ins, are not completed."""
 _ALTERNATIVES = re.compile(r"\(?(?:\?:)?([A-Za-z][\w.-]*(?:\|[A-Za-z][\w.-]*)*)\)?")
 
 
@@ -218,7 +220,9 @@ def values_of(name: str, field: FieldInfo, known: dict[str, list[str]]) -> Value
     path: Literal["", "file", "folder"] = ""
     if is_path:
         path = "folder" if role is not None and role.role.endswith("folder") else "file"
-    return Values(count, (name.upper(),) if names[0].startswith("{") else names, tuple(words), path)
+    return Values(
+        count, (name.upper(),) if names[0].startswith("{") else names, tuple(filter(_PLAIN.fullmatch, words)), path
+    )
 
 
 def _words(field: FieldInfo) -> Sequence[str]:
