@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import model_validator
 
 from itkit.catalogue import load
 from itkit.core.errors import ItkitError, LayoutError
@@ -57,11 +58,18 @@ class DemoParams(Params):
     only_data: Annotated[Path | None, PathRole("out_folder")] = None
     """Write the CT as a dataset of three cases to this folder, and stop."""
 
+    @model_validator(mode="after")
+    def _check_one_task(self) -> DemoParams:
+        if self.only_data is not None and self.data is not None:
+            raise ValueError("--only-data writes ITKIT's CT, and runs nothing on --data; leave one of them out")
+        return self
+
 
 def run(params: DemoParams) -> int:
     """Run the demo and return its exit code."""
     out, data = params.out, params.data
     if params.only_data is not None:
+        _refuse_other_cases(params.only_data)
         write_torso_dataset(params.only_data)
         print(f"{params.only_data}: one CT of a torso on three grids, with labels")
         return 0
@@ -79,6 +87,14 @@ def run(params: DemoParams) -> int:
 def torso() -> tuple[Volume, Volume]:
     """Return the CT that comes with this package, and its labels."""
     return read_volume(_TORSO / "image.nii.gz"), read_volume(_TORSO / "label.nii.gz", "label")
+
+
+def _refuse_other_cases(root: Path) -> None:
+    ours = {f"{case}.nii.gz" for case in variants("torso")}
+    for folder in (root / "image", root / "label"):
+        others = [path.name for path in folder.glob("[!.]*") if path.name not in ours] if folder.is_dir() else []
+        if others:
+            raise LayoutError(f"{folder}: holds {min(others)}, which is not of the demo; name a folder of its own")
 
 
 def write_torso_dataset(root: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+from pydantic import model_validator
+
 from itkit.catalogue import ALIASES, CATALOGUE, find, load, named
 from itkit.cli.help import Help, help_of
 from itkit.cli.main import SCRIPTS
@@ -33,6 +35,12 @@ class ManParams(Params):
     """The command (default: itkit itself)."""
     dest: Annotated[Path | None, PathRole("out_folder")] = None
     """Folder to write the pages of all commands into, such as ~/.local/share/man/man1."""
+
+    @model_validator(mode="after")
+    def _check_one_task(self) -> ManParams:
+        if self.command and self.dest is not None:
+            raise ValueError(f"--dest writes the pages of all commands; leave out {self.command!r}")
+        return self
 
 
 def run(params: ManParams) -> int:

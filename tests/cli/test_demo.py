@@ -67,3 +67,14 @@ def test_the_ct_alone_is_written_as_a_dataset(tmp_path, capsys):
     assert "raw: one CT" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["dataset.json", "image", "label"]
     assert len([*(tmp_path / "raw" / "label").iterdir()]) == 3
+
+
+def test_only_data_joins_no_other_dataset_and_leaves_no_option_unused(tmp_path, capsys):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "raw").rglob("*")) if path.is_file()}
+    assert umbrella.main(["demo", "--only-data", str(tmp_path / "raw")]) == 2
+    assert "which is not of the demo; name a folder of its own" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in sorted((tmp_path / "raw").rglob("*")) if path.is_file()} == before
+    assert umbrella.main(["demo", "--only-data", str(tmp_path / "x"), "--data", str(tmp_path / "raw")]) == 2
+    assert "leave one of them out" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -88,3 +88,9 @@ def test_help_without_a_verb_lists_all_and_knows_operations_and_datasets(capsys)
         assert capsys.readouterr().out.startswith(expected)
     assert umbrella.main(["help", "resampel"]) == 2
     assert "did you mean 'resample'" in capsys.readouterr().err
+
+
+def test_a_command_and_a_folder_for_all_exclude_each_other(tmp_path, capsys):
+    assert umbrella.main(["man", "resample", "--dest", str(tmp_path / "man1")]) == 2
+    assert "--dest writes the pages of all commands; leave out 'resample'" in capsys.readouterr().err
+    assert not (tmp_path / "man1").exists()
