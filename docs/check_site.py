@@ -7,6 +7,7 @@ server; the search's index has every page. With Playwright and a Chromium, the s
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ ASSETS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "vide
 LINKED = ("stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "modulepreload", "manifest")
 INDEXES = ("search.json", "search/search_index.json")
 """The search's index: Zensical's, and that of Material for MkDocs."""
+_OF_STYLES = re.compile(r"""(?:url\(|@import\s)\s*["']?((?:https?:)?//[^\s"')]+)""")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -66,6 +68,10 @@ def faults(site: Path) -> Iterator[str]:
             continue  # its links begin with the site's address
         for target in (*page.links, *page.assets):
             yield from _dead(name, target, files, pages)
+    for name, path in files.items():
+        if name.endswith(".css"):
+            for asset in _OF_STYLES.findall(path.read_text(encoding="utf-8")):
+                yield f"{name}: asks another server for {asset}"
     yield from _not_found(site, pages)
 
 
@@ -142,4 +148,6 @@ def main(site: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        raise SystemExit("usage: python docs/check_site.py FOLDER, that of a built site")
     raise SystemExit(main(Path(sys.argv[1])))

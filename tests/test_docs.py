@@ -190,7 +190,7 @@ def test_the_check_of_a_built_site_sees_what_is_wrong(tmp_path, monkeypatch):
     head = '<script src="https://cdn.example/a.js"></script><link rel="stylesheet" href="style.css">'
     body = '<h1 id="top"></h1><a href="b/c.html#here">1</a><a href="b/c.html#there">2</a><a href="../up.html">3</a>'
     (tmp_path / "b").mkdir()
-    (tmp_path / "style.css").write_text("")
+    (tmp_path / "style.css").write_text("a { src: url('https://fonts.example/f.woff2') } b { src: url(g.woff2) }")
     (tmp_path / "a.html").write_text(head + body)
     (tmp_path / "b" / "c.html").write_text('<p id="here"></p><a href="../a.html#top">4</a><img src="none.png">')
     (tmp_path / "search.json").write_text('{"items": [{"location": "a.html#top"}]}')
@@ -201,6 +201,7 @@ def test_the_check_of_a_built_site_sees_what_is_wrong(tmp_path, monkeypatch):
         "a.html: b/c.html#there: no such place on that page",
         "a.html: ../up.html leads nowhere",
         "b/c.html: none.png leads nowhere",
+        "style.css: asks another server for https://fonts.example/f.woff2",
         "b/c.html: the search does not know it",
     ]
 
