@@ -174,11 +174,11 @@ def pipeline_text(steps: Iterable[Step], folder: Path | None = None) -> str:
 
     Examples
     --------
-    >>> print(pipeline_text(chain(STARTS[0], "/scans", "/work")[1:2]))
+    >>> print(pipeline_text(chain(STARTS[0], "/scans", "/study")[1:2]))
     # Turn all axes to one orientation, exactly
     [[step]]
     run = "itk_orient"
-    params = { source = "/work/dataset", dest = "/work/oriented", orient = "LPS" }
+    params = { source = "/study/dataset", dest = "/study/oriented", orient = "LPS" }
     options = { mp = true }
     <BLANKLINE>
     """
