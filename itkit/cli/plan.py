@@ -214,17 +214,17 @@ def relative(path: Path, folder: Path) -> str:
 
 def described(planned: Planned) -> Sequence[str]:
     """Return lines that say what a run of the plan takes."""
-    training, cost = planned.plan.training, planned.run
+    training, cost = planned.plan.training, planned.timing.run
     patch = " x ".join(map(str, training.patch_size))
-    how = "measured" if planned.is_measured else "extrapolated from two measured ones"
-    each = format_seconds(planned.step_seconds)
-    validating = format_seconds(planned.validation_seconds)
+    how = "measured" if planned.timing.is_measured else "extrapolated from two measured ones"
+    each = format_seconds(planned.timing.step_seconds)
+    validating = format_seconds(planned.validations.seconds)
     folds = planned.plan.split.folds
     return (
         f"network: {planned.plan.network.name}, {planned.parameters:,} parameters; {planned.machine.name}",
         f"step: {each} and {format_bytes(cost.peak_bytes)} for {training.batch_size} patches of {patch} ({how})",
         f"run: {planned.steps:,} steps in {counted(training.epochs, 'epoch')}, "
-        f"{counted(planned.validations, 'validation')} of {validating}: {format_seconds(planned.seconds)} "
+        f"{counted(planned.validations.number, 'validation')} of {validating}: {format_seconds(planned.seconds)} "
         f"({planned.seconds / 3600:.2f} hours) for {'one of ' if folds > 1 else ''}{counted(folds, 'fold')}",
     )
 

@@ -83,8 +83,7 @@ def limits_of(wishes: PlanParams, machine: Machine, memory: int) -> Limits:
     why = f"{format_bytes(nbytes)} on {machine.name}"
     if nbytes < (wishes.memory or _DEFAULT_BYTES):
         why += f", of which {format_bytes(free)} are free"
-    is_cpu = machine.device == "cpu"
-    minutes = wishes.minutes or (_CPU_MINUTES if is_cpu else None)
+    minutes = wishes.minutes or (_CPU_MINUTES if machine.is_cpu else None)
     source = "as asked" if wishes.minutes else "the default on a CPU (--minutes)"
     return Limits(nbytes, why, None if minutes is None else 60 * minutes, f"{minutes or 0:g} min, {source}")
 
@@ -111,7 +110,7 @@ class PatchSearch:
         self.spacing = tuple(draft.values["preprocess"]["spacing"])
         self.median = fingerprint.median_size(self.spacing)
         self.voxels = sum(math.prod(case.resampled(self.spacing)) for case in fingerprint.cases.values())
-        self.is_cpu = measures.machine().device == "cpu"
+        self.is_cpu = measures.machine().is_cpu
         self.is_planned = card.family in _UNETS and not wishes.options.keys() & {"strides", "patch_size"}
         draft.put("network.name", card.name, "as asked" if wishes.network != "unet" else "")
         self._use((1, 256, 256) if dims == 2 else (128, 128, 128))

@@ -16,7 +16,7 @@ from itkit.training.patch_search import Measures, PatchSearch, limits_of
 from itkit.training.plan_draft import Draft
 from itkit.training.plan_file import Plan
 from itkit.training.probing import Cost, Machine, Run, Size
-from itkit.training.scheduling import Timing, put_recipe, put_schedule, with_loading
+from itkit.training.scheduling import Timing, Validations, put_recipe, put_schedule, with_loading
 from itkit.training.wishes import PlanParams
 
 
@@ -34,16 +34,10 @@ class Planned:
         Where it was measured.
     parameters
         Parameters of the network.
-    run
-        A step of the plan, measured; extrapolated if it takes too long to be tried.
-    is_measured
-        Whether the step was measured at its own size.
-    step_seconds
-        Expected time of a step with its patches loaded.
-    validation_seconds
-        Expected time of one validation.
+    timing
+        What was measured of a step.
     validations
-        How many there are.
+        How many there are, and how long one takes.
     warnings
         What the user should know.
     """
@@ -52,11 +46,8 @@ class Planned:
     reasons: Mapping[str, str]
     machine: Machine
     parameters: int
-    run: Run
-    is_measured: bool
-    step_seconds: float
-    validation_seconds: float
-    validations: int
+    timing: Timing
+    validations: Validations
     warnings: tuple[str, ...]
 
     @property
@@ -67,7 +58,7 @@ class Planned:
     @property
     def seconds(self) -> float:
         """Expected time of the run of one fold."""
-        return self.steps * self.step_seconds + self.validations * self.validation_seconds
+        return self.steps * self.timing.step_seconds + self.validations.number * self.validations.seconds
 
 
 def plan_dataset(
@@ -100,7 +91,7 @@ def plan_dataset(
     draft = Draft({})
     _data(draft, fingerprint, wishes, path)
     dims = _dims(card, fingerprint, wishes)
-    workers = min(2 if machine.device == "cpu" else 8, max(0, cores - 1))
+    workers = min(2 if machine.is_cpu else 8, max(0, cores - 1))
     draft.put("training.seed", wishes.seed)
     draft.put("training.workers", workers, f"{counted(cores, 'core')}")
     _precision(draft, card, machine)
@@ -117,18 +108,15 @@ def plan_dataset(
             f"try a smaller --patch-size than {by(size.patch_zyx)} or --batch-size"
         )
     step_seconds = with_loading(run.seconds, measures.patch_seconds(plan), size.batch, workers, machine, cores)
-    timing = Timing(run, is_measured, step_seconds, machine.device == "cpu")
-    validations = put_schedule(draft, fingerprint, wishes, limits, timing)
+    timing = Timing(run, is_measured, step_seconds)
+    validations = put_schedule(draft, fingerprint, wishes, machine, limits, timing)
     return Planned(
         plan=draft.plan(),
         reasons=dict(draft.reasons),
         machine=machine,
         parameters=measures.facts(plan).parameters,
-        run=run,
-        is_measured=is_measured,
-        step_seconds=step_seconds,
-        validation_seconds=validations.seconds,
-        validations=validations.number,
+        timing=timing,
+        validations=validations,
         warnings=tuple(draft.warnings),
     )
 
@@ -180,7 +168,7 @@ def _dims(card: ModelCard, fingerprint: Fingerprint, wishes: PlanParams) -> int:
 
 
 def _precision(draft: Draft, card: ModelCard, machine: Machine) -> None:
-    if machine.device == "cpu":
+    if machine.is_cpu:
         draft.put("training.precision", "32", "on a CPU")
     elif machine.bf16 and card.bf16:
         draft.put("training.precision", "bf16", f"{machine.name} computes in bf16")

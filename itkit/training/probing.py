@@ -91,6 +91,11 @@ class Machine:
     memory: int
     bf16: bool
 
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the network is trained on a CPU."""
+        return self.device == "cpu"
+
 
 @dataclass(frozen=True)
 class Facts:

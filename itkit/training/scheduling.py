@@ -55,7 +55,7 @@ def with_loading(seconds: float, patch_seconds: float, batch: int, workers: int,
     loading = batch * patch_seconds
     if workers == 0:
         return seconds + loading
-    if machine.device == "cpu":
+    if machine.is_cpu:
         return max(seconds + loading / cores, loading / workers)
     return max(seconds, loading / workers)
 
@@ -72,14 +72,11 @@ class Timing:
         Whether the step was measured at its own size.
     step_seconds
         Expected time of a step with its patches loaded.
-    is_cpu
-        Whether the network is trained on a CPU.
     """
 
     run: Run
     is_measured: bool
     step_seconds: float
-    is_cpu: bool
 
 
 class Validations(NamedTuple):
@@ -90,10 +87,10 @@ class Validations(NamedTuple):
 
 
 def put_schedule(
-    draft: Draft, fingerprint: Fingerprint, wishes: PlanParams, limits: Limits, timing: Timing
+    draft: Draft, fingerprint: Fingerprint, wishes: PlanParams, machine: Machine, limits: Limits, timing: Timing
 ) -> Validations:
     """Decide steps, epochs and validations."""
-    overlap = _CPU_OVERLAP if timing.is_cpu else _OVERLAP
+    overlap = _CPU_OVERLAP if machine.is_cpu else _OVERLAP
     draft.put("validation.overlap", overlap, "a CPU takes long for more" if overlap == _CPU_OVERLAP else "")
     one = _validation_seconds(draft, fingerprint, timing.run, overlap)
     total = None if limits.run_seconds is None else _affordable(limits.run_seconds, one, timing.step_seconds)

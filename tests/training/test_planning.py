@@ -187,7 +187,7 @@ def test_a_gpu_plan_is_nnunets_and_reads_back_equal(tmp_path):
     stages = network_facts(plan).options
     assert stages["patch_size"] == list(training.patch_size)
     assert all(side % 16 == 0 for side in training.patch_size)
-    assert found.run.nbytes <= 8 * GB
+    assert found.timing.run.nbytes <= 8 * GB
     bigger = planned(fingerprint(CUBES), memory="16GB").plan.training
     assert math.prod(bigger.patch_size) * bigger.batch_size > math.prod(training.patch_size) * training.batch_size
     (tmp_path / "plan.toml").write_text(plan_text(plan, found.reasons))
