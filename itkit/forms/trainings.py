@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from itkit.training.history import METRICS_JSONL, History, add, parse_line
+from itkit.training.history import METRICS_JSONL, History, add, dice_of, parse_line
 
 PICTURES = "overlays"
 LOSS, DICE = "Loss by step", "Dice of the validation by step"
@@ -66,11 +66,9 @@ def curves_of(history: History) -> dict[str, dict[str, Points]]:
     losses: dict[str, Points] = {"each": thinned(each)}
     if len(each) > _MEAN_OF:
         losses = {f"mean of {_MEAN_OF}": thinned(_running_mean(each)), **losses}
-    dice: dict[str, Points] = {"mean": thinned([(float(one.step), one.val_dice) for one in history.validations])}
-    for name in dict.fromkeys(name for one in history.validations for name in one.classes):
-        found = [(float(one.step), one.classes[name].get("dice")) for one in history.validations if name in one.classes]
-        dice[name] = thinned([(step, value) for step, value in found if value is not None])
-    return {LOSS: losses, DICE: dice}
+    names = dict.fromkeys(name for one in history.validations for name in one.classes)
+    dice = {"mean": dice_of(history)} | {name: dice_of(history, name) for name in names}
+    return {LOSS: losses, DICE: {name: thinned([(float(x), y) for x, y in line]) for name, line in dice.items()}}
 
 
 def _running_mean(points: Points) -> Points:

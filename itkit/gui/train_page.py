@@ -131,8 +131,9 @@ class TrainPage(QWidget):
             self.state.setText(f"{self.folder} is not a folder.")
             return
         if self.log.update():
+            curves = curves_of(self.log.history)
             for plot in (self.loss, self.dice):
-                plot.show_curves(curves_of(self.log.history)[plot.title])
+                plot.show_curves(curves[plot.title])
         self.state.setText(state_of(self.folder.name, self.log.history))
         self._look_for_pictures(self.folder)
 

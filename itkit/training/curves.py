@@ -8,7 +8,7 @@ from typing import Any
 
 from itkit.core.extras import require
 from itkit.core.thumbnail import class_colour
-from itkit.training.history import History
+from itkit.training.history import History, dice_of
 
 _MOST_POINTS = 2000
 _MOST_NAMES = 12
@@ -40,14 +40,6 @@ def smooth_losses(history: History) -> list[tuple[float, float]]:
     rows = list(history.epochs())
     begins = [0, *(row.step for row in rows)]
     return [((begin + 1 + row.step) / 2, row.train_loss) for begin, row in zip(begins, rows, strict=False)]
-
-
-def dice_of(history: History, name: str | None = None) -> list[tuple[float, float]]:
-    """Return the Dice of a class, or the mean of all, after each validation."""
-    if name is None:
-        return [(one.step, one.val_dice) for one in history.validations]
-    found = ((one.step, one.classes.get(name, {}).get("dice")) for one in history.validations)
-    return [(step, dice) for step, dice in found if dice is not None]
 
 
 def draw_curves(history: History, names: Sequence[str]) -> bytes:

@@ -133,6 +133,14 @@ def add(history: History, one: Step | Validation | None) -> None:
         history.validations.append(one)
 
 
+def dice_of(history: History, name: str | None = None) -> list[tuple[float, float]]:
+    """Return the Dice of a class, or the mean of all, after each validation."""
+    if name is None:
+        return [(one.step, one.val_dice) for one in history.validations]
+    found = ((one.step, one.classes.get(name, {}).get("dice")) for one in history.validations)
+    return [(step, dice) for step, dice in found if dice is not None]
+
+
 def as_line(one: Step | Validation) -> str:
     r"""Return a line of ``metrics.jsonl``: strict JSON.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from itkit.core.geometry import by
 from itkit.io.meta import write_bytes, write_text
 from itkit.report.training import TrainingResults, training_page
-from itkit.training.curves import dice_of, draw_curves, losses, smooth_losses, thinned
-from itkit.training.history import METRICS_JSONL, History, read_history
+from itkit.training.curves import draw_curves, losses, smooth_losses, thinned
+from itkit.training.history import METRICS_JSONL, History, dice_of, read_history
 from itkit.training.run_files import PLAN_FILE, Run, read_run
 from itkit.training.status import read_status
 

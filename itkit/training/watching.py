@@ -9,8 +9,8 @@ from typing import Any
 
 from itkit.core.errors import LayoutError
 from itkit.report.text_plot import text_plot
-from itkit.training.curves import dice_of, losses, thinned
-from itkit.training.history import METRICS_JSONL, History, read_history
+from itkit.training.curves import losses, thinned
+from itkit.training.history import METRICS_JSONL, History, dice_of, read_history
 from itkit.training.status import read_status
 
 _BAR = 20

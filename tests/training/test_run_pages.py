@@ -10,8 +10,8 @@ import pytest
 from itkit.core.errors import LayoutError
 from itkit.inference.model_folder import Intensity
 from itkit.training import watching
-from itkit.training.curves import dice_of, draw_curves, smooth_losses, thinned
-from itkit.training.history import History, Step, Validation, csv_text, jsonl_text, read_history
+from itkit.training.curves import draw_curves, smooth_losses, thinned
+from itkit.training.history import History, Step, Validation, csv_text, dice_of, jsonl_text, read_history
 from itkit.training.overlays import overlay_picture
 from itkit.training.status import read_status, write_status
 from itkit.training.watching import curves_text, watch
