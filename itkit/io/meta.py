@@ -211,8 +211,8 @@ def is_settled(status: os.stat_result, at_ns: int) -> bool:
 
 def plain_beginning(relative: str, stamp: Mapping[str, int]) -> str:
     """Return how the line of a plain volume begins, up to its size."""
-    size, time = stamp["bytes"], stamp["mtime_ns"]
-    return f'  {json_line(relative)}: {{"file": {{"bytes": {size}, "mtime_ns": {time}}}, "size": '
+    size, changed_ns = stamp["bytes"], stamp["mtime_ns"]
+    return f'  {json_line(relative)}: {{"file": {{"bytes": {size}, "mtime_ns": {changed_ns}}}, "size": '
 
 
 def volume_entry(name: str, case_id: str, volume: Volume, classes: Sequence[int] | None = None) -> dict[str, Any]:
@@ -406,8 +406,8 @@ class IndexLines:
             return None
         match = _INDEX_LINE.fullmatch(line)
         if match is not None:
-            size, time = match[2] or match[4], match[3] or match[5]
-            return line if (int(size), int(time)) == (stamp["bytes"], stamp["mtime_ns"]) else None
+            size, changed_ns = match[2] or match[4], match[3] or match[5]
+            return line if (int(size), int(changed_ns)) == (stamp["bytes"], stamp["mtime_ns"]) else None
         try:
             entry = parse_json(f"{{{line}}}")[relative]
         except (ValueError, KeyError, TypeError):
