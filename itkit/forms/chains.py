@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itkit.catalogue import load
+from itkit.catalogue import CATALOGUE, load
 from itkit.cli.adapter import parse
 from itkit.core.errors import ItkitError, ParamsError
 from itkit.core.fields import PathRole, marker
@@ -19,8 +19,12 @@ from itkit.core.params import Params
 from itkit.core.text import shown
 from itkit.core.toml import toml_value
 from itkit.engine.options import RunOptions
+from itkit.engine.pipeline import PipelineStep, read_pipeline
 from itkit.forms.command import Command, command_of
 from itkit.forms.presets import preset_values
+
+_LOOKED_AT = 1 << 16
+"""Bytes of a file in which a first step is looked for."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Start:
         Why each command is run, and its words; ``{source}``, ``{work}`` and ``{converter}`` are filled in.
     asks_converter
         Whether a public dataset must be chosen.
+    is_saved
+        Whether what somebody has is a saved pipeline: its steps say where results go.
     """
 
     key: str
@@ -42,6 +48,7 @@ class Start:
     help: str
     steps: tuple[tuple[str, str], ...]
     asks_converter: bool = False
+    is_saved: bool = False
 
 
 _FURTHER = (
@@ -97,6 +104,13 @@ STARTS = (
             *_FURTHER[2:],
         ),
     ),
+    Start(
+        "pipeline",
+        "A saved pipeline",
+        "The file of a chain, as itkit run takes it: run again, it goes on where it was left.",
+        (),
+        is_saved=True,
+    ),
 )
 
 
@@ -135,7 +149,12 @@ class Step:
 
 
 def chain(start: Start, source: str, work: str, converter: str = "") -> list[Step]:
-    """Return the commands for a source and a folder for the results.
+    """Return the commands for a source and a folder for the results; those of a saved pipeline are in its file.
+
+    Raises
+    ------
+    ParamsError
+        When a saved pipeline can't be read.
 
     Examples
     --------
@@ -145,7 +164,33 @@ def chain(start: Start, source: str, work: str, converter: str = "") -> list[Ste
     >>> steps[0].command.text
     'itk_convert dicom scans work/dataset --ext .mha --mp'
     """
+    if start.is_saved:
+        return [_saved(step) for step in read_pipeline(Path(source))]
     return [_step(why, words, {"source": source, "work": work, "converter": converter}) for why, words in start.steps]
+
+
+def is_pipeline(path: Path) -> bool:
+    """Return whether a file is a saved pipeline, by its name and the first of its steps; nothing is checked.
+
+    Examples
+    --------
+    >>> is_pipeline(Path("nothing.toml"))
+    False
+    """
+    if path.suffix.lower() != ".toml" or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return b"[[step]]" in file.read(_LOOKED_AT)
+    except OSError:
+        return False
+
+
+def _saved(step: PipelineStep) -> Step:
+    entry = CATALOGUE.get(step.operation.name)
+    is_named = entry is None or step.name != step.operation.name
+    why = step.name if is_named or entry is None else entry.summary
+    return Step(why[:1].upper() + why[1:], step.operation.name, step.params, step.options)
 
 
 def _step(why: str, words: str, places: Mapping[str, str]) -> Step:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 USAGE = """usage: itkit-app [FOLDER|FILE] [--version] [--check]
 
 The windows of ITKIT: jobs, a viewer, trainings. FOLDER (a dataset, a case, a DICOM series, a training run) or FILE
-is opened.
+(a volume, a saved pipeline) is opened.
 
   --check    open every page once, print what was drawn, and end; works with QT_QPA_PLATFORM=offscreen
   --version  print the version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from itkit.forms.pages import Page
 from itkit.forms.presets import load_preset, preset_values, save_preset
 from itkit.forms.progress import time_in_words
 from itkit.forms.queue import Job
+from itkit.forms.reports import reports_of
 from itkit.forms.trainings import is_training
 from itkit.gui import settings
 from itkit.gui.bridge import Jobs
@@ -180,6 +182,11 @@ class OperationPage(QWidget):
         box.addWidget(self.tabs, 1)
         box.addWidget(self.bar)
         box.addWidget(self.state)
+        self.reports = QLabel()
+        self.reports.setObjectName("reports")
+        self.reports.setWordWrap(True)
+        self.reports.setOpenExternalLinks(True)
+        box.addWidget(self.reports)
         return panel
 
     @staticmethod
@@ -334,6 +341,7 @@ class OperationPage(QWidget):
         self.stop_button.setEnabled(is_active and job is not None and job.state != "stopping")
         if job is None:
             self.bar.hide()
+            self.reports.hide()
             return
         if not is_active:
             self._clock.stop()
@@ -347,6 +355,9 @@ class OperationPage(QWidget):
             dest = job.view.dest
         self.watch_button.setVisible(bool(dest) and not self.is_operation and is_training(Path(dest)))
         self.state.setText(text)
+        links = "" if is_active or job.is_plan else report_links(job)
+        self.reports.setText(links)
+        self.reports.setVisible(bool(links))
         self.plan_note.setVisible(self.plan_table.cases.rowCount() == 0)
         self.run_note.setVisible(self.case_table.cases.rowCount() == 0)
 
@@ -380,6 +391,12 @@ class OperationPage(QWidget):
     def preset(self) -> dict[str, Any]:
         """Return what a preset of the present values would hold."""
         return {} if self.form.params is None else preset_values(self.form.params)
+
+
+def report_links(job: Job) -> str:
+    """Return links to the pages that a job has written, as rich text; empty if there are none."""
+    links = [f'<a href="{path.absolute().as_uri()}">{escape(path.name)}</a>' for path in reports_of(job)]
+    return f"Reports: {', '.join(links)}" if links else ""
 
 
 def state_text(job: Job) -> str:

@@ -22,7 +22,7 @@ from PyQt6.QtWidgets import (
 
 from itkit.core.text import counted
 from itkit.core.version import VERSION
-from itkit.forms.chains import Step
+from itkit.forms.chains import Step, is_pipeline
 from itkit.forms.jobs import GRACE_S
 from itkit.forms.progress import CaseRow
 from itkit.forms.queue import Job
@@ -50,7 +50,8 @@ class MainWindow(QMainWindow):
     Parameters
     ----------
     start
-        A file or folder to open: a volume, a case, a dataset, a DICOM series, the folder of a training run.
+        A file or folder to open: a volume, a case, a dataset, a DICOM series, the folder of a training run, a saved
+        pipeline.
     """
 
     def __init__(self, start: Path | None = None) -> None:
@@ -75,7 +76,8 @@ class MainWindow(QMainWindow):
         for name, title, page in self._pages():
             self._add_page(name, title, page)
         self._nav.addStretch()
-        self._theme_button = self._tool("theme", "Theme")
+        self._theme_button = self._tool("theme", self.theme_name().capitalize())
+        self._theme_button.setAccessibleName("Theme")
         self._theme_button.setToolTip("Light, dark, or as the system")
         self._theme_button.clicked.connect(self._next_theme)
         self._nav.addWidget(self._theme_button)
@@ -175,9 +177,13 @@ class MainWindow(QMainWindow):
         self.open_operation(job.command.name).follow(job)
 
     def open_path(self, path: Path) -> None:
-        """Open a file or folder in the viewer, or the folder of a training run on its page."""
+        """Open a file or folder in the viewer, the folder of a training run or a saved pipeline on its page."""
         if is_training(path):
             self._watch(path)
+            return
+        if is_pipeline(path):
+            self.show_page("start")
+            self.start_page.open_pipeline(path)
             return
         self.show_page("viewer")
         self.viewer_page.open_path(path)

@@ -24,6 +24,7 @@ from itkit.core.files import volume_suffix
 from itkit.core.tool import Tool
 from itkit.core.version import VERSION
 from itkit.engine.options import RunOptions
+from itkit.forms.chains import is_pipeline
 from itkit.forms.pages import Page, load_command, pages
 from itkit.forms.trainings import is_training
 from itkit.io.layouts import IMAGE
@@ -220,6 +221,7 @@ def _entry(entry: os.DirEntry[str], board: Board) -> dict[str, Any] | None:
         "path": os.fsencode(shown).decode("utf-8", "backslashreplace"),
         "is_folder": is_folder,
         "is_volume": not is_folder and volume_suffix(entry.name) is not None,
+        "is_pipeline": not is_folder and is_pipeline(path),
         "is_shown": not is_folder and Path(entry.name).suffix.lower() in _SHOWN,
         "bytes": None if is_folder else status.st_size,
         "modified": status.st_mtime,

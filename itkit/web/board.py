@@ -101,6 +101,18 @@ class Board:
             self._save(job)
             return self._id_of(job)
 
+    def require_room(self, count: int) -> None:
+        """Refuse a chain of which a part alone could be added.
+
+        Raises
+        ------
+        TooManyError
+            When it would make more jobs than may wait or run.
+        """
+        active = len(self._queue.active())
+        if active + count > MOST_ACTIVE:
+            raise TooManyError(f"{active} jobs wait or run, and these are {count} more; {MOST_ACTIVE} are the most")
+
     def find(self, name: str) -> Job | Past | None:
         """Return a job by its id."""
         with self._lock:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from itkit.core.errors import NotServedError, ParamsError
+from itkit.core.errors import NotServedError, ParamsError, RequestError
 from itkit.forms.chains import STARTS, Start, Step, chain, pipeline_text
 from itkit.forms.pages import pages
 from itkit.forms.presets import preset_values
@@ -22,12 +22,12 @@ _CONVERTERS = "Public datasets"
 
 
 class Has(BaseModel):
-    """The body of a request: where it is, where results go, and which public dataset it is."""
+    """The body of a request: where it is, where results go, if no saved pipeline says it, and which public dataset."""
 
     model_config = ConfigDict(extra="forbid")
 
     source: str = Field(min_length=1)
-    work: str = Field(min_length=1)
+    work: str = ""
     converter: str = ""
 
 
@@ -39,7 +39,13 @@ def add_starts(app: FastAPI, board: Board) -> None:
         converters = [page for page in pages()[0] if page.group == _CONVERTERS]
         return {
             "starts": [
-                {"key": one.key, "title": one.title, "help": one.help, "asks_converter": one.asks_converter}
+                {
+                    "key": one.key,
+                    "title": one.title,
+                    "help": one.help,
+                    "asks_converter": one.asks_converter,
+                    "is_saved": one.is_saved,
+                }
                 for one in STARTS
             ],
             "converters": [{"name": page.name, "title": page.title} for page in converters],
@@ -59,7 +65,13 @@ def add_starts(app: FastAPI, board: Board) -> None:
         answers = [answer(step.operation, one, root) for step, one in zip(found, asked, strict=True)]
         commands = [one.command for one in answers if one.command is not None]
         if len(commands) < len(found):
-            raise ParamsError("; ".join(filter(None, (one.text for one in answers))))
+            raise RequestError("; ".join(filter(None, (one.text for one in answers))))
+        for number, (step, said) in enumerate(zip(found, answers, strict=True), 1):
+            if said.deletes:
+                raise RequestError(
+                    f"step {number}, {step.operation}, may delete files in {said.deletes}; run it by its form"
+                )
+        board.require_room(len(found))
         jobs: list[str] = []
         for command, one in zip(commands, asked, strict=True):
             before = jobs[-1] if jobs else ""
@@ -78,7 +90,17 @@ def steps_of(start: Start, has: Has, root: Root) -> list[Step]:
     ------
     NotServedError
         When a folder lies outside.
+    RequestError
+        When a saved pipeline is wrong.
     """
+    if start.is_saved:
+        file = root.file(has.source.strip())
+        try:
+            return chain(start, str(file), "")
+        except ParamsError as error:
+            raise RequestError(str(error)) from error
+    if not has.work.strip():
+        raise RequestError("work: say where results go")
     source, work = (root.any(text.strip()) for text in (has.source, has.work))
     return chain(start, str(source), str(work), has.converter)
 

@@ -17,8 +17,10 @@ from itkit.forms.command import Command
 from itkit.forms.trainings import RunLog
 from itkit.testing.phantoms import write_dataset
 
+PROPOSED = [start for start in STARTS if not start.is_saved]
 
-@pytest.mark.parametrize("start", STARTS, ids=lambda start: start.key)
+
+@pytest.mark.parametrize("start", PROPOSED, ids=lambda start: start.key)
 def test_every_chain_is_made_of_right_command_lines(start):
     steps = chain(start, "my source", "my results", "convert_kits23")
     assert not [step.problem for step in steps if step.problem]
@@ -32,7 +34,7 @@ def test_a_wrong_step_says_what_is_wrong():
     assert "convert_nothing" in steps[0].problem
 
 
-@pytest.mark.parametrize("start", STARTS, ids=lambda start: start.key)
+@pytest.mark.parametrize("start", PROPOSED, ids=lambda start: start.key)
 def test_a_chain_is_saved_as_a_pipeline_that_says_the_same(tmp_path, start):
     steps = chain(start, "my scäns", "out", "convert_word")
     file = tmp_path / "other" / "pipeline.toml"
@@ -88,6 +90,48 @@ def test_a_chain_ends_where_a_step_can_not_run(window, qtbot, until, tmp_path):
     assert [job.state for job in jobs] == ["failed", "stopped", "stopped", "stopped"]
     assert all("itk_check before it ended early" in job.message for job in jobs[1:2])
     assert not (tmp_path / "work").exists()
+
+
+STEP = '[[step]]\nrun = "{run}"\nparams = {{ {params} }}\n'
+
+
+def test_a_saved_pipeline_is_opened_run_stopped_and_linked(window, qtbot, until, tmp_path):
+    write_dataset(tmp_path / "raw", 2)
+    file = tmp_path / "chain.toml"
+    orient = STEP.format(run="itk_orient", params='source = "raw", dest = "made", orient = "LPI"')
+    stats = STEP.format(run="itk_stats", params='source = "made", dest = "stats"')
+    file.write_text(orient + stats)
+    window.open_path(file)
+    page = window.start_page
+    assert [step.operation for step in page.steps] == ["itk_orient", "itk_stats"]
+    assert not page.work_row.isVisible()
+    qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
+    assert not page.run_button.isEnabled()
+    until(lambda: "All steps have ended" in page.about.text(), 60)
+    assert (tmp_path / "stats" / "stats.html").as_uri() in page.cards[1].reports.text()
+    qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
+    jobs = list(window.jobs.queue.jobs.values())[2:]
+    qtbot.mouseClick(page.stop_button, Qt.MouseButton.LeftButton)
+    until(lambda: all(job.is_over for job in jobs))
+    assert jobs[1].state == "stopped"
+    assert jobs[1].started is None
+    file.write_text(orient.replace('"LPI"', '"XYZ"'))
+    page.source.setText(f"{file} ")
+    assert "step 1" in page.about.text()
+    assert not page.run_button.isEnabled()
+
+
+def test_a_pipeline_that_may_delete_asks_for_the_folder(window, qtbot, until, tmp_path, monkeypatch):
+    write_dataset(tmp_path / "raw", 2)
+    params = 'mode = "delete", source = "raw", min_size = [900, -1, -1], yes = true'
+    (tmp_path / "chain.toml").write_text(STEP.format(run="itk_check", params=params))
+    window.open_path(tmp_path / "chain.toml")
+    page, asked = window.start_page, []
+    monkeypatch.setattr("itkit.gui.start_page.ask_to_delete", lambda parent, question: bool(asked.append(question)))
+    page.run_button.click()
+    assert [question.word for question in asked] == ["raw"]
+    assert not window.jobs.queue.jobs
+    assert page.about.text().startswith("Nothing was started")
 
 
 def line(step, loss):

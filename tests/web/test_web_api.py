@@ -427,6 +427,32 @@ def test_a_start_is_a_chain_of_jobs_and_a_pipeline(web, monkeypatch):
     assert ends[2]["message"] == "not run, since itk_orient before it ended early"
 
 
+def test_a_saved_pipeline_is_shown_run_and_goes_on_where_it_was_left(web):
+    file = web.root / "saved" / "chain.toml"
+    file.parent.mkdir()
+    step = '[[step]]\nrun = "itk_orient"\nparams = { source = "../raw", dest = "made", orient = "RAS" }\n'
+    file.write_text(step)
+    entry = next(one for one in web.get("/api/browse", path="saved").json()["entries"] if one["name"] == file.name)
+    assert entry["is_pipeline"]
+    shown = web.post("/api/starts/pipeline", source="saved/chain.toml").json()["steps"]
+    assert [one["command"] for one in shown] == [one.command for one in read_pipeline(file)]
+    for expected in ("done", "skipped"):
+        jobs = web.post("/api/starts/pipeline/run", source="saved/chain.toml").json()["jobs"]
+        assert expected in web.end_of(jobs[0])["counts"]
+    assert web.post("/api/starts/pipeline", source="../chain.toml").status_code == 404
+    for wrong, status in (
+        ("[[step]]\nrun = 3\n", 422),
+        (step.replace('"made"', '"../../outside/made"'), 404),
+        (step + "options = { prune = true }\n", 422),
+        (step + 'options = { dask = "10.0.0.1:8786" }\n', 422),
+    ):
+        file.write_text(wrong)
+        answer = web.post("/api/starts/pipeline/run", source="saved/chain.toml")
+        assert answer.status_code == status, wrong
+    file.write_text("".join(step.replace("[[step]]", f'[[step]]\nname = "{number}"') for number in range(51)))
+    assert web.post("/api/starts/pipeline/run", source="saved/chain.toml").status_code == 429
+
+
 def test_a_projection_has_the_largest_values_of_all_voxels(web, root):
     volume = read_volume(root / "float.nii.gz")
     for axis in range(3):

@@ -285,6 +285,22 @@ def test_a_chain_is_proposed_saved_opened_and_stopped_as_one(page, root, tmp_pat
     assert not (root / "chained").exists()
 
 
+def test_a_saved_pipeline_is_found_among_the_files_and_run(page, root):
+    (root / "chain.toml").write_text(
+        '[[step]]\nrun = "itk_orient"\nparams = { source = "ct", dest = "by_file", orient = "RAS" }\n'
+    )
+    page.goto("/#/files")
+    page.get_by_role("link", name="chain.toml").click()
+    expect(page.locator("#chain > li")).to_contain_text("itk_orient")
+    expect(page.locator("#start-work")).to_be_hidden()
+    page.locator("#run-chain").click()
+    expect(page.locator("#jobs tbody tr").nth(0)).to_contain_text("by_file")
+    page.goto("/#/start/pipeline")
+    expect(page.locator("#run-chain")).to_be_disabled()
+    page.locator("#start-source").fill("ct/dataset.json")
+    expect(page.get_by_role("alert")).to_contain_text("dataset.json")
+
+
 def test_a_training_is_watched_while_it_writes(page, root):
     run = root / "run"
     (run / "overlays").mkdir(parents=True)

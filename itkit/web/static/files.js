@@ -9,6 +9,7 @@ export async function filesPage(path) {
   const open = entry => {
     if (entry.is_folder) return `#/files/${entry.path.split("/").map(encodeURIComponent).join("/")}`;
     if (entry.is_volume) return address("#/view", { path: entry.path });
+    if (entry.is_pipeline) return address("#/start/pipeline", { source: entry.path });
     return null;
   };
   const rows = found.entries.map(entry => {

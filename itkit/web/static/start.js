@@ -10,21 +10,23 @@ export async function startPage(key, query) {
   let typed = {};
   try { typed = JSON.parse(sessionStorage.getItem("itkit.start")) ?? {}; } catch { /* none */ }
   const list = h("ol", { class: "chain", id: "chain" });
-  const path = (id, label, writes, value) => {
+  const path = (id, label, writes, value, file = false) => {
     const input = h("input", { type: "text", id, value, autocomplete: "off", spellcheck: "false", placeholder: writes ? "new or existing, below the root" : "below the root", oninput: () => soon() });
     const browse = h("button", { type: "button", "aria-label": `${label}: browse`, onclick: async () => {
-      const found = await pick({ file: false, writes, start: input.value });
+      const found = await pick({ file, writes, start: file ? "" : input.value });
       if (found === null) return;
       input.value = found;
       soon();
     } }, "Browse …");
     return { input, row: h("div", { class: "field" }, h("label", { for: id }, label), h("div", { class: "picker" }, input, browse)) };
   };
-  const source = path("start-source", "It is in", false, query.get("source") ?? typed.source ?? ""), work = path("start-work", "Results go to", true, typed.work ?? "");
+  const given = query.get("source") ?? (start.is_saved ? "" : typed.source) ?? "";
+  const source = path("start-source", start.is_saved ? "File" : "It is in", false, given, start.is_saved), work = path("start-work", "Results go to", true, typed.work ?? "");
   const which = h("select", { id: "start-converter", onchange: () => soon() }, converters.map(one => h("option", { value: one.name }, one.title)));
+  work.row.hidden = start.is_saved;
   const whichRow = h("div", { class: "field", hidden: !start.asks_converter }, h("label", { for: "start-converter" }, "Dataset"), h("div", {}, which));
   const button = (id, text, act, look = null) => h("button", { type: "button", id, class: look, disabled: true, onclick: act }, text);
-  const asked = () => ({ source: source.input.value.trim(), work: work.input.value.trim(), converter: start.asks_converter ? which.value : "" });
+  const asked = () => ({ source: source.input.value.trim(), work: start.is_saved ? "" : work.input.value.trim(), converter: start.asks_converter ? which.value : "" });
   let pipeline = "", number = 0, steps = [];
   const runButton = button("run-chain", "Run these steps", async () => {
     runButton.disabled = true;
@@ -45,8 +47,13 @@ export async function startPage(key, query) {
   };
   const draw = async () => {
     const own = ++number, { source: from, work: to } = asked();
-    const isReady = from !== "" && to !== "";
-    try { sessionStorage.setItem("itkit.start", JSON.stringify(asked())); } catch { /* full */ }
+    const isReady = from !== "" && (to !== "" || start.is_saved);
+    if (!start.is_saved) try { sessionStorage.setItem("itkit.start", JSON.stringify(asked())); } catch { /* full */ }
+    if (start.is_saved && !isReady) {
+      fill(list, h("li", { class: "muted" }, "Choose the file; its steps stand here."));
+      for (const one of [runButton, saveButton, scriptButton]) one.disabled = true;
+      return;
+    }
     try {
       const found = await post(`/api/starts/${start.key}`, { ...asked(), source: from || "SOURCE", work: to || "RESULTS" });
       if (own !== number) return;
@@ -58,9 +65,11 @@ export async function startPage(key, query) {
     } catch (error) {
       if (own !== number) return;
       problem.textContent = error.message;
+      fill(list);
       for (const one of [runButton, saveButton, scriptButton]) one.disabled = true;
     }
   };
+  saveButton.hidden = start.is_saved;
   const soon = later(250, draw);
   await draw();
   const element = h("div", {}, h("p", {}, h("a", { href: "#/" }, "← All operations")), h("h1", {}, start.title), h("p", {}, start.help),
