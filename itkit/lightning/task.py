@@ -171,7 +171,7 @@ class SegmentationTask(LightningModule):
     def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Return images and labels, augmented here if the plan says so.
 
-        What comes from beyond a patch is its lowest value: its surroundings stayed in the worker.
+        What comes from beyond a patch is 0: its surroundings stayed in the worker.
         """
         image, label = batch["image"], batch["label"].long()
         if self.plan.augment.on == "worker":

@@ -56,8 +56,7 @@ class TrainingPatches:
     cases
         The prepared cases.
     size_zyx
-        Voxels of a patch. A volume that is smaller is padded at its end: the image with the least intensity of each
-        channel, the label with background.
+        Voxels of a patch. A volume that is smaller is padded at its end, as `cut` pads.
     count
         How many patches there are; all numbers below it are valid.
     foreground
@@ -122,7 +121,7 @@ class TrainingPatches:
         spatial = SpatialMap(self.size_zyx)
         if self.augmentation is not None:
             spatial = self.augmentation.draw_map(drawn, self.size_zyx, case.spacing_zyx)
-        pixels, classes = cut(image, label, start, spatial, case.facts["least"])
+        pixels, classes = cut(image, label, start, spatial)
         if self.augmentation is not None:
             pixels = self.augmentation.intensities(pixels, drawn)
         if self.flat:
@@ -146,9 +145,11 @@ def cut(
     label_zyx: NDArray[Any],
     start_zyx: Sequence[int],
     spatial: SpatialMap,
-    least: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """Cut a patch out of a volume as a spatial map says, reading no more than it needs.
+
+    Where the volume has no voxels, the image is 0 and the label background: sliding windows pad with 0 too, and nnU-Net
+    does so in both. Less than that looks like dark tissue, and makes dark classes hard to learn.
 
     Parameters
     ----------
@@ -158,8 +159,6 @@ def cut(
         Index of the patch's first voxel, before it is turned.
     spatial
         How it is turned, scaled, bent and mirrored.
-    least
-        Value of each channel where the volume has no voxels.
     """
     whole, size, source = index(label_zyx.shape), spatial.size_zyx, spatial.source_zyx
     begin = [start - (wide - n) // 2 for start, wide, n in zip(start_zyx, source, size, strict=True)]
@@ -170,15 +169,12 @@ def cut(
     shift = [there - wanted for there, wanted in zip(low, begin, strict=True)]
     if spatial.matrix is None:
         if label.shape != source:
-            outside = [np.array(value, np.float32) for value in least]
-            image = np.stack(
-                [in_frame(channel, shift, source, value) for channel, value in zip(image, outside, strict=True)]
-            )
+            image = np.stack([in_frame(channel, shift, source, np.array(0, np.float32)) for channel in image])
             label = in_frame(label, shift, source, np.array(0))
         image, label = np.flip(image, tuple(axis + 1 for axis in spatial.flips)), np.flip(label, spatial.flips)
         return torch.from_numpy(np.array(image, order="C")), torch.from_numpy(np.array(label, order="C"))
     centre = [(wide - 1) / 2 - moved for wide, moved in zip(source, shift, strict=True)]
     near = torch.from_numpy(np.array(image)), torch.from_numpy(np.array(label))
-    pixels, classes = spatial.apply(*near, centre_zyx=centre, fill=list(least), label_fill=0)
+    pixels, classes = spatial.apply(*near, centre_zyx=centre)
     assert classes is not None
     return pixels, classes

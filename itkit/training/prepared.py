@@ -54,7 +54,7 @@ class PreparedCase:
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """What was found when it was prepared: ``least`` by channel, ``classes`` and ``counts`` of its foreground.
+        """What was found when it was prepared: ``classes`` and ``counts`` of its foreground.
 
         ``lost`` names the classes that are so small that no voxel of the resampled label has them.
         """
@@ -183,7 +183,6 @@ class PreparedFolder:
             "case": case.case_id,
             "spacing": spacing,
             "size": label.shape,
-            "least": [float(channel.min()) for channel in image],
             "classes": found.classes,
             "counts": found.counts.tolist(),
             "lost": lost,

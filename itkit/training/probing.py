@@ -453,7 +453,7 @@ def loading_seconds(plan: Plan) -> float:
 
     def one() -> None:
         spatial = augmentation.draw_map(rng, size, plan.preprocess.spacing)
-        pixels, _ = cut(image, label, start, spatial, [0.0] * len(image))
+        pixels, _ = cut(image, label, start, spatial)
         augmentation.intensities(pixels, rng)
 
     threads = torch.get_num_threads()

@@ -12,6 +12,7 @@ from itkit.core.volume import Volume
 from itkit.dataset.folder import DatasetFolder
 from itkit.inference.preparing import prepare_image
 from itkit.io.sitk_toolkit import write_volume
+from itkit.models.windows import SlidingWindow
 from itkit.training.augmenting import Augmentation, AugmentSettings, SpatialMap
 from itkit.training.patches import TrainingPatches, cut
 from itkit.training.plan_file import make_plan
@@ -134,13 +135,12 @@ def test_all_cases_come_in_turn(cases):
 def test_a_turned_patch_is_a_cut_of_the_whole_turned_volume(cases):
     case = cases[0]
     image, label = np.array(case.image()), np.array(case.label())
-    least = case.facts["least"]
     everything = Augmentation(AugmentSettings(rotation=1, scale=1, shear=1, elastic=1))
     for seed, start in enumerate([(0, 0, 0), (6, 7, 8), (12, 14, 16), (3, 14, 0)]):
         spatial = everything.draw_map(np.random.default_rng(seed), (8, 10, 12), case.spacing_zyx)
-        found, classes = cut(image, label, start, spatial, least)
+        found, classes = cut(image, label, start, spatial)
         centre = [s + (n - 1) / 2 for s, n in zip(start, (8, 10, 12), strict=True)]
-        whole = spatial.apply(torch.from_numpy(image), torch.from_numpy(label), centre_zyx=centre, fill=least)
+        whole = spatial.apply(torch.from_numpy(image), torch.from_numpy(label), centre_zyx=centre)
         torch.testing.assert_close(found, whole[0], rtol=1e-5, atol=1e-5)
         assert torch.equal(classes, whole[1])
 
@@ -148,11 +148,41 @@ def test_a_turned_patch_is_a_cut_of_the_whole_turned_volume(cases):
 def test_a_small_volume_is_padded_at_its_end():
     image = np.arange(1, 13, dtype=np.float32).reshape(1, 2, 2, 3)
     label = np.ones((2, 2, 3), np.uint8)
-    found, classes = cut(image, label, (0, 0, 0), SpatialMap((3, 2, 5)), [-9.0])
+    found, classes = cut(image, label, (0, 0, 0), SpatialMap((3, 2, 5)))
     assert torch.equal(found[:, :2, :, :3], torch.from_numpy(image))
-    assert (found[0, 2] == -9).all()
-    assert (found[0, :, :, 3:] == -9).all()
+    assert (found[0, 2] == 0).all()
+    assert (found[0, :, :, 3:] == 0).all()
     assert classes.sum() == 12
+
+
+@pytest.mark.parametrize("settings", [AugmentSettings(enabled=False), AugmentSettings(rotation=1, scale=1, elastic=1)])
+def test_beyond_a_volume_training_sees_what_prediction_sees(settings):
+    image, windows = np.full((1, 4, 5, 6), 3, np.float32), []
+
+    class Network(torch.nn.Module):
+        def forward(self, batch):
+            windows.append(batch)
+            return batch
+
+    SlidingWindow(patch_size=(8, 9, 10)).logits(Network(), torch.tensor(image[None]))
+    beyond = [value.item() for value in windows[0].unique() if value != 3]
+    assert beyond == [0]
+    augmentation = Augmentation(settings)
+    spatial = augmentation.draw_map(np.random.default_rng(0), (8, 9, 10), (1, 1, 1))
+    found, classes = cut(image, np.ones((4, 5, 6), np.uint8), (-2, -2, -2), spatial)
+    found = found.round(decimals=4)
+    assert found.unique().tolist() == [*beyond, 3]
+    assert torch.equal(found[0] == 3, classes == 1)
+
+
+def test_on_the_device_nothing_lies_beyond_a_patch():
+    turn = Augmentation(
+        AugmentSettings(
+            rotation=1, noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0, gamma_inverted=0
+        )
+    )
+    turned, _ = turn(torch.full((1, 8, 8, 8), 3.0), None, np.random.default_rng(0))
+    assert turned.round(decimals=4).unique().tolist() == [0, 3]
 
 
 def test_losses_to_be_do_not_depend_on_the_number_of_workers(cases):

@@ -56,7 +56,7 @@ class Augmentation:
         rng: np.random.Generator,
         spacing_zyx: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> tuple[Tensor, Tensor | None]:
-        """Augment a patch; what comes from beyond its edges is the lowest intensity of each channel, and class 0.
+        """Augment a patch; what comes from beyond its edges has intensity 0 and class 0.
 
         Parameters
         ----------
@@ -68,6 +68,5 @@ class Augmentation:
             Distances of voxels, mm.
         """
         spatial = self.draw_map(rng, image_czyx.shape[1:], spacing_zyx)
-        lowest = image_czyx.flatten(1).amin(dim=1).tolist() if spatial.matrix is not None else 0.0
-        image, label = spatial.apply(image_czyx, label_zyx, fill=lowest)
+        image, label = spatial.apply(image_czyx, label_zyx)
         return self.intensities(image, rng), label
