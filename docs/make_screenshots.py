@@ -58,6 +58,7 @@ def shrink(source: Path, target: Path) -> None:
 def draw(out: Path, scale: str, theme: str) -> None:
     """Draw every page in one scale and theme."""
     from PyQt6.QtCore import QSettings
+    from PyQt6.QtGui import QCursor
     from PyQt6.QtWidgets import QApplication
 
     work = Path(tempfile.mkdtemp(prefix="itkit-pictures-"))
@@ -71,6 +72,7 @@ def draw(out: Path, scale: str, theme: str) -> None:
     window = MainWindow()
     window.set_theme(theme)
     window.resize(*SIZES[scale])
+    QCursor.setPos(*SIZES[scale])  # over no button
     window.show()
 
     def wait(holds: Callable[[], bool] = lambda: False, seconds: float = 0.4) -> None:

@@ -26,7 +26,7 @@ class CurvePlot(QWidget):
         self.setAccessibleName(title)
 
     def show_curves(self, curves: Mapping[str, Points]) -> None:
-        """Show curves by name; the first is drawn in the accent's colour."""
+        """Show curves by name; the first stands out."""
         self.curves = {name: thinned(points) for name, points in curves.items() if points}
         self.setAccessibleDescription(last_values(self.curves))
         self.update()
@@ -77,9 +77,9 @@ class CurvePlot(QWidget):
         painter.end()
 
     def _paint(self, number: int) -> QColor:
-        if number == 0:
-            return colour("accent")
-        return colour("muted") if len(self.curves) == 2 else QColor(*class_colour(number)).darker(115)
+        if len(self.curves) <= 2:
+            return colour("muted" if number else "accent")
+        return QColor(*class_colour(number)).darker(115) if number else colour("ink")  # classes have their own
 
     def _draw_names(self, painter: QPainter) -> None:
         """Write the names beside the title, from the right, as many as there is room for."""

@@ -51,14 +51,20 @@ class Editor(QWidget):
         """Show a value."""
         raise NotImplementedError
 
-    def mark(self, *, wrong: bool) -> None:
-        """Show whether the value is wrong."""
+    def mark(self, problem: str) -> None:
+        """Show whether a problem is that of the value; of several values, that of each which it names."""
+        named = self.named_in(problem)
         for line in self.lines:
-            line.setProperty("wrong", wrong)
+            line.setProperty("wrong", bool(problem) and (not named or line in named))
             style = line.style()
             if style is not None:
                 style.unpolish(line)
                 style.polish(line)
+
+    def named_in(self, problem: str) -> list[QWidget]:
+        """Return the widgets of the values that a problem names, e.g. by their axis."""
+        del problem
+        return []
 
     def _row(self, *widgets: QWidget) -> QHBoxLayout:
         row = QHBoxLayout(self)
@@ -310,6 +316,11 @@ class SeveralEditor(Editor):
             line.setPlaceholderText(f"{default[place]:g}" if isinstance(default[place], float) else str(default[place]))
         line.textChanged.connect(self.changed)
         return line
+
+    def named_in(self, problem: str) -> list[QWidget]:
+        """Return the boxes of the axes that a problem names."""
+        own = zip(self.field.parts, self.lines, strict=True)
+        return [line for part, line in own if f"{self.field.option} {part}:" in problem]
 
     def value(self) -> Any:
         """Return all values; ``None`` if all are blank."""

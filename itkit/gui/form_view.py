@@ -71,7 +71,7 @@ class FieldRow(QWidget):
         """Show what is wrong; empty if nothing is."""
         if message != self.problem.text():
             self.problem.setText(message)
-            self.editor.mark(wrong=bool(message))
+            self.editor.mark(message)
         self.problem.setVisible(bool(message))
 
 

@@ -88,7 +88,7 @@ class OperationPage(QWidget):
         self.splitter.addWidget(self._results())
         self.splitter.setStretchFactor(0, 1)
         self.splitter.setStretchFactor(1, 1)
-        self.splitter.setSizes([460, 460])
+        self.splitter.setSizes([420, 540])
         self.splitter.setChildrenCollapsible(False)
         self.splitter.setHandleWidth(GAP)
         box.addWidget(self.splitter, 1)
@@ -202,6 +202,15 @@ class OperationPage(QWidget):
         box.addWidget(note)
         box.addWidget(search)
         box.addWidget(table, 1)
+        said = QLabel()
+        said.setObjectName(f"{table.objectName()}_said")
+        said.setWordWrap(True)
+        said.setTextFormat(Qt.TextFormat.PlainText)
+        said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        said.hide()
+        table.told.connect(said.setText)
+        table.told.connect(lambda text: said.setVisible(bool(text)))
+        box.addWidget(said)
         return tab
 
     def _command_line(self) -> QVBoxLayout:
@@ -315,6 +324,9 @@ class OperationPage(QWidget):
         self.job = job
         table = self.plan_table if job.is_plan else self.case_table
         table.cases.follow(job)
+        table.tell()
+        if self.splitter.orientation() == Qt.Orientation.Vertical:  # what happens counts now
+            self.splitter.setSizes([self.height() // 3, self.height()])
         self.log.follow(job)
         self.tabs.setCurrentWidget(self.plan_tab if job.is_plan else self.case_tab if self.is_operation else self.log)
         self._clock.start()
@@ -327,7 +339,9 @@ class OperationPage(QWidget):
     def _on_job(self, job: Job) -> None:
         if job is not self.job:
             return
-        (self.plan_table if job.is_plan else self.case_table).cases.update()
+        table = self.plan_table if job.is_plan else self.case_table
+        table.cases.update()
+        table.tell()
         self.log.update_lines()
         self._show_job()
 

@@ -90,7 +90,7 @@ class QueuePage(QWidget):
         self._shown = list(self.jobs.queue.jobs.values())[::-1]
         waiting = sum(job.state == "waiting" for job in self._shown)
         self.about.setText(
-            f"Jobs run one after the other; {waiting} wait."
+            f"Jobs run one after the other; {waiting or 'none'} waiting."
             if self._shown
             else "No job yet: start one on the Jobs page."
         )

@@ -40,11 +40,12 @@ def status_text(row: CaseRow) -> str:
 
 
 def _message(row: CaseRow) -> str:
-    return "; ".join(filter(None, [row.message, *row.warnings]))
+    """Return what is said of a case, without its name, which stands beside it."""
+    return "; ".join(filter(None, [row.message.removeprefix(f"{row.case}: "), *row.warnings]))
 
 
 def _names(paths: tuple[str, ...]) -> str:
-    return ", ".join(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)
+    return "\n".join(f"{Path(path).parent.name}/{Path(path).name}" for path in paths)
 
 
 def _said(row: CaseRow) -> str:
@@ -68,10 +69,15 @@ PLAN_COLUMNS: tuple[_Column, ...] = (
 
 _WIDE = ("Message", "Reads", "Writes")
 """Columns that share the room that is left."""
+_MOST_FILES = 3
+"""Files of a case for which a row has room."""
 
 
 class CaseModel(QAbstractTableModel):
     """The cases of a job; new events change rows, they do not build the table anew."""
+
+    grown = pyqtSignal()
+    """There are more rows."""
 
     def __init__(self, columns: tuple[_Column, ...], parent: QWidget) -> None:
         super().__init__(parent)
@@ -108,6 +114,7 @@ class CaseModel(QAbstractTableModel):
             self._place |= {row.case: first + number for number, row in enumerate(new)}
             self.rows += new
             self.endInsertRows()
+            self.grown.emit()
 
     def tick(self) -> None:
         """Draw the rows of running cases anew."""
@@ -186,6 +193,8 @@ class CaseTable(QTableView):
 
     opened = pyqtSignal(object)
     """The row of a case."""
+    told = pyqtSignal(str)
+    """All that is said of the chosen case, or of the first one that somebody should look at."""
 
     def __init__(self, name: str, columns: tuple[_Column, ...]) -> None:
         super().__init__()
@@ -219,6 +228,31 @@ class CaseTable(QTableView):
         if side is not None:
             side.hide()
         self.doubleClicked.connect(self._open)
+        self.cases.grown.connect(self._arrange)
+        choice = self.selectionModel()
+        if choice is not None:
+            choice.currentRowChanged.connect(lambda *_: self.tell())
+
+    def _arrange(self) -> None:
+        """Give each row room for its files, and no room to messages if there are none."""
+        titles = [title for title, _, _ in self.cases.columns]
+        if "Reads" not in titles:
+            return
+        files = max((len(paths) for row in self.cases.rows[:200] for paths in (row.inputs, row.outputs)), default=1)
+        side = self.verticalHeader()
+        if side is not None:
+            side.setDefaultSectionSize(self.fontMetrics().height() * min(max(files, 1), _MOST_FILES) + 12)
+        is_said = any(map(_said, self.cases.rows))
+        self.setColumnHidden(titles.index("Message"), not is_said)
+
+    def tell(self) -> None:
+        """Tell what is said of the chosen case, or of the first bad one."""
+        index = self.currentIndex()
+        row = self.cases.rows[self.proxy.mapToSource(index).row()] if index.isValid() else None
+        if row is None:
+            row = next((one for one in self.cases.rows if one.is_bad), None)
+        said = "" if row is None else _said(row)
+        self.told.emit(f"{row.case}: {said}" if row is not None and said else "")
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
         """Open the case on Enter."""

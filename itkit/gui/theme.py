@@ -83,9 +83,11 @@ QHeaderView::section { background: %(soft)s; color: %(ink)s; border: 0; border-r
   border-bottom: 1px solid %(line)s; padding: 4px 8px; font-weight: 600 }
 QTableView { gridline-color: %(line)s; alternate-background-color: %(soft)s }
 QTreeWidget { border: 0; background: transparent; selection-background-color: transparent }
+QAbstractScrollArea::corner { background: transparent; border: 0 }
 QTreeWidget::item, QListWidget::item { padding: 4px }
 QTreeWidget::item:selected, QListWidget::item:selected {
   background: %(accent-soft)s; color: %(ink)s; border-radius: 4px }
+QTreeWidget::item:selected { border-radius: 0 }
 QTabWidget::pane { border: 0; border-top: 1px solid %(line)s }
 QTabBar::tab { padding: 6px 12px; border: 0; border-bottom: 2px solid transparent; color: %(muted)s }
 QTabBar::tab:selected { color: %(ink)s; border-bottom: 2px solid %(accent)s; font-weight: 600 }

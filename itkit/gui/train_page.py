@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PyQt6.QtCore import QSize, Qt, QTimer, pyqtSignal
-from PyQt6.QtGui import QIcon, QPixmap
+from PyQt6.QtGui import QIcon, QPixmap, QResizeEvent
 from PyQt6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QScrollArea,
     QSplitter,
     QVBoxLayout,
     QWidget,
@@ -28,6 +27,39 @@ from itkit.gui.icons import dress
 from itkit.gui.theme import GAP
 
 _LOOK_MS = 1000
+
+
+class Picture(QLabel):
+    """A picture in the size that its place allows, never larger than it is; a text as long as there is none."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.setWordWrap(True)
+        self.setProperty("role", "muted")
+        self.setMinimumSize(QSize(120, 80))
+        self._whole = QPixmap()
+
+    def show_file(self, path: str) -> None:
+        """Show a picture file."""
+        self._whole = QPixmap(path)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Fit the picture anew."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        if self._whole.isNull():
+            return
+        ratio = self.devicePixelRatioF()
+        room = (self.size() * ratio).boundedTo(self._whole.size() * max(1.0, ratio))
+        fitted = self._whole.scaled(
+            room, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+        )
+        fitted.setDevicePixelRatio(ratio)
+        self.setPixmap(fitted)
 
 
 class TrainPage(QWidget):
@@ -62,10 +94,7 @@ class TrainPage(QWidget):
         self.list.setIconSize(QSize(96, 64))
         self.list.setMinimumWidth(150)
         self.list.currentItemChanged.connect(self._show_picture)
-        self.picture = QLabel("No picture yet: itkit train draws some after a validation.")
-        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.picture.setWordWrap(True)
-        self.picture.setProperty("role", "muted")
+        self.picture = Picture("No picture yet: itkit train draws some after a validation.")
         links = QHBoxLayout()
         for page in commands:
             button = QPushButton(f"{page.title} …")
@@ -82,13 +111,9 @@ class TrainPage(QWidget):
         both.setContentsMargins(0, 0, 0, 0)
         both.addWidget(self.loss, 1)
         both.addWidget(self.dice, 1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setWidget(self.picture)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         below = QSplitter()
         below.addWidget(self.list)
-        below.addWidget(area)
+        below.addWidget(self.picture)
         below.setStretchFactor(1, 1)
         below.setChildrenCollapsible(False)
         parts = QSplitter(Qt.Orientation.Vertical)
@@ -158,4 +183,5 @@ class TrainPage(QWidget):
 
     def _show_picture(self, item: QListWidgetItem | None) -> None:
         if item is not None:
-            self.picture.setPixmap(QPixmap(item.data(Qt.ItemDataRole.UserRole)))
+            self.picture.show_file(item.data(Qt.ItemDataRole.UserRole))
+            self.picture.setAccessibleName(f"Picture of {item.text()}")

@@ -77,7 +77,7 @@ def test_from_form_over_plan_to_finished_output(window, qtbot, until, crops, tmp
     until(lambda: page.job.is_over)
     until(lambda: len(rows_of(page, "plan_table")) == 3)
     first = rows_of(page, "plan_table")[0]
-    assert first[:4] == ["c0", "would be made", "image/c0.mha, label/c0.mha", "image/c0.mha, label/c0.mha"]
+    assert first[:4] == ["c0", "would be made", "image/c0.mha\nlabel/c0.mha", "image/c0.mha\nlabel/c0.mha"]
     assert not (tmp_path / "out").exists()
     press(qtbot, page, "run")
     until(lambda: page.job.is_over and not page.job.is_plan)
@@ -95,6 +95,7 @@ def test_the_models_message_stands_beside_the_field_while_one_types(window, qtbo
     qtbot.keyClicks(box, "two")
     until(lambda: child(page, QLabel, "spacing_problem").isVisible())
     assert child(page, QLabel, "spacing_problem").text().startswith("--spacing Y: input should be a valid number")
+    assert [line.property("wrong") for line in page.form.rows["spacing"].editor.boxes] == [False, True, False]
     assert page.command.text() == ""
     press(qtbot, page, "run")
     assert page.job is None
@@ -124,7 +125,10 @@ def test_a_failing_case_has_its_reason_in_the_table_and_the_others_are_made(wind
     until(lambda: page.job.is_over)
     wanted = {"c0": "done", "c1": "failed", "c2": "done"}
     until(lambda: {row[0]: row[1] for row in rows_of(page, "cases")} == wanted)
-    assert "c1" in rows_of(page, "cases")[1][2]
+    reason = rows_of(page, "cases")[1][2]
+    assert reason.startswith(str(raw / "image" / "c1.mha"))
+    said = child(page, QLabel, "cases_said")
+    until(lambda: said.text() == f"c1: {reason}")  # all of it, whatever room the table has
     assert page.job.state == "failed"
     until(lambda: "Run goes on with these alone" in child(page, QLabel, "state").text())
     page.log.search.setText("failed")

@@ -1,5 +1,6 @@
 """The viewer shows the voxel that stands at a point, right side up, and says where it is."""
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.forms.progress import CaseRow
 from itkit.gui.viewer.opening import CaseFiles, middle_slice, what_is_at
-from itkit.gui.viewer.plane_view import CROSS
+from itkit.gui.viewer.plane_view import SWIPE
 from itkit.gui.viewer.planes import PlaneMap, tilt_degrees
-from itkit.gui.viewer.slices import Classes, Grey, LabelStyle, coloured
+from itkit.gui.viewer.slices import Classes, Grey, LabelStyle, coloured, projection
 from itkit.io.formats.inspect import read_any_header
 from itkit.report.windows import Window
 from itkit.testing import phantoms
@@ -278,7 +279,7 @@ def test_before_and_after_show_one_point_and_their_differences(window, viewer, d
     shown = on_screen(window, view).convertToFormat(QImage.Format.Format_RGB32)
     assert shown == view.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
     line = [shown.pixelColor(round(view.width() * share), view.height() // 4).getRgb()[:3] for share in (0.25, 0.5)]
-    assert line[0] == CROSS.getRgb()[:3] != line[1]
+    assert line[0] == SWIPE.getRgb()[:3] != line[1]
 
 
 def test_a_case_of_a_run_opens_with_what_was_made_of_it(window, dataset, tmp_path, until):
@@ -290,6 +291,50 @@ def test_a_case_of_a_run_opens_with_what_was_made_of_it(window, dataset, tmp_pat
     until(lambda: page.other is not None and page.loaded is not None)
     assert list(page.volumes()) == ["image", "label", "image 2", "label 2"]
     assert "Axes to" in page.geometry_panel.differences()
+
+
+def test_what_a_model_made_is_drawn_over_its_image(window, viewer, dataset, tmp_path, until):
+    image, made = dataset / "image" / "case_01.nii.gz", tmp_path / "predicted" / "case_01.nii.gz"
+    made.parent.mkdir()
+    made.write_bytes((dataset / "label" / "case_01.nii.gz").read_bytes())
+    window._open_case(CaseRow("case_01", "done", inputs=(str(image),), outputs=(str(made),)))
+    page = window.viewer_page
+    until(lambda: page.other is not None)
+    assert page.other.label is not None
+    assert np.array_equal(page.other.image.array_zyx, itkit.read(image).array_zyx)
+    page = viewer(image)
+    page.show_labels(made)
+    until(lambda: page.scene.label is not None and page.loaded.files.label == made)
+    assert np.array_equal(page.scene.label.array_zyx, itkit.read(made, "label").array_zyx)
+    assert page.scene.image is not None
+
+
+def test_side_by_side_planes_stand_beside_each_other_and_grow_together(viewer, dataset, until, qtbot):
+    page = viewer(dataset)
+    page.compare_with(dataset / "image" / "case_01.nii.gz")
+    until(lambda: page.other is not None)
+    qtbot.wait(50)
+    for before, after in zip(page.views.planes, page.other_views.planes, strict=True):
+        assert before.mapTo(page, QPoint()).y() == after.mapTo(page, QPoint()).y()
+        assert before.width() > 1.5 * before.height()
+    page.views.planes[1].maximised.emit()
+    assert [view.isVisible() for view in page.other_views.planes] == [False, True, False, False]
+    page.other_views.planes[1].maximised.emit()
+    assert all(view.isVisible() for view in page.views.planes)
+
+
+def test_a_path_that_holds_nothing_takes_no_projection_away(viewer, dataset, tmp_path, until, monkeypatch):
+    began = threading.Event()
+    monkeypatch.setattr(
+        "itkit.gui.viewer.loader.projection", lambda volume, plane: began.wait(20) and projection(volume, plane)
+    )
+    page = viewer(dataset)
+    (tmp_path / "empty").mkdir()
+    page.open_path(tmp_path / "empty")
+    until(lambda: "no volume" in page.message.text())
+    began.set()
+    until(lambda: page.scene.mip is not None)
+    assert "no volume" in page.message.text()
 
 
 def test_a_file_that_cannot_be_read_is_told_and_the_last_case_stays(viewer, dataset, tmp_path, until):

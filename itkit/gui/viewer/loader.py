@@ -35,6 +35,8 @@ class Loader(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.request = 0
+        self.reading = 0
+        """The number of the newest request to read a case; what only looks at a path leaves it standing."""
         self._pictures = 0
         self._is_closed = False
 
@@ -44,6 +46,7 @@ class Loader(QObject):
 
     def read(self, files: CaseFiles) -> int:
         """Read a case; return the number of the request."""
+        self.reading = self.request + 1
         return self._start(self._read, files)
 
     def picture(self, cases: tuple[CaseFiles, ...]) -> None:
@@ -55,6 +58,7 @@ class Loader(QObject):
         """Answer nothing from now on."""
         self._is_closed = True
         self.request += 1
+        self.reading = 0
         self._pictures += 1
 
     def _start(self, work: object, *what: object) -> int:
@@ -64,6 +68,10 @@ class Loader(QObject):
 
     def _is_old(self, number: int) -> bool:
         return self._is_closed or number != self.request
+
+    def _is_left(self, number: int) -> bool:
+        """Return whether another case is read by now."""
+        return self._is_closed or number != self.reading
 
     def _look(self, number: int, path: Path) -> None:
         try:
@@ -83,26 +91,26 @@ class Loader(QObject):
         except (ItkitError, OSError, MemoryError) as error:
             self._fail(number, str(error) or "not enough memory")
             return
-        if self._is_old(number):
+        if self._is_left(number):
             return
         self.loaded.emit(number, loaded)
         if loaded.image is not None:
             most = projection(loaded.image, "coronal")
-            if not self._is_old(number):
+            if not self._is_left(number):
                 self.projected.emit(number, most)
         volumes = [volume for volume in (loaded.image, loaded.label) if volume is not None]
         if _MOST_SHARE * available_memory() > sum(volume.array_zyx.nbytes for volume in volumes):
-            copies = {id(volume): turned(volume) for volume in volumes if not self._is_old(number)}
-            if not self._is_old(number):
+            copies = {id(volume): turned(volume) for volume in volumes if not self._is_left(number)}
+            if not self._is_left(number):
                 self.turned.emit(number, copies)
 
     def _preview(self, number: int, header: object) -> None:
         middle = middle_slice(header)  # type: ignore[arg-type]
-        if middle is not None and not self._is_old(number):
+        if middle is not None and not self._is_left(number):
             self.previewed.emit(number, middle, header.geometry)  # type: ignore[attr-defined]
 
     def _fail(self, number: int, message: str) -> None:
-        if not self._is_old(number):
+        if not (self._is_old(number) and self._is_left(number)):
             self.failed.emit(number, message)
 
     def _draw(self, number: int, cases: tuple[CaseFiles, ...]) -> None:

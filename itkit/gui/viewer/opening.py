@@ -43,6 +43,8 @@ class CaseFiles:
     names: Mapping[int, str] = field(default_factory=dict)
     series: Any = None
     """The DICOM series, in place of an image file: a folder may hold several."""
+    under: Path | None = None
+    """An image to draw below, if the file turns out to be a label map: what a model made of it."""
 
     @property
     def path(self) -> Path | None:
@@ -99,6 +101,11 @@ def _names(meta: Any) -> dict[int, str]:
     return {} if meta is None else dict(meta.labels)
 
 
+def names_at(path: Path) -> dict[int, str]:
+    """Return the names of classes that are known beside a file, or in the dataset that holds it."""
+    return _names(find_description(path.parent).meta) or _names(find_description(path.parent.parent).meta)
+
+
 def _dataset(root: Path) -> tuple[CaseFiles, ...]:
     images = find_volumes(root / IMAGE) if (root / IMAGE).is_dir() else {}
     labels = find_volumes(root / LABEL) if (root / LABEL).is_dir() else {}
@@ -141,7 +148,9 @@ def _of_series(folder: Path) -> Opened:
 def case_files(row: CaseRow) -> tuple[CaseFiles | None, CaseFiles | None]:
     """Return the files that a case of a run read and wrote, as far as they are volumes that are still there."""
     before, after = (_files_of(row.case, paths) for paths in (row.inputs, row.outputs))
-    return (before, after) if before is not None else (after, None)
+    if before is None:
+        return after, None
+    return before, None if after is None else replace(after, under=before.image)
 
 
 def _files_of(case: str, paths: tuple[str, ...]) -> CaseFiles | None:
@@ -199,6 +208,10 @@ def load(files: CaseFiles, *, threads: int = 1) -> Loaded:
     label = None if files.label is None else read(files.label, "label", threads=threads)
     if image is not None and label is None and files.series is None and looks_like_labels(image.array_zyx):
         label, image = Volume(image.array_zyx, image.geometry, "label"), None
+    if image is None and label is not None and files.under is not None:
+        below = _read(files, files.under, threads)
+        is_below = below.geometry.same_grid(label.geometry) and not looks_like_labels(below.array_zyx)
+        image = below if is_below else None
     note = ""
     if image is not None and label is not None and not image.geometry.same_grid(label.geometry):
         from itkit.core.grids import grid_difference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from PyQt6.QtCore import QSize, Qt, QTimer
@@ -29,7 +30,7 @@ from itkit.gui.icons import dress
 from itkit.gui.theme import GAP
 from itkit.gui.viewer.case_list import CaseList
 from itkit.gui.viewer.loader import Loader
-from itkit.gui.viewer.opening import CaseFiles, Loaded, Opened
+from itkit.gui.viewer.opening import CaseFiles, Loaded, Opened, names_at
 from itkit.gui.viewer.panels import ClassPanel, GeometryPanel, WindowPanel, heading
 from itkit.gui.viewer.plane_view import Shared
 from itkit.gui.viewer.planes import index_text, oblique_text, point_text
@@ -74,7 +75,8 @@ class ViewerPage(QWidget):
         for name, text, tip, act in (
             ("open", "File …", "Open a volume file", lambda: self._ask(file=True)),
             ("folder", "Folder …", "Open a dataset, a case, or a DICOM series", lambda: self._ask(file=False)),
-            ("add", "Compare …", "Open a second volume beside the first: before and after", self._ask_other),
+            ("add", "Labels …", "Draw a label map, or what a model predicted, over the image", self._ask_labels),
+            ("swipe", "Compare …", "Open a second volume beside the first: before and after", self._ask_other),
         ):
             button = QPushButton(text)
             dress(button, name)
@@ -120,18 +122,19 @@ class ViewerPage(QWidget):
         parts: tuple[tuple[str, QWidget, int], ...] = (
             ("Crosshair", self.readout, 0),
             ("Window", self.window_panel, 0),
-            ("Labels", self.class_panel, 2),
-            ("Geometry", self.geometry_panel, 3),
+            ("Labels", self.class_panel, 3),
+            ("Geometry", self.geometry_panel, 2),
         )
         for text, widget, stretch in parts:
             panel.addWidget(heading(text))
             panel.addWidget(widget, stretch)
-        self.geometry_panel.setMinimumHeight(190)
+        self.geometry_panel.setMinimumHeight(270)
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setWidget(side)
         area.setMinimumWidth(230)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.side = area
         both = QWidget()
         self.both = QHBoxLayout(both)
         self.both.setContentsMargins(0, 0, 0, 0)
@@ -179,6 +182,9 @@ class ViewerPage(QWidget):
                 view.windowed.connect(self._drag_window)
                 view.swiped.connect(self._swipe)
                 view.zoomed.connect(self._zoom)
+        for number, pair in enumerate(zip(self.views.planes, self.other_views.planes, strict=True)):
+            for view in pair:
+                view.maximised.connect(lambda number=number: self._maximise(number))
         for loader in (self.loader, self.other_loader):
             loader.failed.connect(self._fail)
         self.loader.found.connect(self._take_found)
@@ -202,6 +208,23 @@ class ViewerPage(QWidget):
         path = pick_path(self, "Compare with", file=True)
         if path:
             self.compare_with(Path(path))
+
+    def _ask_labels(self) -> None:
+        if self.loaded is None or self.loaded.files.path is None:
+            self._say("Open an image first.")
+            return
+        path = pick_path(self, "Labels", str(self.loaded.files.path.parent), file=True)
+        if path:
+            self.show_labels(Path(path))
+
+    def show_labels(self, path: Path) -> None:
+        """Draw another label map over the image that is open, e.g. what a model predicted."""
+        if self.loaded is None or self.loaded.files.image is None:
+            self._say("Open an image first.", bad=True)
+            return
+        self._say(f"Reading {path.name} …")
+        files = self.loaded.files
+        self.loader.read(replace(files, label=path, names=files.names or names_at(path)))
 
     def open_path(self, path: Path) -> None:
         """Open a file, a case, a dataset, or the folder of a DICOM series, in the background."""
@@ -244,14 +267,14 @@ class ViewerPage(QWidget):
             self.other_loader.read(self._after)
 
     def _preview(self, number: int, middle: Volume, grid: object) -> None:
-        if number != self.loader.request or self._shown_number == number:
+        if number != self.loader.reading or self._shown_number == number:
             return
         self.scene.preview(middle, grid)  # type: ignore[arg-type]
         self._show_state()
         self._redraw()
 
     def _take(self, number: int, loaded: Loaded) -> None:
-        if number != self.loader.request:
+        if number != self.loader.reading:
             return
         self._shown_number = number
         self.loaded = loaded
@@ -259,7 +282,8 @@ class ViewerPage(QWidget):
             view.rulers.clear()
         self.scene.show(loaded)
         self._link()
-        self._say(loaded.note)
+        if number == self.loader.request:  # else another path is looked at, or could not be opened
+            self._say(loaded.note)
         self._show_state()
         self._redraw()
 
@@ -282,7 +306,7 @@ class ViewerPage(QWidget):
             self.other_loader.read(case)
 
     def _take_other(self, number: int, loaded: Loaded) -> None:
-        if number != self.other_loader.request:
+        if number != self.other_loader.reading:
             return
         self.other = loaded
         self.other_scene.show(loaded, keeps_point=True)
@@ -300,12 +324,13 @@ class ViewerPage(QWidget):
                 self.other_scene.set_window(self.scene.window)
 
     def _project_other(self, number: int, most: object) -> None:
-        if number == self.other_loader.request:
+        if number == self.other_loader.reading:
             self.other_scene.set_mip(most)  # type: ignore[arg-type]
             self._redraw()
 
     def _fail(self, number: int, message: str) -> None:
-        if number in (self.loader.request, self.other_loader.request):
+        loaders = (self.loader, self.other_loader)
+        if any(number in (one.request, one.reading) for one in loaders):
             self._say(message, bad=True)
 
     def _say(self, text: str, *, bad: bool = False) -> None:
@@ -325,6 +350,8 @@ class ViewerPage(QWidget):
             button.setEnabled(has_other)
             button.setToolTip("" if has_other else "Open a second volume with Compare first")
         self.other_views.setVisible(has_other and mode == 1)
+        for views in (self.views, self.other_views):
+            views.arrange(as_column=has_other and mode == 1)
         self.shared.swipe = 0.5 if has_other and mode == 2 else 1.0
         for view in self.views.planes:
             view.other = self.other_scene if has_other and mode == 2 else None
@@ -334,6 +361,7 @@ class ViewerPage(QWidget):
         is_empty = self.scene.is_empty
         self.empty.setVisible(is_empty)
         self._both.setVisible(not is_empty)
+        self.side.setVisible(not is_empty)
         if self.list.count() <= 1:
             self.list.hide()
         self.window_panel.show_window(self.scene)
@@ -405,6 +433,11 @@ class ViewerPage(QWidget):
                 hidden=style.hidden, opacity=style.opacity, outlined=style.outlined, colours=style.colours
             )
         self._redraw()
+
+    def _maximise(self, number: int) -> None:
+        """Show a plane alone, of both volumes, or all again."""
+        for views in (self.views, self.other_views):
+            views.maximise(views.planes[number])
 
     def _swipe(self, share: float) -> None:
         self.shared.swipe = share

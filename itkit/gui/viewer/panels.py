@@ -107,11 +107,13 @@ class ClassPanel(QWidget):
         self.list.setObjectName("classes")
         self.list.setAccessibleName("Classes: tick to show, double click for the colour")
         self.list.setMinimumHeight(90)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.itemChanged.connect(self._tick)
         self.list.itemDoubleClicked.connect(self._recolour)
         self.nothing = QLabel("No label map is shown.")
         self.nothing.setProperty("role", "muted")
         self.nothing.setWordWrap(True)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignTop)
         row = QHBoxLayout()
         row.addWidget(self.kind)
         row.addWidget(self.opacity, 1)
@@ -132,6 +134,7 @@ class ClassPanel(QWidget):
                 continue
             ml = count * scene.label.geometry.voxel_ml
             item = QListWidgetItem(f"{scene.style.name(value)}  ({value})   {ml:.4g} ml")
+            item.setToolTip(item.text())
             item.setData(_CLASS, value)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Unchecked if value in scene.style.hidden else Qt.CheckState.Checked)
@@ -139,7 +142,8 @@ class ClassPanel(QWidget):
             self.list.addItem(item)
         self._is_filling = False
         has_classes = self.list.count() > 0
-        self.list.setVisible(has_classes)
+        for widget in (self.list, self.visible, self.kind, self.opacity):
+            widget.setVisible(has_classes)
         self.nothing.setVisible(not has_classes)
 
     def toggle(self) -> None:
@@ -211,16 +215,17 @@ class GeometryPanel(QTableWidget):
 
     def show_volumes(self, volumes: dict[str, Volume]) -> None:
         """Show the grids of volumes by name."""
-        self.setColumnCount(len(volumes))
-        self.setHorizontalHeaderLabels(list(volumes))
+        columns: dict[tuple[str, ...], list[str]] = {}
+        for name, volume in volumes.items():  # volumes on one grid share a column
+            columns.setdefault(tuple(text(volume.geometry) for _, text in _ROWS), []).append(name)
+        self.setColumnCount(len(columns))
+        self.setHorizontalHeaderLabels(["\n".join(names) for names in columns.values()])
         rows = [*(name for name, _ in _ROWS), "Type"]
-        self.setRowCount(len(rows))
+        self.setRowCount(len(rows) if columns else 0)
         self.setVerticalHeaderLabels(rows)
-        first = next(iter(volumes.values()), None)
-        for column, volume in enumerate(volumes.values()):
-            texts = [text(volume.geometry) for _, text in _ROWS]
-            own = [text(first.geometry) for _, text in _ROWS] if first is not None else texts
-            for row, text in enumerate([*texts, str(volume.dtype)]):
+        own = next(iter(columns), ())
+        for column, (texts, names) in enumerate(columns.items()):
+            for row, text in enumerate([*texts, ", ".join(str(volumes[name].dtype) for name in names)]):
                 item = QTableWidgetItem(text)
                 if row < len(own) and text != own[row]:
                     item.setForeground(colour("bad"))
@@ -231,7 +236,8 @@ class GeometryPanel(QTableWidget):
                 self.setItem(row, column, item)
         head, side = self.horizontalHeader(), self.verticalHeader()
         if head is not None:
-            head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            few = QHeaderView.ResizeMode.Stretch if len(columns) <= 2 else QHeaderView.ResizeMode.ResizeToContents
+            head.setSectionResizeMode(few)
         if side is not None:
             side.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 

@@ -36,7 +36,10 @@ _STILL_MS = 140
 _APART_MS = 40
 """Planes are drawn smoothly one after the other, so that the window answers in between."""
 _GAP = 8.0
+_HANDLE = 0.85
+"""Share of the height at which the line between two volumes has its handle."""
 CROSS = QColor(255, 210, 60)
+SWIPE = QColor(255, 255, 255)
 RULER = QColor(110, 231, 160)
 _SHADE = QColor(0, 0, 0)
 _WHITE = QColor(255, 255, 255)
@@ -225,8 +228,11 @@ class PlaneView(QWidget):
         painter.setClipRect(QRectF(split, 0, self.width() - split, self.height()))
         self._draw_volume(painter, layout, self.other, 1)
         painter.setClipping(False)
-        painter.setPen(QPen(CROSS, 2))
+        painter.setPen(QPen(SWIPE, 2))
         painter.drawLine(QPointF(split, 0), QPointF(split, self.height()))
+        painter.setBrush(SWIPE)
+        painter.drawEllipse(QPointF(split, self.height() * _HANDLE), 6, 6)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _draw_volume(self, painter: QPainter, layout: PlaneLayout, scene: Scene, number: int) -> None:
         """Draw the picture of a volume that is kept; a new one at once while the crosshair moves, else to be kept."""

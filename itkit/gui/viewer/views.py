@@ -21,20 +21,20 @@ class Views(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(2)
         self.alone: PlaneView | None = None
+        self._columns = 2
         self.arrange()
-        for view in self.planes:
-            view.maximised.connect(lambda view=view: self.maximise(view))
 
-    def arrange(self) -> None:
-        """Show all planes, or the one that is shown alone."""
+    def arrange(self, *, as_column: bool | None = None) -> None:
+        """Show all planes, or the one that is shown alone; in one column where another volume stands beside them."""
+        if as_column is not None:
+            self._columns = 1 if as_column else 2
+        shown = {divmod(number, self._columns) for number, view in enumerate(self.planes) if self.alone in (None, view)}
         for number, view in enumerate(self.planes):
-            self._grid.addWidget(view, number // 2, number % 2)
+            self._grid.addWidget(view, *divmod(number, self._columns))
             view.setVisible(self.alone in (None, view))
-        for line in (0, 1):
-            on = self.alone is None or self.planes.index(self.alone) // 2 == line
-            self._grid.setRowStretch(line, 1 if on else 0)
-            on = self.alone is None or self.planes.index(self.alone) % 2 == line
-            self._grid.setColumnStretch(line, 1 if on else 0)
+        for line in range(len(self.planes)):
+            self._grid.setRowStretch(line, int(any(row == line for row, _ in shown)))
+            self._grid.setColumnStretch(line, int(any(column == line for _, column in shown)))
 
     def maximise(self, view: PlaneView) -> None:
         """Show a plane alone, or all again."""

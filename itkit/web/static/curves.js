@@ -12,8 +12,8 @@ function part(tag, props, ...children) {
 const across = share => LEFT + share * (WIDE - LEFT - RIGHT);
 const down = share => TOP + share * (HIGH - TOP - BOTTOM);
 
-/** The first curve stands out, a second one alone is muted, others have the colours of classes. */
-const kind = (at, count) => (at === 0 ? "curve first" : count === 2 ? "curve second" : "curve");
+/** The first curve stands out, beside classes by the colour of the text; a second one alone is muted. */
+const kind = (at, count) => (at === 0 ? (count > 2 ? "curve mean" : "curve first") : count === 2 ? "curve second" : "curve");
 
 export function drawPlot(plot) {
   const { curves } = plot;
