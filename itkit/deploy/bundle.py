@@ -108,7 +108,7 @@ def metadata(facts: ModelFacts) -> dict[str, Any]:
         "monai_version": monai.__version__.split("+")[0],
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": require("numpy", extra="train", why="itkit export").__version__,
-        "optional_packages_version": {"nibabel": "5.3.0"},
+        "optional_packages_version": {"nibabel": "5.3.0", "scipy": "1.11.4"},
         "task": "segmentation",
         "description": f"{facts.network.name}: {', '.join(name for name in facts.names.values())}",
         "authors": "",
@@ -150,18 +150,24 @@ def inference(facts: ModelFacts) -> dict[str, Any]:
 
     Notes
     -----
-    Intensities are normalised on the image's own grid, then axes are turned and voxels resampled, as ITKIT does it.
-    Logits go back to the image's grid linearly, and there the largest wins.
+    Intensities are normalised on the image's own grid, then axes are turned and voxels resampled, as ITKIT does it: the
+    new grid covers the same box, which MONAI's own ``Spacingd`` does not keep (its first voxel's centre stays where it
+    was, or with ``scale_extent`` moves by the sign of the origin). Logits go back to the image's grid linearly, and
+    there the largest wins.
     """
     before: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image", "image_only": True, "ensure_channel_first": True},
         {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"},
-        *_intensity(facts.intensity),
+        *_intensity(facts),
         {"_target_": "Orientationd", "keys": "image", "axcodes": facts.orient, "labels": None},
     ]
-    spacing = [-1.0 if mm == -1 else float(mm) for mm in reversed(list(facts.spacing))]
-    if any(mm > 0 for mm in spacing):
-        before.append({"_target_": "Spacingd", "keys": "image", "pixdim": spacing, "mode": "bilinear"})
+    if any(mm > 0 for mm in facts.spacing):
+        before += [
+            {"_target_": "CopyItemsd", "keys": "image", "names": "grid"},
+            {"_target_": "Lambdad", "keys": "grid", "func": f"${_grid(facts)}"},
+            {"_target_": "ResampleToMatchd", "keys": "image", "key_dst": "grid", "mode": "bilinear"},
+            {"_target_": "DeleteItemsd", "keys": "grid"},
+        ]
     window: list[Any] = list(_xyz(facts))
     inferer: dict[str, Any] = {
         "_target_": "SlidingWindowInferer",
@@ -207,7 +213,7 @@ def inference(facts: ModelFacts) -> dict[str, Any]:
         },
     ]
     return {
-        "imports": ["$import functools", "$import glob", "$import os", "$import numpy as np", "$import torch"],
+        "imports": _imports(before),
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/labels'",
@@ -229,15 +235,60 @@ def inference(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def _intensity(rule: Intensity) -> list[dict[str, Any]]:
-    if rule.scheme == "none":
+def _imports(transforms: list[dict[str, Any]]) -> list[str]:
+    text = json.dumps(transforms)
+    needed = {"monai.data": "import monai", "ndimage.": "from scipy import ndimage"}
+    always = [f"import {name}" for name in ("functools", "glob", "os", "numpy as np", "torch")]
+    return [f"${line}" for line in (*always, *(line for name, line in needed.items() if name in text))]
+
+
+def _grid(facts: ModelFacts) -> str:
+    """Return the text of a function: from an image ``(C, X, Y, Z)`` of MONAI to the grid that the network sees.
+
+    `itkit.core.grids.resampled_grid` has the rule. The grid's one value takes no memory.
+    """
+    wanted = [float(mm) for mm in reversed(list(facts.spacing))]
+    given = (
+        "(lambda affine, size: (lambda old: (lambda new: (affine, size, old, new, np.maximum(1, np.floor(np.round("
+        f"size * old / new, 6) + 0.5)).astype(int)))(np.where(np.array({wanted}) > 0, {wanted}, old)))("
+        "np.linalg.norm(affine[:3, :3], axis=0)))(image.affine.numpy(), np.array(image.shape[1:]))"
+    )
+    made = (
+        "(lambda affine, size, old, new, count: monai.data.MetaTensor(torch.zeros(()).expand(1, *count.tolist()), "
+        "affine=np.matmul(affine, np.block([[np.diag(new / old), "
+        "((size - 1 - (count - 1) * new / old) / 2)[:, None]], [np.zeros(3), 1]]))))"
+    )
+    return f"lambda image: {made}(*{given})"
+
+
+def _intensity(facts: ModelFacts) -> list[dict[str, Any]]:
+    rules = [facts.intensity.of(name) for name in facts.channels]
+    if all(rule.scheme == "none" for rule in rules):
         return []
-    if rule.scheme == "ct":
-        low, high, mean, sd = rule.numbers
+    if len(set(map(repr, rules))) > 1 or any(rule.scheme == "zscore" and rule.within == "nonzero" for rule in rules):
+        of_channels = ", ".join(f"lambda x, inside: {_normalised(rule)}" for rule in rules)
+        inside = "torch.as_tensor(ndimage.binary_fill_holes((np.asarray(image) != 0).any(0)))"
+        found = f"torch.stack([rule(x, inside) for rule, x in zip([{of_channels}], image.as_tensor())])"
+        kept = "meta=image.meta, applied_operations=image.applied_operations"
+        made = f"(lambda inside: monai.data.MetaTensor({found}, {kept}))({inside})"
+        return [{"_target_": "Lambdad", "keys": "image", "func": f"$lambda image: {made}"}]
+    if rules[0].scheme == "ct":
+        low, high, mean, sd = rules[0].numbers
         return [
             {"_target_": "ThresholdIntensityd", "keys": "image", "threshold": low, "above": True, "cval": low},
             {"_target_": "ThresholdIntensityd", "keys": "image", "threshold": high, "above": False, "cval": high},
             {"_target_": "NormalizeIntensityd", "keys": "image", "subtrahend": mean, "divisor": sd},
         ]
-    inside = rule.within == "nonzero"
-    return [{"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": inside, "channel_wise": True}]
+    return [{"_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True}]
+
+
+def _normalised(rule: Intensity) -> str:
+    """Return the text of what a rule does to a channel ``x``."""
+    if rule.scheme == "none":
+        return "x"
+    if rule.scheme == "ct":
+        low, high, mean, sd = rule.numbers
+        return f"(x.clip({low}, {high}) - {mean}) / {sd}"
+    if rule.within == "all":
+        return "(x - x.mean()) / x.std(correction=0)"
+    return "torch.where(inside, (x - x[inside].mean()) / x[inside].std(correction=0), 0.0)"

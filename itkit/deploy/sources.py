@@ -125,7 +125,10 @@ def _registered(
 ) -> ModelFacts:
     from itkit.models import model_card
 
-    card = model_card(name)
+    try:
+        card = model_card(name)
+    except ModelError as error:
+        raise ModelError(f"{name}: there is no such file or folder, and {error}") from error
     dims = spatial_dims or card.spatial_dims[0]
     if dims not in card.spatial_dims or dims not in (2, 3):
         supported = " or ".join(map(str, card.spatial_dims))

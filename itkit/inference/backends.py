@@ -119,7 +119,10 @@ def _onnx_metadata(file: Path) -> str:
 
 def _openvino_metadata(file: Path) -> str:
     openvino = require("openvino", extra="openvino", why="--backend openvino")
-    model = openvino.Core().read_model(file)
+    try:
+        model = openvino.Core().read_model(file)
+    except RuntimeError as error:
+        raise _unreadable(file, error) from error
     return str(model.get_rt_info([METADATA]).value) if model.has_rt_info([METADATA]) else ""
 
 
@@ -242,9 +245,11 @@ def onnx_network(file: Path, *, threads: int = 1, device: str = "cpu") -> ArrayN
 def _run_onnx(session: Any, windows: NDArray[Any]) -> NDArray[Any]:
     entry = session.get_inputs()[0]
     most = entry.shape[0] if isinstance(entry.shape[0], int) else len(windows)
-    parts = [
-        session.run(None, {entry.name: windows[first : first + most]})[0] for first in range(0, len(windows), most)
-    ]
+    firsts = range(0, len(windows), most)
+    try:
+        parts = [session.run(None, {entry.name: windows[first : first + most]})[0] for first in firsts]
+    except Exception as error:  # ONNX Runtime has no common class of its errors
+        raise _not_computed("ONNX Runtime", windows, error) from error
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -255,7 +260,13 @@ def _openvino_model(file: Path, threads: int) -> Any:
     try:
         return openvino.Core().compile_model(str(file), "CPU", settings)
     except RuntimeError as error:
-        raise ModelError(f"{file}: not readable as an OpenVINO model ({str(error).splitlines()[-1][:200]})") from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: RuntimeError) -> ModelError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = lines[-1].strip() if lines else type(error).__name__
+    return ModelError(f"{file}: not readable as an OpenVINO model ({said[:200]})")
 
 
 def openvino_network(file: Path, *, threads: int = 1) -> ArrayNetwork:
@@ -274,7 +285,14 @@ def openvino_network(file: Path, *, threads: int = 1) -> ArrayNetwork:
 def _run_openvino(model: Any, windows: NDArray[Any]) -> NDArray[Any]:
     shape = model.input(0).get_partial_shape()
     most = shape[0].get_length() if shape[0].is_static else len(windows)
-    parts = [
-        model(np.ascontiguousarray(windows[first : first + most]))[0].copy() for first in range(0, len(windows), most)
-    ]
+    firsts = range(0, len(windows), most)
+    try:
+        parts = [model(np.ascontiguousarray(windows[first : first + most]))[0].copy() for first in firsts]
+    except RuntimeError as error:
+        raise _not_computed("OpenVINO", windows, error) from error
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _not_computed(what: str, windows: NDArray[Any], error: Exception) -> ModelError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return ModelError(f"{what} can't compute windows {windows.shape} with this model: {said[:300]}")

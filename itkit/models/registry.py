@@ -187,7 +187,7 @@ def model_card(name: str) -> ModelCard:
         return cards[name]
     refused = [message for message in _plugged()[1] if repr(name) in message]
     close = close_words(name.lower(), cards, most=3, likeness=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else "list_models() returns all names"
+    hint = f"did you mean {' or '.join(close)}?" if close else "itkit models lists all names"
     raise ModelError(f"no network is called {name!r}; {'; '.join(refused) or hint}")
 
 

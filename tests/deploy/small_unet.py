@@ -13,10 +13,11 @@ CT = Intensity(scheme="ct", low=-1024, high=1500, mean=-200, sd=400)
 
 def write_small_unet(folder, patch=(16, 24, 20), **changes):
     torch.manual_seed(3)
-    network = create_model("unet", num_classes=4, **OPTIONS).eval()
+    channels = len(changes.get("channels", ("CT",)))
+    network = create_model("unet", num_classes=4, in_channels=channels, **OPTIONS).eval()
     facts = ModelFacts(
         **{
-            "network": NetworkFacts(name="unet", options=OPTIONS, num_classes=4),
+            "network": NetworkFacts(name="unet", options=OPTIONS, in_channels=channels, num_classes=4),
             "channels": ("CT",),
             "labels": LABELS,
             "spacing": (-1, -1, -1),

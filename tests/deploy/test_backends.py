@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -109,6 +110,23 @@ def test_what_can_not_be_is_named(models, torso, tmp_path):
         predict(models / "onnx", torso, device="cuda")
     with pytest.raises(ParamsError, match="computes on the CPU"):
         predict(models / "openvino", torso, device="cuda:0")
+
+
+def test_files_that_do_not_hold_what_they_say_are_named(models, torso, tmp_path):
+    for name in ("model.xml", "model.bin"):
+        shutil.copy(models / "openvino" / name, tmp_path / name)
+    whole = (tmp_path / "model.xml").read_bytes()
+    (tmp_path / "model.xml").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"model\.xml: not readable as an OpenVINO model \(Start-end tags mismatch"):
+        find_model(tmp_path)
+    (tmp_path / "model.xml").write_bytes(whole.replace(b"    24,&#10;", b"    8,&#10;"))
+    with pytest.raises(ModelError, match=r"OpenVINO can't compute windows \(1, 1, 16, 8, 20\) with this model: "):
+        predict(tmp_path, torso)
+    model = onnx.load(models / "onnx" / "model.onnx")
+    model.metadata_props[0].value = model.metadata_props[0].value.replace("    24,\n", "    8,\n")
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match=r"ONNX Runtime can't compute windows \(1, 1, 16, 8, 20\) .*Expected: 24"):
+        predict(tmp_path / "other.onnx", torso)
 
 
 SETTINGS = [

@@ -11,6 +11,7 @@ import torch
 from itkit.deploy import export
 from itkit.deploy.sample import TORSO
 from itkit.inference import predict, read_model
+from itkit.inference.model_folder import Intensity
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import crop
 
@@ -28,9 +29,8 @@ def bundle(tmp_path_factory):
     return root
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_monai_runs_it_and_finds_the_same_labels(bundle):
-    folder = bundle / "bundle"
+def label_map(folder):
+    """Let MONAI run a bundle, and return its only label map."""
     monai.bundle.run(
         config_file=str(folder / "configs" / "inference.json"),
         meta_file=str(folder / "configs" / "metadata.json"),
@@ -39,12 +39,36 @@ def test_monai_runs_it_and_finds_the_same_labels(bundle):
         init_id="",
         final_id="",
     )
-    found = nibabel.load(folder / "labels" / "torso_label.nii.gz")
+    return nibabel.load(folder / "labels" / "torso_label.nii.gz")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_monai_runs_it_and_finds_the_same_labels(bundle):
+    folder = bundle / "bundle"
+    found = label_map(folder)
     image = nibabel.load(folder / "images" / "torso.nii.gz")
     np.testing.assert_allclose(found.affine, image.affine, atol=1e-4)
     expected = predict(bundle / "model", folder / "images" / "torso.nii.gz").array_zyx
     labels = np.asarray(found.dataobj).transpose(2, 1, 0)
     assert set(np.unique(labels)) <= {0, *LABELS}
+    assert int((labels != expected).sum()) <= 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_monai_prepares_channels_and_grids_as_itkit_does(bundle, tmp_path):
+    rules = {"A": Intensity(scheme="ct", low=-1000, high=1000, mean=0, sd=300)}
+    intensity = Intensity(scheme="zscore", within="nonzero", channels=rules)
+    write_small_unet(tmp_path / "model", channels=("A", "B"), intensity=intensity, spacing=(4.0, 3.5, -1), orient="RAS")
+    export(tmp_path / "model", tmp_path / "bundle", "bundle")
+    (tmp_path / "bundle" / "images").mkdir()
+    first = read_volume(bundle / "bundle" / "images" / "torso.nii.gz")
+    images = [first, first.with_array(np.where(first.array_zyx > -500, first.array_zyx, 0))]
+    affine = nibabel.load(bundle / "bundle" / "images" / "torso.nii.gz").affine
+    both = np.stack([image.array_zyx.transpose(2, 1, 0).astype(np.float32) for image in images], -1)
+    nibabel.save(nibabel.Nifti1Image(both, affine), tmp_path / "bundle" / "images" / "torso.nii.gz")
+    expected = predict(tmp_path / "model", images).array_zyx
+    labels = np.asarray(label_map(tmp_path / "bundle").dataobj).transpose(2, 1, 0)
+    assert len(np.unique(expected)) > 2
     assert int((labels != expected).sum()) <= 3
 
 
