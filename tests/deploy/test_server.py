@@ -121,6 +121,27 @@ def test_a_volume_gives_a_label_map_on_its_grid(server, client, tmp_path, name):
     until(lambda: server.left() == [])
 
 
+@pytest.mark.parametrize(("header", "extension"), [("ct.mhd", ".mha"), ("ct.nhdr", ".nrrd")])
+@pytest.mark.parametrize("as_archive", [False, True])
+def test_a_volume_of_two_files(client, tmp_path, header, extension, as_archive):
+    image = ct(2)
+    (tmp_path / "there").mkdir()
+    write_volume(image, tmp_path / "there" / header)
+    files = sorted((path.name, path.read_bytes()) for path in (tmp_path / "there").iterdir())
+    assert len(files) == 2
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, data in files:
+            opened.writestr(f"x/{name}", data)
+    sent = [("file", ("a.zip", archive.getvalue()))] if as_archive else [("file", pair) for pair in files]
+    answer = client.post("/infer", files=sent)
+    assert answer.status_code == 200, answer.text
+    (tmp_path / f"label{extension}").write_bytes(answer.content)
+    found = read_volume(tmp_path / f"label{extension}", "label")
+    assert found.geometry.same_grid(image.geometry)
+    np.testing.assert_array_equal(found.array_zyx, closest(image.array_zyx))
+
+
 def test_bytes_without_a_form_and_another_format(client, tmp_path):
     image = ct(1)
     answer = client.post(
@@ -140,14 +161,16 @@ def test_what_there_is(client, server):
     assert not any("/" in str(value) for value in model.values())
     health = httpx.get(f"http://127.0.0.1:{server.port}/health")
     assert (health.status_code, health.json()["status"]) == (200, "ok")
+    assert client.get("/").json()["models"] == ["liver"]  # what a browser shows that opens the printed address
 
 
 def test_a_job_tells_its_progress(client, tmp_path, server):
     started = client.post(
-        "/infer", files={"file": ("ct.mha", file_of(ct(), tmp_path, "ct.mha"))}, data={"wait": "false"}
+        "/infer/", files={"file": ("ct.mha", file_of(ct(), tmp_path, "ct.mha"))}, data={"wait": "false"}
     )
     assert started.status_code == 202
     job = started.json()["job"]
+    assert started.url.join(started.headers["location"]) == f"{server.url}/jobs/{job}"
     with client.stream("GET", f"/jobs/{job}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         events = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
@@ -198,9 +221,10 @@ def test_a_client_that_leaves_stops_its_job(server, client, tmp_path):
     [
         ([("file", ("ct.nii.gz", b"no volume"))], "label|read|NIfTI|gzip|header"),
         ([("file", ("ct.nii.gz", b""))], "empty"),
-        ([("file", ("ct.mhd", b"ObjectType = Image"))], "send .mha"),
+        ([("file", ("ct.mhd", b"ObjectType = Image"))], "send both files, or .mha"),
+        ([("file", ("ct.mhd", b"ObjectType = Image")), ("file", ("a.raw", b"1"))], "names 0 files with voxels"),
         ([("file", ("a.zip", b"PK no archive"))], "archive can't be unpacked"),
-        ([("file", ("IM1", b"no dicom at all"))], "no series of images"),
+        ([("file", ("IM1", b"no dicom at all"))], "no series of images .*the name of a volume has to end in .mha"),
         ([("other", ("ct.mha", b"x"))], "no file was sent"),
     ],
 )

@@ -109,6 +109,7 @@ def create_app(models: Mapping[str, Served], room: Workroom, desk: Desk, setting
     app.add_exception_handler(ItkitError, _refuse)
     app.add_exception_handler(OSError, _refuse_storing)
     server = _Server(models, room, desk, settings)
+    app.add_api_route("/", server.greet)
     _add(app, "/health", server.health)
     _add(app, "/models", server.list_models)
     _add(app, "/infer", server.infer, "POST")
@@ -154,6 +155,11 @@ class _Server:
         self.streams = 0
 
     # what there is
+
+    def greet(self) -> dict[str, Any]:
+        """Return what a browser shows that opens the printed address."""
+        routes = ["POST infer", "GET models", "GET health", "GET jobs/ID", "GET jobs/ID/events", "GET jobs/ID/result"]
+        return {"server": f"ITKIT {VERSION}", "models": list(self.models), "routes": routes}
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "version": VERSION, **self.desk.counts()}
@@ -202,7 +208,8 @@ class _Server:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         if not is_waited:
-            return JSONResponse(job.to_json(self.desk.before(job)), 202, {"location": f"jobs/{job.id}"})
+            up = "../" if request.url.path.endswith("/") else ""
+            return JSONResponse(job.to_json(self.desk.before(job)), 202, {"location": f"{up}jobs/{job.id}"})
         await self._finished(job, request)
         return self._file(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import shutil
 import zipfile
 import zlib
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from itkit.core.bounded import read_bounded
 from itkit.core.errors import ReadError
 from itkit.core.files import VOLUME_EXTENSIONS, split_extension
 from itkit.core.volume import Volume
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 SegKind = Literal["labelmap", "binary"]
 ONE_FILE = tuple(extension for extension in VOLUME_EXTENSIONS if extension not in (".mhd", ".nhdr"))
 """Extensions of volumes that are one file."""
+_DATA_LINE = {
+    ".mhd": (re.compile(rb"^([ \t]*ElementDataFile[ \t]*=)[^\r\n]*", re.MULTILINE), ".mha"),
+    ".nhdr": (re.compile(rb"^(data ?file:)[^\r\n]*", re.MULTILINE | re.IGNORECASE), ".nrrd"),
+}
+"""The line of a header that names the file with the voxels, and the extension of the same format in one file."""
 _MOST_MEMBERS = 20_000
 _MOST_UNPACKED = 8 << 30
 _PIECE = 1 << 20
@@ -55,8 +62,8 @@ def read_upload(paths: Sequence[Path], facts: ModelFacts, folder: Path) -> Given
     Parameters
     ----------
     paths
-        One volume; one volume a channel, in the network's order; a zip archive of these; or the files of a DICOM
-        series.
+        One volume, also as a header and the file with its voxels; one volume a channel, in the network's order; a zip
+        archive of these; or the files of a DICOM series.
     facts
         Description of the network.
     folder
@@ -77,11 +84,31 @@ def read_upload(paths: Sequence[Path], facts: ModelFacts, folder: Path) -> Given
         several = len(facts.channels) > 1 and len(files) == 1
         images = tuple(read(path, channels=several) for path in files)
         return Given(images, None, next(iter(kinds)) if len(kinds) == 1 else ".nii.gz")
-    if kinds & {".mhd", ".nhdr"}:
-        raise ReadError("a header whose voxels lie in another file; send .mha, .nrrd or .nii.gz")
+    if kinds & set(_DATA_LINE):
+        header, extension = _united(files)
+        return Given((read(header, channels=len(facts.channels) > 1),), None, extension)
     if kinds & set(ONE_FILE):
         raise ReadError("volumes and other files were sent together; send one kind")
     return _read_series(files)
+
+
+def _united(files: Sequence[Path]) -> tuple[Path, str]:
+    """Let the header of a volume of two files name the other one, and return it and the extension of one file."""
+    headers = [path for path in files if path.suffix in _DATA_LINE]
+    if len(files) != 2 or len(headers) != 1:
+        raise ReadError("a header whose voxels lie in another file; send both files, or .mha, .nrrd or .nii.gz")
+    header = headers[0]
+    data = next(path for path in files if path != header)
+    line, extension = _DATA_LINE[header.suffix]
+    try:
+        text = read_bounded(header, 1 << 16)
+    except ValueError as error:
+        raise ReadError(f"a header of more than {1 << 16} bytes") from error
+    named, count = line.subn(rb"\g<1> " + data.name.encode(), text)
+    if count != 1:
+        raise ReadError(f"the header names {count} files with voxels; expected 1")
+    header.write_bytes(named)
+    return header, extension
 
 
 def _read_series(files: Sequence[Path]) -> Given:
@@ -96,7 +123,8 @@ def _read_series(files: Sequence[Path]) -> Given:
             dict.fromkeys([*(case.fault for case in cases if case.fault), *(item.reason for item in refused)])
         )
         what = f"{len(usable)} series of images" if usable else "no series of images"
-        raise ReadError(f"{what} in what was sent; expected one{f' ({reasons[:300]})' if reasons else ''}")
+        hint = "" if usable else f"; the name of a volume has to end in {', '.join(ONE_FILE)}"
+        raise ReadError(f"{what} in what was sent; expected one{f' ({reasons[:300]})' if reasons else ''}{hint}")
     usable[0].require_grid()
     series = usable[0].series
     return Given((read_series(series),), template_of(series), "dicom")
