@@ -20,6 +20,7 @@ from itkit.core.draws import case_generator
 from itkit.core.errors import ArgumentError, CaseError
 from itkit.kernels.draws import draw_start
 from itkit.kernels.padding import SLAB, in_frame
+from itkit.models.window_sums import missing_voxels
 from itkit.training.augmenting import Augmentation, SpatialMap
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TrainingPatches:
     cases
         The prepared cases.
     size_zyx
-        Voxels of a patch. A volume that is smaller is padded at its end, as `cut` pads.
+        Voxels of a patch. A volume that is smaller lies in the middle, as in a sliding window; see `cut`.
     count
         How many patches there are; all numbers below it are valid.
     foreground
@@ -117,6 +118,8 @@ class TrainingPatches:
             lambda slab: np.asarray(label[slab * SLAB : (slab + 1) * SLAB]),
             lambda: case.foreground,
         )
+        before, _ = missing_voxels(whole, self.size_zyx)
+        start = index([first - n for first, n in zip(start, before, strict=True)])
         drawn = augmentation_generator(self.seed, case.case_id, number)
         spatial = SpatialMap(self.size_zyx)
         if self.augmentation is not None:

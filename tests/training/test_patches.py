@@ -175,6 +175,20 @@ def test_beyond_a_volume_training_sees_what_prediction_sees(settings):
     assert torch.equal(found[0] == 3, classes == 1)
 
 
+def test_a_small_volume_lies_where_a_sliding_window_has_it(cases):
+    whole, windows = torch.from_numpy(np.array(cases[0].image())), []
+
+    class Network(torch.nn.Module):
+        def forward(self, batch):
+            windows.append(batch)
+            return batch
+
+    size = tuple(side + more for side, more in zip(whole.shape[1:], (3, 6, 1), strict=True))
+    SlidingWindow(patch_size=size).logits(Network(), whole[None])
+    patch = TrainingPatches(cases[:1], size, 1, augmentation=None)[0]
+    assert torch.equal(patch["image"], windows[0][0])
+
+
 def test_on_the_device_nothing_lies_beyond_a_patch():
     turn = Augmentation(
         AugmentSettings(
