@@ -1,8 +1,11 @@
 """ITKIT's training beside nnU-Net's own trainer: the same cases, network, patch, batch and steps; prints a table.
 
-24 small volumes with noise and three classes: a large one, a small dark one in its border, and a bent bright tube. 16 are trained on, 8 validate. nnU-Net plans its network for the patch, with a quarter of its channels so that a CPU
-can train it; ITKIT's plan has the network that this plan names. Both predict with the weights of the last step, by
-sliding windows that overlap by a half, without mirroring; the Dice is the mean over cases and classes.
+24 small volumes with noise and three classes: a large one, a small dark one in its border, and a bent bright tube. 16
+are trained on, 8 validate. nnU-Net plans its network for the patch, with a quarter of its channels so that a CPU can
+train it; ITKIT's plan has the network that this plan names. With each seed, both start from the weights that nnU-Net
+draws: with so few channels, whether a small class is found early depends on them more than on the trainer
+(``--own-weights`` lets ITKIT draw its own). Both predict with the weights of the last step, by sliding windows that
+overlap by a half, without mirroring; the Dice is the mean over cases and classes.
 
 Usage::
 
@@ -129,6 +132,7 @@ def write_plan(root, nnunet_plan, args):
             "training": {
                 "patch_size": [PATCH] * 3, "batch_size": BATCH, "epochs": args.epochs,
                 "steps_per_epoch": args.steps, "workers": 0,
+                "foreground": 0.5,  # nnU-Net's third of two patches is one of them
             },
             "split": {"file": "splits_final.json"},
             "validation": {"every": args.epochs},
@@ -164,9 +168,20 @@ def timed(command, log, environment):
     return end.children_user + end.children_system - begin.children_user - begin.children_system
 
 
+def start(root, seed, args):
+    """Return a file of the weights from which nnU-Net starts with a seed."""
+    path = root / f"start_{seed}.pth"
+    if not path.exists():
+        words = [args.nnunet_bin / "python", HERE / "scripts" / "nnunet_train.py", seed, 1, 1, path]
+        timed(words, root / f"start_{seed}.log", {"nnUNet_results": str(root / "results"), "PYTHONPATH": ""})
+    return path
+
+
 def ours(root, seed, args):
     run, itkit = root / f"run_{seed}", [sys.executable, "-m", "itkit"]
     train = [*itkit, "train", root / "plan.toml", "-o", run, "--device", "cpu", f"training.seed={seed}", *args.set]
+    if not args.own_weights:
+        train.append(f"network.weights={start(root, seed, args).name}")
     took = timed(train, root / f"itkit_{seed}.log", {})
     source = root / "validation"
     if not source.exists():
@@ -200,6 +215,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20, help="steps of an epoch")
     parser.add_argument("--sides", nargs="+", default=list(SIDES))
     parser.add_argument("--set", nargs="*", default=[], help="other values of ITKIT's plan, as section.key=value")
+    parser.add_argument("--own-weights", action="store_true", help="let ITKIT draw its initial weights")
     parser.add_argument("--nnunet-bin", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="a folder to work in, which is kept")
     args = parser.parse_args()
