@@ -1,7 +1,7 @@
 """Take the pictures of `itkit-web` that the documentation shows: a real server, a real CT, a real browser.
 
-``python docs/generate_web_screens.py`` writes ``docs/images/web-*.png``; with a folder, it writes every page there, on
-a wide and a narrow screen, light and dark, to be looked at. It needs the extras ``web`` and ``dev``, and Chromium.
+``python docs/generate_web_screens.py`` writes ``docs/images/web-*.png``, light and dark; with a folder, it writes every
+page there, on a wide and a narrow screen, to be looked at. It needs the extras ``web`` and ``dev``, and Chromium.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
-from sample_run import write_log
+from sample_run import overlay, write_log
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -23,8 +23,14 @@ from web.servers import TOKEN, serving  # noqa: E402  the tests' server
 
 IMAGES = ROOT / "docs" / "images"
 TORSO = ROOT / "itkit" / "data" / "torso"
-SCREENS = {"wide": (1280, 860, "light"), "dark": (1280, 860, "dark"), "phone": (390, 800, "light")}
+SCREENS = {
+    "wide": (1280, 860, "light"),
+    "dark": (1280, 860, "dark"),
+    "phone": (390, 800, "light"),
+    "phone-dark": (390, 800, "dark"),
+}
 PUBLISHED = ("viewer", "form", "curves")
+IN_DOCS = {"wide": "", "dark": "-dark"}
 
 
 def form(page: Page) -> None:
@@ -95,7 +101,7 @@ def pages(screen: str) -> Iterator[Page]:
             shutil.copy(TORSO / f"{kind}.nii.gz", root / "torso" / kind / "torso.nii.gz")
         shutil.copy(TORSO / "dataset.json", root / "torso")
         write_log(root / "run")
-        shutil.copy(IMAGES / "app-swipe-dark.png", root / "run" / "overlays" / "case_01.png")
+        (root / "run" / "overlays" / "case_01.png").write_bytes(overlay())
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         with serving(root, Path(folder) / "state") as web:
             context = browser.new_context(
@@ -110,7 +116,7 @@ def pages(screen: str) -> Iterator[Page]:
 
 def main(folder: Path | None) -> None:
     """Take the pictures."""
-    for screen in SCREENS if folder else ["wide"]:
+    for screen in SCREENS if folder else IN_DOCS:
         with pages(screen) as page:
             for name, go in PAGES.items():
                 go(page)
@@ -119,7 +125,7 @@ def main(folder: Path | None) -> None:
                 if folder:
                     page.screenshot(path=folder / f"{screen}-{name}.png")
                 elif name in PUBLISHED:
-                    path = IMAGES / f"web-{name}.png"
+                    path = IMAGES / f"web-{name}{IN_DOCS[screen]}.png"
                     page.screenshot(path=path)
                     Image.open(path).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(path, optimize=True)
 

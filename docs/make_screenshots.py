@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sample_run import write_log
+from sample_run import overlay, write_log
 
 SIZES = {"1": (1280, 800), "1.5": (1060, 700), "2": (960, 640)}
 THEMES = ("light", "dark")
-IN_DOCS = ("start-light", "resample-run-light", "viewer-dark", "swipe-dark", "train-light")
+IN_DOCS = ("start", "resample-run", "viewer", "swipe", "train")
 WIDTH = 900
 
 
@@ -41,7 +41,7 @@ def main() -> None:
             words = [sys.executable, __file__, str(given.out), "--one", scale, theme]
             subprocess.run(words, env=environment, check=True)
     if given.docs:
-        for name in IN_DOCS:
+        for name in (f"{page}-{theme}" for page in IN_DOCS for theme in THEMES):
             shrink(given.out / f"{name}-1.png", Path(__file__).parent / "images" / f"app-{name}.png")
 
 
@@ -67,6 +67,7 @@ def draw(out: Path, scale: str, theme: str) -> None:
         QSettings.setPath(kind, QSettings.Scope.UserScope, str(work / "settings"))
     app = QApplication(["pictures"])
     import itkit
+    from itkit.forms import pipeline_text
     from itkit.gui.app import MainWindow
 
     window = MainWindow()
@@ -102,6 +103,10 @@ def draw(out: Path, scale: str, theme: str) -> None:
     window.show_page("start")
     wait()
     save("start")
+    Path("chain.toml").write_text(pipeline_text(window.start_page.steps[1:]), encoding="utf-8")
+    window.open_path(Path("chain.toml"))
+    wait()
+    save("pipeline")
     page = window.open_operation("itk_resample")
     page.form.set_values({"mode": "dataset", "source": "torso", "dest": "resampled", "spacing": ["4", "x", ""]})
     wait()
@@ -133,11 +138,13 @@ def draw(out: Path, scale: str, theme: str) -> None:
     wait(lambda: viewer.other_scene.mip is not None, 30)
     save("side-by-side")
     viewer.modes.buttons()[2].setChecked(True)
+    for view in viewer.views.planes:
+        view.swiped.emit(0.4)
     wait()
     save("swipe")
     run = Path("run")
     write_log(run)
-    viewer.views.planes[1].grab().save("run/overlays/case_01.png")
+    (run / "overlays" / "case_01.png").write_bytes(overlay())
     window.open_path(run)
     wait()
     save("train")

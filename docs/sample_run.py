@@ -5,6 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
+import itkit
+from itkit.core.thumbnail import png
+from itkit.inference.model_folder import Intensity
+from itkit.training.overlays import overlay_picture
+
+TORSO = Path(itkit.__file__).parent / "data" / "torso"
+_CLASSES = (1, 2, 5)
+
 
 def write_log(run: Path, steps: int = 600, epoch: int = 50) -> None:
     """Write ``metrics.jsonl`` and an empty folder of overlays."""
@@ -18,3 +28,19 @@ def write_log(run: Path, steps: int = 600, epoch: int = 50) -> None:
             mean = sum(one["dice"] for one in dice.values()) / len(dice)
             lines.append({"step": step, "epoch": step // epoch, "val_dice": mean, "classes": dice})
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def overlay() -> bytes:
+    """Draw a picture as a training draws one of a validation case; what it found is the truth, a voxel off."""
+    image, truth = (itkit.read(TORSO / f"{kind}.nii.gz", kind) for kind in ("image", "label"))
+    kept = np.where(np.isin(truth.array_zyx, _CLASSES), truth.array_zyx, 0)
+    drawn = overlay_picture(
+        image.array_zyx.astype(np.float32),
+        kept,
+        np.roll(kept, (1, 2), (1, 2)),
+        spacing_zyx=image.spacing_zyx,
+        orient=image.geometry.orientation,
+        intensity=Intensity(scheme="ct", low=-1000.0, high=1000.0, mean=0.0, sd=1.0),
+        values=range(max(_CLASSES) + 1),
+    )
+    return png(drawn)

@@ -104,9 +104,11 @@ def _open(path: Path | None, *, check: bool) -> int:
     app = QApplication(["itkit-app"])
     app.setApplicationName("itkit-app")
     app.setApplicationDisplayName("ITKIT")
+    from itkit.gui.faults import report_to
     from itkit.gui.window import MainWindow
 
     window = MainWindow(path)
+    sys.excepthook = report_to(window)
     if check:
         from itkit.gui.checking import check_pages
 
@@ -121,6 +123,7 @@ def _open(path: Path | None, *, check: bool) -> int:
     try:
         return app.exec()
     finally:
+        sys.excepthook = sys.__excepthook__
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PyQt6.QtCore import pyqtSignal
 from PyQt6.QtGui import QTextDocument
 from PyQt6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
+from itkit.core.errors import ItkitError
 from itkit.forms.progress import BAD
 from itkit.forms.queue import Job
 from itkit.gui.theme import GAP
@@ -39,6 +41,9 @@ def lines_of(event: dict[str, Any]) -> Iterator[str]:
 
 class Log(QWidget):
     """The lines of a job."""
+
+    failed = pyqtSignal(str)
+    """Why they could not be saved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,4 +105,11 @@ class Log(QWidget):
     def _save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the log", "itkit.log", "Text (*.log *.txt)")
         if path:
-            write_text(Path(path), self.text.toPlainText() + "\n")
+            self.save(Path(path))
+
+    def save(self, path: Path) -> None:
+        """Write the lines into a file, or say why that failed."""
+        try:
+            write_text(path, self.text.toPlainText() + "\n")
+        except (ItkitError, OSError) as error:
+            self.failed.emit(f"Not saved: {error}")

@@ -154,6 +154,7 @@ class OperationPage(QWidget):
         self.case_table = CaseTable("cases", RUN_COLUMNS)
         self.case_table.setAccessibleName("Cases of the run")
         self.log = Log()
+        self.log.failed.connect(lambda text: self.state.setText(text))
         self.plan_note = QLabel("Plan shows what would happen to which file; nothing is touched.")
         self.run_note = QLabel("Run starts the command; each case stands here with its status.")
         for table, note in ((self.plan_table, self.plan_note), (self.case_table, self.run_note)):
@@ -383,7 +384,11 @@ class OperationPage(QWidget):
             self, "Save a preset", f"{self.page.name.replace(' ', '_')}.toml", "Presets (*.toml *.json)"
         )
         if path:
-            save_preset(Path(path), self.operation, self.form.params, self.form.run_options)
+            try:
+                save_preset(Path(path), self.operation, self.form.params, self.form.run_options)
+            except (ItkitError, OSError) as error:
+                self.state.setText(f"Not saved: {error}")
+                return
             self.state.setText(f"Saved: {self.page.name} --config {path}" if self.is_operation else f"Saved: {path}")
 
     def _load_preset(self) -> None:

@@ -18,6 +18,8 @@ from itkit.serving.guard import Application
 
 _LEAST_PASSWORD = 12
 _MOST_CONNECTIONS = 100
+_IDLE_S = 30
+"""How long a connection is kept for the next request; a client that uses it as it is closed sees a failure."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ def make_server(app: Application, *, on_start: Callable[[], None] | None = None)
         http="h11",
         lifespan="on",
         limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=_IDLE_S,
         h11_max_incomplete_event_size=1 << 16,
         timeout_graceful_shutdown=2,
     )

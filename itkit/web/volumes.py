@@ -201,11 +201,12 @@ class Shelf:
     def __init__(self, most_bytes: int | None = None) -> None:
         self._most = available_memory() // 4 if most_bytes is None else most_bytes
         self._kept: OrderedDict[tuple[Any, ...], Voxels] = OrderedDict()
+        self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._places = threading.BoundedSemaphore(_MOST_WAITING)
 
     def voxels(self, path: Path, kind: Kind, channel: int = 0) -> Voxels:
-        """Return the voxels of a file, from memory if it has not changed.
+        """Return the voxels of a file, from memory if it has not changed; then it waits for no file that is being read.
 
         Raises
         ------
@@ -214,26 +215,37 @@ class Shelf:
         ReadError, LabelError, ResourceError
             When it can't be read, or needs too much memory.
         """
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise ReadError(f"{path.name}: can't be read ({error.strerror or error})") from error
+        key = (path, kind, channel, status.st_size, status.st_mtime_ns, status.st_ino)
+        found = self._known(key)
+        if found is not None:
+            return found
         if not self._places.acquire(blocking=False):
             raise BusyError("too many volumes are being read; try again in a moment")
         try:
             with self._reading:
-                return self._voxels(path, kind, channel)
+                return self._known(key) or self._read(key, path, kind, channel)
         finally:
             self._places.release()
 
-    def _voxels(self, path: Path, kind: Kind, channel: int) -> Voxels:
-        status = path.stat()
-        key = (path, kind, channel, status.st_size, status.st_mtime_ns, status.st_ino)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+    def _known(self, key: tuple[Any, ...]) -> Voxels | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def _read(self, key: tuple[Any, ...], path: Path, kind: Kind, channel: int) -> Voxels:
         if not path.is_dir():
             _require_memory(path)
         found = _sendable(read(path, kind, channels=kind == "image"), channel)
-        self._kept[key] = found
-        while len(self._kept) > 1 and sum(one.array_zyx.nbytes for one in self._kept.values()) > self._most:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > 1 and sum(one.array_zyx.nbytes for one in self._kept.values()) > self._most:
+                self._kept.popitem(last=False)
         return found
 
 

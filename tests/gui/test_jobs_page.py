@@ -17,6 +17,7 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QTableView,
     QWidget,
@@ -25,6 +26,7 @@ from PyQt6.QtWidgets import (
 import itkit
 from itkit.catalogue import CATALOGUE, Entry
 from itkit.core.volume import Volume
+from itkit.gui.faults import report_to
 from itkit.gui.fields import words_of
 from itkit.testing.phantoms import write_dataset
 
@@ -302,6 +304,36 @@ def test_a_new_operation_appears_without_a_line(window, qtbot, monkeypatch):
     other = MainWindow()
     qtbot.addWidget(other)
     assert child(other.open_operation("itk_turn"), QComboBox, "orient") is not None
+
+
+def test_what_can_not_be_written_is_told_and_the_window_goes_on(window, monkeypatch, tmp_path):
+    page = window.open_operation("itk_orient")
+    child(page, QLineEdit, "source").setText("raw")
+    child(page, QLineEdit, "dest").setText("out")
+    child(page, QComboBox, "orient").setCurrentText("RAS")
+    (tmp_path / "nowhere").write_text("a file, not a folder")
+    page.log.save(tmp_path / "nowhere" / "a.log")
+    assert page.state.text().startswith("Not saved: ")
+    page.state.clear()
+    for name in ("a.toml", "a.json"):
+        file = str(tmp_path / "nowhere" / name)
+        monkeypatch.setattr("itkit.gui.operation_page.QFileDialog.getSaveFileName", lambda *_, file=file: (file, ""))
+        page._save_preset()
+        assert page.state.text().startswith("Not saved: ")
+
+
+def test_a_fault_is_told_once_and_ends_nothing(window, capsys):
+    tell = report_to(window)
+    tell(ValueError, ValueError("nobody thought of it"), None)
+    tell(itkit.ItkitError, itkit.ItkitError("a second one"), None)
+    (box,) = window.findChildren(QMessageBox, "fault")
+    assert box.text().startswith("A fault of ITKIT: ValueError: nobody thought of it")
+    assert "nobody thought of it" in capsys.readouterr().err
+    box.close()
+    tell(itkit.ItkitError, itkit.ItkitError("case.mha: can't be written"), None)
+    assert window.findChildren(QMessageBox, "fault")[-1].text() == "case.mha: can't be written"
+    assert not capsys.readouterr().err
+    window.findChildren(QMessageBox, "fault")[-1].close()
 
 
 def test_words_are_split_as_a_shell_does():

@@ -293,6 +293,13 @@ def test_a_case_of_a_run_opens_with_what_was_made_of_it(window, dataset, tmp_pat
     assert "Axes to" in page.geometry_panel.differences()
 
 
+def test_a_fault_while_a_case_is_read_is_told(viewer, dataset, until, monkeypatch):
+    page = viewer(dataset)
+    monkeypatch.setattr("itkit.gui.viewer.loader.load", lambda *_, **__: 1 // 0)
+    page.list.setCurrentRow(1)
+    until(lambda: "a fault of ITKIT: ZeroDivisionError" in page.message.text())
+
+
 def test_what_a_model_made_is_drawn_over_its_image(window, viewer, dataset, tmp_path, until):
     image, made = dataset / "image" / "case_01.nii.gz", tmp_path / "predicted" / "case_01.nii.gz"
     made.parent.mkdir()

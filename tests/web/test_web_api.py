@@ -1,10 +1,12 @@
 """The API of `itkit-web`: what programs rely on."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +17,14 @@ import pytest
 from serving.raw import request
 
 from itkit.catalogue import CATALOGUE
+from itkit.core.errors import BusyError, ItkitError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.engine.pipeline import read_pipeline
 from itkit.forms.command import Command
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.testing.phantoms import write_dataset
+from itkit.web.volumes import Shelf
 from web.servers import TOKEN, serving, started
 
 pytestmark = pytest.mark.net
@@ -451,6 +455,35 @@ def test_a_saved_pipeline_is_shown_run_and_goes_on_where_it_was_left(web):
         assert answer.status_code == status, wrong
     file.write_text("".join(step.replace("[[step]]", f'[[step]]\nname = "{number}"') for number in range(51)))
     assert web.post("/api/starts/pipeline/run", source="saved/chain.toml").status_code == 429
+
+
+def _refuse(go_on):
+    go_on.wait(20)
+    raise ReadError("it was not meant to be read")
+
+
+def test_voxels_in_memory_wait_for_no_other_file(root, monkeypatch):
+    shelf, go_on = Shelf(), threading.Event()
+    known = shelf.voxels(root / "float.nii.gz", "image")
+    monkeypatch.setattr("itkit.web.volumes.read", lambda *_, **__: _refuse(go_on))
+    path = root / "raw" / "image" / "case_00.nii.gz"
+
+    def ask():
+        with contextlib.suppress(ItkitError):
+            shelf.voxels(path, "image")
+
+    others = [threading.Thread(target=ask) for _ in range(6)]
+    for other in others:
+        other.start()
+    until = time.monotonic() + 10
+    while shelf._places._value and time.monotonic() < until:
+        time.sleep(0.01)
+    assert shelf.voxels(root / "float.nii.gz", "image") is known
+    with pytest.raises(BusyError):
+        shelf.voxels(path, "image")
+    go_on.set()
+    for other in others:
+        other.join()
 
 
 def test_a_projection_has_the_largest_values_of_all_voxels(web, root):

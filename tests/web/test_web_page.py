@@ -401,10 +401,14 @@ def test_it_fits_a_phone_and_works_in_the_dark(browser, web):
     )
     page = context.new_page()
     page.goto(f"/?token={TOKEN}")
-    for place in ("/#/", "/#/op/itk_resample", "/#/files/ct/image", "/#/view?path=ct/image/case_0.mha"):
+    for place in ("/#/", "/#/op/itk_resample", "/#/files/ct/image", "/#/jobs", "/#/view?path=ct/image/case_0.mha"):
         page.goto(place)
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, place
+        cut = page.locator(".stacks").evaluate_all(
+            "all => all.filter(one => one.scrollWidth > one.parentElement.clientWidth).length"
+        )
+        assert cut == 0, place  # rows of tables stand below each other, and nothing is out of sight
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 29)"
     context.close()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import QObject, pyqtSignal
@@ -61,10 +63,17 @@ class Loader(QObject):
         self.reading = 0
         self._pictures += 1
 
-    def _start(self, work: object, *what: object) -> int:
+    def _start(self, work: Callable[..., None], *what: object) -> int:
         self.request += 1
-        threading.Thread(target=work, args=(self.request, *what), daemon=True).start()  # type: ignore[arg-type]
+        threading.Thread(target=self._work, args=(work, self.request, *what), daemon=True).start()
         return self.request
+
+    def _work(self, work: Callable[..., None], number: int, *what: object) -> None:
+        try:
+            work(number, *what)
+        except Exception as error:
+            logging.getLogger(__name__).exception("a fault while %s was read", what[0])
+            self._fail(number, f"a fault of ITKIT: {type(error).__name__}: {error}")
 
     def _is_old(self, number: int) -> bool:
         return self._is_closed or number != self.request

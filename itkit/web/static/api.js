@@ -38,9 +38,18 @@ export async function post(path, body = {}, signal) {
   return (await answered(await reached(path, { method: "POST", headers, body: JSON.stringify(body), signal }))).json();
 }
 
+/** A reply of a server that may read too many volumes just now: it is asked again, a few times. */
+async function patient(path, signal) {
+  for (let pause = 400; ; pause *= 2) {
+    const reply = await reached(path, { signal });
+    if (reply.status !== 503 || pause > 8000) return answered(reply);
+    await new Promise(go => setTimeout(go, pause));
+  }
+}
+
 /** Voxels: the facts about them, and an Int16Array in the order Z, Y, X. */
 export async function voxels(query, signal, onPart = () => {}) {
-  const reply = await answered(await reached(address("/api/volume/data", query), { signal }));
+  const reply = await patient(address("/api/volume/data", query), signal);
   const facts = JSON.parse(reply.headers.get("x-itkit-voxels"));
   const total = 2 * facts.shape.reduce((a, b) => a * b, 1);
   const bytes = new Uint8Array(total);

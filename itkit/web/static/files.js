@@ -28,7 +28,7 @@ export async function filesPage(path) {
   const watch = found.is_training ? h("div", { class: "row" }, h("a", { class: "button", href: `#/train/${path.split("/").map(encodeURIComponent).join("/")}` }, "Curves and pictures of this training")) : null;
   const element = h("div", {}, h("h1", {}, path ? path.split("/").pop() : "Files"),
     h("p", { class: "crumbs" }, crumbs(found.path, go)), actions, watch,
-    rows.length ? h("div", { class: "scroll tall" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Name"), h("th", { class: "n" }, "Size"), h("th", { class: "n" }, "Changed"))), h("tbody", {}, rows)))
+    rows.length ? h("div", { class: "scroll tall" }, h("table", { class: "stacks" }, h("thead", {}, h("tr", {}, h("th", {}, "Name"), h("th", { class: "n" }, "Size"), h("th", { class: "n" }, "Changed"))), h("tbody", {}, rows)))
       : h("p", { class: "muted" }, "This folder is empty. Copy volumes into it, or start itkit-web with --root at another folder."),
     found.is_cut ? h("p", { class: "muted" }, "Only a part of this folder is listed.") : null);
   return { element, title: "Files" };

@@ -16,7 +16,7 @@ function counts(job) {
 export async function jobsPage() {
   const body = h("tbody");
   const empty = h("p", { class: "muted" }, "No job yet. ", h("a", { href: "#/" }, "Choose an operation"), ", fill in its form and run it; the job goes on when this page is closed.");
-  const table = h("div", { class: "scroll tall" }, h("table", { id: "jobs" }, h("thead", {}, h("tr", {}, ["Job", "State", "Cases", "Started", "Result"].map(one => h("th", {}, one)))), body));
+  const table = h("div", { class: "scroll tall" }, h("table", { id: "jobs", class: "stacks" }, h("thead", {}, h("tr", {}, ["Job", "State", "Cases", "Started", "Result"].map(one => h("th", {}, one)))), body));
   const draw = jobs => {
     empty.hidden = jobs.length > 0;
     table.hidden = !jobs.length;

@@ -27,7 +27,7 @@ function table(id, heads, draw) {
     body.append(...sorted.filter(one => one.row).map(one => one.row));
   };
   return {
-    element: h("div", {}, h("div", { class: "scroll tall" }, h("table", { id, class: "sorts" }, h("thead", {}, head), body)), note),
+    element: h("div", {}, h("div", { class: "scroll tall" }, h("table", { id, class: "sorts stacks" }, h("thead", {}, head), body)), note),
     set(key, data) {
       let one = rows.get(key);
       if (!one) {
