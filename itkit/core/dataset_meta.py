@@ -81,6 +81,8 @@ class DatasetMeta:
     def modality(self) -> str:
         """Modality of all images, e.g. ``CT``; empty if it is unknown, or images differ in it."""
         words = self.values.get("modality")
+        if isinstance(words, str):
+            return words
         if isinstance(words, list):
             return str(words[0]) if len(words) == 1 else ""
         return "CT" if [name.upper() for name in self.channels] == ["CT"] else ""

@@ -66,3 +66,8 @@ def test_history_grows_and_nothing_else_changes():
 def test_a_modality_of_another_shape_is_no_list_of_channels(name):
     modality = {"MSD": {"0": "CT"}, "other": {"scanner": "CT"}}[name]
     assert DatasetMeta({"modality": modality}).channels == {"MSD": ("CT",), "other": ()}[name]
+
+
+@pytest.mark.parametrize(("stated", "is_"), [("CT", "CT"), (["MR"], "MR"), (["CT", "MR"], ""), (None, "")])
+def test_a_modality_is_a_word_or_a_list(stated, is_):
+    assert DatasetMeta({"modality": stated}).modality == is_
