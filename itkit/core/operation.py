@@ -217,6 +217,8 @@ class Plan:
     index
         Folder whose index tells the grids of the inputs, where the operation asks for nothing else; it goes by the
         names and grids of a case's volumes, if `Jobs.reads` names the files.
+    writes
+        Files of the whole run that are its result, for a dry run to name.
     """
 
     jobs: Sequence[Job]
@@ -228,6 +230,7 @@ class Plan:
     elsewhere: frozenset[str] = frozenset()
     is_partial: bool = False
     index: Path | None = None
+    writes: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,9 @@ def _dry_run(session: Session, decisions: Decisions) -> RunResult:
         message = decision.message or f"{sources} -> {outputs or 'read only'}"
         notes.add(Record(decision.job.case_id, status, message), decision.job)
     gone = _settle_gone(session, is_dry_run=True)
-    return _end(session, notes.in_order(), Report(gone.lines), gone.staying, is_dry_run=True)
+    files = f"planned: for all cases -> {', '.join(map(str, session.plan.writes))}"
+    lines = (*gone.lines, *([files] if session.plan.writes else []))
+    return _end(session, notes.in_order(), Report(lines), gone.staying, is_dry_run=True)
 
 
 def _run(session: Session, decisions: Decisions) -> RunResult:

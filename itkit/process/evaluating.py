@@ -99,7 +99,7 @@ def compared(
         tolerance_mm=question.limit,
         regions=question.regions,
         metrics=params.wanted,
-        instances=params.instances,
+        instances=params.compares_instances,
         penalty=params.penalty,
     )
     joint = [

@@ -151,7 +151,7 @@ def _evaluation(params: EvaluateParams, run: Collected, answers: Answers) -> Eva
 
     def rows(name: str) -> dict[str, Any]:
         found = {case: of_case[name] for case, of_case in facts.items()}
-        return complete(found, names, params.wanted, instances=params.instances)
+        return complete(found, names, params.wanted, instances=params.compares_instances)
 
     confusion: dict[int, dict[int, int]] = {}
     for found in facts.values():
@@ -171,7 +171,7 @@ def _evaluation(params: EvaluateParams, run: Collected, answers: Answers) -> Eva
 
 
 def _definition(evaluation: Evaluation, params: EvaluateParams, answers: Answers) -> dict[str, Any]:
-    instances = INSTANCES if params.instances else ()
+    instances = INSTANCES if params.compares_instances else ()
     chosen = {name: DEFINITIONS[name] for name in (*evaluation.metrics, *COUNTS, "flag", *instances)}
     limits = {label: answers.question.limit(label_of(label)) for label in evaluation.names}
     return {

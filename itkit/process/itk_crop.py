@@ -137,7 +137,7 @@ def crop_case(case: Case, params: CropParams, context: Context) -> Outcome:
         cut = {value: count - after.get(value, 0) for value, count in before.items() if value != 0}
         cut = {value: count for value, count in cut.items() if count > 0}
         if cut:
-            warnings.append(f"label: outside the box lie {describe_classes(cut)}")
+            warnings.append(f"label: left outside the box: {describe_classes(cut)}")
     return Outcome((new,), box.as_facts(), tuple(dict.fromkeys(warnings)))
 
 

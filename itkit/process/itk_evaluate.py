@@ -61,6 +61,7 @@ from itkit.process.plans import label_folder
 
 _NAME = "itk_evaluate"
 _WORST = 6
+_INSTANCES = "instances"
 
 Format = Literal["csv", "xlsx", "json", "html"]
 _FORMATS: tuple[Format, ...] = ("csv", "xlsx", "json", "html")
@@ -97,7 +98,7 @@ class EvaluateParams(Params):
     ] = ("2",)
     """Distance within which surfaces agree (NSD): one value, one a class in order, or CLASS=VALUE for some of them."""
     metrics: Annotated[tuple[Annotated[str, FreeText("dice")], ...], Group("What")] = ()
-    """Metrics to compute, e.g. dice hd95 nsd (default: all)."""
+    """Metrics to compute, e.g. dice hd95 nsd; instances stands for the option --instances (default: all others)."""
     instances: Annotated[bool, Group("What")] = False
     """Compare connected components too: detection F1, panoptic quality, missed and false lesions."""
     penalty: Annotated[Literal["none", "diagonal"], Group("What")] = "none"
@@ -119,7 +120,7 @@ class EvaluateParams(Params):
 
     @model_validator(mode="after")
     def _words_are_clear(self) -> Self:
-        metric_names(self.metrics)
+        metric_names(self._metrics)
         for text in self.tolerance_mm:
             if TOLERANCE.fullmatch(text) is None:
                 raise ValueError(f"--tolerance-mm: expected a distance >= 0 mm, or CLASS=DISTANCE; got {text!r}")
@@ -136,7 +137,16 @@ class EvaluateParams(Params):
     @property
     def wanted(self) -> tuple[str, ...]:
         """Names of the metrics."""
-        return metric_names(self.metrics) if self.metrics else METRICS
+        return metric_names(self._metrics) if self.metrics else METRICS
+
+    @property
+    def compares_instances(self) -> bool:
+        """Whether connected components are compared."""
+        return self.instances or _INSTANCES in self.metrics
+
+    @property
+    def _metrics(self) -> tuple[str, ...]:
+        return tuple(word for word in self.metrics if word != _INSTANCES)
 
 
 def evaluate_case(case: Case, params: EvaluateParams, context: Context) -> Outcome:
@@ -198,7 +208,15 @@ def plan(params: EvaluateParams) -> Plan:
         "" if described.meta is None else described.meta.modality,
     )
     unpaired.sort(key=lambda item: item.case_id)
-    return Plan(tuple(jobs), tuple(unpaired), params.dest, described.notes, answers)
+    files = tuple(params.dest / name for kind in params.format for name in _files_of(kind, params))
+    return Plan(tuple(jobs), tuple(unpaired), params.dest, described.notes, answers, writes=files)
+
+
+def _files_of(kind: Format, params: EvaluateParams) -> tuple[str, ...]:
+    """Return the names of the files of a format."""
+    if kind != "csv":
+        return (f"evaluation.{kind}",)
+    return ("per_case.csv", "summary.csv", *(["comparison.csv"] if params.baseline is not None else []))
 
 
 def _folder_name(folder: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 from typing_extensions import Self
 
 from itkit.core.classes import ClassWords, chosen_classes
@@ -42,11 +42,21 @@ LEARNED = "postprocess.json"
 _MASK, _REFERENCE = "mask", "reference"
 _ALL, _NONE = "all", "none"
 _HELPS_NONE = "keeping the largest component helps no class"
+_UNITS = {"min-volume": "min-volume-ml", "closing": "closing-mm", "opening": "opening-mm", "smooth": "smooth-mm"}
+"""The option of each step that is not called as the step is."""
 StepName = Literal[
     "largest-foreground", "largest", "min-volume", "fill-holes", "closing", "opening", "smooth", "inside"
 ]
 STEPS: tuple[StepName, ...] = get_args(StepName)
 """Names of the steps, in the order in which they come by default."""
+
+
+def _as_steps(value: object) -> object:
+    """Take the name of an option for that of its step, too."""
+    steps = {option: step for step, option in _UNITS.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(steps.get(word, word) if isinstance(word, str) else word for word in value)
+    return value
 
 
 class PostprocessParams(Params):
@@ -74,8 +84,8 @@ class PostprocessParams(Params):
     """Give every voxel the class of most voxels in a ball of this radius; a class that would vanish stays."""
     inside: Annotated[Path | None, PathRole("in_folder"), Group("Steps")] = None
     """Folder of masks on the same grids: set what lies outside to background."""
-    order: Annotated[tuple[StepName, ...], Group("Steps")] = ()
-    """Order of the steps that are given, if not that of this list."""
+    order: Annotated[tuple[StepName, ...], BeforeValidator(_as_steps), Group("Steps")] = ()
+    """Order of the steps that are given, if not that of this list; a step is called as its option is."""
     learn: Annotated[Path | None, PathRole("in_folder"), Group("Learning")] = None
     """Folder of reference labels, or a dataset: find whether the mean Dice rises when only the largest component of all
     classes together, or of a class, is kept; write postprocess.json for --config instead of label maps."""
@@ -108,8 +118,7 @@ class PostprocessParams(Params):
 
 
 def _options(steps: tuple[StepName, ...]) -> str:
-    units = {"min-volume": "min-volume-ml", "closing": "closing-mm", "opening": "opening-mm", "smooth": "smooth-mm"}
-    return ", ".join(f"--{units.get(step, step)}" for step in steps)
+    return ", ".join(f"--{_UNITS.get(step, step)}" for step in steps)
 
 
 def postprocess_case(case: Case, params: PostprocessParams, context: Context) -> Outcome:
@@ -157,7 +166,8 @@ def plan(params: PostprocessParams) -> Plan:
         unpaired += lone
     if params.learn is not None:
         jobs = tuple(replace(job, targets={}, stamp="learn") for job in jobs)
-        return Plan(jobs, tuple(unpaired), dest, described.notes, details=described.labels)
+        learned = (dest / LEARNED,)
+        return Plan(jobs, tuple(unpaired), dest, described.notes, details=described.labels, writes=learned)
     return Plan(jobs, tuple(unpaired), dest, described.notes, carries=carry(described, dest))
 
 

@@ -132,7 +132,8 @@ def plan(params: SplitParams) -> Plan:
         if len(groups) < params.folds:
             noun = "case" if params.group_by is None else "group"
             raise ParamsError(f"--folds {params.folds}: there are only {counted(groups, noun)}")
-    return Plan(tuple(jobs), unpaired, notes=(*notes, *known.notes), details=known)
+    files = (params.file, _nnunet_file(params)) if params.nnunet else (params.file,)
+    return Plan(tuple(jobs), unpaired, notes=(*notes, *known.notes), details=known, writes=files)
 
 
 def _cases(params: SplitParams, source: Path) -> tuple[list[Job], tuple[Unpaired, ...], tuple[str, ...]]:

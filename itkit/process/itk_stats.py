@@ -44,6 +44,7 @@ _NAME = "itk_stats"
 _COMPARED = ("mean", "std")
 """Which intensity numbers are compared between cases to find outliers."""
 MOST_PICTURES = 4
+_FILES = ("stats.json", "stats.csv", "stats.html")
 
 
 class StatsParams(Params):
@@ -80,7 +81,8 @@ def plan(params: StatsParams) -> Plan:
     meta = found.described.meta or DatasetMeta({})
     jobs = tuple(replace(job, targets={}, details=_channel_names(job, meta)) for job in found.jobs)
     files = {job.case_id: job.inputs for job in jobs}  # a shard's plan has its own jobs alone
-    return Plan(jobs, found.unpaired, params.dest, found.described.notes, details=_Details(meta, files))
+    results = tuple(params.dest / name for name in _FILES)
+    return Plan(jobs, found.unpaired, params.dest, found.described.notes, _Details(meta, files), writes=results)
 
 
 def _channel_names(job: Job, meta: DatasetMeta) -> dict[str, tuple[str, ...]]:
@@ -177,9 +179,9 @@ def collect(params: StatsParams, run: Collected) -> Report:
 
     pictures = {case: _volumes(details.files.get(case)) for case in _furthest(found)}
     files = {
-        Path("stats.json"): {**head, "cases": cases, "dataset": dataset, "outliers": shown},
-        Path("stats.csv"): csv_text(_rows(cases)),
-        Path("stats.html"): statistics_page(
+        Path(_FILES[0]): {**head, "cases": cases, "dataset": dataset, "outliers": shown},
+        Path(_FILES[1]): csv_text(_rows(cases)),
+        Path(_FILES[2]): statistics_page(
             meta.values.get("name", params.source.absolute().name),
             cases,
             dataset,

@@ -444,3 +444,22 @@ def test_argv_and_back(tmp_path):
     params = make_params(EvaluateParams, values)
     assert params.tolerance_mm == ("1.5",)
     assert parse(OPERATION, to_argv(params))[0] == params
+
+
+def test_instances_are_a_metric_too(data, tmp_path):
+    run(data, tmp_path / "option", metrics=("dice",), instances=True, format=("csv",))
+    run(data, tmp_path / "metric", metrics=("dice", "instances"), format=("csv",))
+    first, second = ((tmp_path / name / "per_case.csv").read_text() for name in ("option", "metric"))
+    assert first == second
+    assert "detection_f1" in first.splitlines()[0]
+    run(data, tmp_path / "alone", metrics=("instances",))
+    alone, both = (read(tmp_path / name / "per_case.csv") for name in ("alone", "metric"))
+    assert [row["detection_f1"] for row in alone] == [row["detection_f1"] for row in both]
+    assert {row["dice"] for row in alone} == {""}
+
+
+def test_a_dry_run_names_what_it_would_write(data, tmp_path):
+    lines = run(data, tmp_path / "out", baseline=data / "b", format=("csv", "html"), dry_run=True).summary.lines
+    files = ("per_case.csv", "summary.csv", "comparison.csv", "evaluation.html")
+    assert lines == ("planned: for all cases -> " + ", ".join(str(tmp_path / "out" / name) for name in files),)
+    assert not (tmp_path / "out").exists()

@@ -15,8 +15,10 @@ from itkit.cli.operation import main
 from itkit.core.errors import ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
+from itkit.engine.parameters import make_params
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.cleaning import close_gaps, fill_holes, keep_largest, open_up, smooth, without_small
+from itkit.process.itk_postprocess import PostprocessParams
 from itkit.process.learning import learned_steps, scores
 from itkit.process.postprocessing import Steps, counts_of, postprocess
 from itkit.testing import phantoms
@@ -103,6 +105,15 @@ def test_the_order_matters_and_is_kept():
     second, _ = postprocess(volume, Steps(("closing", "largest"), closing_mm=1.0))
     assert first.array_zyx[0, 2].tolist() == [1] * 4 + [0] * 5
     assert second.array_zyx[0, 2].tolist() == [1] * 9
+
+
+def test_the_order_takes_the_names_of_options(tmp_path):
+    common = {"source": tmp_path, "dest": tmp_path / "out", "closing_mm": 1.0, "min_volume_ml": 2.0, "fill_holes": True}
+    by_option = make_params(PostprocessParams, {**common, "order": ("min-volume-ml", "fill-holes", "closing-mm")})
+    by_step = make_params(PostprocessParams, {**common, "order": ("min-volume", "fill-holes", "closing")})
+    assert by_option == by_step
+    with pytest.raises(ParamsError, match="largest-foreground"):
+        make_params(PostprocessParams, {**common, "order": ("min-volume-ml", "fill-holes", "closing-ml")})
 
 
 def test_counts_say_what_changed():

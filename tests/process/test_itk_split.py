@@ -198,6 +198,14 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path):
     assert len(split(tmp_path, folds=2, dry_run=True)[1]["folds"]) == 3
 
 
+def test_a_dry_run_names_the_files(tmp_path):
+    write_cases(tmp_path, names(4))
+    result = itkit.run("itk_split", source=tmp_path, folds=2, nnunet=True, dry_run=True)
+    assert result.summary.lines == (f"planned: for all cases -> {tmp_path / 'splits.json'}, "
+                                    f"{tmp_path / 'splits_final.json'}",)  # fmt: skip
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_no_file_of_the_user_is_replaced(tmp_path):
     ids = phantoms.write_dataset(tmp_path / "raw", 4)
     notes, image = tmp_path / "notes.txt", tmp_path / "raw" / "image" / f"{ids[0]}.nii.gz"
