@@ -39,6 +39,8 @@ _DERIVED = "derivatives/itkit"
 _DESC = "desc-itkit"
 _CHANNELS = "Channels"
 """Key of the description, beside those of BIDS, that lists the endings of the channels in their order."""
+_NAMES = "ChannelNames"
+"""Key that lists what the dataset calls these channels."""
 _KNOWN = {
     "T1w": ("t1", "t1w", "t1n", "t1wi", "t1weighted"),
     "ce-gadolinium_T1w": ("t1c", "t1ce", "t1gd", "t1post", "t1contrast", "t1wce"),
@@ -146,12 +148,13 @@ def collect_bids(params: ConvertParams, run: Collected) -> Report:
     values = source.meta.values
     name = values.get("title") or values.get("name") or source.root.absolute().name
     channels = names_of(source.shown_channels, source.modality)
+    endings = [one.ending for one in channels]
     made = {"GeneratedBy": [{"Name": "ITKIT", "Version": VERSION}]}
     raw = {
         "Name": name,
         "BIDSVersion": _BIDS,
         "DatasetType": "raw",
-        **({_CHANNELS: [one.ending for one in channels]} if len(channels) > 1 else {}),
+        **({_CHANNELS: endings, _NAMES: list(source.shown_channels)} if len(channels) > 1 else {}),
         **({"License": values["licence"]} if values.get("licence") else {}),
         **made,
     }
@@ -221,14 +224,25 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
     ]
     named = {path for files in images.values() for path in files.values()} | names.keys()
     finding = finding_of(found, paths, named)
+    stated = description if isinstance(description, Mapping) else {}
+    shown = (IMAGE,) if channels == ("ct",) else _named(channels, stated)
+    licence = stated.get("License")
     about = {
-        "name": (description if isinstance(description, Mapping) else {}).get("Name", source.absolute().name),
+        "name": stated.get("Name", source.absolute().name),
         "modality": ["CT"] if channels == ("ct",) else modality_of(channels),
         "labels": common,
-        "channels": [IMAGE] if channels == ("ct",) else list(channels),
+        "channels": list(shown),
+        **({"licence": licence} if licence and isinstance(licence, str) else {}),
     }
-    shown = tuple(about["channels"])
     return replace(finding.with_cases(lambda case: replace(case, channels=shown)), about={"": about})
+
+
+def _named(channels: tuple[str, ...], stated: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a description calls channels; their endings, if it does not name each of them."""
+    stated_names = stated.get(_NAMES)
+    names = tuple(map(str, stated_names)) if isinstance(stated_names, list) else ()
+    fits = stated.get(_CHANNELS) == list(channels) and len({*names}) == len(names) == len(channels)
+    return names if fits else channels
 
 
 def _in_order(channels: Iterable[str], description: Any) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from itkit.core.files import split_extension
 from itkit.core.text import counted, some
@@ -234,7 +235,8 @@ def _lines(source: Path, paths: Sequence[str], patterns: tuple[str, str]) -> lis
     images = [one for one in found if one.pattern.role == "image"]
     labels = [one for one in found if one.pattern.role != "image"]
     cases, labelled = {one.values["case"] for one in images}, {one.values["case"] for one in labels}
-    words = [f"itk_collect {source} DEST --image '{image}'", *([f"--label '{label}'"] if label else [])]
+    words = [f"itk_collect {quote(str(source))} DEST --image {quote(image)}"]
+    words += [f"--label {quote(label)}"] if label else []
     lines = [" ".join(words)]
     channels = sorted({one.values["channel"] for one in images if "channel" in one.values})
     parts = sorted({one.values["part"] for one in labels if "part" in one.values})

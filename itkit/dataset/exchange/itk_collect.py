@@ -35,7 +35,7 @@ from itkit.core.text import counted, file_part, key_of, some
 from itkit.core.volume import Case
 from itkit.dataset.convert.find import walk_files
 from itkit.dataset.convert.params import ConvertDatasetParams
-from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
+from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase, Skipped
 from itkit.dataset.exchange.dicom_folders import dicom_case, load_collected
 from itkit.dataset.exchange.guess import guess
 from itkit.dataset.exchange.patterns import PathPattern, Sorted, sort_paths
@@ -237,7 +237,8 @@ def find(params: CollectParams) -> tuple[DatasetSpec, Finding]:
             cases.append(_case(params, case_id, files, channels, table))
     notes = (f"{counted(rest, 'file')} {'fits' if len(rest) == 1 else 'fit'} no pattern: {some(rest)}",) if rest else ()
     about = {"": {"colours": segments.entries["colours"]}} if segments.colours else {}
-    return spec, Finding(tuple(cases), tuple(unpaired), notes=(*notes, *segments.problems), about=about)
+    skipped = tuple(Skipped(path, "fits no pattern", 1) for path in rest)
+    return spec, Finding(tuple(cases), tuple(unpaired), skipped, (*notes, *segments.problems), about=about)
 
 
 def _segments(source: Path, gathered: Mapping[str, _Files]) -> SegmentTable:

@@ -99,6 +99,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
         "modality": meta.values.get("modality", modality_of(channels)),
         "labels": meta.labels,
         "channels": list(channels),
+        **{key: meta.values[key] for key in ("licence", "citation", "homepage") if meta.values.get(key)},
     }
     paths = list(walk_files(source))
     named = {value for row in rows for name, value in row.items() if name in files}

@@ -131,7 +131,7 @@ def test_there_and_back_keeps_voxels_names_and_the_test_set(source, tmp_path, la
     assert "case_00" in meta["splits"]["test"]
     assert "case_01" in meta["splits"]["train"]
     assert [entry["operation"] for entry in meta["history"]] == ["itk_convert"]
-    channels = ("T1w", "T2w") if layout == "bids" else ("t1", "t2")
+    channels = ("t1", "t2")
     assert meta["channels"] == list(channels)
     for case in ("case_00", "case_01", "case_02", "case_03"):
         for own, new in zip(("_t1", "_t2", ""), (*(f"_{name}" for name in channels), ""), strict=True):
@@ -163,7 +163,7 @@ def test_channels_keep_their_order(tmp_path, layout):
     describe(tmp_path / "raw", channels=["t2", "t1"])
     convert(layout, tmp_path / "raw", tmp_path / "there")
     convert(f"from-{layout}", tmp_path / "there", tmp_path / "back")
-    assert described(tmp_path / "back")["channels"] == (["T2w", "T1w"] if layout == "bids" else ["t2", "t1"])
+    assert described(tmp_path / "back")["channels"] == ["t2", "t1"]
 
 
 @pytest.mark.parametrize(("layout", "tool"), [("nnunet", "nnU-Net's raw data"), ("msd", "the Decathlon")])
@@ -334,3 +334,13 @@ def test_orientation_and_type_are_as_asked(source, tmp_path):
     assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
     turned = nibabel.as_closest_canonical(nibabel.load(tmp_path / "expected.nii.gz"))
     np.testing.assert_array_equal(image.get_fdata(), turned.get_fdata())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_licence_and_channels_come_back(tmp_path, layout):
+    phantoms.write_channels(tmp_path / "raw", 1, channels=("t1c", "adc"))
+    describe(tmp_path / "raw", labels=NAMES, licence="CC0", modality="MR")
+    convert(layout, tmp_path / "raw", tmp_path / "there")
+    assert convert(f"from-{layout}", tmp_path / "there", tmp_path / "back").exit_code == 0
+    meta = described(tmp_path / "back")
+    assert (meta["channels"], meta["licence"]) == (["t1c", "adc"], "CC0")

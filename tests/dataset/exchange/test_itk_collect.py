@@ -1,6 +1,7 @@
 """`itk_collect`: any folder becomes a dataset, by patterns of paths."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -164,6 +165,12 @@ def test_files_without_a_partner_are_named_and_strict_refuses(tmp_path):
     assert result.exit_code == 0
     assert [record.case_id for record in result.records] == ["case_00"]
     assert all(any(case in name for name in result.summary.unpaired) for case in ("case_01", "case_02"))
+    (tmp_path / "in/notes").mkdir()
+    for number in range(12):
+        (tmp_path / f"in/notes/{number:02d}.txt").touch()
+    collect(tmp_path / "in", tmp_path / "out", **patterns)
+    skipped = [path for path, _, _ in described(tmp_path / "out")["skipped"]]
+    assert skipped == [f"notes/{number:02d}.txt" for number in range(12)]
     with pytest.raises(LayoutError, match="--strict"):
         collect(tmp_path / "in", tmp_path / "strict", **patterns, strict=True)
     assert not (tmp_path / "strict").exists()
@@ -311,6 +318,12 @@ def test_a_guess_says_the_command_and_changes_nothing(tmp_path, name):
         [PathPattern.parse(text, "image") for text in (image, label) if text],
     )
     assert (len(found), rest) == (3 * len(shapes), ["README.md"])
+
+
+def test_the_command_of_a_guess_can_be_pasted_into_a_shell(tmp_path):
+    write_volume(phantoms.noise(phantoms.GRIDS["plain"]), tmp_path / "it's raw/a 1.mha")
+    command = shlex.split(guess(tmp_path / "it's raw")[0])
+    assert command[:5] == ["itk_collect", str(tmp_path / "it's raw"), "DEST", "--image", "{case}.mha"]
 
 
 def test_voxels_beside_their_header_fit_with_it():
