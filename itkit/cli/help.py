@@ -110,7 +110,8 @@ def help_of(command: Operation[Any] | Tool[Any], *, prog: str | None = None) -> 
 def _help(field: FieldInfo, description: str) -> str:
     text = " ".join(description.split())
     for rule in markers(field, OnlyWith):
-        text = f"{rule.text().removeprefix('for ')}: {text[:1].lower()}{text[1:]}"
+        begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # an abbreviation stays as it is
+        text = f"{rule.text().removeprefix('for ')}: {begins}{text[1:]}"
     notes = []
     axes, unit = marker(field, Axes), marker(field, Unit)
     if axes is not None and set(axes.order) == set("ZYX"):

@@ -43,7 +43,7 @@ def alignment_page(transform: str, metric: str, run: Collected, modality: str = 
             number(facts["displacement_mm"], 1),
             number(100 * facts["overlap"], 0),
             str(facts["iterations"]),
-            facts["stop"],
+            facts["stop"].split(". ")[0],  # the optimizer's own numbers follow; the metadata holds them
         ]
 
     def draw(result: Result) -> Iterator[Cell]:

@@ -31,6 +31,7 @@ from itkit.report.pages import (
     markup,
     number,
     page,
+    short_name,
     swatch,
     table,
     tiles,
@@ -183,8 +184,8 @@ def _colour(label: str) -> Rgb | None:
 
 
 def _text(evaluation: Evaluation, label: str) -> str:
-    name = evaluation.names[label]
-    return name if name == label else f"{label} {name}"
+    name = short_name(evaluation.names[label])
+    return name if evaluation.names[label] == label else f"{label} {name}"
 
 
 def _class_table(evaluation: Evaluation, summary: Mapping[str, Any]) -> Html:
@@ -493,5 +494,7 @@ def _definitions(evaluation: Evaluation, results: Results) -> list[Cell]:
         for label, limit in results.tolerances.items():
             by_limit.setdefault(limit, []).append(_text(evaluation, label) if label in evaluation.names else label)
         said = "; ".join(f"{limit:g} mm for {some(labels, 30)}" for limit, labels in by_limit.items())
+        if len(by_limit) == 1:
+            said = f"{next(iter(by_limit)):g} mm"
         parts.append(element("p", f"Tolerance tau of the NSD: {said}."))
     return [*parts, table(["key", "definition"], rows, sorts=False)]

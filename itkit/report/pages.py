@@ -55,6 +55,8 @@ Rgb = tuple[int, int, int]
 MISSING = "\u2013"
 """What a table shows where there is no value; it sorts last."""
 _LONGEST_NAME = 48
+_SMALL = 200
+"""Width of a picture, pixels, up to which two of them stand side by side on a phone."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?inf")
 
 _SHELL = """<!doctype html>
@@ -229,7 +231,8 @@ def figure(caption: Cell, picture: NDArray[np.uint8] | Picture) -> Html:
     """Return a picture with its caption: an array ``(rows, columns, 3)``, or a slice with its directions."""
     said = markup(caption)
     rgb = picture.rgb if isinstance(picture, Picture) else picture
-    start = f'<figure class="slice" style="width:{rgb.shape[1]}px">'
+    kind = "slice small" if rgb.shape[1] <= _SMALL else "slice"
+    start = f'<figure class="{kind}" style="width:{rgb.shape[1]}px">'
     if not isinstance(picture, Picture):
         return Html(f"{start}{_image(said, rgb)}<figcaption>{said}</figcaption></figure>")
     letters = "".join(
@@ -251,6 +254,17 @@ def swatch(rgb: Rgb) -> Html:
     return Html(f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>')
 
 
+def short_name(name: str) -> str:
+    """Return a name as headings and tables show it: of a very long one, e.g. that of a union of classes, the beginning.
+
+    Examples
+    --------
+    >>> short_name("liver"), len(short_name("vertebra+" * 20))
+    ('liver', 48)
+    """
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"
+
+
 def class_name(value: int, name: str = "") -> Html:
     """Return a class as tables and keys show it: its colour, its value, its name.
 
@@ -259,7 +273,7 @@ def class_name(value: int, name: str = "") -> Html:
     >>> class_name(3, "liver").text.rpartition("</span>")[2]
     '3 liver'
     """
-    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\u2026"
+    short = short_name(name)
     said = markup(f"{value} {short}".rstrip())
     return Html(
         swatch(class_colour(value)).text + (said if short == name else f'<span title="{markup(name)}">{said}</span>')

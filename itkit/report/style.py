@@ -112,8 +112,9 @@ svg .dash { stroke-dasharray: 5 4 } svg .dot { fill: var(--accent); fill-opacity
 svg .box { stroke: var(--ink); stroke-width: 1; fill-opacity: .35 } svg .whisker { stroke: var(--ink); stroke-width: 1 }
 .key { display: flex; flex-wrap: wrap; gap: .15rem 1rem; margin: .4rem 0; padding: 0; list-style: none }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px;
-  box-shadow: 0 0 0 1px var(--line) }
-@media (max-width: 45rem) { table { width: max-content; min-width: 100% } td, caption { max-width: 17rem } }
+  box-shadow: 0 0 0 1px var(--muted) }
+@media (max-width: 45rem) { .cards { gap: .5rem } .slice.small { min-width: 0; max-width: calc(50% - .25rem) }
+  table { width: max-content; min-width: 100% } td, caption { max-width: 17rem } }
 @media print { .scroll { max-height: none; overflow: visible } thead th { position: static } }
 """
 )

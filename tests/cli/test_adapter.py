@@ -99,6 +99,12 @@ def test_a_file_may_name_what_the_help_names_and_may_be_what_a_run_wrote(tmp_pat
         parse(load("itk_resample"), ["--config", str(told)])
 
 
+def test_an_abbreviation_keeps_its_letters_in_help():
+    text = " ".join(help_text(load("itk_convert")).split())
+    assert "dicom-series: DICOM series that" in text
+    assert "dicom: template of case names" in text
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_help_shows_order_unit_default_and_a_command_that_parses(name):
     operation = load(name)
