@@ -21,6 +21,7 @@ from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
 from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.io.layouts import IMAGE
 from itkit.training.run_files import read_run
 
 Device = Annotated[str, Pattern(DEVICE), AfterValidator(device_name)]
@@ -114,6 +115,11 @@ def validate(params: ValidateParams) -> int:
     dest = params.out or params.run / "validation"
     if not run.val:
         raise LayoutError(f"{params.run}: run.json names no case that validates")
+    if not (run.dataset / IMAGE).is_dir():
+        raise LayoutError(
+            f"{run.dataset}: expected the run's dataset with image/ and label/; of a run that has learnt from stores, "
+            "give their volumes to itk_infer and itk_evaluate"
+        )
     code = _infer(params, run.dataset, dest, run.val)
     if code == 130:
         return code

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from itkit.core.errors import CaseError, ItkitError, ParamsError
 from itkit.core.text import some
-from itkit.dataset.folder import DatasetFolder
 from itkit.lightning.events import EventSink
 from itkit.lightning.workers import Watched, explained, outlive_first_sigterm
 from itkit.training.augmenting import Augmentation
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedCase, PreparedFolder
-from itkit.training.splits import Fold, draw_fold, patients_of, read_fold
+from itkit.training.sources import find_source
+from itkit.training.splits import Fold, draw_fold, read_fold
 
 
 class DatasetModule(LightningDataModule):
@@ -81,10 +81,9 @@ class DatasetModule(LightningDataModule):
         ParamsError
             When the split is wrong.
         """
-        folder = DatasetFolder(self.base / self.plan.dataset.path)
-        files = {case.case_id: case for case in folder.cases}
+        source = find_source(self.base / self.plan.dataset.path)
+        files, patients = source.cases, source.patients
         split = self.plan.split
-        patients = patients_of(folder.meta)
         if split.file:
             self.parts = read_fold(self.base / split.file, self.fold, list(files), patients)
         else:

@@ -27,7 +27,7 @@ from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
 from itkit.training.plan_file import Plan, moved_plan, read_plan
 from itkit.training.remarks import Remarks
-from itkit.training.run_files import PLAN_FILE
+from itkit.training.run_files import PLAN_FILE, RUN_FILE, read_run
 from itkit.training.run_lock import RunLock
 from itkit.training.status import State
 
@@ -104,7 +104,7 @@ def fit(
         if is_first() and run.is_dir():
             lock.take()
         emit: EventSink = on_event if on_event is not None and is_first() else lambda _: None
-        kept = _require_same(plan, run, base)
+        kept = _require_same(plan, run, base, fold)
         pl.seed_everything(plan.training.seed, verbose=False)
         task = SegmentationTask(plan)
         if memory is not None:
@@ -244,13 +244,13 @@ def _interrupting(folder: RunFolder) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _require_same(plan: Plan, run: Path, base: Path) -> Plan:
+def _require_same(plan: Plan, run: Path, base: Path, fold: int) -> Plan:
     """Return the plan as the run folder keeps it, its paths relative to the folder; a run of another plan is an error.
 
     Raises
     ------
     ParamsError
-        When the run folder belongs to another plan.
+        When the run folder belongs to another plan, or to another fold of it.
     """
     path = run / PLAN_FILE
     wanted = moved_plan(plan, base, run)
@@ -264,4 +264,7 @@ def _require_same(plan: Plan, run: Path, base: Path) -> Plan:
         ]
         if wrong := [key for key in keys if key not in _MAY_CHANGE]:
             raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
+        begun = read_run(run).facts.get("fold") if (run / RUN_FILE).is_file() else fold
+        if begun != fold:
+            raise ParamsError(f"{run}: the run of fold {begun}, not of fold {fold}; choose another folder")
     return wanted

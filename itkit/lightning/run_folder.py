@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 
 from itkit.core.errors import ParamsError
+from itkit.core.text import some
 from itkit.inference.model_folder import write_model
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import write_json, write_text
@@ -32,7 +33,7 @@ from itkit.training.history import (
 )
 from itkit.training.plan_file import Plan, plan_text
 from itkit.training.remarks import Remarks
-from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, run_facts
+from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, read_run, run_facts
 from itkit.training.run_lock import RunLock
 from itkit.training.run_report import write_curves, write_report
 from itkit.training.status import State, write_status
@@ -141,6 +142,26 @@ class RunFolder(pl.Callback):
         if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
             facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
             write_json(self.run / RUN_FILE, {**facts, "processes": trainer.world_size})
+        else:
+            self._require_same_cases(data)
+
+    def _require_same_cases(self, data: Any) -> None:
+        """Refuse to go on with other cases: what was validated would then be learnt from.
+
+        Raises
+        ------
+        ParamsError
+            When the run was begun with other cases.
+        """
+        begun = read_run(self.run)
+        for part, word, now in (("train", "learn from", data.parts.train), ("val", "validate", data.parts.val)):
+            before = getattr(begun, part)
+            if other := sorted({*before} ^ {*now}):
+                self.lock.close()  # nothing of the run is touched
+                raise ParamsError(
+                    f"{self.run}: begun with other cases to {word} ({some(other)}); restore the dataset or the split, "
+                    "or choose another folder"
+                )
 
     @property
     def seconds(self) -> float:

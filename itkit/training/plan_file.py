@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from itkit.core.bounded import parse_toml
@@ -31,6 +31,10 @@ def _label_values(labels: Mapping[int, str]) -> Mapping[int, str]:
     if not labels or min(labels) < 1:
         raise ValueError("expected a name for each label value from 1 on; 0 is the background")
     return dict(sorted(labels.items()))
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if type(value) is int else value  # training.precision=16, as people write it
 
 
 class Section(BaseModel):
@@ -102,7 +106,7 @@ class TrainingSection(Section):
     """name of a loss; a table with name, weight and options; or several of these, which are added"""
     deep_supervision: bool = True
     """also compare the coarser outputs of a network that has them"""
-    precision: Literal["32", "bf16", "16"] = "32"
+    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(_as_text)] = "32"
     """type in which the network computes"""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
     """part of the patches that have a voxel of a class, all classes equally likely, at their centre"""
@@ -262,6 +266,8 @@ def _explain(item: Any) -> str:
         known = known_keys(keys[:-1])
         kind = "key" if len(keys) > 1 else "section"
         return f"unknown {kind} {key}{did_you_mean(keys[-1], known)} (there are {', '.join(known)})"
+    if item["type"] == "missing" and isinstance(item["loc"][-1], int):
+        return f"{'.'.join(keys[:-1])}: too few values; got {_short(item['input'])}"
     if item["type"] == "missing":
         return f"missing {key}"
     if not keys:

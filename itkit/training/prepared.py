@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,11 @@ from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import CaseError, GeometryMismatchError
 from itkit.core.grids import grid_difference
 from itkit.core.text import some
+from itkit.core.volume import Volume
 from itkit.inference.preparing import Preparation, prepare_image, prepare_label
 from itkit.io.disk import commit_files, hidden_beside, sync_files
+from itkit.io.formats.store import PatchStore, store_kind
+from itkit.io.layouts import IMAGE
 from itkit.io.sitk_toolkit import read_volume
 from itkit.kernels.draws import Foreground, count_foreground
 from itkit.kernels.labels import remap
@@ -80,6 +83,26 @@ class PreparedCase:
     def label(self) -> NDArray[Any]:
         """Map the label ``(Z, Y, X)``: number of the class, 0 for background."""
         return _mapped(self.folder / LABEL_FILE)
+
+
+def _read(case: CaseFiles, channels: Sequence[str], threads: int) -> tuple[list[Volume], Volume | None]:
+    """Read images and label of a case, from volume files or from a store.
+
+    Raises
+    ------
+    CaseError
+        When a file can't be read.
+    """
+    if store_kind(case.images[0]) is None:
+        images = [read_volume(path, channels=True, threads=threads) for path in case.images]
+        return images, None if case.label is None else read_volume(case.label, "label", threads=threads)
+    store = PatchStore(case.images[0])
+    volumes = store.read((0, 0, 0), store.geometry.size_zyx)
+    by_name = {name: volume for name, volume in volumes.items() if volume.kind == "image"}
+    names = [f"{IMAGE}_{channel}" for channel in channels]
+    ordered = [by_name[name] for name in names] if by_name.keys() == set(names) else list(by_name.values())
+    label = next((volume for volume in volumes.values() if volume.kind == "label"), None)
+    return ordered, label if case.label is not None else None
 
 
 def _mapped(path: Path) -> NDArray[Any]:
@@ -152,13 +175,14 @@ class PreparedFolder:
             return done
         if case.label is None and needs_label:
             raise CaseError("no label")
-        images = [read_volume(path, channels=True, threads=threads) for path in case.images]
+        images, whole = _read(case, self.plan.dataset.channels, threads)
+        if whole is None and needs_label:
+            raise CaseError("no label")
         image = prepare_image(images, self.preparation, threads=threads)
-        if case.label is None:
+        if whole is None:
             nothing = np.zeros(image.geometry.size_zyx, np.uint8)
             self._write(done, image.array_czyx, nothing, image.geometry.spacing_zyx, [])
             return done
-        whole = read_volume(case.label, "label", threads=threads)
         if reason := grid_difference(image.source, whole.geometry):
             raise GeometryMismatchError(reason)
         if unknown := missing_classes(whole, self._values):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from itkit.core.errors import CaseError, ItkitError, LayoutError, ModelError, ParamsError
 from itkit.core.text import counted, some
-from itkit.dataset.folder import CaseFiles, DatasetFolder
+from itkit.dataset.folder import CaseFiles
 from itkit.inference.model_folder import build_network
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import write_json
@@ -29,6 +29,7 @@ from itkit.training.networks import network_facts
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedFolder
+from itkit.training.sources import find_source
 from itkit.training.run_lock import RunLock
 
 LOGGER = logging.getLogger(__name__)
@@ -205,19 +206,20 @@ def _patches(
     plan: Plan, run: Path, base: Path, view: tuple[int, ...], count: int, emit: Callable[[Event], None]
 ) -> TrainingPatches:
     """Prepare all images, and return the random patches that views are cut from."""
-    folder = DatasetFolder(base / plan.dataset.path)
+    root = base / plan.dataset.path
+    found = find_source(root).cases.values()
     prepared = PreparedFolder(run.parent / "prepared", plan)
     cases, wrong = [], []
-    for number, case in enumerate(folder.cases, 1):
+    for number, case in enumerate(found, 1):
         try:
             cases.append(prepared.prepare(CaseFiles(case.case_id, case.images, None), needs_label=False))
         except (ItkitError, OSError, MemoryError) as error:
             wrong.append(f"{case.case_id}: {error}")
-        emit({"event": "prepared", "case": case.case_id, "number": number, "total": len(folder.cases)})
+        emit({"event": "prepared", "case": case.case_id, "number": number, "total": len(found)})
     if wrong:
         raise CaseError(f"mend or remove {counted(wrong, 'case')}:\n  {some(wrong, most=20, separator=chr(10) + '  ')}")
     if not cases:
-        raise LayoutError(f"{folder.root}: no image was found")
+        raise LayoutError(f"{root}: no image was found")
     sides = [1] * (3 - len(view)) + [math.ceil(side * _MARGIN) for side in view]
     z, y, x = sides
     flat = len(view) == 2

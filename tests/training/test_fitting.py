@@ -158,6 +158,23 @@ def test_a_run_of_another_plan_is_not_touched(dataset, undisturbed):
         fit(plan_of(dataset, training={"epochs": 4}), run, **QUIET)
 
 
+def test_a_run_of_another_fold_is_not_touched(dataset, undisturbed):
+    _, run = undisturbed
+    with pytest.raises(ParamsError, match="the run of fold 0, not of fold 1"):
+        fit(plan_of(dataset), run, fold=1, **QUIET)
+
+
+def test_a_run_does_not_go_on_with_other_cases(tmp_path):
+    data, run = write_dataset(tmp_path / "data", 3), tmp_path / "run"
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(plan_of(data), run, callbacks=[Weights(kill_at=5)], **QUIET)
+    write_dataset(data, 5)
+    before = (run / "status.json").read_text()
+    with pytest.raises(ParamsError, match=r"begun with other cases to .*case_3"):
+        fit(plan_of(data), run, **QUIET)
+    assert (run / "status.json").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("sections", "error", "message"),
     [

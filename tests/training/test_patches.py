@@ -11,12 +11,14 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.dataset.folder import DatasetFolder
 from itkit.inference.preparing import prepare_image
+from itkit.io.formats.store import write_store
 from itkit.io.sitk_toolkit import write_volume
 from itkit.models.windows import SlidingWindow
 from itkit.training.augmenting import Augmentation, AugmentSettings, SpatialMap
 from itkit.training.patches import TrainingPatches, cut
 from itkit.training.plan_file import make_plan
 from itkit.training.prepared import PreparedFolder
+from itkit.training.sources import find_source
 
 from .cases import CT, phantom, write_dataset
 
@@ -54,6 +56,36 @@ def test_a_prepared_case_is_what_inference_sees(dataset, tmp_path):
     assert set(np.unique(case.label())) <= {0, 1, 2}
     assert case.label().shape == expected.geometry.size_zyx
     assert (np.asarray(case.label()) == 1).sum() == pytest.approx((label.array_zyx == 4).sum(), rel=0.1)
+
+
+def test_a_store_is_prepared_as_the_files_that_it_was_made_of(dataset, tmp_path):
+    stores, folder = tmp_path / "stores", PreparedFolder(tmp_path / "prepared", plan_of(dataset, spacing=[1, 2, 1]))
+    stores.mkdir()
+    (stores / "dataset.json").write_text('{"cases": {"case_1": {"patient": "Kim"}}}')
+    for number in range(2):
+        image, label = phantom(number)
+        write_store(stores / f"case_{number}.b2z", {"image": image, "label": label} if number else {"image": image})
+    source = find_source(stores)
+    assert source.patients == {"case_1": "Kim"}
+    stored = folder.prepare(source.cases["case_1"])
+    filed = folder.prepare(find_source(dataset).cases["case_1"])
+    assert stored.folder != filed.folder
+    assert stored.facts == filed.facts
+    assert np.array_equal(stored.image(), filed.image())
+    assert np.array_equal(stored.label(), filed.label())
+    with pytest.raises(CaseError, match="no label"):
+        folder.prepare(source.cases["case_0"])
+
+
+def test_channels_of_a_store_are_taken_by_their_names(tmp_path):
+    image, label = phantom(0)
+    volumes = {"image_PET": image.with_array(image.array_zyx + 500), "image_CT": image, "label": label}
+    write_store(tmp_path / "case.b2z", volumes)
+    plan = plan_of(tmp_path)
+    plan = plan.model_copy(update={"dataset": plan.dataset.model_copy(update={"channels": ("CT", "PET")})})
+    case = PreparedFolder(tmp_path / "prepared", plan).prepare(find_source(tmp_path).cases["case"])
+    assert (case.image()[1] >= case.image()[0]).all()
+    assert (case.image()[1] > case.image()[0]).any()
 
 
 def test_a_class_that_resampling_loses_is_told(dataset, tmp_path):

@@ -68,6 +68,8 @@ def test_every_key_has_a_comment():
         ("training.batchsize=2", "unknown key training.batchsize; did you mean 'batch_size'? (there are patch_size, "),
         ("trainingg.epochs=2", "unknown section trainingg; did you mean 'training'?"),
         ("training.precision=fp8", "training.precision: input should be '32', 'bf16' or '16'; got 'fp8'"),
+        ("training.precision=8", "training.precision: input should be '32', 'bf16' or '16'; got '8'"),
+        ("training.patch_size=[8, 16]", "training.patch_size: too few values; got [8, 16]"),
         ("preprocess.spacing=[1, 0, 1]", "preprocess.spacing.1: input should be greater than 0; got 0"),
         ("preprocess.orient=LPX", "preprocess.orient"),
         ("augment.mirror=ZZ", "augment.mirror"),
@@ -95,6 +97,11 @@ def test_a_value_of_the_command_line_replaces_that_of_the_file(tmp_path):
     assert (plan.training.epochs, plan.training.loss, plan.augment.noise) == (3, "dice", 0)
     assert plan.network.options == {"features": [4]}
     assert plan.training.patch_size == (32, 64, 64)
+    assert [read_plan(path, [f"training.precision={text}"]).training.precision for text in ("16", "'32'", "bf16")] == [
+        "16",
+        "32",
+        "bf16",
+    ]
 
 
 @pytest.mark.parametrize(
