@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import LayoutError
+from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.text import counted, format_bytes, format_seconds, shown, some
 from itkit.core.tool import Tool
 from itkit.training.wishes import PlanParams
@@ -32,18 +32,24 @@ def run(params: PlanParams) -> int:
     from itkit.training.fingerprint import read_fingerprint
     from itkit.training.planning import plan_dataset
     from itkit.training.probing import Prober
+    from itkit.training.splits import patients_of
 
     require_torch("itkit plan")
     dataset = require_folder(params.dataset, "dataset")
     for part in (IMAGE, LABEL):
         require_folder(dataset / part, f"{part}/ of the dataset")
     output = params.output / "plan.toml" if params.output.is_dir() else params.output
+    if params.split is not None:
+        require_splits(params.split)
     stats, failed = measured(dataset, output)
     meta = find_dataset_meta(dataset).meta or DatasetMeta({})
     try:
         fingerprint = read_fingerprint(stats, meta, orient=params.orient)
     except LayoutError as error:
         raise LayoutError(f"{dataset}: {error}") from error
+    given = None
+    if params.split is not None:
+        given = folds_of(params.split, [*stats["cases"], *failed], patients_of(meta.values))
     params = params.model_copy(update={"split": params.split and Path(relative(params.split, output.parent))})
     fingerprint, folds, notes = chosen(fingerprint, meta, params, failed)
     with Prober(params.device) as prober:
@@ -55,12 +61,50 @@ def run(params: PlanParams) -> int:
             cores=available_cores(),
             memory=available_memory(),
         )
+    if given is not None:
+        split = planned.plan.split.model_copy(update={"folds": given})
+        planned = replace(planned, plan=planned.plan.model_copy(update={"split": split}))
     written = write(planned, output, folds)
     for text in (*notes, *planned.warnings):
         print(f"warning: {shown(text)}", file=sys.stderr)
     for line in (*written, *described(planned), f"next: itkit train {output}"):
         print(shown(line))
     return 1 if failed else 0
+
+
+def require_splits(path: Path) -> int:
+    """Return how many folds a file of splits has.
+
+    Raises
+    ------
+    ParamsError
+        When it can't be read, or has none.
+    """
+    from itkit.io.splits import read_splits
+
+    try:
+        count = len(read_splits(path).folds)
+    except LayoutError as error:
+        raise ParamsError(f"--split {error}") from error
+    if count == 0:
+        raise ParamsError(f"--split {path}: no fold in it")
+    return count
+
+
+def folds_of(path: Path, cases: Sequence[str], patients: Mapping[str, str]) -> int:
+    """Return how many folds a file of splits has, each of which can train.
+
+    Raises
+    ------
+    ParamsError
+        When a fold names a case that is not there, or a case or a patient for both parts.
+    """
+    from itkit.training.splits import read_fold
+
+    count = require_splits(path)
+    for fold in range(count):
+        read_fold(path, fold, cases, patients)
+    return count
 
 
 def stats_folder(dataset: Path, output: Path) -> Path:

@@ -29,8 +29,8 @@ from itkit.training.networks import network_facts
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedFolder
-from itkit.training.sources import find_source
 from itkit.training.run_lock import RunLock
+from itkit.training.sources import find_source
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS_FILE, FACTS_FILE, LOG_FILE, STATE_FILE = (

@@ -1,4 +1,4 @@
-"""The cases of a plan's dataset: volume files of the converted layout, or the chunked stores of ``itk_patch --store``."""
+"""The cases of a plan's dataset: volume files of the converted layout, or the stores of ``itk_patch --store``."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 import json
 import math
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -394,6 +395,37 @@ def test_wrong_options_are_one_line(tmp_path, capsys, words, message):
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "plan.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--split mine.json: can't be read (No such file or directory)"),
+        ("[]", "--split mine.json: no fold in it"),
+        ('{"train": ["case_0"], "val": ["case_9"]}', "mine.json: no case case_9 in the dataset"),
+        ('[{"train": ["case_0"], "val": ["case_0"]}]', "mine.json: case_0 would both train and validate"),
+    ],
+)
+def test_a_split_that_can_not_train_is_refused(tmp_path, capsys, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "raw", 2)
+    if content is not None:
+        Path("mine.json").write_text(content)
+    assert main(["plan", "raw", "--split", "mine.json", *SMALL]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("plan.toml").exists()
+
+
+def test_a_plan_has_the_folds_of_its_split(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("itkit.training.probing.Prober", lambda device: nullcontext(Fake(device)))
+    root, parts = write_dataset(tmp_path / "raw", 2), [{"train": ["case_0"], "val": ["case_1"]}] * 2
+    (tmp_path / "mine.json").write_text(json.dumps(parts))
+    assert (
+        main(["plan", str(root), "-o", str(tmp_path / "plan.toml"), "--split", str(tmp_path / "mine.json"), *SMALL])
+        == 0
+    )
+    assert "for one of 2 folds" in capsys.readouterr().out
+    assert read_plan(tmp_path / "plan.toml").split.folds == 2
 
 
 def test_a_folder_without_labels_is_refused(tmp_path, capsys):
