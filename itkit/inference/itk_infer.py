@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 _NAME = "itk_infer"
 _PROBABILITIES, _LOGITS = "probabilities", "logits"
 _SLIDES = "slides"
+_SLIDE_MODALITY = "SM"
+"""What DICOM calls slide microscopy."""
 _TORCH_BYTES = 320 << 20
 """What torch takes before its first network."""
 _BYTES_PER_WINDOW_VOXEL = 640
@@ -318,7 +320,7 @@ def _channel_order(images: Images, wanted: Sequence[str]) -> tuple[Sequence[int]
 
 
 def _of_dicom(params: InferParams) -> _Source | None:
-    """Return the series of a folder of DICOM files; ``None`` if it holds none."""
+    """Return the series of a folder of DICOM files, or its slides; ``None`` if it holds none."""
     if not any(path.is_file() for path in params.source.rglob("*")):
         return None
     from itkit.io.dcm_toolkit import case_name
@@ -327,6 +329,8 @@ def _of_dicom(params: InferParams) -> _Source | None:
     cases, refused = find_dicom_cases(params.source, labels=False)
     if not cases:
         return None
+    if all(case.series.modality == _SLIDE_MODALITY for case in cases):
+        return _of_slides(params)
     names = [case_name(case.series) for case in cases]
     if len(cases) == 1:
         names = [params.source.absolute().name]

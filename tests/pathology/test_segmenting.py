@@ -23,7 +23,7 @@ from itkit.pathology.pieces import sampled
 from itkit.pathology.scaling import scale_for
 from itkit.pathology.tissue import Tissue, find_tissue
 
-from .made_slides import gradient, real_slide, write_tiff
+from .made_slides import gradient, real_slide, write_dicom, write_tiff
 
 RAW = Intensity(scheme="none")
 CENTRES = (20.0, 90.0, 200.0)
@@ -258,3 +258,21 @@ def test_the_real_slide(tmp_path, monkeypatch):
     with open_slide(tmp_path / "out" / "real.ome.tif") as mask:
         assert mask.mpp == pytest.approx(0.499)
         assert find_tissue(mask).mpp > 0
+
+
+def test_a_dicom_slide_is_segmented_at_the_level_that_fits(tmp_path):
+    rgb = gradient(300, 200)
+    write_dicom(tmp_path / "slides" / "one", rgb, levels=2, label=gradient(30, 20))
+    write_dicom(tmp_path / "slides" / "two", rgb[:, ::-1], levels=2)
+    known = model(tmp_path / "model")
+    assert infer(known, tmp_path / "slides", tmp_path / "out") == 0
+    expected = {"one": closest(rgb[::2, ::2, 0]), "two": closest(rgb[::2, ::-2, 0])}
+    cases = json.loads((tmp_path / "out" / "infer_meta.json").read_text())["cases"]
+    for name, classes in expected.items():
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / f"{name}.ome.tif"), classes)
+        assert cases[name]["read"].startswith("level 1, its pixels as they are")
+        assert cases[name]["voxels"] == {str(value): int((classes == value).sum()) for value in range(3)}
+    for number, source in enumerate([tmp_path / "slides" / "one", tmp_path / "slides" / "one" / "1.dcm"]):
+        assert infer(known, source, tmp_path / f"alone{number}") == 0
+        (mask,) = (tmp_path / f"alone{number}").glob("*.ome.tif")
+        np.testing.assert_array_equal(tifffile.imread(mask), expected["one"])
