@@ -52,7 +52,8 @@ class WsiParams(Params):
     """Quality of JPEG, 1 to 100; masks never use it."""
     predictions: Annotated[Path | None, PathRole("in_folder"), OnlyWith(mode="stitch")] = None
     """Folder with a folder per slide, or one for all, with a file per tile of the same name: .png or a volume with
-    classes (of itk_infer), or .npy with scores (K, Y, X); by default the tiles themselves are stitched."""
+    classes (of itk_infer), or .npy with scores (K, Y, X); by default the folder predictions beside a slide's table, or
+    else the tiles themselves are stitched."""
     labels: Annotated[tuple[Annotated[str, Pattern(r"^\d+=.*\S")], ...], _NAMED] = ()
     """Value of each class, e.g. 1=tumour 2=stroma; regions of other classes are left out and named. By default classes
     are numbered in the order of their names."""

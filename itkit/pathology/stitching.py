@@ -30,6 +30,8 @@ _BLOCK = 512
 _KEPT_TILES = 64
 _KEPT_BYTES = 256 << 20
 """Bytes of the tiles that are kept for the next piece."""
+_BESIDE = "predictions"
+"""A folder of this name beside a slide's table holds predictions, if no other is given."""
 _PREDICTIONS = (".png", ".npy", *VOLUME_EXTENSIONS)
 _MOST_SCORES = 255
 
@@ -75,7 +77,7 @@ def plan(params: WsiParams) -> Plan:
     require_destination(params.dest, source, *(() if params.predictions is None else (params.predictions,)))
     jobs = []
     for folder in tile_folders(source):
-        predictions = None if params.predictions is None else _folder_of(params.predictions, folder.name)
+        predictions = _predictions_of(folder, params.predictions)
         files = sorted((predictions or folder / "tiles").glob("*"))
         inputs = {"table": InputFile(folder / TABLE, "file"), "meta": InputFile(folder / META, "file")}
         jobs.append(
@@ -91,8 +93,11 @@ def plan(params: WsiParams) -> Plan:
     return Plan(tuple(jobs), (), params.dest)
 
 
-def _folder_of(predictions: Path, slide: str) -> Path:
-    return predictions / slide if (predictions / slide).is_dir() else predictions
+def _predictions_of(folder: Path, given: Path | None) -> Path | None:
+    """Return the folder with a slide's predictions; ``None``: its tiles themselves are stitched."""
+    if given is not None:
+        return given / folder.name if (given / folder.name).is_dir() else given
+    return folder / _BESIDE if (folder / _BESIDE).is_dir() else None
 
 
 def stitch_case(case: Case, params: WsiParams, context: Context) -> Outcome:
@@ -135,8 +140,13 @@ def read_mosaic(folder: Path, predictions: Path | None) -> tuple[Mosaic, list[st
         raise ReadError(f"{folder.name}: no tile of {TABLE} has a file in {predictions or folder / 'tiles'}")
     if missing and predictions is None:
         raise ReadError(f"{folder.name}: {len(missing)} tiles of {TABLE} are gone: {some(missing, 5)}")
-    kind: PixelKind = "image" if predictions is None else "mask"
+    kind: PixelKind = "image" if predictions is None and not _has_classes(tiles[0].file) else "mask"
     return Mosaic(tuple(tiles), (table.side, table.side), table.size_xy, table.mpp, kind), missing
+
+
+def _has_classes(file: Path) -> bool:
+    """Return whether a picture has one value a pixel: classes in a tile's place, for tiles have three."""
+    return file.suffix.lower() == ".png" and read_picture(file, None).ndim == 2
 
 
 def _prediction(folder: Path, stem: str) -> Path | None:

@@ -233,6 +233,28 @@ def test_predictions_overlap_as_promised(slides, tmp_path):
     assert (scores == (np.arange(554) >= 300)).all()
 
 
+def test_predictions_may_lie_beside_the_tiles_or_in_their_place(slides, tmp_path):
+    options = ("--mpp", "2", "--tile-um", "256", "--edge", "drop", "--tissue-min", "0")
+    assert wsi("tile", real_slide(), tmp_path / "tiles", *options) == 0
+    folder = tmp_path / "tiles" / real_slide().stem
+    rows = table(folder)
+    (folder / "predictions").mkdir()
+    for number, row in enumerate(rows, 1):
+        classes = np.full((128, 128), number, np.uint8)
+        classes[:, ::2] = 200  # JPEG would change it
+        Image.fromarray(classes).save(folder / "predictions" / row["file"].rpartition("/")[2])
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "beside") == 0
+    (folder / "tiles").rename(folder / "pictures")
+    (folder / "predictions").rename(folder / "tiles")
+    assert wsi("stitch", tmp_path / "tiles", tmp_path / "in_place") == 0
+    for out in (tmp_path / "beside", tmp_path / "in_place"):
+        found = tifffile.imread(next(out.glob("*.ome.tif")))
+        for number, row in enumerate(rows, 1):
+            x, y = (round(float(row[name]) / float(row["mpp"])) for name in ("x_um", "y_um"))
+            tile = found[y : y + 128, x : x + 128]
+            assert (set(tile[:, 1::2].flat), set(tile[:, ::2].flat)) == ({number}, {200})
+
+
 def test_a_missing_prediction_is_named_and_a_strange_one_fails(slides, tmp_path, capsys):
     assert wsi("tile", slides, tmp_path / "tiles", "--mpp", "2", "--tissue-min", "0") == 0
     stems = [row["file"].rpartition("/")[2].removesuffix(".png") for row in table(tmp_path / "tiles" / "real")]
