@@ -158,7 +158,7 @@ def fit(
                 loop = pl.Trainer(**settings)
                 loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
             state = "finished"
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
             if (reason := data.explained(error)) is None:
                 raise
             raise reason from error

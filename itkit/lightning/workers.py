@@ -6,6 +6,9 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,6 +65,21 @@ class Watched(Dataset[Any]):
         ends = [self.processes[pid].exitcode for pid in pids if pid in self.processes]
         return next((code for code in ends if code), None)
 
+    def lost(self, wait: float = 1.0) -> list[int]:
+        """Return the process ids of the workers that have ended by a fault.
+
+        Parameters
+        ----------
+        wait
+            How long to wait for such an end, in seconds: the connections of a process close shortly before it ends.
+        """
+        until = time.monotonic() + wait
+        while True:
+            ended = [pid for pid, process in self.processes.items() if pid is not None and process.exitcode]
+            if ended or time.monotonic() >= until:
+                return ended
+            time.sleep(0.01)
+
     def working_on(self, pid: int) -> int | None:
         """Return the number of the patch that a worker has begun last."""
         found = [number for own, number in self.board.tolist() if own == pid]
@@ -69,16 +87,22 @@ class Watched(Dataset[Any]):
 
 
 def outlive_first_sigterm(_worker: int) -> None:
-    """Let a loader worker ignore the first SIGTERM, which schedulers send to all processes of a job.
+    """Let a loader worker ignore the first SIGTERM of others, which schedulers send to all processes of a job.
 
-    The main process gets it as well, and ends after its step, for which it needs the patches; a worker ends when the
-    main process tells it, or is gone.
+    The main process gets it as well, and ends after its step, for which it needs the patches. A worker ends when the
+    main process tells it, also by SIGTERM, or is gone. Only Linux says who sends a signal; elsewhere nothing changes.
     """
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also in all threads that begin later
+        threading.Thread(target=_await_sigterm, args=(os.getppid(),), daemon=True).start()
 
-    def first(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, first)
+def _await_sigterm(parent: int) -> None:
+    for _ in ("first", "second"):
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def explained(error: BaseException, watched: Watched | None, case_of: Callable[[int], str]) -> CaseError | None:
@@ -100,6 +124,8 @@ def explained(error: BaseException, watched: Watched | None, case_of: Callable[[
         link = link.__cause__ or link.__context__
     texts = [str(one) for one in chain if isinstance(one, RuntimeError)]
     pids = [int(pid) for text in texts for found in _PIDS.findall(text) for pid in found.split(",")]
+    if watched is not None and not pids and isinstance(error, (ConnectionError, EOFError)):
+        pids = watched.lost()  # torch asked a worker for its batch in the moment in which it ended
     if not pids or watched is None:
         return None
     numbers = {number for pid in pids if (number := watched.working_on(pid)) is not None and number >= 0}

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 
 import pytest
 import torch
@@ -285,8 +286,7 @@ class Terminated(Callback):
         if not self.in_validation and trainer.global_step == 2:
             workers = [child.pid for child in multiprocessing.active_children()]
             assert workers
-            for pid in [*workers, os.getpid()]:
-                os.kill(pid, signal.SIGTERM)
+            subprocess.run(["kill", "-TERM", *map(str, [*workers, os.getpid()])], check=True)
 
     def on_validation_batch_start(self, trainer, task, batch, index, *_):
         if self.in_validation and not index:

@@ -1,7 +1,10 @@
 """What is refused before the first step, and what a lost worker means."""
 
+import multiprocessing.queues
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from itkit.core.errors import CaseError, ParamsError
 from itkit.lightning import SegmentationTask, fit
 from itkit.lightning.task import require_step
+from itkit.lightning.workers import outlive_first_sigterm
 from itkit.training import patches as patches_module
 from itkit.training.memory import StepMemory, measure_step, require_memory
 
@@ -69,6 +73,50 @@ def test_a_lost_worker_is_told_with_its_case_and_its_reason(dataset, tmp_path, m
     monkeypatch.setattr(patches_module.TrainingPatches, "_patch", patch)
     with pytest.raises(CaseError, match=rf"case_\d: patch 5: the loader worker {reason}"):
         fit(plan_of(dataset, training={"workers": 2}), tmp_path / "run", **QUIET)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_lost_while_its_batch_is_asked_for_is_told(dataset, tmp_path, monkeypatch, error):
+    """A process closes its connections shortly before it ends: torch finds it alive then, and raises the connection's
+    error."""
+    of_case, get, trainer = patches_module.TrainingPatches._patch, multiprocessing.queues.Queue.get, os.getpid()
+
+    def patch(self, case, number):
+        return os._exit(3) if number == 5 else of_case(self, case, number)
+
+    def lost(self, *args, **kwargs):
+        if os.getpid() == trainer:
+            raise error
+        return get(self, *args, **kwargs)
+
+    monkeypatch.setattr(patches_module.TrainingPatches, "_patch", patch)
+    monkeypatch.setattr(multiprocessing.queues.Queue, "get", lost)
+    with pytest.raises(CaseError, match=r"case_\d: patch 5: the loader worker ended with exit code 3"):
+        fit(plan_of(dataset, training={"workers": 2}), tmp_path / "run", **QUIET)
+
+
+@pytest.mark.parametrize(("senders", "code"), [(["parent"], 0), (["other", "parent"], 0), (["other", "other"], -15)])
+def test_a_worker_outlives_one_sigterm_but_not_that_of_its_parent(senders, code):
+    """Python sends it to all workers once when it ends, and waits for them then."""
+    ready, told = multiprocessing.Pipe()
+
+    def work():
+        outlive_first_sigterm(0)
+        told.send("ready")
+        time.sleep(60)
+
+    worker = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+    worker.start()
+    try:
+        assert ready.recv() == "ready"
+        for sender in senders:
+            assert worker.exitcode is None
+            worker.terminate() if sender == "parent" else subprocess.run(["kill", str(worker.pid)], check=True)
+            worker.join(0.5)
+        worker.join(30)
+        assert worker.exitcode == code
+    finally:
+        worker.kill()
 
 
 def test_the_traceback_of_a_worker_reaches_the_terminal_with_its_case(dataset, tmp_path, monkeypatch):
