@@ -151,7 +151,7 @@ class SerialExecutor:
                     yield task, too_large(task, self.budget)
                     continue
                 if task.threads > 1 and following is not None and self._fit(task, following):
-                    reader = reader or stack.enter_context(thread_pool(1))
+                    reader = reader or stack.enter_context(_reader())
                     ahead = reader.submit(read_case, following, task.threads // 2)
                     share = replace(task, threads=task.threads - task.threads // 2)
                 self.on_begin(task)
@@ -162,6 +162,17 @@ class SerialExecutor:
     def _fit(self, task: Task, following: Task) -> bool:
         """Whether the next case has voxels to read, and fits into memory beside this one."""
         return 0 < following.nbytes <= self.budget - task.nbytes - BASE_BYTES
+
+
+def _reader() -> ThreadPoolExecutor:
+    """Return a thread that reads; what it needs is imported before.
+
+    An interrupt may leave Python's lock of imports with the main thread: it would wait for a thread that imports, and
+    that one for the lock.
+    """
+    import itkit.io.sitk_toolkit  # noqa: F401
+
+    return thread_pool(1)
 
 
 def _with_next(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task | None]]:
