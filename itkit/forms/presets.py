@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from itkit.core.errors import ParamsError
 from itkit.core.fields import Secret, marker
 from itkit.core.operation import Operation
 from itkit.core.params import Params
@@ -51,3 +53,26 @@ def load_preset(path: Path, operation: Operation[Any] | Tool[Any]) -> dict[str, 
         When the file can't be read, or holds a name that is not a parameter.
     """
     return read_config(path, operation)
+
+
+def preset_in(text: str, file: str, operation: Operation[Any] | Tool[Any]) -> dict[str, Any]:
+    """Read values from the text of a preset, for windows that have no file of their user: as `load_preset` does.
+
+    Raises
+    ------
+    ParamsError
+        When the text is malformed, or holds a name that is not a parameter.
+
+    Examples
+    --------
+    >>> from itkit.catalogue import load
+    >>> preset_in('orient = "LPI"', "mine.toml", load("itk_orient"))
+    {'orient': 'LPI'}
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ("preset.json" if file.lower().endswith(".json") else "preset.toml")
+        path.write_bytes(text.encode("utf-8", "replace"))
+        try:
+            return read_config(path, operation)
+        except ParamsError as error:
+            raise ParamsError(str(error).replace(f"--config {path}", file)) from error

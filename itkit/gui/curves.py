@@ -79,7 +79,10 @@ class CurvePlot(QWidget):
     def _paint(self, number: int) -> QColor:
         if len(self.curves) <= 2:
             return colour("muted" if number else "accent")
-        return QColor(*class_colour(number)).darker(115) if number else colour("ink")  # classes have their own
+        if not number:  # classes have colours of their own
+            return colour("ink")
+        own = QColor(*class_colour(number))
+        return own.lighter(125) if colour("paper").lightness() < 128 else own.darker(115)
 
     def _draw_names(self, painter: QPainter) -> None:
         """Write the names beside the title, from the right, as many as there is room for."""

@@ -19,20 +19,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from itkit.core.bounded import parse_json
-from itkit.core.errors import BusyError, ItkitError, NotServedError, ParamsError, TooManyError
+from itkit.core.errors import BusyError, ItkitError, NotServedError, ParamsError, RequestError, TooManyError
 from itkit.core.files import volume_suffix
 from itkit.core.tool import Tool
 from itkit.core.version import VERSION
 from itkit.engine.options import RunOptions
 from itkit.forms.chains import is_pipeline
 from itkit.forms.pages import Page, load_command, pages
+from itkit.forms.presets import preset_in
 from itkit.forms.trainings import is_training
 from itkit.io.layouts import IMAGE
 from itkit.io.meta import json_line
 from itkit.report.style import STYLE
 from itkit.serving.guard import Rules, cookie_value
 from itkit.web.board import Board, Past, is_over, lines_of
-from itkit.web.requests import Answer, Asked, answer, form_named, options_named
+from itkit.web.requests import Answer, Asked, Preset, answer, form_named, options_named
 from itkit.web.starts import add_starts
 from itkit.web.training import add_training
 from itkit.web.volumes import Shelf, geometry_of, guess_kind, partners
@@ -272,6 +273,15 @@ def _add_operations(app: FastAPI, board: Board) -> None:
             "deletes": found.deletes,
         }
 
+    def preset(name: str, given: Preset) -> dict[str, Any]:
+        command = load_command(name)
+        try:
+            values = preset_in(given.text, given.file, command)
+            json_line(values)
+        except (ParamsError, TypeError) as error:  # TOML has dates, too
+            raise RequestError(str(error)) from error
+        return {"values": values}
+
     def start(name: str, asked: Asked, *, plan: bool) -> Response:
         found = answer(name, asked, board.root, plan=plan)
         if found.command is None:
@@ -295,6 +305,7 @@ def _add_operations(app: FastAPI, board: Board) -> None:
     app.add_api_route("/api/operations", operations)
     app.add_api_route("/api/operations/{name}", operation)
     app.add_api_route("/api/check/{name}", check, methods=["POST"])
+    app.add_api_route("/api/preset/{name}", preset, methods=["POST"])
     app.add_api_route("/api/plan/{name}", plan, methods=["POST"])
     app.add_api_route("/api/jobs/{name}", run, methods=["POST"])
 

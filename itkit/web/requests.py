@@ -31,6 +31,15 @@ class Asked(BaseModel):
     confirm: str = ""
 
 
+class Preset(BaseModel):
+    """The body of a request: the text of a preset, and the name of its file, which says whether it is JSON or TOML."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    file: str = Field(max_length=300)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What became of it.

@@ -258,6 +258,27 @@ def test_a_distance_is_measured_in_millimetres(viewer, dataset, qtbot):
     assert expected == pytest.approx(30 / view.layout_of_slice().scale, rel=1e-6)
 
 
+def test_a_distance_is_measured_and_planes_are_swiped_by_keys(viewer, dataset, tmp_path, until, qtbot):
+    page = viewer(dataset)
+    view = page.views.planes[0]
+    view.setFocus()
+    page.go_to(page.scene.grid.point_xyz((1, 1, 1)))
+    page.measure.setChecked(True)
+    begin = page.scene.point_xyz
+    for key in (Qt.Key.Key_Return, *[Qt.Key.Key_Right] * 3, Qt.Key.Key_Return):
+        qtbot.keyClick(view, key)
+    assert view.rulers[0].length_mm == pytest.approx(np.linalg.norm(np.subtract(page.scene.point_xyz, begin)))
+    assert view.rulers[0].length_mm > 0
+    qtbot.keyClick(view, Qt.Key.Key_F)
+    assert not page.views.planes[1].isVisible()
+    qtbot.keyClick(view, Qt.Key.Key_F)
+    page.compare_with(dataset / "image" / "case_01.nii.gz")
+    until(lambda: page.other is not None)
+    page.modes.buttons()[2].setChecked(True)
+    qtbot.keyClick(view, Qt.Key.Key_BracketLeft)
+    assert page.shared.swipe == pytest.approx(0.45)
+
+
 def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until, qtbot):
     itkit.run("itk_resample", mode="image", source=dataset / "image", dest=tmp_path / "out", spacing=(1, -1, -1))
     page = viewer(dataset / "image" / "case_00.nii.gz")

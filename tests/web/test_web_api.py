@@ -157,6 +157,24 @@ def test_wrong_values_are_named_beside_their_fields(web):
     assert web.post("/api/jobs/itk_resample", nonsense=1).status_code == 422
 
 
+def test_presets_in_toml_and_json_are_read(web):
+    def values(text, file):
+        return web.post("/api/preset/itk_resample", text=text, file=file)
+
+    wanted = {"mode": "dataset", "spacing": [2, 1.5, -1], "mp": True}
+    assert values('mode = "dataset"\nspacing = [2, 1.5, -1]\nmp = true', "a.TOML").json()["values"] == wanted
+    assert values(json.dumps({"operation": "itk_resample", "params": wanted}), "run.json").json()["values"] == wanted
+    for text, file, words in (
+        ("spacin = 1", "a.toml", "a.toml: unknown parameter 'spacin'; did you mean"),
+        ('{"operation": "itk_orient", "params": {}}', "b.json", "b.json: describes a run of itk_orient"),
+        ("{", "b.json", "b.json: "),
+        ("dest = 2020-01-01", "a.toml", ""),
+    ):
+        answer = values(text, file)
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith(words)
+
+
 @pytest.mark.parametrize("path", ["/etc", "../outside", "link", "link/image", "~/x", "raw/../../outside"])
 def test_paths_of_a_job_stay_below_the_root(web, path):
     for params in ({**RESAMPLE, "source": path, "dest": "o"}, {**RESAMPLE, "dest": path}):

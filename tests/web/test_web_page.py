@@ -285,6 +285,20 @@ def test_a_chain_is_proposed_saved_opened_and_stopped_as_one(page, root, tmp_pat
     assert not (root / "chained").exists()
 
 
+def test_a_preset_fills_the_form(page, tmp_path):
+    (tmp_path / "mine.toml").write_text('mode = "image"\nspacing = [3, -1, 1.5]\nworkers = 3')
+    page.goto("/#/op/itk_resample")
+    fill(page, dest="of before")
+    page.locator("#preset").set_input_files(tmp_path / "mine.toml")
+    expect(page.locator("[name=mode]")).to_have_value("image")
+    expect(page.locator("[name=spacing]").nth(2)).to_have_value("1.5")
+    expect(page.locator("[name=spacing]").nth(1)).to_have_value("")
+    expect(page.locator("[name=dest]")).to_have_value("")
+    (tmp_path / "mine.toml").write_text("spacin = 1")
+    page.locator("#preset").set_input_files(tmp_path / "mine.toml")
+    expect(page.locator(".toast")).to_contain_text("did you mean")
+
+
 def test_a_saved_pipeline_is_found_among_the_files_and_run(page, root):
     (root / "chain.toml").write_text(
         '[[step]]\nrun = "itk_orient"\nparams = { source = "ct", dest = "by_file", orient = "RAS" }\n'

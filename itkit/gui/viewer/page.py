@@ -40,6 +40,7 @@ from itkit.report.windows import Window
 
 _MOST_PICTURES = 200
 _READOUT_MS = 80
+_SWIPE_STEP, _MOST_SWIPE = 0.05, 0.999
 MODES = ("One", "Side by side", "Swipe")
 
 
@@ -473,6 +474,9 @@ class ViewerPage(QWidget):
             self.class_panel.toggle()
         elif event.key() == Qt.Key.Key_M:
             self.measure.toggle()
+        elif event.key() in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight) and self.modes.checkedId() == 2:
+            step = -_SWIPE_STEP if event.key() == Qt.Key.Key_BracketLeft else _SWIPE_STEP
+            self._swipe(min(max(self.shared.swipe + step, 0.0), _MOST_SWIPE))
         elif event.key() == Qt.Key.Key_R:
             self.go_home()
         elif event.key() in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):

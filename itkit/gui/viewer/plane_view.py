@@ -122,7 +122,9 @@ class PlaneView(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         title = "Maximum-intensity projection" if projects else f"{plane.capitalize()} plane"
         self.setAccessibleName(title)
-        self.setAccessibleDescription("Arrows and wheel move through slices; hold Shift for larger steps")
+        self.setAccessibleDescription(
+            "Arrows move the crosshair, page up and down the slice, Shift in larger steps; F shows this plane alone"
+        )
         self.title = title
 
     # --- where things lie ---------------------------------------------------------------------------------------
@@ -349,7 +351,10 @@ class PlaneView(QWidget):
 
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """End what the button began."""
-        ruler = self.pointing.release()
+        self.keep(self.pointing.release())
+
+    def keep(self, ruler: Ruler | None) -> None:
+        """Keep a distance that was measured."""
         if ruler is not None:
             self.rulers.append(ruler)
             self.measured.emit(ruler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import QPointF, Qt
@@ -132,10 +132,18 @@ class Pointing:
         self._drag = None
 
     def key(self, event: QKeyEvent) -> bool:
-        """Move by keys, arrows in the plane, page up and down through slices; return whether the key is one of them."""
+        """Move by keys, arrows in the plane, page up and down through slices; return whether the key is one of ours.
+
+        Enter begins and ends a distance at the crosshair; F shows the plane alone.
+        """
         found = self.view.map
         if found is None:
             return True
+        if event.key() == Qt.Key.Key_F and not event.modifiers():
+            self.view.maximised.emit()
+            return True
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            return self._measure_by_key()
         far = 10 if event.modifiers() & Qt.KeyboardModifier.ShiftModifier else 1
         if event.key() in (Qt.Key.Key_PageUp, Qt.Key.Key_PageDown):
             self.step(far if event.key() == Qt.Key.Key_PageUp else -far)
@@ -152,4 +160,20 @@ class Pointing:
         index = list(self.view.scene.index_zyx)
         index[move[0]] += move[1] * far
         self._go(found, index)
+        if self._drag is None and self.ruler is not None:
+            self.ruler = replace(self.ruler, end=self.view.scene.point_xyz)
+            self.view.update()
+        return True
+
+    def _measure_by_key(self) -> bool:
+        """Begin a distance at the crosshair, or end it there."""
+        view = self.view
+        if not view.shared.measures or view.projects:
+            return False
+        point = view.scene.point_xyz
+        if self.ruler is None or self.ruler.at != view.at:
+            self.ruler = Ruler(view.plane, view.at, point, point)
+        else:
+            view.keep(self.release())
+        view.update()
         return True

@@ -136,14 +136,17 @@ export async function operationPage(name, query) {
   const commandBox = h("div", { class: "command", hidden: true }, h("h2", {}, "The same in a terminal"),
     h("pre", {}, command),
     h("button", { type: "button", onclick: () => copy(command.textContent) }, "Copy"));
-  const file = h("input", { type: "file", accept: ".json", hidden: true, onchange: async () => {
-    try { load(JSON.parse(await file.files[0].text())); } catch { tell("That file is no preset in JSON.", true); }
+  const file = h("input", { type: "file", id: "preset", accept: ".toml,.json", hidden: true, onchange: async () => {
+    const [chosen] = file.files;
+    try { load((await post(`/api/preset/${encodeURIComponent(operation.name)}`, { text: await chosen.text(), file: chosen.name })).values); }
+    catch (error) { tell(error.message, true); }
     file.value = "";
   } });
   const load = values => {
-    const own = values.params && typeof values.params === "object" ? { ...values.params, ...(values.options ?? {}) } : values;
-    form.load(own);
-    options.load(own);
+    form.reset();
+    options.reset();
+    form.load(values);
+    options.load(values);
     changed();
     check(true);
   };
