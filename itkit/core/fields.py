@@ -460,6 +460,12 @@ def former_names(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
     return {old.name: name for name, field in fields.items() for old in markers(field, Formerly)}
 
 
+def other_names(fields: Mapping[str, FieldInfo]) -> dict[str, str]:
+    """Return a table from each other name of a parameter to its own: former ones, and the one that the help shows."""
+    shown = {metavar(name, field): name for name, field in fields.items() if is_positional(field)}
+    return former_names(fields) | {other: name for other, name in shown.items() if other not in fields}
+
+
 def shown_name(name: str, field: FieldInfo) -> str:
     """Return the name of a parameter in messages: its positional placeholder, or its option."""
     return metavar(name, field) if is_positional(field) else option_name(name)

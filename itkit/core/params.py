@@ -43,10 +43,10 @@ from itkit.core.fields import (
     Unit,
     Unkeyed,
     flags,
-    former_names,
     marker,
     markers,
     option_name,
+    other_names,
     shown_name,
     step_kinds,
 )
@@ -128,14 +128,14 @@ class Params(BaseModel):
 
     @classmethod
     def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values with former parameter names replaced by the present ones, and steps gathered in order.
+        """Return the values with other names of parameters replaced by their own, and steps gathered in order.
 
         Raises
         ------
         ValueError
             When a parameter is given under two of its names.
         """
-        former, kinds = former_names(cls.model_fields), step_kinds(cls.model_fields)
+        others, kinds = other_names(cls.model_fields), step_kinds(cls.model_fields)
         present: dict[str, Any] = {}
         for given, value in values.items():
             if given in kinds:
@@ -143,13 +143,13 @@ class Params(BaseModel):
                 text = steps.text(given, value)
                 present[field] = (*present.get(field, ()), *(() if text is None else (text,)))
                 continue
-            name = given if given in cls.model_fields else former.get(given, given)
+            name = given if given in cls.model_fields else others.get(given, given)
             if name in present and any(name == field for field, _ in kinds.values()):
                 present[name] = (*present[name], *value)
                 continue
             if name in present:
-                old = next(old for old in former if former[old] == name and old in values)
-                raise ValueError(f"{name!r} is given twice: {old!r} is its former name")
+                other = next(other for other in others if others[other] == name and other in values)
+                raise ValueError(f"{name!r} is given twice: {other!r} is another name of it")
             present[name] = value
         return present
 

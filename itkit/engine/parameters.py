@@ -17,12 +17,12 @@ from itkit.core.fields import (
     Secret,
     Steps,
     base_type,
-    former_names,
     is_flag,
     is_positional,
     marker,
     metavar,
     option_name,
+    other_names,
     step_kinds,
 )
 from itkit.core.operation import Operation
@@ -80,8 +80,7 @@ def _name_in(item: Mapping[str, Any], model: type[Params]) -> str:
 def known_names(*models: type[Params]) -> dict[str, str]:
     """Return the field for every name of a parameter: its own, the one shown in the help, and former ones."""
     fields = {name: field for model in models for name, field in model.model_fields.items()}
-    shown = {metavar(name, field): name for name, field in fields.items() if is_positional(field)}
-    return former_names(fields) | {name: name for name in fields} | shown
+    return other_names(fields) | {name: name for name in fields}
 
 
 def _explain(model: type[Params], item: Mapping[str, Any]) -> str:

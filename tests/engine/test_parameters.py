@@ -9,7 +9,7 @@ import itkit
 from itkit.catalogue import CATALOGUE, load
 from itkit.cli.adapter import parse
 from itkit.core.errors import ParamsError
-from itkit.core.fields import PathRole, former_names, marker
+from itkit.core.fields import PathRole, former_names, is_positional, marker, metavar, other_names
 from itkit.dataset.convert.params import ConvertDatasetParams
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
@@ -71,7 +71,7 @@ def test_former_names_count_in_python_and_config_files_and_their_options_too(tmp
 
 
 def test_a_parameter_under_two_names_is_refused(tmp_path):
-    with pytest.raises(ParamsError, match="'source' is given twice: 'src_dir' is its former name"):
+    with pytest.raises(ParamsError, match="'source' is given twice: 'src_dir' is another name of it"):
         itkit.run("itk_orient", src_dir="a", source="b", dest="c", orient="LPI")
     (tmp_path / "twice.toml").write_text('src_dir = "a"\nsource = "b"\n')
     with pytest.raises(ParamsError, match="source: given twice"):
@@ -92,3 +92,18 @@ def test_an_unknown_name_is_answered_with_those_there_are():
         itkit.run("itk_orient", sources="a", dest="b", orient="LPI")
     with pytest.raises(ParamsError, match=r"unknown parameter 'worker'; did you mean 'workers'\? \(there are mp, "):
         make_params(RunOptions, {"worker": 2})
+
+
+def test_the_names_that_the_help_shows_are_accepted(tmp_path):
+    stats = load("itk_stats").params
+    assert make_params(stats, {"dataset": tmp_path, "out": "o"}) == make_params(
+        stats, {"source": tmp_path, "dest": "o"}
+    )
+    for name in CATALOGUE:
+        fields = load(name).params.model_fields
+        names = {metavar(key, field): key for key, field in fields.items() if is_positional(field)}
+        assert {shown: other_names(fields).get(shown, shown) for shown in names if shown.isidentifier()} == {
+            shown: key for shown, key in names.items() if shown.isidentifier()
+        }
+    with pytest.raises(ParamsError, match="'dest' is given twice: 'out' is another name of it"):
+        make_params(stats, {"source": tmp_path, "dest": "o", "out": "o"})
