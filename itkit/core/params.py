@@ -17,7 +17,7 @@ from functools import cache, partial
 from itertools import pairwise, permutations, product
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -33,15 +33,18 @@ from typing_extensions import Self
 
 from itkit.core.errors import ArgumentError
 from itkit.core.fields import (
+    Alone,
     Axes,
     Bounds,
     Choices,
     Formerly,
     Later,
     OnlyWith,
+    Pattern,
     Secret,
     Unit,
     Unkeyed,
+    base_type,
     flags,
     marker,
     markers,
@@ -56,6 +59,42 @@ WITHHELD: dict[str, Any] = {"secret": "not written down"}
 """Placeholder in JSON for a secret that was given."""
 
 
+def as_texts(value: Any, field: FieldInfo) -> Any:
+    """Return a value as the list of texts that a field takes; other values, and those of other fields, as they are.
+
+    Python users and files may give one text alone, numbers, and ``{name: value}`` for ``NAME=VALUE``.
+
+    Examples
+    --------
+    >>> field = FieldInfo(annotation=tuple[Annotated[str, Pattern("^.+=.+$")], ...])
+    >>> as_texts({"whole": [1, 2]}, field), as_texts("whole=1,2", field), as_texts([1, "liver"], field)
+    (('whole=1,2',), ('whole=1,2',), ('1', 'liver'))
+    """
+    parts = get_args(base_type(field.annotation))
+    if len(parts) != 2 or parts[1] is not Ellipsis or base_type(parts[0]) in (int, float):
+        return value
+    alone = marker(field, Alone)
+    if value is True and alone is not None:
+        return (alone.word,)
+    if isinstance(value, Mapping):
+        rules = [item for item in getattr(parts[0], "__metadata__", ()) if isinstance(item, Pattern)]
+        sign = "=" if any("=" in rule.regex for rule in rules) else ":"
+        return tuple(f"{name}{sign}{_joined(item)}" for name, item in value.items()) if rules else value
+    if isinstance(value, (str, int, float, os.PathLike)) and not isinstance(value, bool):
+        value = (value,)
+    return tuple(map(_as_text, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _joined(value: Any) -> str:
+    return ",".join(map(_joined, value)) if isinstance(value, (list, tuple)) else str(_as_text(value))
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 class Params(BaseModel):
     """Parameters of one operation: frozen, documented by attribute docstrings; unknown names are refused."""
 
@@ -64,7 +103,13 @@ class Params(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        return cls._with_secrets(cls.with_present_names(values)) if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        named = cls.with_present_names(values)
+        fields = cls.model_fields
+        return cls._with_secrets({
+            name: as_texts(value, fields[name]) if name in fields else value for name, value in named.items()
+        })  # fmt: skip
 
     @model_validator(mode="after")
     def _markers_hold(self) -> Self:

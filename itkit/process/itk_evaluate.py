@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 from typing_extensions import Self
 
 from itkit.core.classes import ClassWords
@@ -67,14 +67,6 @@ Format = Literal["csv", "xlsx", "json", "html"]
 _FORMATS: tuple[Format, ...] = ("csv", "xlsx", "json", "html")
 
 
-def _as_words(value: Any) -> Any:
-    if isinstance(value, (int, float)):
-        return (f"{value!r}",)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(f"{item!r}" if isinstance(item, (int, float)) else item for item in value)
-    return value
-
-
 class EvaluateParams(Params):
     """Compare predicted label maps with reference ones: overlap, surface distances, lesions, tests; with a report."""
 
@@ -92,7 +84,6 @@ class EvaluateParams(Params):
     """Unions of classes to compare as well, each NAME=CLASS[,CLASS...], e.g. whole=1,2,3."""
     tolerance_mm: Annotated[
         tuple[Annotated[str, Pattern(rf"^{TOLERANCE.pattern}$")], ...],
-        BeforeValidator(_as_words),
         Unit("mm"),
         Group("What"),
     ] = ("2",)

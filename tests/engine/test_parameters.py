@@ -107,3 +107,27 @@ def test_the_names_that_the_help_shows_are_accepted(tmp_path):
         }
     with pytest.raises(ParamsError, match="'dest' is given twice: 'out' is another name of it"):
         make_params(stats, {"source": tmp_path, "dest": "o", "out": "o"})
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "texts"),
+    [
+        ("itk_evaluate", {"labels": [1, "liver"], "metrics": "dice"}, {"labels": ("1", "liver"), "metrics": ("dice",)}),
+        ("itk_evaluate", {"regions": {"whole": [1, 2], "core": 3}}, {"regions": ("whole=1,2", "core=3")}),
+        ("itk_evaluate", {"tolerance_mm": 1.5, "format": "csv"}, {"tolerance_mm": ("1.5",), "format": ("csv",)}),
+        ("itk_postprocess", {"largest": True}, {"largest": ("all",)}),
+        ("itk_combine", {"inputs": {"a": Path("x"), "b": "y"}, "map": "a:1->2"}, {"inputs": ("a=x", "b=y")}),
+        ("itk_extract", {"mappings": {1: 2, 300: -1}}, {"mappings": ("1:2", "300:-1")}),
+    ],
+)
+def test_python_users_give_numbers_single_texts_and_pairs(operation, given, texts):
+    model = load(operation).params
+    needed = {name: "x" for name in ("source", "gt", "pred", "dest") if name in model.model_fields}
+    made = make_params(model, {**needed, **given})
+    assert {name: getattr(made, name) for name in texts} == texts
+
+
+def test_what_is_no_list_of_texts_is_still_refused():
+    for value in (True, {"a": "b"}, [None]):
+        with pytest.raises(ParamsError, match="--labels"):
+            make_params(load("itk_evaluate").params, {"gt": "a", "pred": "b", "out": "c", "labels": value})
