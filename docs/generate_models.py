@@ -250,6 +250,19 @@ _COLUMNS = (
 HEADER = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
 
 
+def papers_lines(cards: list[ModelCard], code: str) -> list[str]:
+    """Write the papers of a family and their authors' code: a sentence, or one line for each paper."""
+    papers: dict[tuple[str, str, str, str], list[str]] = {}
+    for card in cards:
+        papers.setdefault((card.paper, card.doi, card.repository, card.code_licence), []).append(f"`{card.name}`")
+    lines = []
+    for (paper, doi, repository, licence), names in papers.items():
+        source = f"{paper}, [doi:{doi}](https://doi.org/{doi})" if doi else paper
+        text = f"{source}. Authors' code: <{repository}> ({licence})"
+        lines.append(f"{text}; {code}." if len(papers) == 1 else f"- {', '.join(names)}: {text}")
+    return lines if len(papers) == 1 else [*lines, "", f"{code[0].upper()}{code[1:]}."]
+
+
 def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> str:
     """Write a family's page."""
     first = cards[0]
@@ -262,7 +275,7 @@ def family_page(family: str, cards: list[ModelCard], facts: dict[str, Any]) -> s
     lines = [
         f"# {first.title if len(cards) == 1 else family}",
         "",
-        f"{first.paper}. Authors' code: <{first.repository}> ({first.code_licence}); {code}.",
+        *papers_lines(cards, code),
         "",
         *weights_lines(cards),
         *by_text("Input size", cards, size_text),

@@ -9,7 +9,7 @@ softmax is added up on the volume's own grid, in memory or in a file.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from itkit.core.arguments import expect
 from itkit.core.errors import CaseError, ModelError, ParamsError
 from itkit.core.extras import require_torch
 from itkit.core.geometry import Geometry, orientation_steps
@@ -465,6 +466,8 @@ def predict(
         When the model can't be used.
     CaseError
         When the volume can't be read or does not fit the network.
+    ArgumentError
+        When it is something else.
 
     Examples
     --------
@@ -474,6 +477,9 @@ def predict(
     """
     from itkit.io.anything import read
 
+    one_by_one = list(volume) if isinstance(volume, Sequence) and not isinstance(volume, str) else [volume]
+    for item in one_by_one:
+        expect(item, (Volume, str, Path), "predict: volume", "a Volume (Volume.from_sitk makes one) or a path")
     given = {"overlap": overlap, "scheme": scheme, "batch": batch, "flips": flips, "precision": precision}
     changes: dict[str, Any] = {
         name: value for name, value in {**given, "skip_air": skip_air}.items() if value is not None
@@ -484,7 +490,6 @@ def predict(
         paths = [model_dir] if isinstance(model_dir, str | Path) else list(model_dir)
         settings = InferenceSettings(**changes)
         predictor = Predictor.load(paths, settings, backend=backend, device=device, threads=threads)
-    one_by_one: Iterable[Any] = [volume] if isinstance(volume, Volume | str | Path) else volume
     channels = len(predictor.facts.channels) > 1
     images = [item if isinstance(item, Volume) else read(item, channels=channels) for item in one_by_one]
     if not images:

@@ -67,7 +67,7 @@ class RunFolder(pl.Callback):
     plan
         The plan, its paths relative to the folder.
     lock
-        That of the folder; it is taken when training begins, unless it is held.
+        That of the folder; it is taken when training begins, unless it is held. ``None``: a lock of its own.
     weights
         Report of the weights from which training starts.
     remarks
@@ -75,13 +75,19 @@ class RunFolder(pl.Callback):
     """
 
     def __init__(
-        self, run: Path, plan: Plan, lock: RunLock, weights: str | None = None, remarks: Remarks | None = None
+        self,
+        run: Path | str,
+        plan: Plan,
+        lock: RunLock | None = None,
+        weights: str | None = None,
+        remarks: Remarks | None = None,
     ) -> None:
-        self.run = run
+        self.run = Path(run)
         self.plan = plan
         self.weights = weights
         self.remarks = remarks
-        self.lock = lock
+        self.lock = RunLock(self.run) if lock is None else lock
+        self._is_alone = lock is None
         self.best = -1.0
         self.waiting = 0
         self.interrupted = False
@@ -89,7 +95,7 @@ class RunFolder(pl.Callback):
         self.training = False
         self.handlers: dict[signal.Signals, Callable[[int, Any], None]] = {}
         """What answers signals while it trains; Lightning's own answer to SIGTERM leaves no checkpoint."""
-        self.pictures = Pictures(run, plan)
+        self.pictures = Pictures(self.run, plan)
         self._next_curves = 0.0
         self.history = History()
         self._rows: list[EpochRow] = []
@@ -264,6 +270,19 @@ class RunFolder(pl.Callback):
     def on_train_end(self, *_: Any) -> None:
         """Let signals end the process again."""
         self.training = False
+
+    def on_fit_end(self, *_: Any) -> None:
+        """End a run of a trainer that is not `fit`'s."""
+        self._end_alone("finished")
+
+    def on_exception(self, *_: Any) -> None:
+        """End a run of a trainer that is not `fit`'s."""
+        self._end_alone("failed")
+
+    def _end_alone(self, state: State) -> None:
+        if self._is_alone:
+            self.end(state)
+            self.lock.close()
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         path = self.run / CHECKPOINTS / name

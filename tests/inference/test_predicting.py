@@ -9,7 +9,7 @@ import torch
 from threshold_network import closest, write_thresholds
 
 from itkit import inference
-from itkit.core.errors import CaseError, ModelError
+from itkit.core.errors import ArgumentError, CaseError, ModelError
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid
 from itkit.core.volume import Volume
@@ -188,6 +188,11 @@ def test_nan_of_a_network_is_a_failure_by_name(tmp_path):
     write_thresholds(tmp_path, [0.0, float("inf")])
     with pytest.raises(CaseError, match="nan"):
         inference.predict(tmp_path, image_on(GRIDS["plain"]))
+
+
+def test_what_is_no_volume_is_named():
+    with pytest.raises(ArgumentError, match=r"predict: volume: expected a Volume .*; got ndarray"):
+        inference.predict("no_model", np.zeros((4, 4, 4)))
 
 
 def test_sliding_window_takes_arrays_and_tensors():

@@ -359,7 +359,7 @@ def test_the_sampler_counts_on_shares_out_and_skips(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     ["AMOS22", "AbdomenCT_1K", "BTCV", "BraTs2024", "CTSpine1K", "CT_ORG", "FLARE_2022", "FLARE_2023", "ImageTBAD",
-     "KiTS23", "LUNA16", "LiTS", "MSD", "TCGA", "Totalsegmentator", "WORD"],
+     "KiTS23", "LUNA16", "LiTS", "MSD", "SA_Med2D", "TCGA", "Totalsegmentator", "WORD"],
 )  # fmt: skip
 def test_every_public_dataset_has_its_class(name, root):
     module = __import__(f"itkit.dataset.{name}.mm_dataset", fromlist=["x"])

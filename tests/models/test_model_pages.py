@@ -33,6 +33,17 @@ def test_every_network_is_listed_with_its_numbers(generator):
         assert re.search(r"\d G at \d+ x \d+", row), row
 
 
+def test_every_card_names_paper_and_repository_and_its_page_shows_them():
+    for card in map(model_card, list_models(plugins=False)):
+        assert re.fullmatch(r"10\.\d{4,9}/[^\s]+", card.doi), card.name
+        assert re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", card.repository), card.name
+        if arxiv := re.fullmatch(r"10\.48550/arXiv\.(\d{2})(\d{2})\.\d{5}", card.doi):
+            assert 2000 + int(arxiv[1]) <= card.year + 1, card.name
+        page = (FOLDER / f"{card.family}.md").read_text()
+        assert f"{card.paper}, [doi:{card.doi}](https://doi.org/{card.doi})" in page, card.name
+        assert f"<{card.repository}>" in page, card.name
+
+
 @pytest.mark.parametrize("page", ["index", *FAMILIES])
 def test_the_examples_run(page):
     if page == "swin_unetr":

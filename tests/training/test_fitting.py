@@ -6,11 +6,13 @@ import subprocess
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer, seed_everything
 
+import itkit.lightning.callbacks
 from itkit.core.errors import CaseError, ModelError, ParamsError
 from itkit.inference.model_folder import read_model
 from itkit.lightning import SegmentationTask, fit
+from itkit.lightning.fitting import _quiet
 from itkit.lightning.run_folder import last_checkpoint
 from itkit.training.plan_file import make_plan
 from itkit.training.run_lock import RunLock
@@ -83,6 +85,22 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(undisturbed):
         update={"metrics": {}, "weights_sha256": ""}
     )
     assert not list(run.rglob(".*"))
+
+
+def test_a_trainer_of_ones_own_gives_the_weights_of_fit(dataset, undisturbed, tmp_path):
+    weights, plan = Weights(), plan_of(dataset)
+    callbacks = [itkit.lightning.RunFolder(tmp_path / "run", plan), weights]
+    seed_everything(plan.training.seed, verbose=False)
+    task, data = SegmentationTask(plan), itkit.lightning.DatasetModule(plan, ".", tmp_path / "prepared")
+    settings = {"gradient_clip_val": plan.training.clip, "use_distributed_sampler": False, "num_sanity_val_steps": 0,
+                "logger": False, "enable_checkpointing": False, "enable_model_summary": False}  # fmt: skip
+    with _quiet():
+        Trainer(max_epochs=3, callbacks=callbacks, **settings, **QUIET).fit(task, datamodule=data)
+    assert same(weights.after[12], undisturbed[0][12])
+    assert read_model(tmp_path / "run").facts.metrics == read_model(undisturbed[1]).facts.metrics
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not list((tmp_path / "run").rglob(".*"))
+    assert itkit.lightning.callbacks.RunFolder is itkit.lightning.RunFolder
 
 
 @pytest.mark.parametrize("kill_at", [2, 5, 8, 11])
