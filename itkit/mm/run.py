@@ -53,7 +53,7 @@ class MmrunParams(Params):
     """Folder of the experiments (default: the environment variable mm_configdir)."""
     models: Annotated[tuple[str, ...], FreeText("unet")] = ()
     """Models to run, in this order (default: those of the environment variable supported_models, a list with commas;
-    without it, all)."""
+    without it, all, sorted)."""
     cfg_options: Annotated[tuple[str, ...], FreeText("train_cfg.max_iters=100")] = ()
     """Values that replace those of the configurations, key=value: nested keys with dots, items of lists by number, e.g.
     model.criterion.0.weight=2 sizes=[1,2]."""

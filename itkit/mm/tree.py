@@ -146,7 +146,7 @@ def choose_models(experiment: Experiment, given: Sequence[str], supported: Seque
     given
         Names that the user gave; each must be there.
     supported
-        Names that the environment supports; those that are there count.
+        Names that the environment supports, in their order; those that are there count.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def choose_models(experiment: Experiment, given: Sequence[str], supported: Seque
                 hint = did_you_mean(name, there)
                 raise ParamsError(f"{experiment.folder}: no model {name!r}{hint}; there are: {listed}")
         return list(dict.fromkeys(given)), ""
-    chosen = [name for name in there if name in supported] if supported else list(there)
+    chosen = [name for name in dict.fromkeys(supported) if name in there] if supported else list(there)
     if not chosen:
         why = f" that supported_models names ({some(supported)})" if supported else ""
         raise ParamsError(f"{experiment.folder}: no model{why}; there are: {listed}")

@@ -87,6 +87,7 @@ def test_models_are_python_files_but_shared_and_hidden_ones(root):
     assert choose_models(experiment, ["unet", "a_net"], ["a_net"]) == (["unet", "a_net"], "")
     chosen, note = choose_models(experiment, [], ["other", "unet"])
     assert chosen == ["unet"]
+    assert choose_models(experiment, [], ["unet", "other", "a_net"])[0] == ["unet", "a_net"]
     assert "other" in note
     with pytest.raises(ParamsError, match=r"no model 'unett'; did you mean 'unet'\?; there are: a_net, unet"):
         choose_models(experiment, ["unett"], [])
