@@ -198,7 +198,7 @@ def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
             if value is None and is_positional(field):
                 continue
             if is_positional(field):
-                positional += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+                positional += map(_word, value if isinstance(value, tuple) else (value,))
             elif value is None or value == field.default:
                 continue
             elif (steps := marker(field, Steps)) is not None:
@@ -206,7 +206,13 @@ def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
             elif value is True:
                 optional.append(option_name(name))
             elif isinstance(value, tuple):
-                optional += [option_name(name), *(str(item) for item in value)]
+                optional += [option_name(name), *map(_word, value)]
             else:
-                optional += [option_name(name), str(value)]
+                optional += [option_name(name), _word(value)]
     return [*positional, *optional]
+
+
+def _word(value: Any) -> str:
+    """Return a value as a word of a command line; a path that begins with a dash is no option."""
+    text = str(value)
+    return f"./{text}" if isinstance(value, Path) and text.startswith("-") else text
