@@ -115,7 +115,11 @@ def otsu_threshold(array: NDArray[Any]) -> float:
     if values.size == 0 or values.min() == values.max():
         return float("inf") if values.size == 0 else float(values.min())
     low, high = float(values.min()), float(np.percentile(values, 99.5))
-    counts, edges = np.histogram(np.minimum(values, high), _BINS, (low, max(high, np.nextafter(low, np.inf))))
+    if high == low:  # all but a few voxels have one value
+        high = float(values.max())
+    if high - low <= 2 * _BINS * np.spacing(max(abs(low), abs(high))):
+        return low  # too close to each other for bins
+    counts, edges = np.histogram(np.minimum(values, high), _BINS, (low, high))
     centres = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)
     above = below[-1] - below

@@ -310,6 +310,8 @@ def _staple(
                 to_sitk(likeness.volume(look_up(patterns.groups, np.ascontiguousarray(column)))) for column in marks.T
             ]
             probability = np.asarray(sitk.GetArrayViewFromImage(image := estimate.Execute(masks)))
+            if np.isnan(probability).any():  # the class fills the volume: there is nothing to tell raters apart by
+                probability = look_up(patterns.groups, marks.all(axis=1).astype(np.float64))
             wins = probability > best
             best[wins] = probability[wins]
             found[wins] = value

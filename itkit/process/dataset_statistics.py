@@ -161,7 +161,13 @@ class Outlier:
 
 
 def outliers(
-    what: str, values: Mapping[str, float], unit: str = "", *, least_z: float = ROBUST_Z, tolerance: float = SAME
+    what: str,
+    values: Mapping[str, float],
+    unit: str = "",
+    *,
+    least_z: float = ROBUST_Z,
+    tolerance: float = SAME,
+    scale: float = 0.0,
 ) -> Iterator[Outlier]:
     """Yield the cases whose robust z exceeds a limit: 0.6745 times the distance to the median, by the MAD.
 
@@ -178,6 +184,9 @@ def outliers(
         the median is named, without a z.
     tolerance
         Relative difference up to which two values count as equal.
+    scale
+        What differences are compared with if it is larger than the values: of the means of normalized images, which
+        are 0 but for rounding, the standard deviation.
 
     Examples
     --------
@@ -193,9 +202,9 @@ def outliers(
     with_unit = f" {unit}" if unit else ""
     for case, value in values.items():
         distance = value - median
-        if abs(distance) <= tolerance * max(abs(median), abs(value)):
+        if abs(distance) <= tolerance * max(abs(median), abs(value), scale):
             continue
-        if mad <= tolerance * abs(median):
+        if mad <= tolerance * max(abs(median), scale):
             why = f"{what} is {value:.6g}{with_unit}; of {len(values)} cases most have {median:.6g}{with_unit}"
             yield Outlier(case, what, value, None, why)
             continue

@@ -270,15 +270,17 @@ def find_outliers(cases: Mapping[str, Any]) -> Iterator[Outlier]:
         name = next(iter(there.values()))["name"]
         what = f"volume of {value}" if name == value else f"volume of {value} {name}"
         yield from outliers(what, {key: numbers["ml"] for key, numbers in there.items()}, "ml")
-    found: dict[str, dict[str, float]] = {}
+    found: dict[tuple[str, str], dict[str, Mapping[str, float]]] = {}
     for key, case in cases.items():
         for channel, regions in _by_channel(case).items():
-            for region, numbers in regions.items():
-                for number in _COMPARED if numbers is not None else ():
-                    what = " ".join(filter(None, ("intensity", channel, region, number)))
-                    found.setdefault(what, {})[key] = numbers[number]
-    for what, numbers_of in found.items():
-        yield from outliers(what, numbers_of)
+            for region, measured in regions.items():
+                if measured is not None:
+                    found.setdefault((channel, region), {})[key] = measured
+    for (channel, region), of_cases in found.items():
+        spread = float(np.median([measured["std"] for measured in of_cases.values()]))
+        for number in _COMPARED:
+            what = " ".join(filter(None, ("intensity", channel, region, number)))
+            yield from outliers(what, {key: measured[number] for key, measured in of_cases.items()}, scale=spread)
 
 
 def _furthest(found: Sequence[Outlier]) -> list[str]:

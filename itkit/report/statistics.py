@@ -12,7 +12,7 @@ from itkit.core.text import counted, some
 from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
 from itkit.kernels.labels import label_counts
-from itkit.process.dataset_statistics import ROBUST_Z, Outlier, Pool
+from itkit.process.dataset_statistics import ROBUST_Z, SAME, Outlier, Pool
 from itkit.report.pages import (
     Cell,
     Html,
@@ -138,7 +138,10 @@ def _class(value: int, name: str) -> Html:
 
 
 def _counts(values: Sequence[float], *, bins: int = 20) -> tuple[list[float], list[float]]:
-    counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins)
+    low, high = min(values), max(values)
+    if high - low <= SAME * max(abs(low), abs(high)):  # equal but for rounding
+        low, high = (low + high) / 2 - 0.5, (low + high) / 2 + 0.5
+    counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins, (low, high))
     return edges.tolist(), counts.astype(float).tolist()
 
 

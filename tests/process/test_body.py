@@ -73,6 +73,11 @@ def test_otsu_on_two_peaks_and_on_nothing():
     assert 3 < otsu_threshold(two) < 7
     assert not (np.full(5, 3.0) > otsu_threshold(np.full(5, 3.0))).any()
     assert otsu_threshold(np.array([np.nan])) == np.inf
+    few = np.zeros(1000)
+    few[3] = 7.0  # the 99.5th percentile is the minimum
+    assert 0 < otsu_threshold(few) < 7
+    close = np.repeat([1.0, np.nextafter(1.0, 2.0)], 5)
+    assert otsu_threshold(close) == 1.0
 
 
 def test_without_a_body_the_mask_is_empty():

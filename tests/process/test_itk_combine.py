@@ -101,6 +101,13 @@ def test_staple_is_that_of_simpleitk():
     assert set(fused.facts["classes"]["1"]["sensitivity"]) == set(found)
 
 
+def test_staple_of_a_class_that_fills_the_volume_is_what_all_say():
+    full = Volume(np.full(GRID.size_zyx, 3, np.uint8), GRID, "label")
+    fused = fuse_labels({"a": full, "b": full}, "staple")
+    assert (fused.volume.array_zyx == 3).all()
+    assert fused.facts["classes"]["3"]["sensitivity"] == {"a": None, "b": None}
+
+
 def write_sources(root):
     for name, seed in (("organs", 0), ("tumours", 1)):
         for case, volume in zip(("a", "b b", "c"), raters(3, seed=seed).values(), strict=True):

@@ -236,7 +236,10 @@ def test_robust_z_follows_its_formula_and_ignores_rounding():
     assert [item.z for item in outliers("x", {"a": 1.0, "b": 1.0, "c": 1.00002})] == [None]
     assert not list(outliers("x", {"a": 1.0, "b": 1.0, "c": 1.00002}, tolerance=1e-4))
     assert not list(outliers("x", {"a": 1.0, "b": 9.0}))  # two cases have no median to stand out from
-    assert [item.case for item in outliers("x", {"a": 0.0, "b": 0.0, "c": 0.0, "d": 1e-9})] == ["d"]
+    noise = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 1e-9}
+    assert [item.case for item in outliers("x", noise)] == ["d"]
+    assert not list(outliers("x", noise, scale=1.0))
+    assert [item.case for item in outliers("x", {**noise, "e": 0.5}, scale=1.0)] == ["e"]
 
 
 def test_a_dataset_pools_its_cases_alike():
@@ -361,6 +364,21 @@ def test_the_page_is_whole_and_shows_the_outliers(tmp_path):
     assert [name for name in found.pictures if name.startswith("c2")] == ["c2, axial", "c2, coronal", "c2, sagittal"]
     assert text.count("<svg") >= 8
     assert not re.search(r"[>\"\s](nan|inf|None)[<\"\s]", text)
+
+
+def test_grids_and_means_that_differ_by_rounding_alone(tmp_path):
+    """Spacings of NIfTI come from lengths of columns, and differ in the last bit; so do the means of z-scores."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(5, 6, 7)) for _ in range(4)]
+    arrays = [((array - array.mean()) / array.std()).astype(np.float32) for array in arrays]
+    labels = [(array > 1).astype(np.uint8) for array in arrays]
+    spacings = [(float(np.nextafter(0.7, n % 2)), 1.1, 1.3) for n in range(4)]
+    assert len({float(np.prod(spacing)) for spacing in spacings}) > 1
+    write_cases(tmp_path / "raw", arrays, labels, spacings)
+    result, found = measured(tmp_path / "raw", tmp_path / "out")
+    assert result.exit_code == 0
+    assert not [item for item in found["outliers"] if "whole" in item["what"] or "spacing" in item["what"]]
+    assert (tmp_path / "out/stats.html").is_file()
 
 
 def test_the_page_of_the_last_shard_shows_outliers_of_all(tmp_path):
