@@ -109,11 +109,11 @@ of your own, and packages register theirs by entry points of the group `itkit.lo
 
 Parameters and operations are of the published configuration with one input channel, {CLASSES} classes and the stated
 input; one multiply-add is two operations, counted by `torch.utils.flop_counter` for convolutions and matrix products
-only (state-space scans and norms are left out). *Forward* is the time of one image of that size on one core of a server
-CPU (Intel Xeon, float32). *Training* is the peak of all tensors in the forward and backward pass of one such image in
-float32, without the optimiser's state and without `use_checkpoint`. *Difference* is the greatest deviation from the
-recorded outputs of the authors' code, relative to the greatest output value, over all recorded configurations of the
-family.
+only (state-space scans and norms are left out). *Forward* is the time of one image of that size on one core of a
+server CPU (Intel Xeon, float32; CPU seconds, up to a third more where it did other work meanwhile). *Training* is the
+peak of all tensors in the forward and backward pass of one such image in float32, without the optimiser's state and
+without `use_checkpoint`. *Difference* is the greatest deviation from the recorded outputs of the authors' code,
+relative to the greatest output value, over all recorded configurations of the family.
 
 Training in bfloat16 on a CPU needs 3-D maps wider than 2 voxels at the deepest level: for narrower ones PyTorch's
 convolution (oneDNN, torch 2.13) reads unset memory, and gradients may become `nan`.

@@ -122,7 +122,7 @@ def put_schedule(
     if total is not None and steps * epochs < LEAST_STEPS // 2 and None in (wishes.steps, wishes.epochs):
         draft.warnings.append(
             f"only {steps * epochs} steps fit into {limits.why_seconds}: a network learns little in them; give more "
-            "--minutes, a smaller --patch-size, or train on a GPU"
+            "--minutes, a smaller --patch-size (1 Y X: slices) or fewer classes (itk_extract), or train on a GPU"
         )
     return Validations(epochs // min(every, epochs), one)
 
