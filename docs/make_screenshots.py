@@ -14,13 +14,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sample_run import overlay, write_log
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIZES = {"1": (1280, 800), "1.5": (1060, 700), "2": (960, 640)}
 THEMES = ("light", "dark")
 IN_DOCS = ("start", "resample-run", "viewer", "swipe", "train")
 WIDTH = 900
+IMAGES = Path(__file__).parent / "images"
+COLUMNS, GAP = 3, 6
 
 
 def main() -> None:
@@ -42,7 +48,26 @@ def main() -> None:
             subprocess.run(words, env=environment, check=True)
     if given.docs:
         for name in (f"{page}-{theme}" for page in IN_DOCS for theme in THEMES):
-            shrink(given.out / f"{name}-1.png", Path(__file__).parent / "images" / f"app-{name}.png")
+            shrink(given.out / f"{name}-1.png", IMAGES / f"app-{name}.png")
+        for theme in THEMES:
+            for scale in ("1", "2"):
+                at_a_glance(given.out, theme, scale).save(IMAGES / f"app-pages-{theme}-{scale}.png", optimize=True)
+
+
+def at_a_glance(folder: Path, theme: str, scale: str) -> Image.Image:
+    """Return all pages of a theme and scale in one small picture."""
+    from PIL import Image
+
+    sources = [Image.open(path).convert("RGB") for path in sorted(folder.glob(f"*-{theme}-{scale}.png"))]
+    wide = (WIDTH - GAP * (COLUMNS - 1)) // COLUMNS
+    high = round(wide * sources[0].height / sources[0].width)
+    rows = -(-len(sources) // COLUMNS)
+    sheet = Image.new("RGB", (WIDTH, rows * (high + GAP) - GAP), "#808890")
+    for number, source in enumerate(sources):
+        row, column = divmod(number, COLUMNS)
+        small = source.resize((wide, high), Image.Resampling.LANCZOS)
+        sheet.paste(small, (column * (wide + GAP), row * (high + GAP)))
+    return sheet.quantize(128, dither=Image.Dither.NONE)
 
 
 def shrink(source: Path, target: Path) -> None:
@@ -51,7 +76,6 @@ def shrink(source: Path, target: Path) -> None:
 
     picture = Image.open(source).convert("RGB")
     picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-    target.parent.mkdir(exist_ok=True)
     picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
 
 

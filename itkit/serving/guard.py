@@ -164,11 +164,11 @@ class Guard:
                 return
             inner = self._below_secret(scope) if way == "path" else scope
             bodies = self.rules.bodies_of(_route(inner))
+            _check_length(headers, bodies)
             if scope["method"] not in _READS:
                 # nothing is sent that could be of a type; only a page of ours, or who knows the secret, gets this far
                 is_bare = not _has_body(headers) and (scope["method"] == "DELETE" or way == "bearer")
                 _check_write(headers, bodies, needs_header=way in ("cookie", "open"), is_bare=is_bare)
-            _check_length(headers, bodies)
         except _Refused as refused:
             is_page = scope["method"] == "GET" and b"text/html" in b",".join(headers.get(b"accept", []))
             if refused.status == 401 and is_page and self.rules.login:
