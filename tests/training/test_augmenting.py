@@ -4,6 +4,7 @@ import torch
 from monai import transforms
 from pydantic import ValidationError
 from scipy import ndimage
+from scipy.stats import kstest
 from torch.nn import functional
 
 from itkit.training.augmenting import Augmentation, AugmentSettings, SpatialMap, draw_map
@@ -96,6 +97,15 @@ def test_the_scale_is_the_size_of_structures_and_in_plane_leaves_z_alone():
         settings = only(scale=1.0, scale_range=(1.3, 1.3), in_plane=flat)
         _, found = Augmentation(settings)(torch.zeros(1, 40, 40, 40), torch.from_numpy(label), np.random.default_rng(0))
         assert found.sum().item() / label.sum() == pytest.approx(1.3**power, rel=0.03)
+
+
+def test_what_a_patch_shows_is_uniform_and_noise_is_as_weak_as_in_nnunet():
+    maps = [draw_map(only(scale=1.0), np.random.default_rng(seed), (8, 8, 8), (1, 1, 1)) for seed in range(2000)]
+    shown = np.array([spatial.matrix[0, 0] for spatial in maps])
+    assert kstest(shown, "uniform", (1 / 1.4, 1 / 0.7 - 1 / 1.4)).pvalue > 0.01
+    image = torch.zeros(1, 16, 16, 16)
+    strengths = [Augmentation(only(noise=1.0))(image, None, np.random.default_rng(seed))[0].std() for seed in range(99)]
+    assert 0.09 < max(strengths) < 0.105
 
 
 def test_in_plane_never_mixes_planes():

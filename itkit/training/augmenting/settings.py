@@ -31,7 +31,8 @@ PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
 class AugmentSettings(BaseModel):
     """Augmentations by name, with the probability that a patch (``…_per_channel``: a channel of it) gets each.
 
-    The defaults are those of nnU-Net v2 [1]_, which has no shear and no elastic deformation.
+    The defaults are those of nnU-Net v2 [1]_, which has no shear and no elastic deformation. What it calls the variance
+    of the noise, up to 0.1, it takes as the standard deviation.
 
     References
     ----------
@@ -55,7 +56,7 @@ class AugmentSettings(BaseModel):
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0
     """largest angle about each of the axes Z, Y, X, degrees"""
     scale: Probability = 0.2
-    """probability of another size, the same along all axes; half of them larger, half smaller"""
+    """probability of another size, the same along all axes; what a patch shows is uniform between its bounds"""
     scale_range: PositiveRange = (0.7, 1.4)
     """smallest and largest size as a factor of the size before"""
     shear: Probability = 0.0
@@ -70,7 +71,7 @@ class AugmentSettings(BaseModel):
     """largest displacement of a control point as a part of a cell; up to 0.4 nothing folds"""
     noise: Probability = 0.1
     """probability of Gaussian noise"""
-    noise_variance: Annotated[float, Field(ge=0)] = 0.1
+    noise_variance: Annotated[float, Field(ge=0)] = 0.01
     """largest variance of the noise, squared units of the normalised intensities"""
     blur: Probability = 0.2
     """probability of a Gaussian blur"""

@@ -232,8 +232,9 @@ def draw_map(
     if rng.random() < settings.rotation:
         parts.append(rotation(np.radians(rng.uniform(-1, 1, 3) * settings.rotation_degrees), flat=flat))
     if rng.random() < settings.scale:
-        larger = 1 / balanced(rng, settings.scale_range)
-        parts.append(np.diag([1.0 if flat else larger, larger, larger]))
+        smallest, largest = settings.scale_range
+        shown = rng.uniform(1 / largest, 1 / smallest)  # what a patch shows, as a factor; uniform as in nnU-Net
+        parts.append(np.diag([1.0 if flat else shown, shown, shown]))
     if rng.random() < settings.shear:
         parts.append(_shear(rng.uniform(-1, 1, (3, 3)) * settings.shear_range, flat=flat))
     bend = _bend(settings, rng, size, spacing, flat=flat) if rng.random() < settings.elastic else None
