@@ -195,7 +195,7 @@ def normalized(
     Raises
     ------
     CaseError
-        When voxels are nan or infinite, all voxels are equal, or (``zscore``) all that count are equal or none counts.
+        When voxels are nan or infinite, or (``zscore``) all that count are equal or none counts.
     """
     if rule.scheme == "none":
         found = finite_summary(array_zyx)
@@ -206,7 +206,7 @@ def normalized(
     if inside is not None and not inside.any():
         raise CaseError(f"{name}: no voxel differs from 0; there is nothing to normalise")
     try:
-        image = intensities(array_zyx, inside)
+        image = intensities(array_zyx, inside, may_be_constant=rule.scheme == "ct")  # whose numbers are fixed
     except CaseError as error:
         raise CaseError(f"{name}: {error}") from error
     if rule.scheme == "ct":

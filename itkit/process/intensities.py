@@ -155,14 +155,18 @@ class Intensities:
 
 
 def intensities(
-    array_zyx: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, keeps_type: bool = True
+    array_zyx: NDArray[Any],
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    keeps_type: bool = True,
+    may_be_constant: bool = False,
 ) -> Intensities:
     """Return the intensities of an image.
 
     Raises
     ------
     CaseError
-        When a voxel is nan or infinite, or all voxels are equal.
+        When a voxel is nan or infinite, or all voxels are equal though they must not be.
     """
     array = plain(array_zyx)
     span = table_range(array) if array.dtype.kind in "iu" else None
@@ -173,7 +177,7 @@ def intensities(
                 counted(n, noun) for n, noun in ((found.n_nan, "nan voxel"), (found.n_inf, "infinite voxel")) if n
             )
             raise CaseError(f"{what}; intensities can't be computed with them (itk_check --deep finds them)")
-        if found.minimum == found.maximum:
+        if found.minimum == found.maximum and not may_be_constant:
             raise CaseError(f"all voxels are {found.minimum:g}; a constant image has no intensities to work on")
         dtype = array.dtype
         array = array if dtype.kind == "f" else array.astype(np.float64)
@@ -181,7 +185,7 @@ def intensities(
     first, length = span
     everywhere = histogram(array, first, length)
     used = np.flatnonzero(everywhere)
-    if len(used) == 1:
+    if len(used) == 1 and not may_be_constant:
         raise CaseError(f"all voxels are {used[0] + first}; a constant image has no intensities to work on")
     inside = everywhere if mask is None else histogram(array[mask], first, length)
     values = np.arange(length, dtype=np.float64) + first

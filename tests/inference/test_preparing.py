@@ -115,6 +115,14 @@ def test_voxels_without_intensities_are_a_failure_by_name(values, rule, message)
         prepare_image([image], Preparation(("MR",), (-1, -1, -1), "LPS", rule))
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+def test_fixed_numbers_need_no_voxels_that_differ(dtype):
+    rule = Intensity(scheme="ct", low=0, high=200, mean=100, sd=50)
+    image = Volume(np.full((2, 3, 4), 240, dtype), Geometry((2, 3, 4), (1.0, 1.0, 1.0)))
+    found = prepare_image([image], Preparation(("CT",), (-1, -1, -1), "LPS", rule))
+    np.testing.assert_array_equal(found.array_czyx, np.full((1, 2, 3, 4), 2, np.float32))
+
+
 def test_missing_channels_and_other_grids_are_named():
     preparation = Preparation(("T1", "T2"), (-1, -1, -1), "LPS", CT)
     with pytest.raises(CaseError, match=r"2 channels \(T1, T2\).*has 1"):

@@ -220,6 +220,16 @@ def test_pieces_without_tissue_are_left_out(tmp_path, monkeypatch):
     assert sum(meta["voxels"].values()) == 512 * 768
 
 
+def test_blank_pieces_are_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "_PIECE", 128)
+    rgb = np.full((300, 400, 3), 240, np.uint8)
+    rgb[20:60, 30:90] = 90, 60, 150
+    path = write_tiff(tmp_path / "a.tif", rgb)
+    rule = Intensity(scheme="ct", low=0, high=255, mean=0, sd=1)
+    assert infer(model(tmp_path / "model", mpp=0.5, intensity=rule), path, tmp_path / "out") == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "a.ome.tif"), closest(rgb[..., 0]))
+
+
 def test_own_numbers_are_those_of_the_tissue_and_pieces_change_nothing(tmp_path, monkeypatch):
     folder = unet(tmp_path / "model", mpp=0.5, intensity=Intensity(scheme="zscore"))
     results = []
