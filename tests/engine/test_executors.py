@@ -1,14 +1,17 @@
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 import itkit
 from itkit.core.geometry import Geometry
+from itkit.core.operation import Job, Outcome
 from itkit.core.volume import Volume
 from itkit.engine import executors, runner
 from itkit.engine.executors import SerialExecutor
+from itkit.engine.worker import Task, write_outcome
 from itkit.testing import phantoms
 
 GRID = Geometry((6, 7, 8), (1.0, 1.0, 1.0))
@@ -109,3 +112,17 @@ def test_a_label_that_breaks_off_costs_its_case_alone_after_its_image_was_done(t
     for folder in ("image", "label"):
         assert victim.name.split(".")[0] not in {path.name.split(".")[0] for path in (dest / folder).iterdir()}
     assert not list((dest / ".itkit").glob("tmp/*"))
+
+
+@pytest.mark.parametrize(("count", "here"), [(1, True), (2, False)])
+def test_a_lone_batch_runs_where_an_interrupt_reaches_it(tmp_path, count, here):
+    """A slide's only batch may take hours; Ctrl-C raises in the main thread, which must not wait for another one."""
+    ran = []
+
+    def batch(place, compression):
+        ran.append(threading.current_thread() is threading.main_thread())
+        return []
+
+    task = Task(None, None, Job("a", {}), stage=tmp_path, threads=2)
+    assert write_outcome(Outcome(batches=(batch for _ in range(count))), task) == ()
+    assert ran == [here] * count
