@@ -292,9 +292,17 @@ class Repository:
         version = version_in(self.text(VERSION_FILE))
         if version.major == major_of(branch) and self._is_tagged(version):
             return version
-        wrong = disagreements(branch, self.tags, version, self.text(CHANGELOG), len(self.fragment_files))
+        changelog = self.text(CHANGELOG)
+        wrong = disagreements(branch, self.tags, version, changelog, len(self.fragment_files))
         if wrong:
-            raise ReleaseError("\n".join([*wrong, "run: python -m tools.release prepare --branch " + branch]))
+            expected = next_version(branch, self.tags)
+            is_ahead = version.major == expected.major and version > expected and str(expected) in sections(changelog)
+            advice = (
+                f"the merge of {expected} is not released yet: run its workflow again, and then this one"
+                if is_ahead
+                else f"run: python -m tools.release prepare --branch {branch}"
+            )
+            raise ReleaseError("\n".join([*wrong, advice]))
         return version
 
     def _is_tagged(self, version: Version) -> bool:

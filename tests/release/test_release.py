@@ -118,6 +118,47 @@ def test_a_second_merge_without_a_new_version_is_refused(repository, capsys):
     assert "says 5.0.0; the next version of branch v5 is 5.1.0" in capsys.readouterr().err
 
 
+def merges_at_once(work, versions):
+    """Merge three times before any release has run, and return the commits."""
+    made, ours = [], release.Repository(work)
+    for number, version in enumerate(map(Version.read, versions)):
+        git(work, "checkout", "-q", "main")
+        (work / release.FRAGMENTS / f"{number}.fix.md").write_text(f"Mended {number}.\n")
+        fragments = release.read_fragments(ours.fragment_files)
+        changelog = release.assembled(ours.text(release.CHANGELOG), version, fragments, "2026-12-01")
+        ours.write(release.CHANGELOG, changelog)
+        ours.write(release.VERSION_FILE, release.with_version(ours.text(release.VERSION_FILE), version))
+        for name in ours.fragment_files:
+            (work / release.FRAGMENTS / name).unlink()
+        commit(work, f"Prepare {version}")
+        merge(work, "v5")
+        made.append(git(work, "rev-parse", "HEAD"))
+    return made
+
+
+def test_of_merges_at_once_the_first_is_the_release_and_the_others_are_refused(repository, capsys):
+    first, second, third = merges_at_once(repository, ["5.0.0"] * 3)
+    for merged, code in ((first, 0), (third, 1), (second, 1), (first, 0)):
+        git(repository, "checkout", "-q", merged)
+        assert run(repository, "tag", "--branch", "v5") == code
+    assert "says 5.0.0; the next version of branch v5 is 5.1.0" in capsys.readouterr().err
+    assert git(repository, "tag", "--list") == "v5.0.0"
+    assert git(repository, "rev-parse", "v5.0.0^{commit}") == first
+    assert "Mended 1." not in git(repository, "tag", "-n99", "-l", "v5.0.0")
+
+
+def test_merges_that_count_ahead_are_released_in_their_order(repository, capsys):
+    first, second, third = merges_at_once(repository, ["5.0.0", "5.1.0", "5.2.0"])
+    for merged, code in ((first, 0), (third, 1), (second, 0), (third, 0)):
+        git(repository, "checkout", "-q", merged)
+        assert run(repository, "tag", "--branch", "v5") == code
+    assert (
+        "the merge of 5.1.0 is not released yet: run its workflow again, and then this one" in capsys.readouterr().err
+    )
+    assert git(repository, "tag", "--list").split() == ["v5.0.0", "v5.1.0", "v5.2.0"]
+    assert git(repository, "rev-parse", "v5.1.0^{commit}") == second
+
+
 def test_only_release_branches_release_and_only_what_is_committed(repository, capsys):
     assert run(repository, "check", "--branch", "main") == 1
     assert "branch 'main': releases come from branches v1, v2, ..." in capsys.readouterr().err
