@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from itkit.catalogue import CATALOGUE, named, registered
+from itkit.catalogue import ALIASES, CATALOGUE, named, registered
 from itkit.cli.streams import open_closed_streams
 from itkit.cli.verbs import VERBS
 
@@ -81,6 +81,8 @@ def _main(argv: Sequence[str] | None) -> int:
         from itkit.cli.operation import main as run
 
         return run(name, arguments, prog=f"itkit {verb}")
+    if verb in ALIASES:
+        verb, arguments = "convert-dataset", [verb.removeprefix("convert_"), *arguments]
     if verb == "convert-dataset":
         return _run(verb, arguments, f"itkit {verb}")  # it runs an operation, which tells errors and interrupts itself
     if verb not in VERBS:

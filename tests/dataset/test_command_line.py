@@ -29,6 +29,12 @@ def test_list_names_every_release(capsys):
     assert all(f"  {name} " in shown for name in NAMES)
 
 
+@pytest.mark.parametrize("words", [["help", "convert_brats2024_ped"], ["convert_brats2024_ped", "--help"]])
+def test_another_name_of_a_converter_is_a_command_too(words, capsys):
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("usage: itkit convert-dataset brats2024_ped source dest")
+
+
 @pytest.mark.parametrize("name", [*DATASETS, *EXPORTS])
 def test_help_and_argument_round_trip(name, capsys):
     assert main(["convert-dataset", name, "--help"]) == 0
