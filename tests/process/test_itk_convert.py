@@ -136,6 +136,9 @@ def test_labels_come_with_their_names(tmp_path):
     expected = np.where(other > 0, 2, mask)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(label), expected)
     assert json.loads((tmp_path / "out" / "label_names.json").read_text()) == {"s": {"1": "Liver", "2": "Mass"}}
+    described = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert described["labels"] == {"0": "background", "1": "Liver", "2": "Mass"}
+    assert described["modality"] == ["CT"]
     assert f"{int((mask & other).sum())} voxels are in several regions" in result.records[0].warnings[0]
     assert convert(tmp_path / "in", tmp_path / "strict", name="s", overlap="error").exit_code == 1
     assert not list((tmp_path / "strict").rglob("*.mha"))

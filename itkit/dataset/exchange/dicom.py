@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from itkit.core.errors import CaseError, LayoutError, ReadError
-from itkit.core.files import split_extension
+from itkit.core.files import DATASET_META, split_extension
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Outcome, Plan, Report, Target
 from itkit.core.text import csv_text, some
 from itkit.core.volume import Case
@@ -172,15 +172,41 @@ def _discreet(params: ConvertParams) -> Iterator[None]:
 
 
 def collect_dicom(params: ConvertParams, run: Collected) -> Report:
-    """Return ``convert_configs.json``, the table of cases and refused series, and the names of the label values."""
+    """Return ``convert_configs.json``, the table of cases and refused series, and the names of the label values.
+
+    ``dataset.json`` names them, too, if they mean the same in all cases.
+    """
     files = sidecar("convert_configs.json", "itk_convert", params, run)
     files[Path(REPORT)] = _report(params, run)
     names = {name: record.facts["labels"] for name, record in sorted(run.all_records.items())
              if "labels" in record.facts}  # fmt: skip
+    lines: tuple[str, ...] = ()
     if names:
         files[Path(LABELS)] = json_text(names, compact_depth=1)
+        labels = _common(names.values())
+        if labels:
+            modalities = sorted({record.facts["modality"] for record in run.all_records.values()})
+            about = {"name": params.dest.absolute().name, "modality": modalities}
+            files[Path(DATASET_META)] = {**about, "labels": {"0": "background", **labels}}
+        else:
+            lines = (f"values mean other classes in other cases: {LABELS} names them, there is no {DATASET_META}",)
     named = {params.id_map: _id_map(params, run)} if params.id_map is not None and run.dest is not None else {}
-    return Report(files=files, named_files=named)
+    return Report(lines, files=files, named_files=named)
+
+
+def _common(names: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the names of all values; nothing if one has several names, or a name several values.
+
+    Examples
+    --------
+    >>> _common([{"2": "mass"}, {"1": "liver", "2": "mass"}]), _common([{"1": "liver"}, {"1": "mass"}])
+    ({'1': 'liver', '2': 'mass'}, {})
+    """
+    pairs = {pair for own in names for pair in own.items()}
+    values, texts = ({pair[side] for pair in pairs} for side in (0, 1))
+    if len(values) < len(pairs) or len(texts) < len(pairs):
+        return {}
+    return dict(sorted(pairs, key=lambda pair: int(pair[0])))
 
 
 def _report(params: ConvertParams, run: Collected) -> str:
