@@ -40,6 +40,12 @@ def test_a_workflow_calls_what_there_is_and_may_do_little(path):
     assert all(re.fullmatch(r"[\w./-]+@(v\d+|release/v1)", action) for action in actions)
 
 
+def test_the_site_s_search_is_tried_where_the_site_is_built():
+    wanted = ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^docs = .*"playwright>=', wanted, re.MULTILINE)  # GitHub's machines have a browser, but not this
+    assert any(step.get("run") == "make docs" for step in steps(load(ROOT / ".github/workflows/docs.yml")))
+
+
 def test_tests_run_on_every_version_that_the_package_names():
     named = set(re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     tried = load(ROOT / ".github/workflows/tests.yml")["jobs"]["quick"]["strategy"]["matrix"]["python"]
