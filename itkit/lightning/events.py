@@ -89,7 +89,7 @@ class Reporter(pl.Callback):
         plan = task.plan
         training, every = plan.training, min(plan.validation.every, plan.training.epochs)
         steps = training.epochs * training.steps_per_epoch - trainer.global_step
-        validations = training.epochs // every - trainer.current_epoch // every
+        validations = -(-training.epochs // every) - trainer.current_epoch // every
         return float(steps * (self._step_s or 0.0) + validations * self._validation_s)
 
     def on_validation_start(self, *_: Any) -> None:

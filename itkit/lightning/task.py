@@ -224,6 +224,18 @@ class SegmentationTask(LightningModule):
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
+    def on_train_start(self) -> None:
+        """Have the last epoch validated, too, also where training goes on in the midst of it."""
+        self._validate_last()
+
+    def on_train_epoch_start(self) -> None:
+        """Have the last epoch validated, too: what it has learnt may be the best."""
+        self._validate_last()
+
+    def _validate_last(self) -> None:
+        if self.trainer.current_epoch + 1 == self.trainer.max_epochs:
+            self.trainer.check_val_every_n_epoch = 1
+
     def on_validation_epoch_start(self) -> None:
         """Forget the volumes of the last validation."""
         self.counts.reset()

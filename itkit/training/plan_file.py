@@ -139,7 +139,7 @@ class ValidationSection(Section):
     """How whole volumes are validated."""
 
     every: Count = 10
-    """epochs between two validations"""
+    """epochs between two validations; the last epoch ends with one, too"""
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """part of a sliding window that the next one covers again"""
     patience: Annotated[int, Field(ge=0)] = 0

@@ -124,7 +124,7 @@ def put_schedule(
             f"only {steps * epochs} steps fit into {limits.why_seconds}: a network learns little in them; give more "
             "--minutes, a smaller --patch-size (1 Y X: slices) or fewer classes (itk_extract), or train on a GPU"
         )
-    return Validations(epochs // min(every, epochs), one)
+    return Validations(-(-epochs // every), one)
 
 
 def _affordable(seconds: float, validation: float, step: float) -> int:

@@ -59,6 +59,17 @@ class Weights(Callback):
         self.after[trainer.global_step] = [parameter.detach().clone() for parameter in task.network.parameters()]
 
 
+class Interrupt(Callback):
+    """Presses Ctrl-C in the step after a given one."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def on_train_batch_start(self, trainer, task, batch, index):
+        if trainer.global_step == self.after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -122,17 +133,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(dataset, undisturbed, tmp_p
 
 def test_ctrl_c_ends_after_the_step_and_the_run_goes_on_mid_epoch(dataset, undisturbed, tmp_path):
     expected, _ = undisturbed
-
-    class Interrupt(Callback):
-        def on_train_batch_start(self, trainer, task, batch, index):
-            if trainer.global_step == 5:
-                import os
-                import signal
-
-                os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        fit(plan_of(dataset), tmp_path / "run", callbacks=[Interrupt()], **QUIET)
+        fit(plan_of(dataset), tmp_path / "run", callbacks=[Interrupt(5)], **QUIET)
     resumed = Weights()
     fit(plan_of(dataset), tmp_path / "run", callbacks=[resumed], **QUIET)
     assert min(resumed.after) == 7
@@ -175,6 +177,16 @@ def test_a_run_of_another_plan_is_not_touched(dataset, undisturbed):
     _, run = undisturbed
     with pytest.raises(ParamsError, match=r"a run of another plan \(training\.epochs differ\)"):
         fit(plan_of(dataset, training={"epochs": 4}), run, **QUIET)
+
+
+def test_the_last_epoch_is_validated_too(dataset, tmp_path):
+    plan, events = plan_of(dataset, training={"steps_per_epoch": 2}, validation={"every": 2}), []
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(plan, tmp_path / "run", on_event=events.append, callbacks=[Interrupt(4)], **QUIET)
+    fit(plan, tmp_path / "run", on_event=events.append, **QUIET)  # goes on in the midst of it
+    assert [event["step"] for event in events if event["event"] == "validation"] == [4, 6]
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
+    assert [bool(row.split(",")[4]) for row in rows] == [False, True, True]
 
 
 def test_a_run_of_another_fold_is_not_touched(dataset, undisturbed):
