@@ -1,12 +1,14 @@
 """Plan a run over many volumes: storage, core hours and wall time, from rates measured on this machine.
 
 Run: python benchmarks/plan.py [--cases 100000] [--size 160 512 512] [--cores 16] [--nodes 1 10 100] [--rounds 3]
+[--page FILE]; ``--page docs/how-to/run-on-a-cluster.md`` puts the plan into that page.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
 import statistics
 import subprocess
@@ -79,6 +81,15 @@ def table(rates: Rates, cases: int, cores: int, nodes: list[int], store_mb_s: fl
     return "\n".join(lines)
 
 
+def into_page(page: str, text: str) -> str:
+    """Return a page with the plan that it quotes replaced."""
+    quoted = "".join(f"> {line}".rstrip() + "\n" for line in text.splitlines())
+    changed, count = re.subn(r"(?m)^> a pair: .*\n(?:>.*\n)*", lambda _: quoted, page)
+    if count != 1:
+        raise SystemExit(f"the page quotes {count} plans, not one")
+    return changed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=100_000)
@@ -88,11 +99,16 @@ def main() -> None:
     parser.add_argument("--store", type=float, default=STORE_MB_S, help="MB/s of the shared file system")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--page", type=Path, help="Markdown page that has the plan as a quotation")
     options = parser.parse_args()
     rates = measure(options.python, tuple(options.size), options.rounds)
-    print(f"a pair: {rates.core_s:.2f} core s, {rates.read_bytes / 1e6:.1f} MB read, "
-          f"{rates.written_bytes / 1e6:.1f} MB written\n")  # fmt: skip
-    print(table(rates, options.cases, options.cores, options.nodes, options.store))
+    text = (
+        f"a pair: {rates.core_s:.2f} core s, {rates.read_bytes / 1e6:.1f} MB read, {rates.written_bytes / 1e6:.1f} MB "
+        f"written\n\n{table(rates, options.cases, options.cores, options.nodes, options.store)}"
+    )
+    print(text)
+    if options.page is not None:
+        options.page.write_text(into_page(options.page.read_text(), text))
 
 
 if __name__ == "__main__":
