@@ -22,7 +22,7 @@ from itkit.engine.lanes import Lanes
 from itkit.io.disk import os_reason, sync_files
 from itkit.io.formats.header_model import ITEM_BYTES, Header
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
-from itkit.io.meta import file_stamp, volume_entry
+from itkit.io.meta import file_stamp, json_line, volume_entry
 from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
         outcome = task.operation.case(case, task.params, context)
         files = write_outcome(outcome, task) if task.stage is not None else ()
         late = outcome.late_warnings() if outcome.late_warnings is not None else ()
+        json_line(dict(outcome.facts))  # what the manifest can't hold is a fault of this case, not of the run
         return TaskResult(
             "nonconforming" if outcome.reasons else "done",
             files=files,

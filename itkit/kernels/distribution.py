@@ -57,7 +57,8 @@ class Distribution:
         if self.size == 0:
             return math.nan
         mean = self.mean
-        squares = sum(float(((values - mean) ** 2 * weights).sum()) for values, weights in self._chunks())
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite, for values beyond 1e154
+            squares = sum(float(((values - mean) ** 2 * weights).sum()) for values, weights in self._chunks())
         return math.sqrt(squares / self.size)
 
     def _chunks(self) -> Any:

@@ -317,6 +317,10 @@ def _denoise(image: Intensities, rest: str, setting: Setting) -> Result:
     amount, unit = _strength(text)
     voxels = tuple(amount / step if unit == "mm" else amount for step in setting.spacing_zyx)
     facts: Facts = {"name": "denoise", "kind": kind, "strength": amount, "unit": unit}
+    if kind != "gaussian" and max(voxels) > _MOST_VOXELS:
+        raise CaseError(
+            f"--denoise {rest}: that is {max(voxels):.4g} voxels here, and {_MOST_VOXELS} is the most that {kind} takes"
+        )
     if kind == "median":
         return _median(image, voxels, setting), [facts]
     array = np.ascontiguousarray(image.voxels(), np.float32)
@@ -338,6 +342,8 @@ def _median(image: Intensities, voxels: Sequence[float], setting: Setting) -> In
         return image.with_voxels(np.asarray(sitk.GetArrayFromImage(result)), keeps_type=True)
 
 
+_MOST_VOXELS = 30
+"""Greatest strength in voxels of filters that take a time which grows with its power of two or three."""
 _FLOW_STEP = 0.0625
 """Time step of curvature flow for voxels of size 1, below which it is stable in three dimensions."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 
 from itkit.core.dataset_meta import DatasetMeta
-from itkit.core.errors import ItkitError, LayoutError
+from itkit.core.errors import CaseError, ItkitError, LayoutError
 from itkit.core.fields import PathRole, Positional, Short, Unkeyed
 from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, InputFile, Job, Operation, Outcome, Plan, Report
@@ -117,6 +117,7 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
         intensity[channel] = {
             region: intensity_numbers(parts[region]) if region in parts else None for region in REGIONS
         }
+        _require_finite(intensity[channel], channel)
         values[channel] = {region: packed(part) for region, part in parts.items() if part.size}
         dtypes[channel] = image.dtype.name
         lost = parts["whole"].n_other
@@ -136,6 +137,23 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
     if label is not None and not measured["labels"]:
         warnings.append("the label is empty: no class but 0")
     return Outcome(facts={"case": measured, "values": values}, warnings=warnings)
+
+
+def _require_finite(intensity: Mapping[str, Mapping[str, float] | None], channel: str) -> None:
+    """Refuse values whose squares exceed double precision.
+
+    Raises
+    ------
+    CaseError
+        When a number is not finite.
+    """
+    for numbers in intensity.values():
+        if numbers is not None and not np.isfinite(list(numbers.values())).all():
+            where = f"image {channel}" if channel else "image"
+            raise CaseError(
+                f"{where}: values from {numbers['min']:.4g} to {numbers['max']:.4g}: too large for their standard "
+                "deviation; is the file damaged?"
+            )
 
 
 def _box(box: Box | None) -> dict[str, list[int]] | None:

@@ -58,10 +58,8 @@ def copy_case(case, params, context):
     if case.id == "crash":
         raise ZeroDivisionError("our own fault")
     volume = case.volumes["image"]
-    return Outcome(
-        (case.map(lambda v: v.with_array(v.array_zyx + np.int16(params.add))),),
-        {"mean": float(volume.array_zyx.mean())},
-    )
+    mean = float("nan") if case.id == "nan" else float(volume.array_zyx.mean())
+    return Outcome((case.map(lambda v: v.with_array(v.array_zyx + np.int16(params.add))),), {"mean": mean})
 
 
 COPY = Operation("test_copy", CopyParams, plan, copy_case)
@@ -187,6 +185,14 @@ def test_our_own_fault_is_crashed_and_shown(tmp_path, workers):
     assert result.exit_code == 1
     assert "ZeroDivisionError: our own fault" in result.records[1].message
     assert "1 crashed" in result.summary.text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_facts_that_json_can_not_hold_end_their_case_alone(tmp_path, workers):
+    write_cases(tmp_path / "in", ["a", "nan", "z"])
+    result = run(tmp_path, workers=workers)
+    assert statuses(result) == {"a": "done", "nan": "crashed", "z": "done"}
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.mha")) == ["a.mha", "z.mha"]
 
 
 def test_a_killed_worker_costs_its_own_case_alone(tmp_path):

@@ -106,6 +106,14 @@ def test_a_median_keeps_the_type_and_equals_scipy():
     )
 
 
+@pytest.mark.parametrize("kind", ["median", "curvature", "nlm"])
+def test_a_strength_of_too_many_voxels_is_refused(kind):
+    volume = smooth_image("float32", (3, 4, 5))
+    fine = Volume(volume.array_zyx, Geometry(volume.geometry.size_zyx, (1e-4, 1.0, 1.0)))
+    with pytest.raises(ItkitError, match="1e\\+04 voxels here, and 30 is the most"):
+        enhance(fine, [f"denoise {kind} 1mm"])
+
+
 def test_a_gaussian_equals_scipy_in_mm_and_voxels():
     volume = smooth_image("float32")
     for text, sigma in (("1.2vox", (1.2,) * 3), ("1.5mm", (1.5 / 2.5, 1.5 / 0.8, 1.5 / 0.7))):

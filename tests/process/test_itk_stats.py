@@ -366,6 +366,16 @@ def test_the_page_is_whole_and_shows_the_outliers(tmp_path):
     assert not re.search(r"[>\"\s](nan|inf|None)[<\"\s]", text)
 
 
+def test_values_too_large_to_square_fail_their_case_by_name(tmp_path):
+    arrays, labels, spacings = plain_cases(3)
+    arrays[1] = arrays[1].astype(np.float64) * 1e300
+    write_cases(tmp_path / "raw", arrays, labels, spacings)
+    result, found = measured(tmp_path / "raw", tmp_path / "out")
+    assert [record.case_id for record in result.records if record.status == "failed"] == ["c1"]
+    assert "too large for their standard deviation" in result.records[1].message
+    assert list(found["cases"]) == ["c0", "c2"]
+
+
 def test_grids_and_means_that_differ_by_rounding_alone(tmp_path):
     """Spacings of NIfTI come from lengths of columns, and differ in the last bit; so do the means of z-scores."""
     rng = np.random.default_rng(0)
