@@ -132,8 +132,11 @@ def colours(*, dark: bool) -> Mapping[str, str]:
 def apply(app: QApplication, pictures: Mapping[str, str], *, dark: bool) -> None:
     """Give all windows their colours; ``pictures`` are the files of small pictures that the style sheet names.
 
-    Qt can't be told to be dark on every platform, so palette and style sheet are our own.
+    Qt can't be told to be dark on every platform, so palette and style sheet are our own. Colours that are there
+    already are left: Qt would look at every widget again.
     """
+    if app.property("dark") is dark and app.styleSheet():
+        return
     named = colours(dark=dark)
     palette = QPalette()
     for role, name in _ROLES.items():

@@ -7,7 +7,7 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"  # before Qt is loaded
 import time
 
 import pytest
-from PyQt6.QtCore import QSettings
+from PyQt6.QtCore import QCoreApplication, QEvent, QSettings
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,7 @@ def settings(tmp_path):
 def window(qtbot, monkeypatch):
     from itkit.gui.app import MainWindow
 
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)  # the windows of other tests are gone
     made = MainWindow()
     monkeypatch.setattr(made, "ask_to_close", lambda count: True)
     qtbot.addWidget(made)
