@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ from itkit.gui.icons import dress
 from itkit.gui.log import Log
 from itkit.gui.tables import PLAN_COLUMNS, RUN_COLUMNS, CaseTable
 from itkit.gui.theme import GAP
+from itkit.report.pages import markup
 
 _NARROW = 900
 _TICK_MS = 500
@@ -414,7 +414,7 @@ class OperationPage(QWidget):
 
 def report_links(job: Job) -> str:
     """Return links to the pages that a job has written, as rich text; empty if there are none."""
-    links = [f'<a href="{path.absolute().as_uri()}">{escape(path.name)}</a>' for path in reports_of(job)]
+    links = [f'<a href="{path.absolute().as_uri()}">{markup(path.name)}</a>' for path in reports_of(job)]
     return f"Reports: {', '.join(links)}" if links else ""
 
 

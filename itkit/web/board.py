@@ -111,7 +111,7 @@ class Board:
         """
         active = len(self._queue.active())
         if active + count > MOST_ACTIVE:
-            raise TooManyError(f"{active} jobs wait or run, and these are {count} more; {MOST_ACTIVE} are the most")
+            raise TooManyError(f"{active} jobs wait or run, and {count} are to be added; {MOST_ACTIVE} are the most")
 
     def find(self, name: str) -> Job | Past | None:
         """Return a job by its id."""
