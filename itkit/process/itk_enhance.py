@@ -175,14 +175,15 @@ def _enhanced(
         mask = array != 0 if params.within == "nonzero" else shared
         own = replace(setting, foreground=known.foreground.get(label, known.foreground.get("", {})))
         image, steps = enhanced(volume.with_array(array), params.done, mask=mask, setting=own)
-        if params.dtype is None:
+        dtype = params.dtype or ("float32" if image.array.dtype.kind == "f" else None)
+        if dtype is None:
             arrays.append(image.voxels())
         else:
-            converted, clamped = image.in_type(params.dtype)
+            converted, clamped = image.in_type(dtype)
             arrays.append(converted)
             facts["clamped"] += clamped
             if clamped:
-                notes.add(f"{name}: {counted(clamped, 'voxel')} lie outside {params.dtype} and were clamped")
+                notes.add(f"{name}: {counted(clamped, 'voxel')} lie outside {dtype} and were clamped")
         if label:
             facts["steps"] = {**(facts["steps"] or {}), label: steps}
         else:

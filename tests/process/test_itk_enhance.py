@@ -328,6 +328,15 @@ def test_numbers_of_a_dataset(tmp_path):
         run(tmp_path / "no", tmp_path / "raw", **values)
 
 
+@pytest.mark.parametrize(("dtype", "written"), [(None, "float32"), ("float64", "float64")])
+def test_float_results_are_float32_unless_asked(dtype, written, tmp_path):
+    write_volume(image_of("float64"), tmp_path / "in" / "a.mha")
+    _, meta = run(tmp_path / "out", tmp_path / "in", clip=(-100, 200), dtype=dtype)
+    new = read_volume(tmp_path / "out" / "a.mha")
+    assert new.dtype == meta["cases"]["a"]["dtype"] == written
+    np.testing.assert_array_equal(new.array_zyx, np.clip(image_of("float64").array_zyx, -100, 200).astype(written))
+
+
 def test_what_a_type_cannot_hold_is_clamped_counted_and_told(tmp_path):
     write_volume(image_of("int16"), tmp_path / "in" / "a.mha")
     result, meta = run(tmp_path / "out", tmp_path / "in", rescale=(-10, 300), dtype="uint8")
