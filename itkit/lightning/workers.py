@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -65,7 +66,7 @@ class Watched(Dataset[Any]):
         ends = [self.processes[pid].exitcode for pid in pids if pid in self.processes]
         return next((code for code in ends if code), None)
 
-    def lost(self, wait: float = 1.0) -> list[int]:
+    def lost(self, wait: float = 5.0) -> list[int]:
         """Return the process ids of the workers that have ended by a fault.
 
         Parameters
@@ -73,12 +74,12 @@ class Watched(Dataset[Any]):
         wait
             How long to wait for such an end, in seconds: the connections of a process close shortly before it ends.
         """
-        until = time.monotonic() + wait
-        while True:
-            ended = [pid for pid, process in self.processes.items() if pid is not None and process.exitcode]
-            if ended or time.monotonic() >= until:
-                return ended
-            time.sleep(0.01)
+        until, ended = time.monotonic() + wait, list[int]()
+        while not ended and time.monotonic() < until:
+            with contextlib.suppress(RuntimeError):  # torch raises it here when the system tells of the end
+                time.sleep(0.01)
+                ended = [pid for pid, process in self.processes.items() if pid is not None and process.exitcode]
+        return ended
 
     def working_on(self, pid: int) -> int | None:
         """Return the number of the patch that a worker has begun last."""

@@ -75,14 +75,18 @@ def test_a_lost_worker_is_told_with_its_case_and_its_reason(dataset, tmp_path, m
         fit(plan_of(dataset, training={"workers": 2}), tmp_path / "run", **QUIET)
 
 
+@pytest.mark.parametrize("late", [0, 0.3])
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
-def test_a_worker_lost_while_its_batch_is_asked_for_is_told(dataset, tmp_path, monkeypatch, error):
+def test_a_worker_lost_while_its_batch_is_asked_for_is_told(dataset, tmp_path, monkeypatch, error, late):
     """A process closes its connections shortly before it ends: torch finds it alive then, and raises the connection's
     error."""
     of_case, get, trainer = patches_module.TrainingPatches._patch, multiprocessing.queues.Queue.get, os.getpid()
 
     def patch(self, case, number):
-        return os._exit(3) if number == 5 else of_case(self, case, number)
+        if number == 5:
+            time.sleep(late)
+            os._exit(3)
+        return of_case(self, case, number)
 
     def lost(self, *args, **kwargs):
         if os.getpid() == trainer:
