@@ -20,11 +20,12 @@ if __name__ == "__main__":  # the processes that write its predictions import th
     np.random.seed(seed)  # noqa: NPY002 - what nnU-Net draws from
     torch.manual_seed(seed)
     trainer = get_trainer_from_args("1", "3d_fullres", 0, device=torch.device("cpu"))
+    trainer.num_epochs = epochs  # before: the learning rate falls over the epochs that are known when it is made
     trainer.initialize()
     if len(sys.argv) > 4:
         torch.save(trainer.network.state_dict(), sys.argv[4])
         sys.exit()
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = epochs, steps, 1
+    trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = steps, 1
     trainer.run_training()
     trainer.inference_allowed_mirroring_axes = None
     trainer.perform_actual_validation()
