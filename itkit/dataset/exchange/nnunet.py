@@ -19,6 +19,7 @@ from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.release import release
 from itkit.dataset.exchange.source import (
     Source,
+    credits_of,
     export_case,
     export_plan,
     note_of_validation,
@@ -106,7 +107,6 @@ def collect_nnunet(params: ConvertParams, run: Collected) -> Report:
     named: dict[str, Any] = {"background": 0, **regions}
     named |= {name: mapping[value] for value, name in sorted(labels.items()) if value and name not in made_up}
     order = [mapping[value] for value in values.get("regions_class_order", ())]
-    kept = {key: values[key] for key in ("licence", "citation", "homepage") if values.get(key)}
     meta = {
         "channel_names": {str(number): name for number, name in enumerate(source.shown_channels)},
         "labels": named,
@@ -114,7 +114,7 @@ def collect_nnunet(params: ConvertParams, run: Collected) -> Report:
         "numTraining": sum(record.facts.get("part") == "Tr" for record in run.all_records.values()),
         "file_ending": params.ext,
         "name": values.get("title") or values.get("name") or run.dest.name,
-        **kept,
+        **credits_of(values),
         "original_values": {name: value for value, name in labels.items()},
     }
     return Report(files={Path(DATASET_META): meta})

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseError, LabelError, LayoutError, WriteError
@@ -161,6 +162,17 @@ def read_source(root: Path) -> Source:
     ]
     unpaired = sorted([*lone, *images.extras], key=lambda item: item.case_id)
     return Source(root, meta, cases, images, tuple(unpaired))
+
+
+def credits_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``dataset.json`` says of whose data these are, and under which licence.
+
+    Examples
+    --------
+    >>> credits_of({"name": "mine", "licence": "CC0-1.0", "citation": ""})
+    {'licence': 'CC0-1.0'}
+    """
+    return {key: values[key] for key in ("licence", "citation", "homepage") if values.get(key)}
 
 
 def paths_of(record: Record, source: Source) -> tuple[list[str], str]:

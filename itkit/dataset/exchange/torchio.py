@@ -25,7 +25,15 @@ from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
 from itkit.dataset.exchange.direction import Direction
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.release import finding_of, listed_case, plain_spec, release
-from itkit.dataset.exchange.source import Source, SourceCase, export_case, export_plan, paths_of, read_source
+from itkit.dataset.exchange.source import (
+    Source,
+    SourceCase,
+    credits_of,
+    export_case,
+    export_plan,
+    paths_of,
+    read_source,
+)
 from itkit.io.dataset_meta import find_dataset_meta
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.process.plans import carry
@@ -99,7 +107,7 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
         "modality": meta.values.get("modality", modality_of(channels)),
         "labels": meta.labels,
         "channels": list(channels),
-        **{key: meta.values[key] for key in ("licence", "citation", "homepage") if meta.values.get(key)},
+        **credits_of(meta.values),
     }
     paths = list(walk_files(source))
     named = {value for row in rows for name, value in row.items() if name in files}
