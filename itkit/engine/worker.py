@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,11 +218,11 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
             write_case(case, lanes)
             del case  # before the next one is made
         batches = iter(outcome.batches)
-        first, second = next(batches, None), next(batches, None)
-        if first is not None and second is None:  # it may take hours, and only the main thread can be interrupted
-            lanes.done(write_batch(first))
-        elif first is not None and second is not None:
-            for batch in chain((first, second), batches):
+        head = tuple(islice(batches, 2))
+        if len(head) == 1:  # it may take hours, and only the main thread can be interrupted
+            lanes.done(write_batch(head[0]))
+        else:
+            for batch in chain(head, batches):
                 lanes.add(partial(write_batch, batch))
         files = tuple(file for group in lanes.results() for file in group)
     with _writing(task):
