@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_ROUNDING = 1e-12  # share of a value below which a difference is rounding
+_LEAST_STEP, _GREATEST = 1e-290, 1e300  # steps and ends that 64-bit floats can count with
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -77,17 +80,19 @@ def log_scale_of(values: Iterable[float], start: float, end: float) -> LogScale:
 def scale_of(values: Iterable[float], start: float, end: float, *, with_zero: bool = False) -> Scale:
     """Return a scale with round ends that holds all finite values.
 
+    Values that differ by rounding alone lie in the middle of a scale that is a tenth of them wide to each side.
+
     Examples
     --------
     >>> scale_of([3, 97.0], 0, 1)
     Scale(low=0.0, high=100.0, start=0, end=1)
     """
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
+    low, high = max(min(finite), -_GREATEST), min(max(finite), _GREATEST)
     if with_zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    if high <= low:
-        margin = abs(low) * 0.1 or 1.0
+    if high - low <= max(_ROUNDING * max(abs(low), abs(high)), _LEAST_STEP):
+        margin = abs(low) * 0.1 if abs(low) > _LEAST_STEP else 1.0
         low, high = low - margin, high + margin
     step = _round_step((high - low) / 5)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
@@ -111,5 +116,6 @@ def tick_text(value: float) -> str:
 
 def _round_step(least: float) -> float:
     """Return the smallest 1, 2 or 5 times a power of ten that is at least a value."""
+    least = min(max(least, _LEAST_STEP), _GREATEST)
     power = 10.0 ** math.floor(math.log10(least))
     return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))

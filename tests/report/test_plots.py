@@ -1,5 +1,6 @@
 """Plots: well-formed, without a network, and every mark at the place that its value has on the scale."""
 
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -112,6 +113,15 @@ def test_scales_hold_all_values_and_have_round_ticks():
         assert all(0 <= scale.place(value) <= 100 for value in values if value == value)
         assert 2 <= len(scale.ticks()) <= 8
     assert tick_text(-0.0) == "0"
+
+
+@pytest.mark.parametrize(
+    "values", [[40.0, math.nextafter(40.0, 41.0)], [0.3, 0.1 + 0.2], [0.0, 2.5e-323], [5e-324], [-1.7e308, 1.7e308]]
+)
+def test_values_that_rounding_alone_tells_apart_and_the_ends_of_floats_have_a_scale(values):
+    scale = scale_of(values, 0, 100)
+    assert scale.low < scale.high
+    assert 2 <= len(scale.ticks()) <= 8
 
 
 def test_of_thousands_of_values_a_box_plot_draws_the_far_ones_alone():
