@@ -28,6 +28,8 @@ from itkit.engine.worker import Task, TaskResult
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from itkit.engine.executors import Results
+
     Future = Any
     Client = Any
 
@@ -54,14 +56,15 @@ class DaskExecutor:
             with silence():
                 require_scheduler(address)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[Results]:
         """Yield each task with its result; a case whose worker dies is tried once more, alone."""
         waiting = Waiting(tasks)
         if not waiting:
             return
         workers = max(1, waiting.at_least(self._workers))
         with silence(), connect(self._address) if self._address else own_cluster(workers) as client:
-            yield from _Run(self._distributed, client, waiting, workers, self._budget).results()
+            for result in _Run(self._distributed, client, waiting, workers, self._budget).results():
+                yield [result]
 
 
 class _Run:

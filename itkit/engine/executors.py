@@ -1,6 +1,7 @@
 """Executors that run cases in this process or in worker processes; see `itkit.engine.dask_executor` for clusters.
 
-An executor takes tasks and yields ``(task, result)`` in any order. It starts a task when its memory fits.
+An executor takes tasks and yields them with their results in any order: one task, or several small ones that ended
+together. It starts a task when its memory fits.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -41,6 +42,9 @@ _MOST_IN_BATCH = 16
 OnBegin = Callable[[Task], None]
 """Called when the work on a task begins."""
 
+Results = Sequence[tuple[Task, TaskResult]]
+"""Tasks that ended together, each with its result."""
+
 
 def _ignore(task: Task) -> None:
     """Do nothing."""
@@ -49,8 +53,8 @@ def _ignore(task: Task) -> None:
 class Executor(Protocol):
     """Runs tasks; closing the iterator early stops the running tasks."""
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
-        """Yield each task with its result."""
+    def run(self, tasks: Iterable[Task]) -> Iterator[Results]:
+        """Yield the tasks with their results."""
         ...
 
 
@@ -139,7 +143,7 @@ class SerialExecutor:
         self.budget = budget
         self.on_begin = on_begin
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[Results]:
         """Yield each task with its result."""
         ahead: Future[ReadCase] | None = None
         reader: ThreadPoolExecutor | None = None
@@ -148,7 +152,7 @@ class SerialExecutor:
             for task, following in _with_next(tasks):
                 read, ahead, share = ahead, None, task
                 if task.nbytes + BASE_BYTES > self.budget:
-                    yield task, too_large(task, self.budget)
+                    yield [(task, too_large(task, self.budget))]
                     continue
                 if task.threads > 1 and following is not None and self._fit(task, following):
                     reader = reader or stack.enter_context(_reader())
@@ -157,7 +161,7 @@ class SerialExecutor:
                 self.on_begin(task)
                 result = run_task(share, None if read is None else read.result)
                 read = None  # frees the voxels
-                yield task, result
+                yield [(task, result)]
 
     def _fit(self, task: Task, following: Task) -> bool:
         """Whether the next case has voxels to read, and fits into memory beside this one."""
@@ -193,8 +197,8 @@ class ProcessExecutor:
         self.budget = budget
         self.on_begin = on_begin
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, TaskResult]]:
-        """Yield each task with its result; a case whose worker dies is tried once more, alone."""
+    def run(self, tasks: Iterable[Task]) -> Iterator[Results]:
+        """Yield the tasks with their results; a case whose worker dies is tried once more, alone."""
         from itkit.engine.pool import UNSENDABLE, Worker, WorkerDied, ready  # multiprocessing with it
 
         waiting = Waiting(tasks)
@@ -207,7 +211,7 @@ class ProcessExecutor:
         ended: list[tuple[Task, TaskResult]] = []
         workers = max(1, waiting.at_least(self.workers))
         context = _context(waiting.first().operation.case.__module__)
-        finished, cores = False, available_cores()
+        finished, is_due, cores = False, True, available_cores()
         try:
             while waiting or running or suspects or ended:
                 while len(running) < workers:
@@ -236,7 +240,8 @@ class ProcessExecutor:
                         batch += waiting.take_small(min(pace.batch(), share) - 1)
                     running[worker] = deque(batch)
                     try:
-                        worker.give(*(replace(one, threads=threads) for one in batch))
+                        alone = len(batch) == 1
+                        worker.give(*(replace(one, threads=threads, flushes=alone) for one in batch))
                     except UNSENDABLE as error:  # none was sent
                         del running[worker]
                         idle.append(worker)
@@ -248,9 +253,12 @@ class ProcessExecutor:
                         ended.append((task, TaskResult("failed", message)))
                     else:
                         self.on_begin(task)
-                yield from ended  # workers already have their next cases, so none waits while results are handled
-                ended.clear()
-                for worker in ready(running) if running else ():
+                if ended and is_due:  # workers already have their next cases, so none waits while results are handled
+                    yield ended
+                    ended = []
+                found = ready(running, _BATCH_S if ended else None) if running else []
+                is_due = not found
+                for worker in found:
                     queue = running[worker]
                     task = queue[0]
                     try:
@@ -262,10 +270,12 @@ class ProcessExecutor:
                         else:
                             idle.append(worker)
                             del running[worker]
+                            is_due = True
                         if is_small(task):
                             pace.note(result.took_s)
                     except WorkerDied as death:
                         del running[worker]
+                        is_due = True
                         worker.join()
                         waiting.put_back(*list(queue)[1:])  # they had not begun
                         if task.is_retry:

@@ -101,10 +101,10 @@ class Worker:
         self.pipe.close()
 
 
-def ready(workers: Iterable[Worker]) -> list[Worker]:
-    """Wait until at least one worker has a result or has died; return all such workers."""
+def ready(workers: Iterable[Worker], patience_s: float | None = None) -> list[Worker]:
+    """Wait until at least one worker has a result or has died, or for some seconds; return all such workers."""
     by_pipe = {worker.pipe: worker for worker in workers}
-    return [by_pipe[pipe] for pipe in wait(by_pipe)]  # type: ignore[index]  # they are pipes, as given
+    return [by_pipe[pipe] for pipe in wait(by_pipe, patience_s)]  # type: ignore[index]  # they are pipes, as given
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from itkit.engine.planning import make_plan
 from itkit.engine.progress import EventSink, Summary, case_event, start_event, summary_of
 from itkit.engine.resources import available_cores
 from itkit.engine.session import Session
-from itkit.engine.settle import settle
+from itkit.engine.settle import EndedCase, settle
 from itkit.engine.stage import Stage, alone, recover
 from itkit.engine.worker import Task
 from itkit.io.meta import write_json
@@ -204,15 +204,18 @@ def _do_cases(session: Session, decisions: Decisions, stage: Stage | None, execu
     running = decisions.running() if session.seen is None else at_a_glance(session, decisions, session.seen, done)
 
     def tasks() -> Iterator[Task]:
-        for number, decision in enumerate(running):
+        for decision in running:
             flying[decision.job.case_id] = decision
-            yield session.task(decision, number, stage)
+            yield session.task(decision, stage)
 
     results = executor.run(tasks())
-    for task, result in results:
-        record = settle(session, flying.pop(task.job.case_id), result, stage)
-        notes.add(record, None if session.is_brief else task.job)
-        if record.status in FAILED and session.options.on_error == "stop":
+    for group in results:
+        records = settle(
+            session, [EndedCase(flying.pop(task.job.case_id), task, result) for task, result in group], stage
+        )
+        for record, (task, _) in zip(records, group, strict=True):
+            notes.add(record, None if session.is_brief else task.job)
+        if session.options.on_error == "stop" and any(record.status in FAILED for record in records):
             results.close()  # type: ignore[attr-defined]  # executors are generators
             break
 

@@ -117,13 +117,13 @@ class Session:
     def _budget(self) -> int:
         return self.options.max_memory or int(0.8 * available_memory())
 
-    def task(self, decision: Decision, number: int, stage: Stage | None) -> Task:
+    def task(self, decision: Decision, stage: Stage | None) -> Task:
         """Return the task of a job, with everything that a worker needs to do it."""
         return Task(
             self.operation,
             self.params,
             decision.job,
-            stage=None if stage is None else stage.folder / str(number),
+            stage=None if stage is None else stage.folder_of_case(),
             compression=self.options.compression,
             fingerprint=self.options.fingerprint,
             seed=self.options.seed,

@@ -1,26 +1,67 @@
-"""Turn a worker's result into a record, and move its files to their final names."""
+"""Turn the results of workers into records, and move their files to their final names."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from itkit.core.errors import LayoutError, WriteError
+from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
 from itkit.engine.decisions import Decision, is_same_input
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.places import place, relative_path
 from itkit.engine.session import Session
-from itkit.engine.stage import Move, Stage
-from itkit.engine.worker import TaskResult
+from itkit.engine.stage import Commit, Move, Stage
+from itkit.engine.worker import Task, TaskResult
 
 
-def settle(session: Session, decision: Decision, result: TaskResult, stage: Stage | None) -> Record:
-    """Turn a result into a record; rename its files to their final names, and remove the case's earlier outputs."""
-    record = Record(
+@dataclass(frozen=True)
+class EndedCase:
+    """A case on which the work has ended."""
+
+    decision: Decision
+    task: Task
+    result: TaskResult
+
+
+def settle(session: Session, ended: Sequence[EndedCase], stage: Stage | None) -> list[Record]:
+    """Turn results of cases that ended together into records.
+
+    Their files are renamed to their final names, and the earlier outputs of the cases are removed.
+    """
+    records = [_record(session, case.decision, case.result) for case in ended]
+    if stage is None:
+        return records
+    commits: dict[int, Commit] = {}
+    for number, case in enumerate(ended):
+        if records[number].status == "skipped":  # outputs of an earlier run with other parameters are not valid now
+            stale = _stale_files(case.decision, stage.manifest.dest, session.options.fingerprint)
+            commits[number] = Commit(records[number], stale=stale)
+        elif records[number].status == "done":
+            found = _commit(session, case, records[number], stage)
+            if isinstance(found, Commit):
+                commits[number] = found
+            else:
+                records[number] = found
+    failed = [record for record in records if record.status not in ("done", "skipped", "left")]
+    if failed:
+        with contextlib.suppress(LayoutError):  # on a full disk, only the summary can report it
+            stage.manifest.append(stage.operation, *failed)
+    for number, made in zip(commits, stage.commit([*commits.values()]), strict=True):
+        if isinstance(made, Record):
+            records[number] = made
+            stage.take_back(commits[number])
+        elif records[number].status == "done":
+            records[number] = replace(records[number], status="failed", message=str(made), outputs=())
+    return records
+
+
+def _record(session: Session, decision: Decision, result: TaskResult) -> Record:
+    return Record(
         decision.job.case_id,
         result.status,  # type: ignore[arg-type]  # the worker's statuses are a part of ours
         result.message or "; ".join(result.reasons),
@@ -30,18 +71,6 @@ def settle(session: Session, decision: Decision, result: TaskResult, stage: Stag
         warnings=(*decision.warnings, *result.warnings),
         took_s=round(result.took_s, 3),
     )
-    how = session.options.fingerprint
-    if stage is None:
-        return record
-    if record.status == "skipped":  # outputs of an earlier run with other parameters are no longer valid
-        with contextlib.suppress(WriteError):
-            stage.commit(record, [], _stale_files(decision, stage.manifest.dest, how))
-        return record
-    if record.status != "done":
-        with contextlib.suppress(LayoutError):  # on a full disk, only the summary can report it
-            stage.manifest.append(stage.operation, record)
-        return record
-    return _commit(session, decision, result, record, stage)
 
 
 def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]:
@@ -49,20 +78,24 @@ def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]
 
     A volume that the case no longer has, such as a label that was withdrawn, may lie anywhere in the destination.
     """
+    if decision.before is None:
+        return []
     targets = decision.job.targets
     folders = {place(target.folder) for target in targets.values()}
     if decision.job.output_ids is not None:
         folders.add(place(dest))
     return [
         path
-        for item in (decision.before.outputs if decision.before else ())
+        for item in decision.before.outputs
         for path in [place(dest / item["path"])]
         if is_unchanged(path, item, how)
         and (folders | ({place(dest)} if item.get("name", "") not in {"", *targets} else set())) & {*path.parents}
     ]
 
 
-def _commit(session: Session, decision: Decision, result: TaskResult, record: Record, stage: Stage) -> Record:
+def _commit(session: Session, case: EndedCase, record: Record, stage: Stage) -> Commit | Record:
+    """Return what is to be moved for a case, or its record if other files stand in the way."""
+    decision, result = case.decision, case.result
     dest, how = stage.manifest.dest, session.options.fingerprint
     stale = _stale_files(decision, dest, how)
     record = replace(
@@ -78,12 +111,10 @@ def _commit(session: Session, decision: Decision, result: TaskResult, record: Re
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
             return replace(record, status="left", message=message, outputs=())
-    new = {place(file.final) for file in result.files}
-    try:
-        moves = [Move(file.staged, file.final) for file in result.files]
-        return stage.commit(record, moves, [path for path in stale if path not in new])
-    except WriteError as error:
-        return replace(record, status="failed", message=str(error), outputs=())
+    new = {place(file.final) for file in result.files} if stale else set()
+    moves = [Move(file.staged, file.final) for file in result.files]
+    late = [path for path in stale if path not in new]
+    return Commit(record, moves, late, is_flushed=result.is_flushed, folder=case.task.stage)
 
 
 def _was_made_meanwhile(record: Record, stage: Stage, how: Fingerprint) -> bool:

@@ -1,8 +1,8 @@
 """The staging folder of a run, where results lie until they are complete and are renamed to their final names.
 
-A run owns ``<dest>/.itkit/tmp/<run>/``. Workers write there. When all files of a case are on disk, a journal lists
-every rename, the files are renamed, and the manifest says *done*. If a run is interrupted in between, it finishes the
-renames of its journal; if it is killed, the next one does, and removes everything else.
+A run owns ``<dest>/.itkit/tmp/<run>/``. Workers write there. When all files of a case, or of some small cases, are on
+disk, a journal lists every rename, the files are renamed, and the manifest says *done*. If a run is interrupted in
+between, it finishes the renames of its journal; if it is killed, the next one does, and removes everything else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import LayoutError, WriteError
@@ -23,7 +23,7 @@ from itkit.core.operation import Record
 from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.engine.places import leads_inside, place
-from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason
+from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files
 from itkit.io.locks import is_in_place, locked, try_lock
 from itkit.io.meta import json_line
 
@@ -41,6 +41,19 @@ class Move:
     final: Path
 
 
+@dataclass(frozen=True)
+class Commit:
+    """A finished case: its record, its staged files, and earlier files of it that go."""
+
+    record: Record
+    moves: Sequence[Move] = ()
+    stale: Sequence[Path] = ()
+    is_flushed: bool = True
+    """Whether the staged files are on disk, or only in the system's memory."""
+    folder: Path | None = None
+    """The case's folder, in which nothing is left when its files are moved."""
+
+
 @dataclass(eq=False)
 class Stage:
     """The staging folder of a live run."""
@@ -52,6 +65,24 @@ class Stage:
     folders: tuple[Path, ...] = ()
     is_committing: bool = False
     """Whether files of a case are being moved; it stays so when an interrupt arrives in the middle."""
+
+    _free: list[Path] = field(default_factory=list)
+    _count: int = 0
+
+    def folder_of_case(self) -> Path:
+        """Return a folder for the staged files of a case; it may not exist yet."""
+        if self._free:
+            return self._free.pop()
+        self._count += 1
+        return self.folder / str(self._count)
+
+    def take_back(self, case: Commit) -> None:
+        """Give the folder of a small case to another: folders cost more than such cases do.
+
+        No other worker can write there: a case that was tried twice, or on another machine, is flushed by its worker.
+        """
+        if case.folder is not None and not case.is_flushed:
+            self._free.append(case.folder)
 
     @classmethod
     def open(cls, manifest: Manifest, operation: str, folders: Iterable[Path] = ()) -> Stage:
@@ -97,45 +128,84 @@ class Stage:
         if not self.is_committing:
             _remove_tree(self.folder)
 
-    def commit(self, record: Record, moves: Sequence[Move], stale: Sequence[Path] = ()) -> Record:
-        """Rename a case's files to their final names, remove stale files, and append the case to the manifest.
+    def commit(self, cases: Sequence[Commit]) -> list[Record | WriteError]:
+        """Rename files of cases to their final names, remove stale files, and append the cases to the manifest.
 
-        Returns the record that the manifest holds.
-
-        Raises
-        ------
-        WriteError
-            When the disk refuses, or a place lies outside the run's folders; none of the case's files is left then.
+        Returns for each case the record that the manifest holds, or the error when the disk refuses or a place lies
+        outside the run's folders; none of the case's files is left then.
         """
-        outside = _outside([*(move.final for move in moves), *stale], self.folders)
-        if outside is not None:
-            raise WriteError(f"{record.case_id}: {outside} lies outside the destination; not written")
-        line = {
-            "operation": self.operation,
-            "record": line_of(record),
-            "moves": [[move.staged.relative_to(self.folder).as_posix(), str(place(move.final))] for move in moves],
-            "stale": [str(place(path)) for path in stale],
-        }
+        made: dict[int, Record | WriteError] = self._refused(cases)
+        ready = {number: case for number, case in enumerate(cases) if number not in made}
         journal = self.folder / _JOURNAL
         try:
-            with journal.open("w", encoding="utf-8") as file:
-                file.write(json_line(line))
-                file.flush()
-                os.fsync(file.fileno())
-            self.is_committing = True
-            commit_files([(move.staged, move.final) for move in moves])
-            _remove(stale)
-            record = replace(record, outputs=with_place_in_disk(record.outputs, self.manifest.dest))
-            self.manifest.append(self.operation, record)
+            if ready:
+                with journal.open("w", encoding="utf-8") as file:
+                    file.write(json_line([self._line(case) for case in ready.values()]))
+                    file.flush()
+                    os.fsync(file.fileno())
+                self.is_committing = True
+            for number, case in ready.items():
+                made[number] = self._moved(case)
+            records = [record for record in made.values() if isinstance(record, Record)]
+            if records:
+                self.manifest.append(self.operation, *records)
         except (OSError, LayoutError) as error:
+            made |= {number: _undone(case, error) for number, case in ready.items()}
+        if any(isinstance(made[number], WriteError) for number in ready):
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                _remove([move.final for move in moves if not move.staged.exists()])
-            self.is_committing = False
-            raise WriteError(f"{record.case_id}: can't be moved into place ({_reason(error)})") from error
         self.is_committing = False
-        return record
+        return [made[number] for number in range(len(cases))]
+
+    def _refused(self, cases: Sequence[Commit]) -> dict[int, Record | WriteError]:
+        """Flush files that are not on disk yet; return the errors of the cases whose files can't be moved."""
+        found: dict[int, Record | WriteError] = {}
+        is_any_outside = _outside([path for case in cases for path in _finals(case)], self.folders) is not None
+        for number, case in enumerate(cases):
+            outside = _outside(_finals(case), self.folders) if is_any_outside else None
+            if outside is not None:
+                found[number] = WriteError(
+                    f"{case.record.case_id}: {outside} lies outside the destination; not written"
+                )
+        late = {number: case for number, case in enumerate(cases) if not case.is_flushed and number not in found}
+        try:
+            sync_files([move.staged for case in late.values() for move in case.moves])
+        except OSError:
+            for number, case in late.items():
+                try:
+                    sync_files([move.staged for move in case.moves])
+                except OSError as error:
+                    found[number] = WriteError(f"{case.record.case_id}: can't be written ({_reason(error)})")
+        return found
+
+    def _line(self, case: Commit) -> dict[str, Any]:
+        return {
+            "operation": self.operation,
+            "record": line_of(case.record),
+            "moves": [[move.staged.relative_to(self.folder).as_posix(), str(place(move.final))] for move in case.moves],
+            "stale": [str(place(path)) for path in case.stale],
+        }
+
+    def _moved(self, case: Commit) -> Record | WriteError:
+        try:
+            commit_files([(move.staged, move.final) for move in case.moves])
+            _remove(case.stale)
+            outputs = with_place_in_disk(case.record.outputs, self.manifest.dest)
+        except OSError as error:
+            return _undone(case, error)
+        return replace(case.record, outputs=outputs)
+
+
+def _finals(case: Commit) -> list[Path]:
+    """Return the paths that the commit of a case makes, replaces or removes."""
+    return [*(move.final for move in case.moves), *case.stale]
+
+
+def _undone(case: Commit, error: OSError | LayoutError) -> WriteError:
+    """Remove the files of a case that have been moved; return what its record says."""
+    with contextlib.suppress(OSError):
+        _remove([move.final for move in case.moves if not move.staged.exists()])
+    return WriteError(f"{case.record.case_id}: can't be moved into place ({_reason(error)})")
 
 
 def _reason(error: OSError | LayoutError) -> str:
@@ -245,25 +315,38 @@ def _recover(manifest: Manifest, root: Path, allowed: tuple[Path, ...]) -> None:
 def _finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
     """Finish the renames of a journal; return whether the staging folder can be removed."""
     try:
-        line = parse_json(read_bounded(folder / _JOURNAL))
-        record, operation = record_of(line["record"]), line["operation"]
-        moves = [(folder / staged, Path(final)) for staged, final in line["moves"]]
-        stale = [Path(path) for path in line["stale"]]
+        lines = parse_json(read_bounded(folder / _JOURNAL))
+        cases = [_case_of(line, folder) for line in (lines if isinstance(lines, list) else [lines])]
     except (OSError, ValueError, KeyError, TypeError):
         return True  # no complete journal: no file has been renamed yet
-    if _outside([*(final for _, final in moves), *stale], allowed) is not None:
-        return False
-    if _outside([staged for staged, _ in moves], [folder]) is not None or not all(_is_plain(file) for file, _ in moves):
-        return False
-    moved = {str(final) for staged, final in moves if not staged.exists()}
-    outputs = {str(place(manifest.dest / output["path"])): output for output in record.outputs}
+    for _, case in cases:
+        staged = [move.staged for move in case.moves]
+        if _outside(_finals(case), allowed) is not None:
+            return False
+        if _outside(staged, [folder]) is not None or not all(map(_is_plain, staged)):
+            return False
+    for operation, case in cases:
+        _finish_case(operation, case, manifest)
+    return True
+
+
+def _case_of(line: Any, folder: Path) -> tuple[str, Commit]:
+    """Return the operation and the case of an entry in a journal."""
+    moves = [Move(folder / staged, Path(final)) for staged, final in line["moves"]]
+    return line["operation"], Commit(record_of(line["record"]), moves, [Path(path) for path in line["stale"]])
+
+
+def _finish_case(operation: str, case: Commit, manifest: Manifest) -> None:
+    """Finish the renames of a case, unless one of its files that was moved is not there any more."""
+    moved = {str(move.final) for move in case.moves if not move.staged.exists()}
+    outputs = {str(place(manifest.dest / output["path"])): output for output in case.record.outputs}
     if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
-        commit_files([(staged, final) for staged, final in moves if staged.exists()])
-        _remove(stale)
+        commit_files([(move.staged, move.final) for move in case.moves if move.staged.exists()])
+        _remove(case.stale)
+        record = case.record
         with contextlib.suppress(OSError):  # a file that is not there is made again
             record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
         manifest.append(operation, record)
-    return True
 
 
 def alone(manifest: Manifest) -> contextlib.AbstractContextManager[None]:

@@ -49,6 +49,8 @@ class Task:
     threads: int = 1
     nbytes: int = 0
     is_retry: bool = False
+    flushes: bool = True
+    """Whether the worker flushes the case's files to disk; else who takes its result does, for many cases at once."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class TaskResult:
     warnings: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     took_s: float = 0.0
+    is_flushed: bool = True
+    """Whether the files are on disk, or only in the system's memory."""
 
 
 def prepare_process() -> None:
@@ -104,6 +108,7 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
             warnings=(*warnings, *outcome.warnings, *late),
             reasons=outcome.reasons,
             took_s=time.perf_counter() - start,
+            is_flushed=task.flushes,
         )
     except CaseSkipped as reason:
         return TaskResult("skipped", _with_case(task.job.case_id, str(reason)), took_s=time.perf_counter() - start)
@@ -180,7 +185,7 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
 
 
 def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
-    """Write all volumes and batches of an outcome below the staging folder, and flush them to disk.
+    """Write all volumes and batches of an outcome below the staging folder, and flush them to disk if the task says so.
 
     Small files are written in threads, large ones are compressed in threads.
 
@@ -225,8 +230,9 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
             for batch in chain(head, batches):
                 lanes.add(partial(write_batch, batch))
         files = tuple(file for group in lanes.results() for file in group)
-    with _writing(task):
-        sync_files([file.staged for file in files])
+    if task.flushes:
+        with _writing(task):
+            sync_files([file.staged for file in files])
     return files
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_worker_that_died_with_nothing_to_do_is_found_by_its_next_task(worker)
 
 def test_what_can_not_be_sent_fails_its_own_case():
     tasks = [task("a"), task("unsendable"), task("local", lambda *_: Outcome()), task("z")]
-    results = {done.job.case_id: result for done, result in ProcessExecutor(2, LARGE).run(tasks)}
+    results = {done.job.case_id: result for done, result in chain(*ProcessExecutor(2, LARGE).run(tasks))}
     assert {name: result.status for name, result in results.items()} == {
         "a": "done", "unsendable": "crashed", "local": "failed", "z": "done",
     }  # fmt: skip
@@ -114,7 +115,7 @@ def test_small_cases_go_together_and_a_death_costs_its_own_case_alone(tmp_path):
     Worker.give = noted
     try:
         run = ProcessExecutor(2, LARGE, lambda task: begun.append(task.job.case_id)).run(tasks)
-        results = {Path(done.job.case_id).name: result for done, result in run}
+        results = {Path(done.job.case_id).name: result for done, result in chain(*run)}
     finally:
         Worker.give = give
     assert {name: result.status for name, result in results.items() if result.status != "done"} == {
@@ -133,7 +134,8 @@ def test_one_small_case_that_can_not_be_sent_costs_no_other(tmp_path):
     tasks = [Task(operation, Params(), Job(f"{tmp_path}/{number:02d}", {}), nbytes=99) for number in range(40)]
     tasks[30] = replace(tasks[30], job=replace(tasks[30].job, details=lambda: None))
     results = [
-        (int(Path(done.job.case_id).name), result.status) for done, result in ProcessExecutor(1, LARGE).run(tasks)
+        (int(Path(done.job.case_id).name), result.status)
+        for done, result in chain(*ProcessExecutor(1, LARGE).run(tasks))
     ]
     assert sorted(results) == [(number, "failed" if number == 30 else "done") for number in range(40)]
 
@@ -141,7 +143,7 @@ def test_one_small_case_that_can_not_be_sent_costs_no_other(tmp_path):
 def test_slow_small_cases_go_one_by_one(tmp_path):
     operation = Operation("test_pool", Params, plan, note_case)
     tasks = [Task(operation, Params(), Job(f"{tmp_path}/slow{number}", {}), nbytes=99) for number in range(8)]
-    pids = [result.facts["pid"] for _, result in ProcessExecutor(2, LARGE).run(tasks)]
+    pids = [result.facts["pid"] for _, result in chain(*ProcessExecutor(2, LARGE).run(tasks))]
     assert 3 <= pids.count(pids[0]) <= 5
 
 

@@ -1,5 +1,6 @@
 """A dead run's journal is finished only while what it has moved is as it left it, wherever the folder lies."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
 from itkit.engine.manifest import Manifest
 from itkit.engine.places import relative_path
-from itkit.engine.stage import Move, Stage, recover
+from itkit.engine.stage import Commit, Move, Stage, recover
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import file_stamp
 from itkit.testing import phantoms
@@ -36,7 +37,7 @@ def test_a_journal_is_not_finished_over_a_file_beside_the_destination_that_was_e
     with monkeypatch.context() as patch:
         patch.setattr("itkit.engine.stage.commit_files", die_half_way)
         with pytest.raises(KeyboardInterrupt):
-            stage.commit(Record("a", "done", outputs=outputs), moves)
+            stage.commit([Commit(Record("a", "done", outputs=outputs), moves)])
     stage.lock.close()
     if is_edited:
         (beside / "a.mha").write_bytes(b"somebody's own")
@@ -117,8 +118,9 @@ def test_a_case_is_not_written_through_a_link_in_the_destination(tmp_path: Path)
     stage = Stage.open(Manifest(dest), "itk_orient")
     (dest / "site").symlink_to(outside)
     (stage.folder / "a").touch()
-    with pytest.raises(WriteError, match="outside the destination"):
-        stage.commit(Record("a", "done"), [Move(stage.folder / "a", dest / "site" / "a")])
+    (refused,) = stage.commit([Commit(Record("a", "done"), [Move(stage.folder / "a", dest / "site" / "a")])])
+    assert isinstance(refused, WriteError)
+    assert "outside the destination" in str(refused)
     stage.close()
     assert list(outside.iterdir()) == []
 
@@ -198,7 +200,7 @@ def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path
     with monkeypatch.context() as patch:
         patch.setattr("itkit.engine.stage.commit_files", refuse)
         with pytest.raises(KeyboardInterrupt):
-            stage.commit(Record("a", "done", outputs=outputs), moves)
+            stage.commit([Commit(Record("a", "done", outputs=outputs), moves)])
         with pytest.raises(KeyboardInterrupt):  # the second Ctrl-C
             stage.finish()
     stage.close()
@@ -214,10 +216,75 @@ def test_a_run_that_ends_leaves_no_journal_to_one_that_begins(tmp_path, monkeypa
     move = Move(stage.folder / "a.mha", tmp_path / "a.mha")
     move.staged.write_bytes(b"voxels")
     outputs = ({"path": "a.mha", **file_stamp(move.staged)},)
-    stage.commit(Record("a", "done", outputs=outputs), [move])
+    stage.commit([Commit(Record("a", "done", outputs=outputs), [move])])
     with monkeypatch.context() as patch:  # the other run comes between the lock and the folder
         patch.setattr("itkit.engine.stage._remove_tree", lambda folder: None)
         stage.close()
     recover(Manifest(tmp_path))
     assert len((tmp_path / ".itkit" / "manifest.jsonl").read_text().splitlines()) == 1
     assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
+
+
+def three_cases(stage: Stage, dest: Path) -> list[Commit]:
+    """Stage an image and a label of three cases, whose bytes are not flushed."""
+    found = []
+    for case in "abc":
+        (stage.folder / case).mkdir()
+        moves = [Move(stage.folder / case / name, dest / name / f"{case}.mha") for name in ("image", "label")]
+        for move in moves:
+            move.staged.write_bytes(f"{case}, {move.staged.name}".encode())
+        outputs = tuple({"path": relative_path(move.final, dest), **file_stamp(move.staged)} for move in moves)
+        found.append(Commit(Record(case, "done", outputs=outputs), moves, is_flushed=False))
+    return found
+
+
+@pytest.mark.parametrize("moved", range(7))
+def test_cases_that_are_moved_together_are_all_finished_after_a_kill(tmp_path, monkeypatch, moved):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    cases = three_cases(stage, tmp_path)
+    left = iter(range(moved))
+
+    def die_after_some(pairs):
+        for staged, final in pairs:
+            final.parent.mkdir(exist_ok=True)
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            staged.rename(final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("itkit.engine.stage.commit_files", die_after_some)
+        with contextlib.suppress(KeyboardInterrupt):
+            stage.commit(cases)
+    stage.lock.close()
+    recover(Manifest(tmp_path))
+    for case in cases:
+        texts = [move.final.read_bytes().decode() for move in case.moves]
+        assert texts == [f"{case.record.case_id}, {name}" for name in ("image", "label")]
+    assert {*Manifest(tmp_path).latest_done("itk_orient")} == {*"abc"}
+    assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
+
+
+def test_of_cases_that_are_moved_together_one_that_fails_costs_no_other(tmp_path):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    cases = three_cases(stage, tmp_path)
+    (tmp_path / "label" / "b.mha").mkdir(parents=True)  # where the label of b belongs
+    cases[2].moves[0].staged.unlink()  # its bytes can't be flushed
+    first, *others = stage.commit(cases)
+    assert isinstance(first, Record)
+    assert ["can't be moved into place" in str(others[0]), "can't be written" in str(others[1])] == [True, True]
+    stage.close()
+    recover(Manifest(tmp_path))
+    assert {*Manifest(tmp_path).latest_done("itk_orient")} == {"a"}
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*.mha") if path.is_file()) == [
+        "image/a.mha",
+        "label/a.mha",
+    ]
+
+
+def test_cases_whose_lines_can_not_be_written_leave_no_file(tmp_path):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    Manifest(tmp_path).path.mkdir(parents=True)
+    found = stage.commit(three_cases(stage, tmp_path))
+    assert [type(record) for record in found] == [WriteError] * 3
+    stage.close()
+    assert not list(tmp_path.glob("*/*.mha"))
