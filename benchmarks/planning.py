@@ -72,7 +72,7 @@ def ours(root, dest, steps):
     import itkit
     from itkit.core.dataset_meta import DatasetMeta
     from itkit.dataset.folder import DatasetFolder
-    from itkit.io.meta import read_json
+    from itkit.io.json_files import read_json
     from itkit.training.fingerprint import read_fingerprint
     from itkit.training.plan_file import plan_text
     from itkit.training.planning import plan_dataset

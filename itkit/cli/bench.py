@@ -48,7 +48,7 @@ def run(params: BenchParams) -> int:
     from itkit.deploy.benching import Speed, bench
     from itkit.engine.resources import available_cores
     from itkit.inference.backends import find_model
-    from itkit.io.meta import write_json
+    from itkit.io.json_files import write_json
 
     for model in params.models:
         find_model(model)

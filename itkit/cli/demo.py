@@ -22,8 +22,9 @@ from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params, to_argv
 from itkit.engine.runner import execute
 from itkit.io.dataset_meta import find_dataset_meta, read_dataset_meta
+from itkit.io.disk import write_text
+from itkit.io.json_files import write_json
 from itkit.io.layouts import Pairs, find_dataset
-from itkit.io.meta import write_json, write_text
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.geometry import orient
 from itkit.process.itk_aug import euler_matrix

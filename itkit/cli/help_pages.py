@@ -20,7 +20,8 @@ from itkit.cli.verbs import tools
 from itkit.core import params
 from itkit.core.params import DESCRIPTIONS, Params, place_of
 from itkit.engine.options import RunOptions
-from itkit.io.meta import write_json, write_text
+from itkit.io.disk import write_text
+from itkit.io.json_files import write_json
 
 STUBS = Path(__file__).parent.parent / "commands.pyi"
 MESSAGES = Path(__file__).parents[2] / "docs" / "generate_troubleshooting.py"

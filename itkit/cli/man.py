@@ -20,7 +20,7 @@ from itkit.core.params import Params
 from itkit.core.plugins import resolve
 from itkit.core.text import did_you_mean
 from itkit.core.tool import Tool
-from itkit.io.meta import write_text
+from itkit.io.disk import write_text
 
 SECTION = 1
 _UMBRELLA = "Turn any pile of CT and MR volumes into a clean, uniform, training-ready dataset, and train on it."

@@ -14,7 +14,8 @@ from itkit.core.params import Params
 from itkit.core.text import did_you_mean
 from itkit.core.tool import Tool
 from itkit.engine.pipeline import PipelineStep, read_pipeline
-from itkit.io.meta import write_json, write_text
+from itkit.io.disk import write_text
+from itkit.io.json_files import write_json
 from itkit.report.pages import Section, element, link, page, table
 
 _RESULTS = {0: "done", 1: "done, some cases failed", 2: "could not run", 130: "interrupted"}

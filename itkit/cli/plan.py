@@ -132,7 +132,7 @@ def measured(dataset: Path, output: Path) -> tuple[Mapping[str, Any], Mapping[st
     from itkit.engine.options import RunOptions
     from itkit.engine.parameters import make_params
     from itkit.engine.runner import execute
-    from itkit.io.meta import read_json
+    from itkit.io.json_files import read_json
 
     operation = load("itk_stats")
     folder = stats_folder(dataset, output)
@@ -216,7 +216,8 @@ def chosen(
 
 def write(planned: Planned, output: Path, folds: list[dict[str, list[str]]] | None) -> Iterator[str]:
     """Write the plan, and the folds if a file must name them; yield what was written."""
-    from itkit.io.meta import write_json, write_text
+    from itkit.io.disk import write_text
+    from itkit.io.json_files import write_json
     from itkit.training.plan_file import plan_text
 
     plan, reasons = planned.plan, dict(planned.reasons)

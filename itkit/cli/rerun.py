@@ -13,7 +13,7 @@ from itkit.core.params import Params
 from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
-from itkit.io.meta import read_json
+from itkit.io.json_files import read_json
 
 
 class RerunParams(Params):

@@ -19,7 +19,7 @@ from itkit.engine.options import RunOptions
 from itkit.engine.progress import EVENTS, Event
 from itkit.engine.runner import execute
 from itkit.io.disk import os_reason
-from itkit.io.meta import json_line
+from itkit.io.json_files import json_line
 
 
 def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | None = None) -> int:

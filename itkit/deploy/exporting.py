@@ -37,7 +37,7 @@ from itkit.deploy.writers import (
 from itkit.inference.backends import onnx_network, openvino_network
 from itkit.inference.model_folder import MODEL_JSON
 from itkit.io.disk import commit_files, hidden_beside, sync_files
-from itkit.io.meta import json_text
+from itkit.io.json_files import json_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

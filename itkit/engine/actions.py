@@ -18,8 +18,9 @@ from itkit.core.operation import Report
 from itkit.engine.options import RunOptions
 from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
-from itkit.io.disk import left_by_dead_runs
-from itkit.io.meta import Known, refresh_index, write_bytes, write_json, write_text
+from itkit.io.disk import left_by_dead_runs, write_bytes, write_text
+from itkit.io.json_files import write_json
+from itkit.io.meta import Known, refresh_index
 from itkit.io.seen import Seen
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
 

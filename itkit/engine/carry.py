@@ -14,8 +14,8 @@ from itkit.core.files import DATASET_META
 from itkit.core.operation import Carry, Job, Record, Report
 from itkit.core.params import Params
 from itkit.io.dataset_meta import read_dataset_meta
+from itkit.io.json_files import json_text, read_json, write_json
 from itkit.io.layouts import LABEL
-from itkit.io.meta import json_text, read_json, write_json
 
 _WRITTEN = "written.json"
 """File in the state folder with the digests of the descriptions that ITKIT has written."""

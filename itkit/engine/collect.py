@@ -22,7 +22,8 @@ from itkit.engine.manifest import Records
 from itkit.engine.places import relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
-from itkit.io.meta import Known, read_json, refresh_index, write_json
+from itkit.io.json_files import read_json, write_json
+from itkit.io.meta import Known, refresh_index
 
 _DESCRIPTIONS = "descriptions.json"
 """File of the state folder that names the files that describe runs, as far as we have written them."""

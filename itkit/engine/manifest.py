@@ -32,8 +32,8 @@ from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import FAILED, Record
 from itkit.engine.dense import Forms, dense, full, is_dense
 from itkit.io.disk import hidden_beside
+from itkit.io.json_files import compact_line, json_line
 from itkit.io.locks import is_in_place, try_lock, wait_for_shared
-from itkit.io.meta import compact_line, json_line
 
 LOOSE_BYTES = 1 << 20
 """Bytes of lines that are not dense from which on a manifest file is rewritten."""

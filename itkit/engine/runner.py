@@ -27,7 +27,7 @@ from itkit.engine.session import Session
 from itkit.engine.settle import EndedCase, settle
 from itkit.engine.stage import Stage, alone, recover
 from itkit.engine.worker import Task
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.io.seen import Seen
 
 RUN_FILE = "run.json"

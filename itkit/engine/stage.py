@@ -24,8 +24,8 @@ from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
 from itkit.engine.manifest import Manifest, line_of, record_of
 from itkit.engine.places import leads_inside, place
 from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files
+from itkit.io.json_files import json_line
 from itkit.io.locks import is_in_place, locked, try_lock
-from itkit.io.meta import json_line
 
 _JOURNAL = "journal.json"
 _MOST_NODE_BYTES = 4096

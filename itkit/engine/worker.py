@@ -22,7 +22,8 @@ from itkit.engine.lanes import Lanes
 from itkit.io.disk import os_reason, sync_files
 from itkit.io.formats.header_model import ITEM_BYTES, Header
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
-from itkit.io.meta import file_stamp, json_line, volume_entry
+from itkit.io.json_files import json_line
+from itkit.io.meta import file_stamp, volume_entry
 from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
 
 if TYPE_CHECKING:

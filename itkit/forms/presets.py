@@ -15,7 +15,8 @@ from itkit.core.toml import toml_value
 from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import read_config
-from itkit.io.meta import write_json, write_text
+from itkit.io.disk import write_text
+from itkit.io.json_files import write_json
 
 
 def preset_values(*models: Params) -> dict[str, Any]:

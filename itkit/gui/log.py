@@ -14,7 +14,7 @@ from itkit.core.errors import ItkitError
 from itkit.forms.progress import BAD
 from itkit.forms.queue import Job
 from itkit.gui.theme import GAP
-from itkit.io.meta import write_text
+from itkit.io.disk import write_text
 
 _MOST_LINES = 20_000
 

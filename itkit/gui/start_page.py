@@ -36,7 +36,7 @@ from itkit.gui.fields import PathLine, pick_path
 from itkit.gui.icons import dress
 from itkit.gui.operation_page import ask_to_delete, report_links
 from itkit.gui.theme import GAP
-from itkit.io.meta import write_text
+from itkit.io.disk import write_text
 
 
 class StepCard(QFrame):

@@ -1,12 +1,16 @@
-"""Make files permanent: flush them to disk and move them to their final names."""
+"""Make files permanent: flush them to disk and move them to their final names, or write them whole."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from itkit.core.errors import WriteError
+from itkit.core.files import STATE_FOLDER
 
 _MANY = 64
 _HIDDEN = re.compile(r"\.itkit-(\d+)-[0-9a-f]{16}")
@@ -100,3 +104,56 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
             sync_file(hidden)
             hidden.replace(final)
     return [final for _, final in moves]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 completely or not at all.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file completely or not at all.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    _write(path, (data,))
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write a text file in UTF-8, made piece by piece, completely or not at all.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    _write(path, (piece.encode("utf-8", errors="backslashreplace") for piece in pieces))
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
+    stage = state / "tmp"  # the next run removes what a killed run leaves here
+    folder = stage if state.is_dir() and not (state.is_symlink() or stage.is_symlink()) else path.parent
+    hidden = hidden_beside(folder / path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        with hidden.open("xb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.replace(path)
+    except OSError as error:
+        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            hidden.unlink()

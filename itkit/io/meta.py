@@ -1,7 +1,4 @@
-"""JSON files beside volumes: the index ``series_meta.json`` and sidecars.
-
-They are written atomically. An entry of the index is used only while its file is unchanged.
-"""
+"""Entries of volumes: the index ``series_meta.json`` beside them. An entry is used only while its file is unchanged."""
 
 from __future__ import annotations
 
@@ -17,140 +14,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from itkit.core.bounded import open_regular, parse_json, read_bounded
-from itkit.core.errors import ReadError, WriteError
-from itkit.core.files import SERIES_META, STATE_FOLDER, split_extension
+from itkit.core.bounded import open_regular, parse_json
+from itkit.core.errors import ReadError
+from itkit.core.files import SERIES_META, split_extension
 from itkit.core.volume import Volume
-from itkit.io.disk import hidden_beside
+from itkit.io.disk import write_pieces
 from itkit.io.formats.headers import Header
 from itkit.io.formats.inspect import SETTLED_NS, is_plain, read_any_header
-from itkit.io.layouts import IMAGE, LABEL
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; ``None`` when it is missing, broken, or beyond the limits of `itkit.core.bounded`."""
-    try:
-        return parse_json(read_bounded(path))
-    except (OSError, ValueError):
-        return None
-
-
-def write_json(path: Path, value: Any, *, compact_depth: int = 2) -> None:
-    """Write a JSON file completely or not at all, in UTF-8, with one line for each entry of the upper levels.
-
-    Raises
-    ------
-    WriteError
-        When it can't be written.
-    """
-    write_pieces(path, chain(json_pieces(value, compact_depth), "\n"))
-
-
-def json_text(value: Any, *, compact_depth: int = 2) -> str:
-    """Return the text of a JSON file with one line for each entry of the upper levels."""
-    return dumps(value, compact_depth) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 completely or not at all.
-
-    Raises
-    ------
-    WriteError
-        When it can't be written.
-    """
-    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all.
-
-    Raises
-    ------
-    WriteError
-        When it can't be written.
-    """
-    _write(path, (data,))
-
-
-def write_pieces(path: Path, pieces: Iterable[str]) -> None:
-    """Write a text file in UTF-8, made piece by piece, completely or not at all.
-
-    Raises
-    ------
-    WriteError
-        When it can't be written.
-    """
-    _write(path, (piece.encode("utf-8", errors="backslashreplace") for piece in pieces))
-
-
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
-    stage = state / "tmp"  # the next run removes what a killed run leaves here
-    folder = stage if state.is_dir() and not (state.is_symlink() or stage.is_symlink()) else path.parent
-    hidden = hidden_beside(folder / path.name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True)
-        with hidden.open("xb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.replace(path)
-    except OSError as error:
-        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            hidden.unlink()
-
-
-def dumps(value: Any, compact_depth: int) -> str:
-    """Return JSON whose upper levels are indented; each entry below them takes one line."""
-    return "".join(json_pieces(value, compact_depth))
-
-
-def json_pieces(value: Any, compact_depth: int, depth: int = 0) -> Iterator[str]:
-    """Yield the text of `dumps` piece by piece; an upper level may be a mapping that makes its entries as it goes."""
-    if depth >= compact_depth or not isinstance(value, Mapping):
-        yield json_line(value)
-        return
-    first = True
-    for key, entry in value.items():
-        yield f"{'{' if first else ','}\n{'  ' * (depth + 1)}{json_line(str(key))}: "
-        yield from json_pieces(entry, compact_depth, depth + 1)
-        first = False
-    yield "{}" if first else f"\n{'  ' * depth}}}"
-
-
-_NO_BLANKS = (",", ":")
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-_encode_compactly = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=_NO_BLANKS).encode
-
-
-def json_line(value: Any) -> str:
-    r"""Return JSON on one line that UTF-8 can encode: undecodable bytes of file names are escaped, so they read back.
-
-    Examples
-    --------
-    >>> json_line("Köln"), json_line("p\udcfc"), json.loads(json_line("p\udcfc")) == "p\udcfc"
-    ('"Köln"', '"p\\udcfc"', True)
-    """
-    text = _encode(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False)
-    return text
-
-
-def compact_line(value: Any) -> str:
-    """Return JSON on one line like `json_line`, without blanks."""
-    text = _encode_compactly(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False, separators=_NO_BLANKS)
-    return text
+from itkit.io.json_files import json_line, read_json
 
 
 def file_stamp(path: Path) -> dict[str, int]:
@@ -523,17 +394,3 @@ def list_volumes(folder: Path) -> Iterable[str]:
         for name in files:
             if split_extension(name) is not None:
                 yield prefix + name
-
-
-__all__ = [
-    "IMAGE",
-    "LABEL",
-    "dumps",
-    "file_stamp",
-    "json_text",
-    "list_volumes",
-    "read_json",
-    "refresh_index",
-    "write_json",
-    "write_text",
-]

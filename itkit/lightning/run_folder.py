@@ -15,8 +15,8 @@ import torch
 from itkit.core.errors import ParamsError
 from itkit.core.text import some
 from itkit.inference.model_folder import write_model
-from itkit.io.disk import hidden_beside
-from itkit.io.meta import write_json, write_text
+from itkit.io.disk import hidden_beside, write_text
+from itkit.io.json_files import write_json
 from itkit.lightning.pictures import Pictures
 from itkit.training.history import (
     METRICS_CSV,

@@ -18,7 +18,7 @@ from typing import Any
 from itkit.core.errors import CaseError, ItkitError, ParamsError, WeightsError
 from itkit.core.extras import require, require_torch
 from itkit.core.text import last_line, shown
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.mm.cfg_options import parse_options
 from itkit.mm.jobs import Job, Result
 from itkit.mm.records import LAST, plain, read_record, state_of, write_record

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from itkit.io.meta import read_json, write_json
+from itkit.io.json_files import read_json, write_json
 
 RECORD = "mmrun.json"
 LAST = "last_checkpoint"

@@ -23,7 +23,7 @@ from itkit.core.fields import Bounds, FreeText, OnlyWith, PathRole, Positional
 from itkit.core.params import Params
 from itkit.core.text import shown
 from itkit.core.tool import Tool
-from itkit.io.meta import read_json
+from itkit.io.json_files import read_json
 from itkit.mm.cfg_options import parse_options
 from itkit.mm.jobs import Job, Result
 from itkit.mm.records import LAST

@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 from itkit.core.geometry import Geometry
 from itkit.core.thumbnail import png
 from itkit.core.volume import Volume
-from itkit.io.meta import write_bytes
+from itkit.io.disk import write_bytes
 from itkit.report.pictures import Overlay, busiest_point, three_planes
 
 _GAP = 4

@@ -31,8 +31,8 @@ from itkit.core.operation import (
 from itkit.core.text import some
 from itkit.core.volume import Case
 from itkit.io.dicom.outline import rings
+from itkit.io.json_files import read_json
 from itkit.io.layouts import require_destination
-from itkit.io.meta import read_json
 from itkit.pathology.annotations import SUFFIXES, Annotation, paint, read_annotations, write_geojson
 from itkit.pathology.finding import MASK_META, PYRAMID, find_files
 from itkit.pathology.params import WsiParams

@@ -15,7 +15,7 @@ from itkit.core.bounded import read_table_text
 from itkit.core.errors import LayoutError, ReadError
 from itkit.core.extras import require
 from itkit.core.files import is_inner_name
-from itkit.io.meta import read_json
+from itkit.io.json_files import read_json
 from itkit.pathology.limits import LONGEST_TILE
 
 TABLE, META = "tiles.csv", "tiles_meta.json"

@@ -22,8 +22,8 @@ from itkit.core.operation import Collected, Context, Job, Outcome, Place, Plan, 
 from itkit.core.text import csv_text
 from itkit.core.thumbnail import png
 from itkit.core.volume import Case, Volume
+from itkit.io.json_files import read_json
 from itkit.io.layouts import IMAGE, LABEL
-from itkit.io.meta import read_json
 from itkit.pathology.finding import MASK_META, mask_of
 from itkit.pathology.limits import LONGEST_TILE
 from itkit.pathology.params import WsiParams

@@ -33,8 +33,8 @@ from itkit.core.grids import require_one_grid
 from itkit.core.operation import CaseInput, Collected, Context, Job, Operation, Outcome, Plan, Record, Report
 from itkit.core.params import RangeDegZyx, ThreeZyx, VolumeExtension
 from itkit.core.volume import Case, Volume
+from itkit.io.json_files import json_text
 from itkit.io.layouts import IMAGE, LABEL, find_pairs, require_destination
-from itkit.io.meta import json_text
 from itkit.kernels.affine import affine_linear, affine_nearest
 from itkit.kernels.kinds import looks_like_labels
 from itkit.kernels.sampling import index_affine

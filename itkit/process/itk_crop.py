@@ -32,8 +32,8 @@ from itkit.core.params import PatchZyx, ThreeZyx, VolumeExtension
 from itkit.core.text import some
 from itkit.core.volume import Case, Volume
 from itkit.io.dataset_meta import FoundMeta
+from itkit.io.json_files import read_json
 from itkit.io.layouts import IMAGE, LABEL, find_description, find_volumes, require_destination, require_folder
-from itkit.io.meta import read_json
 from itkit.kernels.kinds import looks_like_image
 from itkit.kernels.labels import label_counts
 from itkit.process.common import (

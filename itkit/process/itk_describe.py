@@ -20,8 +20,9 @@ from itkit.core.params import Params
 from itkit.core.text import some
 from itkit.core.volume import Case
 from itkit.io.dataset_meta import FoundMeta, find_dataset_meta
+from itkit.io.json_files import json_text
 from itkit.io.layouts import IMAGE, LABEL, Images, find_images, find_volumes, require_folder
-from itkit.io.meta import current_classes, json_text
+from itkit.io.meta import current_classes
 from itkit.io.overlooked import advice
 from itkit.io.segments import SegmentTable
 from itkit.process.plans import inputs_of

@@ -20,8 +20,9 @@ from itkit.core.operation import Collected, Context, InputFile, Job, Operation, 
 from itkit.core.params import Params
 from itkit.core.text import counted, did_you_mean, some
 from itkit.core.volume import Case
+from itkit.io.json_files import json_text, read_json
 from itkit.io.layouts import IMAGE, LABEL, find_images, find_pairs, find_volumes, require_destination, require_folder
-from itkit.io.meta import current_classes, json_text, read_json
+from itkit.io.meta import current_classes
 from itkit.io.tables import Table, read_table
 from itkit.kernels.labels import label_counts
 from itkit.process.plans import inputs_of

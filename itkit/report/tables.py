@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from itkit.core.operation import Record
 from itkit.core.text import csv_text, shown
-from itkit.io.meta import json_text
+from itkit.io.json_files import json_text
 from itkit.report.pages import Ranked, class_name, page, table
 
 _COLUMNS = ("sample", "status", "size ZYX (voxels)", "spacing ZYX (mm)", "orientation", "reasons")

@@ -112,7 +112,7 @@ def write_channels(
     suffix
         Format of the files.
     """
-    from itkit.io.meta import write_json
+    from itkit.io.json_files import write_json
     from itkit.io.sitk_toolkit import write_volume
 
     ids = [f"case_{number:02d}" for number in range(cases)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from itkit.core.bounded import parse_json
 from itkit.core.text import csv_text as table_text
-from itkit.io.meta import json_line
+from itkit.io.json_files import json_line
 
 METRICS_JSONL, METRICS_CSV = "metrics.jsonl", "metrics.csv"
 

@@ -19,7 +19,7 @@ from itkit.core.text import counted, some
 from itkit.dataset.folder import CaseFiles
 from itkit.inference.model_folder import build_network
 from itkit.io.disk import hidden_beside
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.models.checkpoints import write_safetensors
 from itkit.models.moco.encoders import encoder_weights, zoo_encoder
 from itkit.models.moco.pretraining import Recipe

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from itkit.core.bounded import parse_json, read_bounded
 from itkit.core.errors import LayoutError
 from itkit.core.version import VERSION
-from itkit.io.meta import json_line
+from itkit.io.json_files import json_line
 from itkit.training.plan_file import Plan, read_plan
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import IO
 
 from itkit.core.errors import ParamsError
+from itkit.io.json_files import read_json
 from itkit.io.locks import close_in_children, is_in_place, try_lock
-from itkit.io.meta import read_json
 from itkit.training.status import STATUS_FILE
 
 LOCK_FILE = ".lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from itkit.core.geometry import by
-from itkit.io.meta import write_bytes, write_text
+from itkit.io.disk import write_bytes, write_text
 from itkit.report.training import TrainingResults, training_page
 from itkit.training.curves import draw_curves, losses, smooth_losses, thinned
 from itkit.training.history import METRICS_JSONL, History, dice_of, read_history

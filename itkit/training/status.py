@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from itkit.io.disk import is_alive
-from itkit.io.meta import read_json, write_json
+from itkit.io.json_files import read_json, write_json
 
 STATUS_FILE = "status.json"
 State = Literal["training", "finished", "interrupted", "failed"]

@@ -28,8 +28,8 @@ from itkit.forms.chains import is_pipeline
 from itkit.forms.pages import Page, load_command, pages
 from itkit.forms.presets import preset_in
 from itkit.forms.trainings import is_training
+from itkit.io.json_files import json_line
 from itkit.io.layouts import IMAGE
-from itkit.io.meta import json_line
 from itkit.report.style import STYLE
 from itkit.serving.guard import Rules, cookie_value
 from itkit.web.board import Board, Past, is_over, lines_of

@@ -19,7 +19,8 @@ from itkit.core.errors import ItkitError, TooManyError
 from itkit.forms.command import Command
 from itkit.forms.progress import RunView
 from itkit.forms.queue import Job, JobQueue
-from itkit.io.meta import json_line, write_json, write_text
+from itkit.io.disk import write_text
+from itkit.io.json_files import json_line, write_json
 from itkit.serving.paths import Root
 from itkit.web.found import runs_below
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from itkit.engine.manifest import Manifest
-from itkit.io.meta import read_json
+from itkit.io.json_files import read_json
 
 DEEP = "[" * 200_000 + "]" * 200_000
 

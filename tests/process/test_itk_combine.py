@@ -11,7 +11,7 @@ from itkit.core.errors import ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.grids import oriented_grid, resampled_grid
 from itkit.core.volume import Volume
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.combining import Rule, combine_labels, fuse_labels
 from itkit.process.geometry import orient

@@ -13,7 +13,7 @@ import itkit
 from itkit.core.errors import LabelError, LayoutError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.crops import CropBox, crop_box, cut_out, paste_back
 from itkit.process.geometry import orient

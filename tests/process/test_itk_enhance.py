@@ -15,7 +15,7 @@ from itkit.core.errors import ItkitError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.engine.parameters import make_params, to_argv
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.io.sitk_toolkit import itk_threads, read_volume, write_volume
 from itkit.kernels.denoising import nlm, noise_sd
 from itkit.kernels.equalizing import clahe

@@ -16,7 +16,7 @@ from itkit.catalogue import load
 from itkit.core.errors import LayoutError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.process.dataset_statistics import label_numbers, outliers, pooled
 from itkit.testing import phantoms

@@ -31,7 +31,7 @@ from itkit.dataset.convert.stream import Member, stream_members
 from itkit.io.formats.gate import require_room
 from itkit.io.formats.header_model import MOST_INFLATED, product
 from itkit.io.formats.itk_child import read_array
-from itkit.io.meta import read_json
+from itkit.io.json_files import read_json
 from itkit.process.common import converted
 
 INDEX = "SAMed2D_v1.json"

@@ -25,7 +25,7 @@ from itkit.core.volume import Case
 from itkit.dataset.TCGA.nbia import PUBLIC, Server, Unpacked, read_manifest, unpack
 from itkit.dataset.TCGA.series import METADATA
 from itkit.io.download import part_of
-from itkit.io.meta import read_json, write_json
+from itkit.io.json_files import read_json, write_json
 
 _COLUMNS = ("Series UID", "Collection", "Subject ID", "Study UID", "Series Description", "Modality",
             "Number of Images", "File Location")  # fmt: skip

@@ -12,8 +12,8 @@ from itkit.core.files import DATASET_META
 from itkit.core.text import counted, some
 from itkit.dataset.convert.find import cases_of, walk_files
 from itkit.dataset.convert.spec import DatasetSpec, Finding, FoundCase
+from itkit.io.json_files import read_json
 from itkit.io.layouts import IMAGE
-from itkit.io.meta import read_json
 
 
 @dataclass(frozen=True)

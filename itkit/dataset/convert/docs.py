@@ -9,7 +9,7 @@ from pathlib import Path
 from itkit.catalogue import ALIASES, CATALOGUE, named
 from itkit.core.plugins import resolve
 from itkit.dataset.convert.spec import DatasetSpec
-from itkit.io.meta import write_text
+from itkit.io.disk import write_text
 
 _CLASSES_IN_A_TABLE = 40
 

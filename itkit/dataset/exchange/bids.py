@@ -30,8 +30,8 @@ from itkit.dataset.exchange.direction import Direction
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.dataset.exchange.release import finding_of, listed_case, plain_spec, release
 from itkit.dataset.exchange.source import Source, SourceCase, export_case, export_plan, read_source
+from itkit.io.json_files import read_json
 from itkit.io.layouts import IMAGE
-from itkit.io.meta import read_json
 
 DESCRIPTION = "dataset_description.json"
 _BIDS = "1.10.0"

@@ -41,8 +41,8 @@ from itkit.dataset.exchange.source import (
     read_source,
 )
 from itkit.dataset.nnUNet.meta import label_table
+from itkit.io.json_files import read_json
 from itkit.io.layouts import IMAGE
-from itkit.io.meta import read_json
 
 DATALIST = "datalist.json"
 """List of the cases for MONAI; ``dataset.json`` holds the same lists."""

@@ -19,8 +19,8 @@ from itkit.core.text import csv_text, some
 from itkit.core.volume import Case
 from itkit.dataset.exchange.direction import Direction, estimate, finished
 from itkit.dataset.exchange.params import ConvertParams
+from itkit.io.json_files import json_text
 from itkit.io.layouts import IMAGE, LABEL
-from itkit.io.meta import json_text
 from itkit.io.walk import walk
 from itkit.process.common import sidecar, stamp_of
 

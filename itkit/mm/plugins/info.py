@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from itkit.core.errors import ModelError
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.mm.records import plain
 
 FILE = "extreme_values.json"

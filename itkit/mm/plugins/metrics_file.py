@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import LoggerHook
 from mmengine.registry import HOOKS
 
-from itkit.io.meta import write_json
+from itkit.io.json_files import write_json
 from itkit.mm.records import plain
 
 
