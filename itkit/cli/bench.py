@@ -12,7 +12,7 @@ from itkit.core.fields import Bounds, PathRole, Pattern, Positional, Short
 from itkit.core.params import Params
 from itkit.core.text import shown
 from itkit.core.tool import Tool
-from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.inference.backends import DEVICE, device_name
 
 
 class BenchParams(Params):

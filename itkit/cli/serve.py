@@ -13,8 +13,7 @@ from itkit.core.extras import require
 from itkit.core.fields import Bounds, FreeText, Group, PathRole, Pattern, Positional, Unit
 from itkit.core.params import Params
 from itkit.core.tool import Tool
-from itkit.inference.backends import Backend
-from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.inference.backends import DEVICE, Backend, device_name
 from itkit.serving.guard import Guard, Rules
 from itkit.serving.sockets import access_for, bind, is_loopback, own_hosts, port_of, serve
 

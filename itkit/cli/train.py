@@ -21,7 +21,7 @@ from itkit.core.params import Params
 from itkit.core.text import counted, shown
 from itkit.core.tool import Tool
 from itkit.engine.resources import available_memory, format_bytes
-from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.inference.backends import DEVICE, device_name
 from itkit.io.json_files import json_line
 
 if TYPE_CHECKING:

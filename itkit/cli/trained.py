@@ -20,7 +20,7 @@ from itkit.core.params import Params
 from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
-from itkit.inference.itk_infer import DEVICE, device_name
+from itkit.inference.backends import DEVICE, device_name
 from itkit.io.layouts import IMAGE
 from itkit.training.run_files import read_run
 

@@ -11,6 +11,7 @@ runtime information ``itkit_model`` (OpenVINO).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,21 @@ FILES: dict[BackendName, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
 """File of an exported model, by backend."""
 METADATA = CHECKPOINT_ENTRY
 """Name under which an exported model holds the content of its ``model.json``."""
+DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
+"""Pattern of the names of devices."""
+
+
+def device_name(text: str) -> str:
+    """Return the name of a device, if it is one.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
+    if not re.fullmatch(DEVICE, text):
+        raise ValueError(f"expected auto, cpu, cuda or cuda:N; got {text!r}")
+    return text
 
 
 def backend_of(path: Path | str, wanted: Backend = "auto") -> BackendName:

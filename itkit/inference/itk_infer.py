@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from pydantic import AfterValidator
 
 from itkit.catalogue import SLIDE_SEGMENTER
 from itkit.core.dataset_meta import DatasetMeta
-from itkit.core.errors import CaseError, LayoutError, ParamsError
+from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.extras import require_torch
 from itkit.core.fields import Advanced, Bounds, Group, Later, PathRole, Pattern, Positional, Short, Unit, Unkeyed
 from itkit.core.files import SLIDE_EXTENSIONS, STATE_FOLDER, Compression, split_extension, volume_suffix
@@ -43,17 +42,15 @@ from itkit.core.operation import (
 from itkit.core.params import Params, VolumeExtension
 from itkit.core.text import counted
 from itkit.core.volume import Case, Volume
-from itkit.inference.backends import Backend, backend_of, choose_device, find_model
+from itkit.inference.backends import DEVICE, Backend, backend_of, choose_device, device_name, find_model
+from itkit.inference.needs import Need, need_of_grid, require_disk
 from itkit.io.dataset_meta import FoundMeta
-from itkit.io.formats.inspect import read_any_header
 from itkit.io.formats.store import STORE_SUFFIX, require_store, write_store
 from itkit.io.layouts import IMAGE, LABEL, Images, find_description, find_images, require_destination
-from itkit.models.window_sums import WindowSettings
 from itkit.process.common import case_meta, stamp_of
 from itkit.process.plans import image_jobs
 
 if TYPE_CHECKING:
-    from itkit.core.geometry import Geometry
     from itkit.inference.model_folder import ModelFolder
     from itkit.inference.predicting import Predictor
     from itkit.process.dicom_cases import DicomCase
@@ -63,11 +60,6 @@ _PROBABILITIES, _LOGITS = "probabilities", "logits"
 _SLIDES = "slides"
 _SLIDE_MODALITY = "SM"
 """What DICOM calls slide microscopy."""
-_TORCH_BYTES = 320 << 20
-"""What torch takes before its first network."""
-_BYTES_PER_WINDOW_VOXEL = 640
-"""Features of a window that a network holds at once: a U-Net with 32 features has about 160 values a voxel."""
-_CHUNKS = 64 << 20
 
 
 def _axes(text: str) -> str:
@@ -75,22 +67,6 @@ def _axes(text: str) -> str:
     if not re.fullmatch(r"[ZYX]{1,3}", axes) or len(set(axes)) < len(axes):
         raise ValueError(f"expected some of the axes Z, Y, X, each once, such as ZYX or X; got {text!r}")
     return "".join(axis for axis in "ZYX" if axis in axes)
-
-
-DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
-
-
-def device_name(text: str) -> str:
-    """Return a device's name, if it is one.
-
-    Raises
-    ------
-    ValueError
-        When it is not.
-    """
-    if not re.fullmatch(DEVICE, text):
-        raise ValueError(f"expected auto, cpu, cuda or cuda:N; got {text!r}")
-    return text
 
 
 class InferParams(Params):
@@ -208,7 +184,7 @@ def plan(params: InferParams) -> Plan:
     facts = models[0].facts
     meta = found.described.meta or DatasetMeta({})
     change = partial(DatasetMeta.with_labels, labels=facts.names)
-    _require_disk(jobs, params, models)
+    require_disk(jobs, params, models)
     notes = (*found.described.notes, *found.notes)
     details = _SLIDES if found.targets else None
     return Plan(jobs, found.extras, params.dest, notes, details, carries=Carry(meta, (params.dest,), change))
@@ -365,46 +341,11 @@ def _targets(params: InferParams, label_folder: Path, models: int) -> dict[str, 
     return targets
 
 
-@dataclass(frozen=True)
-class _Need:
-    """Bytes that a case needs: always, and for what may lie in files."""
-
-    fixed: int
-    sums: int
-    probabilities: int
-    logits: int
-
-
-def _need(grid: Geometry, read_bytes: int, params: InferParams, models: Sequence[ModelFolder]) -> _Need:
-    from itkit.inference.preparing import Preparation
-
-    voxels = math.prod(grid.size_zyx)
-    fixed = _TORCH_BYTES + _CHUNKS + read_bytes + 4 * voxels + (8 * voxels if params.skip_air else 0)
-    classes = models[0].facts.network.num_classes
-    busiest = sums = logits = 0
-    for model in models:  # one after the other
-        facts = model.facts
-        working = Preparation.of(facts).grid(grid).size_zyx
-        depth, height, width = (max(n, p) for n, p in zip(working, facts.patch_size, strict=True))
-        channels, padded, size = facts.network.in_channels, depth * height * width, math.prod(working)
-        image = 4 * channels * (padded + (size if padded > size else 0))
-        window = params.batch * math.prod(facts.patch_size) * (4 * channels + 8 * classes + _BYTES_PER_WINDOW_VOXEL)
-        fixed += 3 * model.weights.stat().st_size
-        busiest = max(busiest, image + window + 8 * classes * height * width, image + 8 * voxels + 4 * padded)
-        windows = WindowSettings(
-            patch_size=facts.window_size, overlap=params.overlap, scheme=params.window_scheme, batch=params.batch
-        )
-        sums = max(sums, windows.sums_bytes(working, classes))
-        logits += 4 * classes * size
-    soft = classes * voxels * ((4 if len(models) > 1 else 2 * params.probabilities) + 2 * params.probabilities)
-    return _Need(fixed + busiest, sums, soft, logits if params.save_logits else 0)
-
-
-def _need_of(inputs: Mapping[str, CaseInput], params: InferParams) -> _Need | None:
+def _need_of(inputs: Mapping[str, CaseInput], params: InferParams) -> Need | None:
     grids = [item.geometry for item in inputs.values()]
     if not grids:
         return None
-    return _need(grids[0], sum(item.nbytes for item in inputs.values()), params, _models(params))
+    return need_of_grid(grids[0], sum(item.nbytes for item in inputs.values()), params, _models(params))
 
 
 def memory(inputs: Mapping[str, CaseInput], params: InferParams) -> int:
@@ -419,45 +360,6 @@ def least_memory(inputs: Mapping[str, CaseInput], params: InferParams) -> int:
     if need is None:
         return 0
     return need.fixed + (need.sums + need.probabilities if "slide" in inputs else 0)
-
-
-def _require_disk(jobs: Sequence[Job], params: InferParams, models: Sequence[ModelFolder]) -> None:
-    """Refuse to start if the probabilities or logits of all cases may not fit on the disk.
-
-    Raises
-    ------
-    LayoutError
-        When there is too little room.
-    """
-    if not (params.probabilities or params.save_logits):
-        return
-    total = 0
-    for job in jobs:
-        if all(path.exists() for path in job.outputs()):
-            continue
-        grid = _grid_of(job)
-        if grid is not None:
-            need = _need(grid, 0, params, models)
-            total += need.logits
-            if params.probabilities:
-                total += 2 * models[0].facts.network.num_classes * math.prod(grid.size_zyx)
-    folder = next(place for place in (params.dest.absolute(), *params.dest.absolute().parents) if place.exists())
-    free = shutil.disk_usage(folder).free
-    if total > free:
-        option = "--probabilities" if params.probabilities else "--save-logits"
-        raise LayoutError(
-            f"{option}: up to {total / 1e9:.1f} GB for {counted(jobs, 'case')}, but {folder} has {free / 1e9:.1f} GB "
-            "free; choose another destination or fewer cases (--shard)"
-        )
-
-
-def _grid_of(job: Job) -> Geometry | None:
-    if job.sizes:
-        return next(iter(job.sizes.values())).geometry
-    try:
-        return read_any_header(next(iter(job.inputs.values())).path).geometry
-    except (CaseError, OSError):  # the case will fail with this error
-        return None
 
 
 @lru_cache(maxsize=1)
@@ -500,7 +402,7 @@ def infer_case(case: Case, params: InferParams, context: Context) -> Outcome:
     images = _images_of(case)
     models = _models(params)
     read_bytes = sum(image.array_zyx.nbytes for image in images)
-    need = _need(images[0].geometry, read_bytes, params, models)
+    need = need_of_grid(images[0].geometry, read_bytes, params, models)
     room = math.inf if context.memory is None else context.memory - need.fixed
     fits = {}
     for name in ("sums", _PROBABILITIES, _LOGITS):

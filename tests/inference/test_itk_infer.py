@@ -213,7 +213,7 @@ def test_what_the_disk_can_not_hold_is_refused_before(tmp_path, model, monkeypat
     pytest.importorskip("blosc2")
     write_images(tmp_path / "raw", 1)
     usage = type("Usage", (), {"free": 1000})()
-    monkeypatch.setattr("itkit.inference.itk_infer.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("itkit.inference.needs.shutil.disk_usage", lambda _: usage)
     with pytest.raises(LayoutError, match="--save-logits"):
         infer(model, tmp_path / "raw", tmp_path / "out", save_logits=True)
     assert not (tmp_path / "out").exists()
