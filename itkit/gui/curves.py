@@ -11,7 +11,7 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 from itkit.core.thumbnail import class_colour
 from itkit.forms.trainings import Points, last_values, thinned
 from itkit.gui.theme import GAP, colour
-from itkit.report.scales import scale_of, tick_text
+from itkit.report.scales import scale_of, tick_texts
 
 
 class CurvePlot(QWidget):
@@ -52,17 +52,15 @@ class CurvePlot(QWidget):
         everything = [point for points in self.curves.values() for point in points]
         across = scale_of([x for x, _ in everything], area.left(), area.right())
         up = scale_of([y for _, y in everything], area.bottom(), area.top())
-        for value in up.ticks():
+        for value, text in tick_texts(up):
             y = up.place(value)
             painter.setPen(colour("line"))
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
             painter.setPen(colour("muted"))
-            text = tick_text(value)
             painter.drawText(QPointF(area.left() - metrics.horizontalAdvance(text) - 6, y + high / 3), text)
-        ticks = across.ticks()
+        ticks = tick_texts(across)
         step = max(1, round(len(ticks) * 60 / max(60.0, area.width())))
-        for value in ticks[::step]:
-            text = tick_text(value)
+        for value, text in ticks[::step]:
             x = min(
                 across.place(value) - metrics.horizontalAdvance(text) / 2,
                 self.width() - metrics.horizontalAdvance(text),

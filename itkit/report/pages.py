@@ -57,6 +57,8 @@ MISSING = "\u2013"
 _LONGEST_NAME = 48
 _SMALL = 200
 """Width of a picture, pixels, up to which two of them stand side by side on a phone."""
+_LONG = 1e15
+"""Least number that is written as a power of ten."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?inf")
 
 _SHELL = """<!doctype html>
@@ -158,12 +160,14 @@ def number(value: float | None, digits: int = 1) -> str:
     --------
     >>> number(1234.56), number(0.5, 3), number(None), number(float("inf"))
     ('1234.6', '0.500', '\u2013', 'inf')
+    >>> number(1e300)
+    '1e+300'
     """
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    text = f"{value:.{digits}f}"
+    text = f"{value:.{digits}f}" if abs(value) < _LONG else f"{value:.6g}"
     return text.removeprefix("-") if not text.strip("-0.") else text
 
 

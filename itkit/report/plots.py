@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from itkit.report.pages import Cell, Html, Rgb, element, markup
-from itkit.report.scales import Scale, log_scale_of, scale_of, tick_text
+from itkit.report.pages import number as number_text
+from itkit.report.scales import GREATEST, Scale, log_scale_of, scale_of, tick_text, tick_texts
 
 WIDTH = 440
-_RIGHT, _BOTTOM, _TOP = 26, 40, 8
+_LEFT, _RIGHT, _BOTTOM, _TOP = 62, 26, 40, 8
+_ROOM = 64  # between the ticks of a horizontal axis
 _LETTER = 7.0  # width of a letter of 12 px
 _MOST_POINTS = 5000
 _LONGEST_NAME = 24
@@ -164,7 +166,10 @@ def quantile(ascending: Sequence[float], share: float) -> float:
     at = share * (len(ascending) - 1)
     first = int(at)
     last = min(first + 1, len(ascending) - 1)
-    return ascending[first] + (at - first) * (ascending[last] - ascending[first])
+    rise = ascending[last] - ascending[first]
+    if math.isinf(rise):  # from one end of the floats to the other
+        return ascending[first] * (1 - (at - first)) + ascending[last] * (at - first)
+    return ascending[first] + (at - first) * rise
 
 
 def scatter(
@@ -230,9 +235,10 @@ def bland_altman(
         bias = sum(differences) / len(differences)
         lines.append(Line(f"bias {bias:.3g}", y=bias))
         if len(differences) > 1:
-            deviation = math.sqrt(sum((d - bias) ** 2 for d in differences) / (len(differences) - 1))
+            deviation = math.hypot(*(d - bias for d in differences)) / math.sqrt(len(differences) - 1)
             for sign, reach in (("+", 1.96 * deviation), ("-", -1.96 * deviation)):
                 lines.append(Line(f"{sign}1.96 sd {bias + reach:.3g}", y=bias + reach, is_dashed=True))
+        lines = [line for line in lines if line.y is not None and math.isfinite(line.y)]
     said = names or [""] * len(first)
     dots = [Dot((a + b) / 2, b - a, name) for a, b, name in zip(first, second, said, strict=True)]
     return scatter(dots, title=title, x=f"mean of both, {unit}", y=f"difference, {unit}", lines=lines)
@@ -279,7 +285,7 @@ def heat_map(
 def _field(value: float, greatest: float, place: tuple[float, float], width: float, digits: int) -> list[str]:
     x, y = place
     share = value / greatest
-    text = f"{value:.{digits}f}"
+    text = number_text(value, digits)
     return [
         f'<rect x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{width - 1:.1f}" height="23" '
         f'style="fill:rgb(var(--heat) / {0.08 + 0.6 * share:.3f})"/>' if value else "",
@@ -294,7 +300,7 @@ def bars(
     """Return a horizontal bar for each value, with its number beside it."""
     height = _TOP + 24 * len(names) + _BOTTOM
     left = _margin(map(_short, names))
-    texts = [f"{value:.{digits}f}" for value in values]
+    texts = [number_text(value, digits) for value in values]
     room = max(map(len, texts), default=0) * _LETTER + 10
     across = scale_of(values, left, WIDTH - _RIGHT - room, with_zero=True)
     parts = _axes(across, None, x, "", bottom=height - _BOTTOM)
@@ -313,24 +319,24 @@ def bars(
 
 
 def _across(values: Sequence[float], *, with_zero: bool, exact: bool = False) -> Scale:
-    if exact and len(values) > 1 and values[-1] > values[0]:
-        return Scale(values[0], values[-1], 62, WIDTH - _RIGHT)
-    return scale_of(values, 62, WIDTH - _RIGHT, with_zero=with_zero)
+    if exact and len(values) > 1 and 0 < values[-1] - values[0] <= GREATEST:
+        return Scale(values[0], values[-1], _LEFT, WIDTH - _RIGHT)
+    return scale_of(values, _LEFT, WIDTH - _RIGHT, with_zero=with_zero)
 
 
 def _axes(across: Scale, up: Scale | None, x: str, y: str, *, bottom: float = 0.0) -> list[str]:
     """Return grid lines, ticks and names of the axes."""
     floor = bottom if up is None else up.start
     parts = []
-    for value in across.ticks():
+    for value, text in tick_texts(across):
         place = across.place(value)
         parts.append(_stroke(place, _TOP, place, floor, "grid"))
-        parts.append(_text(place, floor + 16, tick_text(value), "middle", "muted"))
+        parts.append(_text(place, floor + 16, text, "middle", "muted", room=_ROOM))
     if up is not None:
-        for value in up.ticks():
+        for value, text in tick_texts(up):
             place = up.place(value)
             parts.append(_stroke(across.start, place, across.end, place, "grid"))
-            parts.append(_text(across.start - 6, place + 4, tick_text(value), "end", "muted"))
+            parts.append(_text(across.start - 6, place + 4, text, "end", "muted", room=_LEFT - 18))
         middle = (up.start + up.end) / 2
         parts.append(
             f'<text class="muted" text-anchor="middle" transform="translate(13 {middle:.1f}) rotate(-90)">'
@@ -392,8 +398,9 @@ def _stroke(x1: float, y1: float, x2: float, y2: float, kind: str, width: float 
     return f'<line class="{kind}"{wide} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
+def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "", *, room: float = math.inf) -> str:
     where = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    where += f' textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs"' if len(text) * _LETTER > room else ""
     looks = f' class="{kind}"' if kind else ""
     return f'<text x="{x:.1f}" y="{y:.1f}"{where}{looks}>{markup(text)}</text>'
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _ROUNDING = 1e-12  # share of a value below which a difference is rounding
-_LEAST_STEP, _GREATEST = 1e-290, 1e300  # steps and ends that 64-bit floats can count with
+_LEAST_STEP, GREATEST = 1e-290, 1e300  # steps and ends that 64-bit floats can count with
+_BEYOND = 10.0  # lengths of a scale
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,15 @@ class Scale:
     end: float
 
     def place(self, value: float) -> float:
-        """Return the place of a value.
+        """Return the place of a value; one far outside the scale lies a few lengths beyond it, where nothing is drawn.
 
         Examples
         --------
         >>> Scale(0, 10, 100, 300).place(5)
         200.0
         """
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + min(max(share, -_BEYOND), 1 + _BEYOND) * (self.end - self.start)
 
     def ticks(self, most: int = 5) -> list[float]:
         """Return round values on the scale: multiples of 1, 2 or 5 times a power of ten.
@@ -54,7 +56,8 @@ class LogScale(Scale):
         >>> LogScale(1, 100, 0, 50).place(10)
         25.0
         """
-        share = math.log10(value / self.low) / math.log10(self.high / self.low)
+        low = math.log10(self.low)
+        share = (math.log10(_countable(value)) - low) / (math.log10(self.high) - low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self, most: int = 5) -> list[float]:
@@ -72,7 +75,7 @@ def log_scale_of(values: Iterable[float], start: float, end: float) -> LogScale:
     >>> log_scale_of([0.3, 20.0], 0, 1).ticks()
     [0.1, 1.0, 10.0, 100.0]
     """
-    found = [value for value in values if 0 < value < math.inf] or [1.0]
+    found = [_countable(value) for value in values if 0 < value < math.inf] or [1.0]
     first, last = math.floor(math.log10(min(found)) + 1e-9), math.ceil(math.log10(max(found)) - 1e-9)
     return LogScale(10.0**first, 10.0 ** max(last, first + 1), start, end)
 
@@ -87,8 +90,8 @@ def scale_of(values: Iterable[float], start: float, end: float, *, with_zero: bo
     >>> scale_of([3, 97.0], 0, 1)
     Scale(low=0.0, high=100.0, start=0, end=1)
     """
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = max(min(finite), -_GREATEST), min(max(finite), _GREATEST)
+    finite = [min(max(value, -GREATEST), GREATEST) for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     if with_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if high - low <= max(_ROUNDING * max(abs(low), abs(high)), _LEAST_STEP):
@@ -97,6 +100,23 @@ def scale_of(values: Iterable[float], start: float, end: float, *, with_zero: bo
     step = _round_step((high - low) / 5)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     return Scale(low, high, start, end)
+
+
+def tick_texts(scale: Scale) -> list[tuple[float, str]]:
+    """Return the ticks of a scale with their texts, which have as many digits as it takes to tell them apart.
+
+    Examples
+    --------
+    >>> [text for _, text in tick_texts(scale_of([1234567.0, 1234569.0], 0, 1))]
+    ['1234567', '1234567.5', '1234568', '1234568.5', '1234569']
+    """
+    values = scale.ticks()
+    texts = [tick_text(value) for value in values]
+    for digits in range(7, 18):
+        if len({*texts}) == len({*values}):
+            break
+        texts = [f"{value:.{digits}g}" for value in values]
+    return list(zip(values, texts, strict=True))
 
 
 def tick_text(value: float) -> str:
@@ -111,11 +131,15 @@ def tick_text(value: float) -> str:
         return f"{value / 1e3:g}k"
     if abs(value) >= 1e6:
         return f"{value / 1e6:.4g}M" if abs(value) < 1e12 else f"{value:.3g}"
-    return f"{0.0 if abs(value) < 1e-12 else value:.6g}"
+    return f"{value or 0.0:.6g}"
+
+
+def _countable(value: float) -> float:
+    return min(max(value, _LEAST_STEP), GREATEST)
 
 
 def _round_step(least: float) -> float:
     """Return the smallest 1, 2 or 5 times a power of ten that is at least a value."""
-    least = min(max(least, _LEAST_STEP), _GREATEST)
+    least = _countable(least)
     power = 10.0 ** math.floor(math.log10(least))
     return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))

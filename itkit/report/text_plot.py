@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from itkit.report.scales import Scale, scale_of, tick_text
+from itkit.report.scales import GREATEST, Scale, scale_of, tick_text
 
 Points = Sequence[tuple[float, float]]
 _MARGIN = 9
@@ -44,14 +44,14 @@ def text_plot(
     points = [[point for point in curve if all(map(math.isfinite, point))] for curve in curves]
     flat = [point for curve in points for point in curve]
     columns = max(4, width - _MARGIN)
-    low_x = min((a for a, _ in flat), default=0.0)
-    high_x = max((a for a, _ in flat), default=1.0)
-    across = Scale(low_x, high_x if high_x > low_x else low_x + 1, 0, 2 * columns - 1)
-    bottom = 4 * height - 1
+    low_x = max(min((a for a, _ in flat), default=0.0), -GREATEST)
+    high_x = min(max((a for a, _ in flat), default=1.0), GREATEST)
+    right, bottom = 2 * columns - 1, 4 * height - 1
+    across = Scale(low_x, high_x if high_x > low_x else low_x + max(1.0, abs(low_x)), 0, right)
     up = scale_of([b for _, b in flat], bottom, 0) if most is None else Scale(0.0, most, bottom, 0)
     letters = [[0] * columns for _ in range(height)]
     for curve in points:
-        places = [(across.place(a), min(max(up.place(b), 0), bottom)) for a, b in curve]
+        places = [(min(max(across.place(a), 0), right), min(max(up.place(b), 0), bottom)) for a, b in curve]
         for place in _joined(places):
             column, row = round(place[0]), round(place[1])
             letters[row // 4][column // 2] |= _DOTS[row % 4][column % 2]

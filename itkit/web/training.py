@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from itkit.core.errors import NotServedError
 from itkit.core.thumbnail import class_colour
 from itkit.forms.trainings import Points, RunLog, curves_of, is_training, last_values, pictures_in, state_of
-from itkit.report.scales import Scale, scale_of, tick_text
+from itkit.report.scales import Scale, scale_of, tick_texts
 from itkit.serving.paths import Root
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _plot(title: str, curves: Mapping[str, Points]) -> dict[str, Any]:
 
 
 def _ticks(scale: Scale) -> list[dict[str, Any]]:
-    return [{"at": scale.place(value), "text": tick_text(value)} for value in scale.ticks()]
+    return [{"at": scale.place(value), "text": text} for value, text in tick_texts(scale)]
 
 
 def add_training(app: FastAPI, root: Root) -> None:

@@ -9,8 +9,22 @@ import pytest
 
 from itkit.process.evaluation import Evaluation
 from itkit.report.evaluation import distributions, worst_classes
-from itkit.report.plots import Dot, Group, Line, bars, bland_altman, box_plot, heat_map, histogram, quantile, scatter
-from itkit.report.scales import Scale, scale_of, tick_text
+from itkit.report.plots import (
+    Curve,
+    Dot,
+    Group,
+    Line,
+    bars,
+    bland_altman,
+    box_plot,
+    curves,
+    heat_map,
+    histogram,
+    quantile,
+    scatter,
+)
+from itkit.report.scales import Scale, scale_of, tick_text, tick_texts
+from itkit.report.text_plot import text_plot
 
 NASTY = "<script>&\"' {case} %s"
 
@@ -116,12 +130,48 @@ def test_scales_hold_all_values_and_have_round_ticks():
 
 
 @pytest.mark.parametrize(
-    "values", [[40.0, math.nextafter(40.0, 41.0)], [0.3, 0.1 + 0.2], [0.0, 2.5e-323], [5e-324], [-1.7e308, 1.7e308]]
-)
+    "values",
+    [
+        [40.0, math.nextafter(40.0, 41.0)], [0.3, 0.1 + 0.2], [0.0, 2.5e-323], [5e-324], [-1.7e308, 1.7e308], [-1e307],
+        [1e305, 1e307], [1e-20, 3e-20], [999999.8, 1000000.05], [123456000.0, 123464000.0],
+    ],
+)  # fmt: skip
 def test_values_that_rounding_alone_tells_apart_and_the_ends_of_floats_have_a_scale(values):
     scale = scale_of(values, 0, 100)
     assert scale.low < scale.high
     assert 2 <= len(scale.ticks()) <= 8
+    assert len({text for _, text in tick_texts(scale)}) == len(scale.ticks())
+
+
+_ODD = [
+    [], [0.0], [5e-324, 2.5e-323], [1e-300, 1e307], [-1.7e308, 40.0], [1.7e308, -1.7e308, 1.0], [1e17, 1e17 + 16],
+    [math.nan, math.inf, -math.inf], [math.inf, 3.0], [40.0, math.nextafter(40.0, 41.0)], [1e200, -1e200, 3.0],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", _ODD)
+def test_no_number_ends_a_plot_or_stands_far_outside_it(values):
+    finite = sorted(value for value in values if math.isfinite(value)) or [0.0]
+    pairs = list(zip(values, values[::-1], strict=True))
+    plots = [
+        histogram([*finite, finite[-1]], [1.0] * len(finite), title="t", x="x"),
+        box_plot([Group("", values)], title="t", x="x"),
+        box_plot([Group("", values)], title="t", x="x", is_logarithmic=True),
+        scatter([Dot(x, y) for x, y in pairs], title="t", x="x", y="y"),
+        curves([Curve("", pairs)], title="t", x="x", y="y", most=1.0),
+        bland_altman(values, values[::-1], title="t", unit="ml"),
+        bars([""] * len(values), values, title="t", x="x"),
+    ]
+    text_plot([pairs], title="t", x="x")
+    for plot in plots:
+        for node in svg(plot).iter():
+            places = " ".join(node.get(name, "") for name in ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "points"))
+            assert all(abs(float(place)) < 1e4 for place in places.replace(",", " ").split())
+
+
+def test_texts_of_ticks_fit_their_margin():
+    plot = svg(scatter([Dot(1, 1234567.0), Dot(2, 1234567.5)], title="t", x="x", y="y"))
+    assert any(node.get("textLength") for node in plot.iter("text"))
 
 
 def test_of_thousands_of_values_a_box_plot_draws_the_far_ones_alone():
