@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,6 +312,19 @@ def _are_cases(value: Any) -> bool:
 
 def _is_history(value: Any) -> bool:
     return _is_list(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def channel_places(there: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
+    """Return, for each wanted channel, its place among those that are there; ``None`` if these have other names.
+
+    Examples
+    --------
+    >>> channel_places(["T1", "T1 c"], ["t1-c", "T1"]), channel_places(["0000", "0001"], ["T1", "T2"])
+    ([1, 0], None)
+    """
+    places = {file_part(name).lower(): place for place, name in enumerate(there)}
+    names = [file_part(name).lower() for name in wanted]
+    return [places[name] for name in names] if sorted(names) == sorted(places) else None
 
 
 _SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from itkit.catalogue import SLIDE_SEGMENTER
-from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.dataset_meta import DatasetMeta, channel_places
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.extras import require_torch
 from itkit.core.fields import Advanced, Bounds, Group, Later, PathRole, Pattern, Positional, Short, Unit, Unkeyed
@@ -288,9 +288,8 @@ def _channel_order(images: Images, wanted: Sequence[str]) -> tuple[Sequence[int]
             f"the model takes {counted(len(wanted), 'channel')} ({', '.join(wanted)}); the dataset has {len(there)} "
             f"({', '.join(there)})"
         )
-    places = {name.lower(): place for place, name in enumerate(there)}
-    if {name.lower() for name in wanted} == places.keys():
-        return [places[name.lower()] for name in wanted], ()
+    if (places := channel_places(there, wanted)) is not None:
+        return places, ()
     note = f"the dataset's channels {', '.join(there)} are taken for the model's {', '.join(wanted)}, in this order"
     return list(range(len(there))), (note,)
 

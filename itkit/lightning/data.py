@@ -92,7 +92,7 @@ class DatasetModule(LightningDataModule):
         wanted = list(dict.fromkeys([*self.parts.train, *self.parts.val]))
         for number, name in enumerate(wanted, 1):
             try:
-                self.cases[name] = self.prepared.prepare(files[name])
+                self.cases[name] = self.prepared.prepare(files[name], channels=source.channels)
                 self._emit({"event": "prepared", "case": name, "number": number, "total": len(wanted)})
             except (ItkitError, OSError, MemoryError) as error:
                 wrong.append(f"{name}: {error}")

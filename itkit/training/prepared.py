@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.bounded import parse_json, read_bounded
+from itkit.core.dataset_meta import channel_places
 from itkit.core.errors import CaseError, GeometryMismatchError
 from itkit.core.grids import grid_difference
 from itkit.core.text import some
@@ -85,8 +86,10 @@ class PreparedCase:
         return _mapped(self.folder / LABEL_FILE)
 
 
-def _read(case: CaseFiles, channels: Sequence[str], threads: int) -> tuple[list[Volume], Volume | None]:
-    """Read images and label of a case, from volume files or from a store.
+def _read(
+    case: CaseFiles, there: Sequence[str], wanted: Sequence[str], threads: int
+) -> tuple[list[Volume], Volume | None]:
+    """Read images and label of a case, from volume files or from a store; the channels come as they are wanted.
 
     Raises
     ------
@@ -95,14 +98,28 @@ def _read(case: CaseFiles, channels: Sequence[str], threads: int) -> tuple[list[
     """
     if store_kind(case.images[0]) is None:
         images = [read_volume(path, channels=True, threads=threads) for path in case.images]
-        return images, None if case.label is None else read_volume(case.label, "label", threads=threads)
+        label = None if case.label is None else read_volume(case.label, "label", threads=threads)
+        return _ordered(images, there, wanted), label
     store = PatchStore(case.images[0])
     volumes = store.read((0, 0, 0), store.geometry.size_zyx)
     by_name = {name: volume for name, volume in volumes.items() if volume.kind == "image"}
-    names = [f"{IMAGE}_{channel}" for channel in channels]
-    ordered = [by_name[name] for name in names] if by_name.keys() == set(names) else list(by_name.values())
     label = next((volume for volume in volumes.values() if volume.kind == "label"), None)
-    return ordered, label if case.label is not None else None
+    own = [name.removeprefix(f"{IMAGE}_") for name in by_name]
+    names = own if channel_places(own, wanted) is not None else there
+    return _ordered(list(by_name.values()), names, wanted), label if case.label is not None else None
+
+
+def _ordered(images: list[Volume], there: Sequence[str], wanted: Sequence[str]) -> list[Volume]:
+    """Return channels in the order in which they are wanted; other names are taken as they come."""
+    places = channel_places(there, wanted)
+    if places is None or places == sorted(places):
+        return images
+    if len(images) == len(places):
+        return [images[place] for place in places]
+    array = images[0].array_zyx
+    if len(images) == 1 and array.shape[3:] == (len(places),):
+        return [images[0].with_array(np.ascontiguousarray(array[..., places]))]
+    return images
 
 
 def _mapped(path: Path) -> NDArray[Any]:
@@ -141,21 +158,27 @@ class PreparedFolder:
         prepare = self.plan.preprocess
         return Preparation(self.plan.dataset.channels, prepare.spacing, prepare.orient, prepare.intensity)
 
-    def place(self, case: CaseFiles) -> Path:
-        """Return the folder of a case; it depends on its files, as they are now, and on the plan."""
+    def place(self, case: CaseFiles, channels: Sequence[str] = ()) -> Path:
+        """Return the folder of a case; it depends on its files, as they are now, on their channels, and on the plan."""
         files = [*case.images, *([case.label] if case.label is not None else [])]
         states = [(path.name, stat.st_size, stat.st_mtime_ns) for path in files for stat in [path.stat()]]
         rules = (self.plan.preprocess.model_dump(mode="json"), self.plan.dataset.channels, sorted(self._values))
-        digest = hashlib.sha256(repr((_FORMAT, case.case_id, states, rules)).encode()).hexdigest()
+        places = channel_places(channels, self.plan.dataset.channels)
+        moved = () if places is None or places == sorted(places) else (places,)
+        digest = hashlib.sha256(repr((_FORMAT, case.case_id, states, rules, *moved)).encode()).hexdigest()
         return self.root / digest[:24]
 
-    def prepare(self, case: CaseFiles, *, threads: int = 1, needs_label: bool = True) -> PreparedCase:
+    def prepare(
+        self, case: CaseFiles, *, channels: Sequence[str] = (), threads: int = 1, needs_label: bool = True
+    ) -> PreparedCase:
         """Prepare a case, unless it is prepared already.
 
         Parameters
         ----------
         case
             The case.
+        channels
+            Names of its channels in the order of its files; the plan has them in an order of its own.
         threads
             Threads to use.
         needs_label
@@ -169,13 +192,13 @@ class PreparedFolder:
         GeometryMismatchError
             When image and label lie on different grids.
         """
-        folder = self.place(case)
+        folder = self.place(case, channels)
         done = PreparedCase(case.case_id, folder)
         if (folder / FACTS_FILE).is_file():
             return done
         if case.label is None and needs_label:
             raise CaseError("no label")
-        images, whole = _read(case, self.plan.dataset.channels, threads)
+        images, whole = _read(case, channels, self.plan.dataset.channels, threads)
         if whole is None and needs_label:
             raise CaseError("no label")
         image = prepare_image(images, self.preparation, threads=threads)

@@ -207,12 +207,14 @@ def _patches(
 ) -> TrainingPatches:
     """Prepare all images, and return the random patches that views are cut from."""
     root = base / plan.dataset.path
-    found = find_source(root).cases.values()
+    source = find_source(root)
+    found = source.cases.values()
     prepared = PreparedFolder(run.parent / "prepared", plan)
     cases, wrong = [], []
     for number, case in enumerate(found, 1):
         try:
-            cases.append(prepared.prepare(CaseFiles(case.case_id, case.images, None), needs_label=False))
+            image = CaseFiles(case.case_id, case.images, None)
+            cases.append(prepared.prepare(image, channels=source.channels, needs_label=False))
         except (ItkitError, OSError, MemoryError) as error:
             wrong.append(f"{case.case_id}: {error}")
         emit({"event": "prepared", "case": case.case_id, "number": number, "total": len(found)})

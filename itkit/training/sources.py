@@ -25,10 +25,13 @@ class Source:
         Files of each case; those of a store are the store itself, for image and label.
     patients
         Patient of each case, as far as ``dataset.json`` states it.
+    channels
+        Names of an image's channels in their order, as far as ``dataset.json`` states them.
     """
 
     cases: Mapping[str, CaseFiles]
     patients: Mapping[str, str]
+    channels: tuple[str, ...] = ()
 
 
 def find_source(root: Path) -> Source:
@@ -48,9 +51,9 @@ def find_source(root: Path) -> Source:
         stores = StoreFolder(root).cases
         files = {one.case_id: CaseFiles(one.case_id, (one.store.path,), one.store.path) for one in stores}
         described = find_dataset_meta(root).meta or DatasetMeta({})
-        return Source(files, patients_of(described.values))
+        return Source(files, patients_of(described.values), described.channels)
     folder = DatasetFolder(root)
-    return Source({case.case_id: case for case in folder.cases}, patients_of(folder.meta))
+    return Source({case.case_id: case for case in folder.cases}, patients_of(folder.meta), folder.described.channels)
 
 
 def holds_stores(root: Path) -> bool:

@@ -13,10 +13,11 @@ from itkit.dataset.folder import DatasetFolder
 from itkit.inference.preparing import prepare_image
 from itkit.io.formats.store import write_store
 from itkit.io.sitk_toolkit import write_volume
+from itkit.lightning import DatasetModule
 from itkit.models.windows import SlidingWindow
 from itkit.training.augmenting import Augmentation, AugmentSettings, SpatialMap
 from itkit.training.patches import TrainingPatches, cut
-from itkit.training.plan_file import make_plan
+from itkit.training.plan_file import SplitSection, make_plan
 from itkit.training.prepared import PreparedFolder
 from itkit.training.sources import find_source
 
@@ -86,6 +87,34 @@ def test_channels_of_a_store_are_taken_by_their_names(tmp_path):
     case = PreparedFolder(tmp_path / "prepared", plan).prepare(find_source(tmp_path).cases["case"])
     assert (case.image()[1] >= case.image()[0]).all()
     assert (case.image()[1] > case.image()[0]).any()
+
+
+@pytest.mark.parametrize("form", ["files", "vectors", "stores"])
+def test_channels_come_in_the_order_of_the_plan(tmp_path, form):
+    image, label = phantom(0)
+    channels = {"T1 c": image, "CT": image.with_array(image.array_zyx + 500)}
+    for part in ("image", "label"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "dataset.json").write_text(json.dumps({"channels": list(channels), "labels": {"4": "liver"}}))
+    write_volume(label, tmp_path / "label" / "case.mha")
+    vectors = image.with_array(np.stack([one.array_zyx for one in channels.values()], -1))
+    if form == "files":
+        for name, one in channels.items():
+            write_volume(one, tmp_path / "image" / f"case_{name.replace(' ', '-')}.mha")
+    elif form == "vectors":
+        write_volume(vectors, tmp_path / "image" / "case.mha")
+    else:
+        (tmp_path / "image").rmdir()
+        write_store(tmp_path / "case.b2z", {"image": vectors, "label": label})
+    for order in (("CT", "T1 c"), ("T1 c", "CT")):
+        plan = plan_of(tmp_path)
+        update = {"dataset": plan.dataset.model_copy(update={"channels": order}), "split": SplitSection(folds=1)}
+        data = DatasetModule(plan.model_copy(update=update), ".", tmp_path / "prepared")
+        data.setup("fit")
+        found = data.cases["case"]
+        larger = found.image()[order.index("CT")] - found.image()[order.index("T1 c")]
+        assert (larger >= 0).all()
+        assert larger.max() > 0
 
 
 def test_a_class_that_resampling_loses_is_told(dataset, tmp_path):
