@@ -288,7 +288,7 @@ def _is_same_item(known: Any, now: Any) -> bool:
     if not (isinstance(known, Mapping) and isinstance(now, Mapping) and {*known, *now} == {"file", "parts"}):
         return bool(known == now)
     old, new = known.get("parts", ()), now.get("parts", ())
-    return known["file"] == now["file"] and len(old) == len(new) and all(map(is_same, old, new))
+    return known.get("file") == now.get("file") and len(old) == len(new) and all(map(is_same, old, new))
 
 
 def _expected(job: Job, record: Record | None, dest: Path) -> list[Path]:

@@ -28,13 +28,18 @@ def file_print(path: str | Path, how: Fingerprint = "stat") -> dict[str, Any]:
     return _print_of(status, path, how)
 
 
-def _print_of(status: os.stat_result, path: str | Path, how: Fingerprint) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def status_print(status: os.stat_result) -> dict[str, int]:
+    """Return the size, times and inode that a file's status says."""
+    return {
         "bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "ctime_ns": status.st_ctime_ns,
         "inode": status.st_ino,
     }
+
+
+def _print_of(status: os.stat_result, path: str | Path, how: Fingerprint) -> dict[str, Any]:
+    found: dict[str, Any] = {**status_print(status)}
     if how == "content" and stat.S_ISREG(status.st_mode):
         found["sha256"] = digest_of(path)
     return found

@@ -52,7 +52,8 @@ def find_gone(before: Mapping[str, Record], plan: Plan, dest: Path) -> tuple[Gon
     if not cases:
         return ()
     gone = [record for case in sorted(cases) if (record := before.get(case)) is not None]
-    standing = {place(dest / output["path"]) for case in before.keys() & made for output in before[case].outputs}
+    stays = (before.get(case) for case in before.keys() & made)  # a damaged line is none
+    standing = {place(dest / output["path"]) for record in stays if record is not None for output in record.outputs}
     standing.update(place(path) for job in plan.jobs for path in job.outputs())
     found = []
     for record in gone:

@@ -90,7 +90,7 @@ class Manifest:
             with _opened(path) as file:
                 for _, line in _with_places(file):
                     try:
-                        value = parse_json(line)
+                        value = value_of(line)
                         forms.learn(value)
                         record = record_of(full(value, forms) if is_dense(value) else value)
                         cases = found.setdefault(str(value["operation"]), {})
@@ -236,7 +236,7 @@ class Records(Mapping[str, Record]):
 
     def _parsed_head(self, line: bytes, index: int) -> tuple[str, bool] | None:
         try:
-            value = parse_json(line)
+            value = value_of(line)
         except ValueError:
             return None
         if not isinstance(value, dict):
@@ -269,7 +269,7 @@ class Records(Mapping[str, Record]):
         index = spot >> (_PLACE_BITS + 1) & ((1 << _FILE_BITS) - 1)
         try:
             with self._files.at(index, spot >> 1 & ((1 << _PLACE_BITS) - 1)) as file:
-                record = self._record(parse_json(file.readline(MOST_BYTES + 1)), index)
+                record = self._record(value_of(file.readline(MOST_BYTES + 1)), index)
         except (OSError, LayoutError, *BROKEN):
             return None
         return record if record.case_id == case and record.status in self._statuses else None
@@ -362,10 +362,10 @@ def record_of(line: Mapping[str, Any]) -> Record:
 
     Raises
     ------
-    KeyError, TypeError
+    KeyError, TypeError, ValueError, AttributeError
         When the line does not hold a record.
     """
-    return Record(
+    record = Record(
         case_id=line["case"],
         status=line["status"],
         message=line.get("message", ""),
@@ -379,6 +379,48 @@ def record_of(line: Mapping[str, Any]) -> Record:
         warnings=tuple(line.get("warnings", ())),
         took_s=line.get("seconds", line.get("took_s", 0.0)),
     )
+    _require_types(record)
+    return record
+
+
+def _require_types(record: Record) -> None:
+    """Refuse a record whose values have other types than those that a run writes.
+
+    Raises
+    ------
+    TypeError
+        When one has.
+    """
+    texts = (record.case_id, record.status, record.message, record.key, *record.warnings)
+    tables = (record.inputs, record.facts, record.inputs.get("more_files", {}))
+    if not all(type(text) is str for text in texts) or not all(type(table) is dict for table in tables):
+        raise TypeError("a text or a table was expected")
+    if not isinstance(record.took_s, (int, float)):
+        raise TypeError("a number was expected")
+    for item in record.inputs.values():
+        parts = item.get("parts", []) if type(item) is dict else []
+        if type(parts) is not list or not all(type(part) is dict for part in parts):
+            raise TypeError("a list of files was expected")
+    for output in record.outputs:
+        if type(output.get("name", "")) is not str or type(output.get("case", "")) is not str:
+            raise TypeError("a name was expected")
+
+
+def value_of(line: bytes) -> Any:
+    """Return what a line, or a journal, says; the numbers that JSON does not have are refused.
+
+    Raises
+    ------
+    ValueError
+        When it is no JSON.
+    """
+    if b"NaN" in line or b"Infinity" in line:  # they may stand in a name
+        return parse_json(line, parse_constant=_no_number)
+    return parse_json(line)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(name)
 
 
 def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> int:
@@ -443,7 +485,7 @@ def _that_count(file: BinaryIO) -> list[int]:
     last: dict[tuple[str, str], tuple[int, int]] = {}
     for place, line in _with_places(file):
         try:
-            value = parse_json(line)
+            value = value_of(line)
             head = sys.intern(value["operation"]), str(value["case"])
             status = value["status"]
         except BROKEN:
@@ -470,11 +512,11 @@ def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
         number = max(number, _number_of(line))
         if b'"forms"' in line:
             with contextlib.suppress(ValueError):
-                old.learn(parse_json(line))
+                old.learn(value_of(line))
         if place != following:
             continue
         following = next(wanted, -1)
-        value = parse_json(line)
+        value = value_of(line)
         try:
             whole = {"run": number, **(full(value, old) if is_dense(value) else value)}
             whole["run"] = number

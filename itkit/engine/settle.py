@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
@@ -15,7 +16,7 @@ from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.places import place, relative_path
 from itkit.engine.session import Session
-from itkit.engine.stage import Commit, Move, Stage
+from itkit.engine.stage import Commit, Move, Stage, alone_with_cases
 from itkit.engine.worker import Task, TaskResult
 
 
@@ -36,18 +37,51 @@ def settle(session: Session, ended: Sequence[EndedCase], stage: Stage | None) ->
     records = [_record(session, case.decision, case.result) for case in ended]
     if stage is None:
         return records
-    commits: dict[int, Commit] = {}
+    with alone_with_cases(stage.manifest):
+        for group in _apart(ended, stage.manifest.dest):
+            _settle(session, ended, group, records, stage)
+    return records
+
+
+def _apart(ended: Sequence[EndedCase], dest: Path) -> list[list[int]]:
+    """Return the numbers of cases in groups in which none has a file of another one: the later has to see the earlier.
+
+    A file is one that the case writes, or an earlier output that may go.
+    """
+    if len(ended) == 1:
+        return [[0]]
+    groups: list[list[int]] = [[]]
+    taken: set[str] = set()
     for number, case in enumerate(ended):
+        files = {os.path.abspath(file.final) for file in case.result.files}  # noqa: PTH100 - for every file
+        if case.decision.before is not None:
+            files |= {str(place(dest / item["path"])) for item in case.decision.before.outputs}
+        if not taken.isdisjoint(files):
+            groups.append([])
+            taken = set()
+        groups[-1].append(number)
+        taken |= files
+    return groups
+
+
+def _settle(
+    session: Session, ended: Sequence[EndedCase], numbers: Sequence[int], records: list[Record], stage: Stage
+) -> None:
+    """Settle some of the cases; their records are replaced by those that say what became of them."""
+    commits: dict[int, Commit] = {}
+    others = _Others(stage)
+    for number in numbers:
+        case = ended[number]
         if records[number].status == "skipped":  # outputs of an earlier run with other parameters are not valid now
             stale = _stale_files(case.decision, stage.manifest.dest, session.options.fingerprint)
             commits[number] = Commit(records[number], stale=stale)
         elif records[number].status == "done":
-            found = _commit(session, case, records[number], stage)
+            found = _commit(session, case, records[number], stage, others)
             if isinstance(found, Commit):
                 commits[number] = found
             else:
                 records[number] = found
-    failed = [record for record in records if record.status not in ("done", "skipped", "left")]
+    failed = [records[number] for number in numbers if records[number].status not in ("done", "skipped", "left")]
     if failed:
         with contextlib.suppress(LayoutError):  # on a full disk, only the summary can report it
             stage.manifest.append(stage.operation, *failed)
@@ -57,7 +91,18 @@ def settle(session: Session, ended: Sequence[EndedCase], stage: Stage | None) ->
             stage.take_back(commits[number])
         elif records[number].status == "done":
             records[number] = replace(records[number], status="failed", message=str(made), outputs=())
-    return records
+
+
+class _Others:
+    """What other runs have finished by now; the manifest is read once, when it is first asked for."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    @cached_property
+    def done(self) -> Mapping[str, Record]:
+        """The newest finished record of each case."""
+        return self._stage.manifest.latest_done(self._stage.operation)
 
 
 def _record(session: Session, decision: Decision, result: TaskResult) -> Record:
@@ -93,7 +138,7 @@ def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]
     ]
 
 
-def _commit(session: Session, case: EndedCase, record: Record, stage: Stage) -> Commit | Record:
+def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, others: _Others) -> Commit | Record:
     """Return what is to be moved for a case, or its record if other files stand in the way."""
     decision, result = case.decision, case.result
     dest, how = stage.manifest.dest, session.options.fingerprint
@@ -105,7 +150,7 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage) -> 
         ours = {place(dest / item["path"]): item for item in (decision.before.outputs if decision.before else ())}
         present = [place(file.final) for file in result.files if os.path.lexists(file.final)]
         foreign = not_to_replace(foreign_files(present, ours, how), ours)
-        if foreign and _was_made_meanwhile(record, stage, how):
+        if foreign and _was_made_meanwhile(record, others, stage.manifest.dest, how):
             message = f"{record.case_id}: another run has made it"
             return replace(record, status="skipped", message=message, outputs=())
         if foreign:
@@ -117,13 +162,12 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage) -> 
     return Commit(record, moves, late, is_flushed=result.is_flushed, folder=case.task.stage)
 
 
-def _was_made_meanwhile(record: Record, stage: Stage, how: Fingerprint) -> bool:
+def _was_made_meanwhile(record: Record, others: _Others, dest: Path, how: Fingerprint) -> bool:
     """Whether another run of the same command has finished the case since this run was planned."""
-    manifest = stage.manifest
-    other = manifest.latest_done(stage.operation).get(record.case_id)
+    other = others.done.get(record.case_id)
     return (
         other is not None
         and other.key == record.key
         and is_same_input(other.inputs, record.inputs)
-        and all(is_unchanged(manifest.dest / output["path"], output, how) for output in other.outputs)
+        and all(is_unchanged(dest / output["path"], output, how) for output in other.outputs)
     )

@@ -8,20 +8,21 @@ between, it finishes the renames of its journal; if it is killed, the next one d
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from itkit.core.bounded import parse_json, read_bounded
+from itkit.core.bounded import read_bounded
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
-from itkit.engine.fingerprint import is_unchanged, with_place_in_disk
-from itkit.engine.manifest import Manifest, line_of, record_of
+from itkit.engine.fingerprint import is_unchanged, status_print, with_place_in_disk
+from itkit.engine.manifest import BROKEN, Manifest, line_of, record_of, value_of
 from itkit.engine.places import leads_inside, place
 from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files
 from itkit.io.json_files import json_line
@@ -29,6 +30,7 @@ from itkit.io.locks import is_in_place, locked, try_lock
 
 _JOURNAL = "journal.json"
 _MOST_NODE_BYTES = 4096
+_STRANGE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EINVAL}
 _PATIENCE_S = 5.0
 """How long a run waits for the workers of a dead run to end."""
 
@@ -151,7 +153,7 @@ class Stage:
                 self.manifest.append(self.operation, *records)
         except (OSError, LayoutError) as error:
             made |= {number: _undone(case, error) for number, case in ready.items()}
-        if any(isinstance(made[number], WriteError) for number in ready):
+        if ready:  # what it has moved may be edited now, and what it says is staged may soon be another case's file
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
         self.is_committing = False
@@ -182,8 +184,11 @@ class Stage:
         return {
             "operation": self.operation,
             "record": line_of(case.record),
-            "moves": [[move.staged.relative_to(self.folder).as_posix(), str(place(move.final))] for move in case.moves],
-            "stale": [str(place(path)) for path in case.stale],
+            "moves": [
+                [move.staged.relative_to(self.folder).as_posix(), str(place(move.final)), _standing(move.final)]
+                for move in case.moves
+            ],
+            "stale": [[str(place(path)), _standing(path)] for path in case.stale],
         }
 
     def _moved(self, case: Commit) -> Record | WriteError:
@@ -315,38 +320,113 @@ def _recover(manifest: Manifest, root: Path, allowed: tuple[Path, ...]) -> None:
 def _finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
     """Finish the renames of a journal; return whether the staging folder can be removed."""
     try:
-        lines = parse_json(read_bounded(folder / _JOURNAL))
-        cases = [_case_of(line, folder) for line in (lines if isinstance(lines, list) else [lines])]
-    except (OSError, ValueError, KeyError, TypeError):
+        lines = value_of(read_bounded(folder / _JOURNAL))
+        cases = [_Unfinished.of(line, folder) for line in (lines if isinstance(lines, list) else [lines])]
+    except (OSError, LookupError, *BROKEN):
         return True  # no complete journal: no file has been renamed yet
-    for _, case in cases:
-        staged = [move.staged for move in case.moves]
-        if _outside(_finals(case), allowed) is not None:
+    try:
+        if not all(case.stays_inside(folder, allowed) for case in cases):
             return False
-        if _outside(staged, [folder]) is not None or not all(map(_is_plain, staged)):
-            return False
-    for operation, case in cases:
-        _finish_case(operation, case, manifest)
+    except (OSError, ValueError) as error:
+        if not _is_of_strange_name(error):
+            raise
+        return True  # no run has written it
+    for case in cases:
+        try:
+            case.finish(manifest)
+        except (OSError, ValueError) as error:
+            if not _is_of_strange_name(error):
+                raise
     return True
 
 
-def _case_of(line: Any, folder: Path) -> tuple[str, Commit]:
-    """Return the operation and the case of an entry in a journal."""
-    moves = [Move(folder / staged, Path(final)) for staged, final in line["moves"]]
-    return line["operation"], Commit(record_of(line["record"]), moves, [Path(path) for path in line["stale"]])
+def _is_of_strange_name(error: OSError | ValueError) -> bool:
+    """Whether a path is to blame, and not the disk: a name that no file can have, a folder in the place of a file."""
+    return error.errno in _STRANGE if isinstance(error, OSError) else True
 
 
-def _finish_case(operation: str, case: Commit, manifest: Manifest) -> None:
-    """Finish the renames of a case, unless one of its files that was moved is not there any more."""
-    moved = {str(move.final) for move in case.moves if not move.staged.exists()}
-    outputs = {str(place(manifest.dest / output["path"])): output for output in case.record.outputs}
-    if all(is_unchanged(Path(path), outputs[path]) for path in moved & outputs.keys()):
-        commit_files([(move.staged, move.final) for move in case.moves if move.staged.exists()])
-        _remove(case.stale)
-        record = case.record
+@dataclass(frozen=True)
+class _Unfinished:
+    """A case of a dead run's journal, with what stood at its places when the journal was written."""
+
+    operation: str
+    record: Record
+    moves: Sequence[Move]
+    stale: Sequence[Path]
+    stood: Mapping[Path, Any]
+
+    @classmethod
+    def of(cls, line: Any, folder: Path) -> _Unfinished:
+        """Return the case that an entry of a journal tells of; those of older versions do not say what stood there."""
+        moves = [(Move(folder / staged, Path(final)), more) for staged, final, *more in line["moves"]]
+        stale = [
+            (Path(entry), []) if isinstance(entry, str) else (Path(entry[0]), entry[1:]) for entry in line["stale"]
+        ]
+        told = [*((move.final, more) for move, more in moves), *stale]
+        return cls(
+            str(line["operation"]),
+            record_of(line["record"]),
+            [move for move, _ in moves],
+            [path for path, _ in stale],
+            {path: more[0] for path, more in told if more},
+        )
+
+    def stays_inside(self, folder: Path, allowed: tuple[Path, ...]) -> bool:
+        """Whether the case moves plain files of a run's folder to places inside the allowed ones."""
+        staged = [move.staged for move in self.moves]
+        return (
+            _outside([*(move.final for move in self.moves), *self.stale], allowed) is None
+            and _outside(staged, [folder]) is None
+            and all(map(_is_plain, staged))
+        )
+
+    def finish(self, manifest: Manifest) -> None:
+        """Finish the renames, unless one of the files that were moved, or are to be replaced, was edited since."""
+        outputs = {str(place(manifest.dest / output["path"])): output for output in self.record.outputs}
+
+        def is_made(path: Path, final: Path) -> bool:
+            output = outputs.get(str(final))
+            return output is None or is_unchanged(path, output)
+
+        # a staged file may be that of another case, to which the folder was given after the rename
+        ahead = {move for move in self.moves if move.staged.exists() and is_made(move.staged, move.final)}
+        if not all(
+            is_made(move.final, move.final) or (move in ahead and self._is_as_it_stood(move.final))
+            for move in self.moves
+        ):
+            return
+        try:
+            commit_files([(move.staged, move.final) for move in self.moves if move in ahead])
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                _remove([move.final for move in self.moves if move not in ahead or not move.staged.exists()])
+            raise
+        _remove([path for path in self.stale if self._is_as_it_stood(path)])
+        record = self.record
         with contextlib.suppress(OSError):  # a file that is not there is made again
             record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
-        manifest.append(operation, record)
+        manifest.append(self.operation, record)
+
+    def _is_as_it_stood(self, path: Path) -> bool:
+        return path not in self.stood or self.stood[path] == _standing(path)
+
+
+def _standing(path: Path) -> dict[str, int] | None:
+    """Return size, times and inode of what stands at a place; ``None`` if nothing does."""
+    try:
+        return status_print(path.lstat())
+    except OSError:
+        return None
+
+
+def alone_with_cases(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+    """Wait until no other run that writes the same manifest moves files, and keep it from doing so.
+
+    Two equal runs at once would else both see that a file is not there yet: the first would note the file that the
+    second has replaced, and it would look as if somebody had edited it. Shards have cases of their own; they do not
+    wait for each other.
+    """
+    return locked(manifest.path.with_suffix(".lock"))
 
 
 def alone(manifest: Manifest) -> contextlib.AbstractContextManager[None]:

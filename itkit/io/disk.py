@@ -103,6 +103,7 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
             shutil.copy2(staged, hidden)
             sync_file(hidden)
             hidden.replace(final)
+            staged.unlink()
     return [final for _, final in moves]
 
 

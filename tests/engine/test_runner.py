@@ -23,7 +23,7 @@ from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.resources import BASE_BYTES
 from itkit.engine.runner import execute
-from itkit.engine.stage import Stage, recover
+from itkit.engine.stage import Stage, alone_with_cases, recover
 from itkit.io.layouts import find_volumes
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.testing import phantoms
@@ -342,3 +342,47 @@ def test_images_of_another_type_count_for_any_command(tmp_path):
     assert itkit.run("itk_orient", dest=tmp_path / "same", **values).exit_code == 0
     wide = itkit.run("itk_orient", dest=tmp_path / "wide", dtype="float64", **values)
     assert "--max-memory" in wide.records[0].message
+
+
+def test_equal_runs_at_once_move_files_one_after_the_other(tmp_path):
+    write_cases(tmp_path / "in", "a")
+    execute(COPY, CopyParams(source=tmp_path / "in", dest=tmp_path / "out"), RunOptions(dry_run=False))
+    params = CopyParams(source=tmp_path / "in", dest=tmp_path / "out", add=1)
+    manifest, found = Manifest(tmp_path / "out"), []
+    other = threading.Thread(target=lambda: found.append(execute(COPY, params)))
+    with alone_with_cases(manifest):
+        other.start()
+        other.join(0.5)
+        assert len(manifest.path.read_text().splitlines()) == 1
+        assert not found
+    other.join()
+    assert statuses(found[0]) == {"a": "done"}
+    with alone_with_cases(Manifest(tmp_path / "out", "1/2")):  # shards have cases of their own
+        assert statuses(execute(COPY, params.model_copy(update={"add": 2}))) == {"a": "done"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"inputs": 5},
+        {"inputs": {"image": {}, "targets": {"image": "."}}},
+        {"inputs": {"image": {"file": "a.nii.gz", "parts": [1]}, "targets": {"image": "."}}},
+        {"inputs": {"image": {"file": "a.nii.gz", "parts": None}, "targets": {"image": "."}}},
+        {"inputs": {"more_files": 5}},
+        {"outputs": [{"path": "a.mha", "bytes": 1, "mtime_ns": 1, "name": []}]},
+        {"outputs": 5},
+        {"key": float("inf")},
+        {"warnings": [{}]},
+    ],
+)
+def test_no_line_of_a_manifest_that_somebody_packed_ends_a_run(tmp_path, damage):
+    write_cases(tmp_path / "in", "ab")
+    run(tmp_path)
+    path = tmp_path / "out" / ".itkit" / "manifest.jsonl"
+    first, second = map(json.loads, path.read_text().splitlines())
+    for changed in ((first | damage, second), (second, first | damage)):
+        path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+        found = statuses(run(tmp_path))
+        assert found == {"a": found["a"], "b": "skipped"}
+    (tmp_path / "in" / "b.nii.gz").unlink()  # now it is gone
+    assert run(tmp_path, prune=True).summary.gone == ()

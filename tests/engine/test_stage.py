@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -288,3 +290,110 @@ def test_cases_whose_lines_can_not_be_written_leave_no_file(tmp_path):
     assert [type(record) for record in found] == [WriteError] * 3
     stage.close()
     assert not list(tmp_path.glob("*/*.mha"))
+
+
+def killed_at(stage: Stage, cases: list[Commit], monkeypatch, moved: int) -> None:
+    """Commit cases, and die when some of their files have been moved."""
+    left = iter(range(moved))
+
+    def die_after_some(pairs):
+        for staged, final in pairs:
+            final.parent.mkdir(exist_ok=True)
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            staged.rename(final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("itkit.engine.stage.commit_files", die_after_some)
+        with contextlib.suppress(KeyboardInterrupt):
+            stage.commit(cases)
+    stage.lock.close()
+
+
+def one_case(stage: Stage, dest: Path, folder: str) -> Commit:
+    """Stage a volume whose file has the name of many others: they lie in a folder for each patient."""
+    place = stage.folder_of_case()
+    place.mkdir(exist_ok=True)
+    move = Move(place / "scan.mha", dest / folder / "scan.mha")
+    move.staged.write_bytes(folder.encode())
+    outputs = ({"path": f"{folder}/scan.mha", **file_stamp(move.staged)},)
+    return Commit(Record(f"{folder}/scan", "done", outputs=outputs), [move], is_flushed=False, folder=place)
+
+
+@pytest.mark.parametrize("is_journal_back", [False, True])
+def test_a_folder_that_is_used_again_is_not_that_of_the_case_before(tmp_path, monkeypatch, is_journal_back):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    first = one_case(stage, tmp_path, "patient_1")
+    kept = []
+    with monkeypatch.context() as patch:
+        patch.setattr("itkit.engine.stage.commit_files", lambda moves: kept.append(journal.read_bytes()))
+        journal = stage.folder / "journal.json"
+        stage.commit([first])
+    assert stage.commit([first]) != []
+    stage.take_back(first)
+    time.sleep(0.02)
+    second = one_case(stage, tmp_path, "patient_2")
+    assert second.folder == first.folder
+    assert not journal.exists()
+    if is_journal_back:  # the disk had not noted yet that it was removed
+        journal.write_bytes(kept[0])
+    stage.lock.close()
+    recover(Manifest(tmp_path))
+    assert (tmp_path / "patient_1" / "scan.mha").read_bytes() == b"patient_1"
+    assert not (tmp_path / "patient_2").exists()
+
+
+@pytest.mark.parametrize("edited", ["replaced", "stale", "new"])
+def test_what_was_edited_after_a_kill_is_neither_replaced_nor_removed(tmp_path, monkeypatch, edited):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    (case, *_) = three_cases(stage, tmp_path)
+    places = {"replaced": tmp_path / "label" / "a.mha", "stale": tmp_path / "a.nii.gz", "new": tmp_path / "label/a.mha"}
+    for path in [places["stale"], *([places["replaced"]] if edited == "replaced" else [])]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"of an earlier run")
+    killed_at(stage, [replace(case, stale=[places["stale"]])], monkeypatch, 1)
+    places[edited].parent.mkdir(exist_ok=True)
+    places[edited].write_bytes(b"somebody's own")
+    recover(Manifest(tmp_path))
+    assert places[edited].read_bytes() == b"somebody's own"
+    assert (tmp_path / "image" / "a.mha").read_bytes() == b"a, image"
+    assert ("a" in Manifest(tmp_path).latest_done("itk_orient")) == (edited == "stale")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"moves": [["a\0b", "image/a.mha"]]},
+        {"moves": [["a", "ima\0ge/a.mha"]]},
+        {"moves": [["a" * 5000, "image/a.mha"]]},
+        {"moves": [["a", "image"]]},
+        {"moves": [["a", "i\0", None], ["a", "../evil.mha", None]]},
+        {"moves": [["a", "image/\ud800.mha"]]},
+        {"moves": [["a", {}]]},
+        {"stale": ["image"]},
+        {"stale": ["a\0b"]},
+        {"stale": [[]]},
+        {"record": {"case": "a", "status": "done", "inputs": 5}},
+        {"record": {"case": "a", "status": "done", "facts": {"x": float("inf")}}},
+        {"record": {"case": "a", "status": "done", "outputs": [{"path": "\0", "bytes": 1, "mtime_ns": 1}]}},
+        {"operation": []},
+    ],
+)
+@pytest.mark.parametrize("is_list", [True, False])
+def test_no_journal_that_somebody_packed_ends_a_run(tmp_path, damage, is_list):
+    dest = tmp_path / "out"
+    (dest / "image").mkdir(parents=True)
+    (dest / "image" / "a.mha").write_bytes(b"somebody's own")
+    folder = dest / ".itkit" / "tmp" / "999999999-0"
+    folder.mkdir(parents=True)
+    for name in ("lock", "a"):
+        (folder / name).touch()
+    line = {"operation": "itk_orient", "record": {"case": "b", "status": "failed"}, "moves": [], "stale": [], **damage}
+    for move in line["moves"]:
+        move[1] = f"{dest}/{move[1]}" if isinstance(move[1], str) else move[1]
+    line["stale"] = [f"{dest}/{path}" if isinstance(path, str) else path for path in line["stale"]]
+    (folder / "journal.json").write_text(json.dumps([line] if is_list else line))
+    recover(Manifest(dest))
+    Manifest(dest).newest()
+    assert (dest / "image" / "a.mha").read_bytes() == b"somebody's own"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
