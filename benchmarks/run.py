@@ -1,6 +1,8 @@
 """Measure ITKIT and its peers side by side, in turns, on one dataset; write ``RESULTS.md``.
 
-Run: python benchmarks/run.py [--quick] [--rounds N] [--only WORD] [--ours VENV] [--no-write]
+Run: python benchmarks/run.py [--quick] [--rounds N] [--only WORD] [--ours VENV] [--no-write] [--go-on]
+
+Each result is kept as soon as it is there: a run that was stopped, or in which a row failed, is finished by --go-on.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from contests import Contest, contests
 from extras import kernels, linearity, random_patches, raw_results, scaling, sizes
+from kept import Kept
 from measure import run
 from report import Pairs, render
 from workplace import HERE, SCRIPTS, Workplace, prepare
@@ -50,20 +53,25 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name holds this word")
     parser.add_argument("--ours", type=Path, help="environment that has the package, instead of a fresh one")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    parser.add_argument("--go-on", action="store_true", help="take the results of a run that was stopped")
     options = parser.parse_args()
     place = prepare(quick=options.quick, ours=options.ours)
     rounds = options.rounds or (2 if options.quick else 5)
     raw_results(place)
+    kept = Kept(place.scratch.parent / "kept.json", go_on=options.go_on)
     results = []
     for contest in contests(place):
-        if options.only in f"{contest.name} / {contest.peer_name}":
+        name = f"{contest.name} / {contest.peer_name}"
+        if options.only in name:
             few = rounds if contest.wall_target != 2.5 else 5 * rounds  # short runs are noisy
-            results.append(compare(place, contest, few))
+            pairs = kept.pairs(contest)
+            results.append(pairs or kept.keep(name, compare(place, contest, few)))
             print(results[-1].line(), flush=True)
     sections = []
     for make in (kernels, sizes, scaling, linearity, random_patches):
         if options.only in make.__name__:
-            sections.append(make(place, rounds))
+            section = kept.section(make.__name__)
+            sections.append(section or kept.keep(make.__name__, make(place, rounds)))
             print("\n".join(["", *sections[-1].lines]), flush=True)
     if not options.no_write and not options.only:
         day = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
