@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from itkit.core.extras import require_torch
 from itkit.core.fields import Bounds, NotInForms, PathRole, Pattern, Positional, Short
 from itkit.core.operation import Operation, Plan
 from itkit.core.params import Params
+from itkit.core.text import shown
 from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
 from itkit.inference.backends import DEVICE, device_name
-from itkit.io.layouts import IMAGE
+from itkit.io.layouts import LABEL
 from itkit.training.run_files import read_run
 
 Device = Annotated[str, Pattern(DEVICE), AfterValidator(device_name)]
@@ -53,7 +55,7 @@ class ValidateParams(Params):
     run: RunPath
     """Folder of the run."""
     out: Annotated[Path | None, PathRole("out_folder"), Short("-o")] = None
-    """Folder to write: label/ and evaluation/ (default: validation in the run)."""
+    """Folder to write: label/ and evaluation/, and volumes/ of stores (default: validation in the run)."""
     device: Device = "auto"
     """auto (the GPU if there is one), cpu, cuda or cuda:N."""
     progress: Progress = "auto"
@@ -96,6 +98,7 @@ def _infer(params: PredictParams | ValidateParams, source: Path, dest: Path, cas
         "dest": dest,
         "device": params.device,
         "overlap": run.plan.validation.overlap,
+        "recursive": cases is not None,  # training has found them in sub-folders, too
     }
     return run_operation(operation, make_params(operation.params, values), _options(params))
 
@@ -111,21 +114,24 @@ def predict(params: PredictParams) -> int:
 
 def validate(params: ValidateParams) -> int:
     """Predict and evaluate the validation cases of a run, and return the exit code."""
+    from itkit.training.sources import holds_stores, unpack_stores
+
     run = read_run(params.run)
     dest = params.out or params.run / "validation"
     if not run.val:
         raise LayoutError(f"{params.run}: run.json names no case that validates")
-    if not (run.dataset / IMAGE).is_dir():
-        raise LayoutError(
-            f"{run.dataset}: expected the run's dataset with image/ and label/; of a run that has learnt from stores, "
-            "give their volumes to itk_infer and itk_evaluate"
-        )
-    code = _infer(params, run.dataset, dest, run.val)
-    if code == 130:
+    dataset, wrong = run.dataset, dict[str, str]()
+    if holds_stores(dataset):
+        dataset = dest / "volumes"
+        wrong = unpack_stores(run.dataset, run.val, dataset)
+        for case, reason in wrong.items():
+            print(f"itkit validate: error: {shown(f'{case}: {reason}')}", file=sys.stderr)
+    code = max(_infer(params, dataset, dest, run.val), int(bool(wrong)))
+    if code in (2, 130):
         return code
     operation: Operation[Any] = load("itk_evaluate")
     operation = replace(operation, plan=_Only(operation.plan, run.val))
-    values = {"gt": run.dataset / "label", "pred": dest / "label", "dest": dest / "evaluation"}
+    values = {"gt": dataset / LABEL, "pred": dest / LABEL, "dest": dest / "evaluation", "recursive": True}
     return max(code, run_operation(operation, make_params(operation.params, values), _options(params)))
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from itkit.core.dataset_meta import DatasetMeta
+from itkit.core.errors import CaseError
 from itkit.dataset.folder import CaseFiles, DatasetFolder
 from itkit.dataset.sampling import StoreFolder
 from itkit.io.dataset_meta import find_dataset_meta
-from itkit.io.formats.store import store_kind
-from itkit.io.layouts import IMAGE
+from itkit.io.formats.store import PatchStore, store_kind
+from itkit.io.json_files import write_json
+from itkit.io.layouts import IMAGE, LABEL
+from itkit.io.sitk_toolkit import write_volume
 from itkit.training.splits import patients_of
 
 
@@ -54,6 +58,51 @@ def find_source(root: Path) -> Source:
         return Source(files, patients_of(described.values), described.channels)
     folder = DatasetFolder(root)
     return Source({case.case_id: case for case in folder.cases}, patients_of(folder.meta), folder.described.channels)
+
+
+def unpack_stores(root: Path, cases: Iterable[str], dest: Path) -> dict[str, str]:
+    """Write cases of a folder of stores as a dataset of volume files; what was written before is kept.
+
+    Parameters
+    ----------
+    root
+        The folder of stores.
+    cases
+        Ids of the cases.
+    dest
+        Folder to write ``image/``, ``label/`` and ``dataset.json`` to.
+
+    Returns
+    -------
+    dict
+        Why a case was not written, by case.
+    """
+    stores = {one.case_id: one.store for one in StoreFolder(root).cases}
+    wrong: dict[str, str] = {}
+    for case in cases:
+        try:
+            _unpack(stores.get(case), case, dest)
+        except (CaseError, OSError, MemoryError) as error:
+            wrong[case] = str(error)
+    if described := find_dataset_meta(root).meta:
+        write_json(dest / "dataset.json", dict(described.values))
+    return wrong
+
+
+def _unpack(store: PatchStore | None, case: str, dest: Path) -> None:
+    if store is None:
+        raise CaseError("no store of this case")
+    written = store.path.stat().st_mtime_ns
+    paths = {
+        name: dest / kind / f"{case}{name.removeprefix(kind)}.mha"
+        for name, kind in ((name, LABEL if kind == "label" else IMAGE) for name, kind in store.kinds.items())
+    }
+    if all(path.is_file() and path.stat().st_mtime_ns == written for path in paths.values()):
+        return
+    for name, volume in store.read((0, 0, 0), store.geometry.size_zyx).items():
+        paths[name].parent.mkdir(parents=True, exist_ok=True)
+        write_volume(volume, paths[name])
+        os.utime(paths[name], ns=(written, written))
 
 
 def holds_stores(root: Path) -> bool:

@@ -1,12 +1,15 @@
 """`itkit train`, `itkit predict` and `itkit validate` as commands."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from itkit.cli import umbrella
+from itkit.io.formats.store import write_store
+from itkit.io.sitk_toolkit import read_volume
 from itkit.training.plan_file import plan_text
 
 from .cases import write_dataset
@@ -79,6 +82,38 @@ def test_a_run_predicts_and_validates_with_its_own_split(trained, tmp_path, caps
     rows = (run / "validation" / "evaluation" / "per_case.csv").read_text().splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {val}
     assert "2 done" in capsys.readouterr().out
+
+
+def test_a_run_validates_cases_in_sub_folders_and_in_stores(trained, tmp_path, capsys):
+    _, run = trained
+    (val,) = json.loads((run / "run.json").read_text())["split"]["val"]
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("validation"))
+    for name, old, new in (("run.json", f'"{val}"', f'"a/{val}"'), ("plan.toml", 'path = "../ct"', 'path = "../deep"')):
+        text = (run / name).read_text()
+        assert old in text
+        (tmp_path / "run" / name).write_text(text.replace(old, new))
+    files = {kind: run.parent / "ct" / kind / f"{val}.mha" for kind in ("image", "label")}
+
+    def validate(run, out):
+        code = umbrella.main(["validate", str(run), "-o", str(tmp_path / out), "--progress", "none"])
+        path, said = tmp_path / out / "evaluation" / "per_case.csv", capsys.readouterr()
+        return code, path.read_text().replace("a/", "") if path.exists() else "", said.out + said.err
+
+    expected = validate(run, "flat")[1]
+    for kind, path in files.items():
+        (tmp_path / "deep" / kind / "a").mkdir(parents=True)
+        shutil.copy(path, tmp_path / "deep" / kind / "a")
+    assert validate(tmp_path / "run", "deep_files")[:2] == (0, expected)
+    shutil.rmtree(tmp_path / "deep")
+    store = tmp_path / "deep" / "a" / f"{val}.b2z"
+    store.parent.mkdir(parents=True)
+    write_store(store, {kind: read_volume(files[kind], kind) for kind in files})
+    assert validate(tmp_path / "run", "stored")[:2] == (0, expected)
+    assert "0 done, 1 skipped" in validate(tmp_path / "run", "stored")[2]
+    store.write_bytes(b"no store")
+    code, _, said = validate(tmp_path / "run", "damaged")
+    assert code == 2
+    assert f"a/{val}: " in said
 
 
 @pytest.mark.parametrize(
