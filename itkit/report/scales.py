@@ -109,10 +109,13 @@ def tick_texts(scale: Scale) -> list[tuple[float, str]]:
     --------
     >>> [text for _, text in tick_texts(scale_of([1234567.0, 1234569.0], 0, 1))]
     ['1234567', '1234567.5', '1234568', '1234568.5', '1234569']
+    >>> [text for _, text in tick_texts(scale_of([123456000.0, 123464000.0], 0, 1))][:2]
+    ['123456000', '123458000']
     """
     values = scale.ticks()
     texts = [tick_text(value) for value in values]
-    for digits in range(7, 18):
+    greatest = max(map(abs, values), default=0.0)
+    for digits in range(max(7, len(f"{greatest:.0f}")) if greatest < 1e15 else 7, 18):
         if len({*texts}) == len({*values}):
             break
         texts = [f"{value:.{digits}g}" for value in values]
