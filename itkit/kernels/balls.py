@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.errors import ArgumentError
+from itkit.core.errors import ArgumentError, CaseError
 from itkit.kernels.arrays import as_mask
 from itkit.kernels.buffers import empty
 from itkit.kernels.dispatch import native
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SLACK = 1e-6
 """Relative tolerance of the radius: headers hold spacings as float32."""
+_MOST_VOXELS = 256
+"""Greatest radius, voxels: time and memory grow with its square."""
 _NONE = 65535
 """Distance of a voxel whose row holds no voxel of the mask."""
 
@@ -34,6 +36,8 @@ def ball_rows(spacing_zyx: Sequence[float], radius_mm: float) -> NDArray[np.int6
     ------
     ArgumentError
         When the radius or a spacing is not a finite number, or negative.
+    CaseError
+        When the ball reaches over too many voxels, as it does on a grid whose spacing is not in mm.
 
     Examples
     --------
@@ -44,9 +48,16 @@ def ball_rows(spacing_zyx: Sequence[float], radius_mm: float) -> NDArray[np.int6
         raise ArgumentError(f"a ball needs a radius of at least 0 mm and spacings > 0; got {radius_mm}, {spacing_zyx}")
     dz, dy, dx = spacing_zyx
     limit = (radius_mm * (1 + _SLACK)) ** 2
+    reach_z, reach_y, reach_x = (int(radius_mm * (1 + _SLACK) / step) for step in (dz, dy, dx))
+    longest = max(reach_z, reach_y, reach_x)
+    if longest > _MOST_VOXELS:
+        raise CaseError(
+            f"a radius of {radius_mm:g} mm is {longest} voxels here, and {_MOST_VOXELS} is the most; "
+            "is the spacing in mm?"
+        )
     rows = []
-    for z in range(-int(radius_mm * (1 + _SLACK) / dz), int(radius_mm * (1 + _SLACK) / dz) + 1):
-        for y in range(-int(radius_mm * (1 + _SLACK) / dy), int(radius_mm * (1 + _SLACK) / dy) + 1):
+    for z in range(-reach_z, reach_z + 1):
+        for y in range(-reach_y, reach_y + 1):
             rest = limit - (z * dz) ** 2 - (y * dy) ** 2
             if rest >= 0:
                 rows.append((z, y, int(math.sqrt(rest) / dx)))

@@ -36,17 +36,18 @@ def gaussian(array_zyx: NDArray[Any], sigma_zyx: Sequence[float]) -> NDArray[np.
     """
     result = np.asarray(array_zyx, np.float32)
     for axis, sigma in enumerate(sigma_zyx):
-        weights = gaussian_weights(sigma)
-        reach = len(weights) - 1
+        weights, length = gaussian_weights(sigma), result.shape[axis]
+        reach = min(len(weights), length) - 1
         if reach < 1:
             continue
         widths = [(reach, reach) if place == axis else (0, 0) for place in range(3)]
         padded = np.moveaxis(np.pad(result, widths, mode="edge"), axis, 0)
-        length = result.shape[axis]
         total = padded[reach : reach + length] * np.float32(weights[0])
         for step in range(1, reach + 1):
             pair = padded[reach - step : reach - step + length] + padded[reach + step : reach + step + length]
             total += pair * np.float32(weights[step])
+        if len(weights) > length:  # so far away, all voxels repeat the edges
+            total += (padded[:1] + padded[-1:]) * np.float32(weights[length:].sum())
         result = np.moveaxis(total, 0, axis)
     return np.ascontiguousarray(result, np.float32)
 

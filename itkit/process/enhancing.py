@@ -317,9 +317,10 @@ def _denoise(image: Intensities, rest: str, setting: Setting) -> Result:
     amount, unit = _strength(text)
     voxels = tuple(amount / step if unit == "mm" else amount for step in setting.spacing_zyx)
     facts: Facts = {"name": "denoise", "kind": kind, "strength": amount, "unit": unit}
-    if kind != "gaussian" and max(voxels) > _MOST_VOXELS:
+    most = _MOST_OF_GAUSSIAN if kind == "gaussian" else _MOST_VOXELS
+    if max(voxels) > most:
         raise CaseError(
-            f"--denoise {rest}: that is {max(voxels):.4g} voxels here, and {_MOST_VOXELS} is the most that {kind} takes"
+            f"--denoise {rest}: that is {max(voxels):.4g} voxels here, and {most} is the most that {kind} takes"
         )
     if kind == "median":
         return _median(image, voxels, setting), [facts]
@@ -344,6 +345,7 @@ def _median(image: Intensities, voxels: Sequence[float], setting: Setting) -> In
 
 _MOST_VOXELS = 30
 """Greatest strength in voxels of filters that take a time which grows with its power of two or three."""
+_MOST_OF_GAUSSIAN = 100_000
 _FLOW_STEP = 0.0625
 """Time step of curvature flow for voxels of size 1, below which it is stable in three dimensions."""
 

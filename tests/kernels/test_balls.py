@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from itkit.core.errors import ArgumentError
+from itkit.core.errors import ArgumentError, CaseError
 from itkit.kernels.balls import ball_counts, ball_dilate, ball_rows, reach_zyx
 
 from .support import both, seeds
@@ -61,3 +61,9 @@ def test_strange_strides_and_types(backend_name):
 def test_impossible_balls_are_refused(spacing, radius):
     with pytest.raises(ArgumentError, match="ball"):
         ball_rows(spacing, radius)
+
+
+def test_a_ball_of_too_many_voxels_is_refused():
+    """A spacing in metres: 5 mm would be 100 million rows."""
+    with pytest.raises(CaseError, match="a radius of 5 mm is 5000 voxels here, and 256 is the most"):
+        ball_rows((1.0, 0.001, 1.0), 5.0)

@@ -17,7 +17,7 @@ from itkit.core.volume import Volume
 from itkit.engine.parameters import make_params, to_argv
 from itkit.io.json_files import write_json
 from itkit.io.sitk_toolkit import itk_threads, read_volume, write_volume
-from itkit.kernels.denoising import nlm, noise_sd
+from itkit.kernels.denoising import gaussian, nlm, noise_sd
 from itkit.kernels.equalizing import clahe
 from itkit.process.enhancing import enhance
 from itkit.testing import phantoms
@@ -112,6 +112,13 @@ def test_a_strength_of_too_many_voxels_is_refused(kind):
     fine = Volume(volume.array_zyx, Geometry(volume.geometry.size_zyx, (1e-4, 1.0, 1.0)))
     with pytest.raises(ItkitError, match="1e\\+04 voxels here, and 30 is the most"):
         enhance(fine, [f"denoise {kind} 1mm"])
+
+
+def test_a_gaussian_wider_than_the_image_equals_scipy():
+    array = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    expected = ndimage.gaussian_filter(array.astype(np.float64), (50, 0.7, 2), mode="nearest", truncate=4)
+    np.testing.assert_allclose(gaussian(array, (50, 0.7, 2)), expected, atol=1e-5)
+    assert np.ptp(gaussian(array, (1e5,) * 3)) < 1e-4
 
 
 def test_a_gaussian_equals_scipy_in_mm_and_voxels():
