@@ -158,7 +158,7 @@ def summary_of(
         operation.name,
         counts,
         names,
-        tuple(item.case_id for item in plan.unpaired),
+        tuple(dict.fromkeys(item.case_id for item in plan.unpaired)),  # a case may have several lone files
         report.lines,
         manifest,
         interrupted,

@@ -113,8 +113,19 @@ def write_sources(root):
         for case, volume in zip(("a", "b b", "c"), raters(3, seed=seed).values(), strict=True):
             write_volume(volume, root / name / "label" / f"{case}{'.nii.gz' if seed else '.mha'}")
     (root / "tumours" / "label" / "c.nii.gz").unlink()
+    (root / "more").mkdir()
+    for path in (root / "organs" / "label").iterdir():
+        (root / "more" / path.name).write_bytes(path.read_bytes())
     labels = {"0": "background", "1": "liver", "2": "spleen", "3": "kidney", "4": "lung"}
     write_json(root / "organs" / "dataset.json", {"labels": labels, "name": "two", "cases": {"a": {"classes": [1, 4]}}})
+
+
+def test_a_case_that_several_sources_have_is_unpaired_once(tmp_path):
+    write_sources(tmp_path)
+    inputs = {"organs": tmp_path / "organs", "more": tmp_path / "more", "tumours": tmp_path / "tumours"}
+    result = itkit.run("itk_combine", inputs=inputs, dest=tmp_path / "out", fuse="union")
+    assert result.summary.unpaired == ("c",)
+    assert "1 unpaired (c)" in result.summary.text()
 
 
 def test_files_names_and_what_is_missing(tmp_path):
