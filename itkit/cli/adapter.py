@@ -135,7 +135,8 @@ def _join_values(argv: Sequence[str], command: Operation[Any] | Tool[Any]) -> li
         most = None if numeric else value_count(field)
         values: list[str] = []
         while tokens and (most is None or len(values) < most):
-            is_value = _NUMBER.fullmatch(tokens[0]) or not (numeric or tokens[0].startswith("-"))
+            is_text = not numeric and (not tokens[0].startswith("-") or (is_set and not values))  # --labels=-x is clear
+            is_value = is_text or _NUMBER.fullmatch(tokens[0])
             if not is_value:
                 break
             values.append(tokens.pop(0))

@@ -85,6 +85,17 @@ def as_texts(value: Any, field: FieldInfo) -> Any:
     return tuple(map(_as_text, value)) if isinstance(value, (list, tuple)) else value
 
 
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy as those of Python, also inside lists, and a range as a list."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, range)):
+        return [*map(_plain, value)]
+    if type(value) is tuple:
+        return tuple(map(_plain, value))
+    return value.tolist() if type(value).__module__ == "numpy" else value
+
+
 def _joined(value: Any) -> str:
     return ",".join(map(_joined, value)) if isinstance(value, (list, tuple)) else str(_as_text(value))
 
@@ -182,7 +193,7 @@ class Params(BaseModel):
         """
         others, kinds = other_names(cls.model_fields), step_kinds(cls.model_fields)
         present: dict[str, Any] = {}
-        for given, value in values.items():
+        for given, value in ((name, _plain(item)) for name, item in values.items()):
             if given in kinds:
                 field, steps = kinds[given]
                 text = steps.text(given, value)

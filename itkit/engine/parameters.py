@@ -205,11 +205,16 @@ def to_argv(params: Params, options: RunOptions | None = None) -> list[str]:
                 optional += [word for text in value for word in steps.argv(text)]
             elif value is True:
                 optional.append(option_name(name))
-            elif isinstance(value, tuple):
-                optional += [option_name(name), *map(_word, value)]
             else:
-                optional += [option_name(name), _word(value)]
+                optional += _with_values(option_name(name), value if isinstance(value, tuple) else (value,))
     return [*positional, *optional]
+
+
+def _with_values(option: str, values: tuple[Any, ...]) -> list[str]:
+    """Return an option and its values; a text that begins with a dash is joined to it."""
+    words = [*map(_word, values)]
+    dashed = [word for value, word in zip(values, words, strict=True) if isinstance(value, str) and word[:1] == "-"]
+    return [f"{option}={word}" for word in words] if dashed else [option, *words]
 
 
 def _word(value: Any) -> str:

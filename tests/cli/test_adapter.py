@@ -57,6 +57,16 @@ def test_a_path_that_begins_with_a_dash_is_no_option(name):
     assert parse(check, to_argv(params))[0] == params
 
 
+def test_a_text_that_begins_with_a_dash_is_no_option_either():
+    params = make_params(load("itk_split").params, {"source": "raw", "folds": 2, "group_by": r"-\d+$"})
+    assert parse(load("itk_split"), to_argv(params))[0] == params
+    evaluate = load("itk_evaluate")
+    params = make_params(evaluate.params, {"gt": "a", "pred": "b", "dest": "c", "labels": ("-old", "liver", "-2")})
+    assert parse(evaluate, to_argv(params))[0] == params
+    with pytest.raises(ParamsError, match="--labels"):
+        parse(evaluate, ["a", "b", "c", "--labels", "-old"])
+
+
 def test_values_never_swallow_positional_arguments():
     operation = load("itk_resample")
     for argv in (

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import itkit
@@ -125,6 +126,18 @@ def test_python_users_give_numbers_single_texts_and_pairs(operation, given, text
     needed = {name: "x" for name in ("source", "gt", "pred", "dest") if name in model.model_fields}
     made = make_params(model, {**needed, **given})
     assert {name: getattr(made, name) for name in texts} == texts
+
+
+def test_numbers_and_arrays_of_numpy_count_like_those_of_python(tmp_path):
+    values = {"gt": "a", "pred": "b", "dest": "c"}
+    model = load("itk_evaluate").params
+    made = make_params(model, {**values, "labels": np.array([1, 2]), "tolerance_mm": np.float64(1.5)})
+    assert (made.labels, made.tolerance_mm) == (("1", "2"), ("1.5",))
+    made = make_params(model, {**values, "labels": range(1, 3), "regions": {"whole": [np.int64(1), np.uint8(2)]}})
+    assert (made.labels, made.regions) == (("1", "2"), ("whole=1,2",))
+    given = {"mode": "image", "source": tmp_path, "dest": "o", "spacing": np.array([1, 2, 3], np.float32)}
+    assert make_params(load("itk_resample").params, given).spacing == (1.0, 2.0, 3.0)
+    assert make_params(RunOptions, {"workers": np.int64(2), "mp": np.True_}).workers == 2
 
 
 def test_what_is_no_list_of_texts_is_still_refused():
