@@ -93,6 +93,19 @@ def carried(
     return Report(tuple(lines), files=files)
 
 
+def edited(path: Path, state: Path) -> bool:
+    """Return whether a description that ITKIT wrote is no longer as it was written."""
+    known = _remembered(state).get(_key(path, state), ())
+    with contextlib.suppress(OSError, ValueError):
+        return bool(known) and os.path.lexists(path) and _digest(read_bounded(path)) not in known
+    return True
+
+
+def remember(path: Path, text: str, state: Path) -> None:
+    """Note what a description is to hold, before it is written."""
+    _remember(state, {_key(path, state): _digest(text.encode(errors="backslashreplace"))})
+
+
 def _is_ours(path: Path, operation: str, state: Path | None) -> bool:
     """Whether a description may be replaced: it does not exist, or it is still as this operation wrote it."""
     if not os.path.lexists(path):

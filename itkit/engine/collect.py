@@ -13,16 +13,16 @@ from typing import Any
 
 from itkit.core.ended import notable
 from itkit.core.errors import WriteError
-from itkit.core.files import SERIES_META, STATE_FOLDER
+from itkit.core.files import DATASET_META, SERIES_META, STATE_FOLDER
 from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target_folders
 from itkit.engine.actions import Hands
-from itkit.engine.carry import carried, there_by_files, there_by_records
+from itkit.engine.carry import carried, edited, remember, there_by_files, there_by_records
 from itkit.engine.gone import there
 from itkit.engine.manifest import Records
 from itkit.engine.places import relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
-from itkit.io.json_files import read_json, write_json
+from itkit.io.json_files import json_text, read_json, write_json
 from itkit.io.meta import Known, refresh_index
 
 _DESCRIPTIONS = "descriptions.json"
@@ -107,7 +107,10 @@ def _alike(
 
 
 def _sparing(session: Session, report: Report) -> Report:
-    """Leave out files that stood in the destination before this command first worked there, and name them."""
+    """Leave out files that stood in the destination before this command first worked there, and name them.
+
+    A ``dataset.json`` that was edited since it was written is left out, too.
+    """
     manifest = session.manifest
     if manifest is None or not report.files:
         return report
@@ -122,12 +125,23 @@ def _sparing(session: Session, report: Report) -> Report:
         if not (session.options.existing == "redo" or name in known or (session.was_here and not is_noted))
         and os.path.lexists(manifest.dest / path)
     ]
-    files = {path: content for path, content in report.files.items() if path not in kept}
-    write_json(state / _DESCRIPTIONS, sorted(known | {names[path] for path in files}))
-    notes = (
+    notes = [
         f"{manifest.dest / path} was not written by this command; left alone (--existing redo replaces it)"
         for path in kept
-    )
+    ]
+    described = {path: manifest.dest.absolute() / path for path in names if path.name == DATASET_META}
+    changed = [path for path in described if path not in kept and edited(described[path], state)]
+    if session.options.existing != "redo":
+        kept += changed
+        notes += [
+            f"{manifest.dest / path} was edited since this command wrote it; left alone (--existing redo replaces it)"
+            for path in changed
+        ]
+    files = {path: content for path, content in report.files.items() if path not in kept}
+    write_json(state / _DESCRIPTIONS, sorted(known | {names[path] for path in files}))
+    for path in files.keys() & described.keys():
+        content = files[path]
+        remember(described[path], content if isinstance(content, str) else json_text(content), state)
     return replace(report, lines=(*report.lines, *notes), files=files)
 
 

@@ -146,6 +146,33 @@ def test_labels_come_with_their_names(tmp_path):
     assert not (tmp_path / "without" / "label").exists()
 
 
+def test_a_description_is_that_of_the_cases_there_and_edits_stay(tmp_path):
+    def add(number, names):
+        uid = f"{SERIES}.{number}"
+        context, sops = write(tmp_path / "in" / f"ct{number}", series=uid, number=number)
+        mask = np.zeros(GRID.shape, np.uint8)
+        mask[2:6, 3:7, 2:9] = 1
+        seg = {**context, "series": f"{uid}.9", "number": 300 + number}
+        make_fake.write_seg(tmp_path / "in" / f"seg{number}" / "1.dcm", [mask], names, GRID, sops,
+                            np.random.default_rng(0), seg, uid)  # fmt: skip
+
+    path = tmp_path / "out" / "dataset.json"
+    add(1, ["Liver"])
+    convert(tmp_path / "in", tmp_path / "out", name="s{SeriesNumber}")
+    assert json.loads(path.read_text())["labels"] == {"0": "background", "1": "Liver"}
+    add(2, ["Mass"])
+    result = convert(tmp_path / "in", tmp_path / "out", name="s{SeriesNumber}")
+    assert "labels" not in json.loads(path.read_text())
+    assert any("values mean other classes in other cases" in line for line in result.summary.lines)
+    edited = path.read_text().replace("{", '{"licence": "CC0-1.0",', 1)
+    path.write_text(edited)
+    result = convert(tmp_path / "in", tmp_path / "out", name="s{SeriesNumber}")
+    assert path.read_text() == edited
+    assert any("was edited since this command wrote it; left alone" in line for line in result.summary.lines)
+    convert(tmp_path / "in", tmp_path / "out", name="s{SeriesNumber}", existing="redo")
+    assert "licence" not in json.loads(path.read_text())
+
+
 def test_an_annotation_of_another_series_is_no_label(tmp_path):
     context, sops = write(tmp_path / "in" / "ct")
     sops = [f"{sop}.9" for sop in sops]

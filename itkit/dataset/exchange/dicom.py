@@ -174,7 +174,7 @@ def _discreet(params: ConvertParams) -> Iterator[None]:
 def collect_dicom(params: ConvertParams, run: Collected) -> Report:
     """Return ``convert_configs.json``, the table of cases and refused series, and the names of the label values.
 
-    ``dataset.json`` names them, too, if they mean the same in all cases.
+    ``dataset.json`` names them, too, if they mean the same in all cases; if not, it has no ``labels``.
     """
     files = sidecar("convert_configs.json", "itk_convert", params, run)
     files[Path(REPORT)] = _report(params, run)
@@ -184,12 +184,11 @@ def collect_dicom(params: ConvertParams, run: Collected) -> Report:
     if names:
         files[Path(LABELS)] = json_text(names, compact_depth=1)
         labels = _common(names.values())
-        if labels:
-            modalities = sorted({record.facts["modality"] for record in run.all_records.values()})
-            about = {"name": params.dest.absolute().name, "modality": modalities}
-            files[Path(DATASET_META)] = {**about, "labels": {"0": "background", **labels}}
-        else:
-            lines = (f"values mean other classes in other cases: {LABELS} names them, there is no {DATASET_META}",)
+        modalities = sorted({record.facts["modality"] for record in run.all_records.values()})
+        about = {"name": params.dest.absolute().name, "modality": modalities}
+        files[Path(DATASET_META)] = {**about, **({"labels": {"0": "background", **labels}} if labels else {})}
+        if not labels:
+            lines = (f"values mean other classes in other cases: {LABELS} names them, {DATASET_META} does not",)
     named = {params.id_map: _id_map(params, run)} if params.id_map is not None and run.dest is not None else {}
     return Report(lines, files=files, named_files=named)
 
