@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ class SplitParams(Params):
     test: Fraction = 0.0
     """Fraction of the cases to test with."""
     val: Fraction = 0.0
-    """Fraction of the cases to validate with, if there are no folds."""
+    """Fraction of the cases to validate with; with folds, in each of them, if each case need not have its turn."""
     group_by: Annotated[str | None, FreeText("^[^_]+")] = None
     """Keep cases together: by a column of the table, or by what a regular expression finds in the case id."""
     stratify: Annotated[str | None, FreeText("classes")] = None
@@ -67,8 +68,11 @@ class SplitParams(Params):
     def _asks_for_something(self) -> Self:
         if self.folds is None and not self.test and not self.val:
             raise ValueError("nothing to divide: give --folds, --test or --val")
-        if self.folds is not None and self.val:
-            raise ValueError("--folds gives each case its turn to validate; drop --val")
+        if self.folds is not None and self.test + self.folds * self.val > 1 + 1e-9:
+            raise ValueError(
+                f"--folds {self.folds}: no case validates twice, so --val is at most "
+                f"{(1 - self.test) / self.folds:.4g} here; got {self.val:g}. Without --val, each case has its turn"
+            )
         if self.test + self.val >= 1:
             raise ValueError("--test and --val leave no case to train with; expected less than 1 together")
         if self.stable and self.stratify is not None:
@@ -285,7 +289,9 @@ def _stable(units: list[Unit], params: SplitParams, seed: int) -> dict[str, str]
         if place < params.test:
             return _TEST
         if params.folds is not None:
-            return str(int(fraction_of(seed, "fold", unit.name) * params.folds))
+            share = params.val / (1 - params.test) or 1 / params.folds
+            fold = int(fraction_of(seed, "fold", unit.name) / share)
+            return str(fold) if fold < params.folds else _TRAIN
         return _VAL if place < params.test + params.val else _TRAIN
 
     return {unit.name: part(unit) for unit in units}
@@ -304,6 +310,10 @@ def _balanced(units: list[Unit], params: SplitParams, pins: Mapping[str, str], s
     rest = [unit for unit in units if parts.get(unit.name) != _TEST and pins.get(unit.name) != _TRAIN]
     left = sum(len(unit.cases) for unit in rest)
     per_fold = {str(n): left // params.folds + (n < left % params.folds) for n in range(params.folds)}
+    if params.val:
+        ends = [0, *(min(left, rounded(params.val * (n + 1), count)) for n in range(params.folds))]
+        per_fold = {str(n): end - start for n, (start, end) in enumerate(pairwise(ends))}
+        per_fold[_TRAIN] = left - ends[-1]
     own = {name: part for name, part in pins.items() if part in per_fold}
     return {**parts, **balanced_parts(rest, per_fold, seed=seed, given=own)}
 

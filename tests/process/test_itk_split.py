@@ -198,6 +198,24 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path):
     assert len(split(tmp_path, folds=2, dry_run=True)[1]["folds"]) == 3
 
 
+@pytest.mark.parametrize("stable", [False, True])
+def test_folds_may_validate_with_a_part_of_the_cases_alone(tmp_path, stable):
+    cases = names(200, visits=2)
+    write_cases(tmp_path, cases)
+    values = {"folds": 3, "test": 0.2, "val": 0.1, "stable": stable, "group_by": "^[^_]+", "seed": 5}
+    result, found = split(tmp_path, **values)
+    assert result.exit_code == 0
+    parts = [fold["val"] for fold in found["folds"]]
+    rest = sorted(set(cases) - set(found["test"]))
+    assert len({case for part in parts for case in part}) == sum(map(len, parts))  # none validates twice
+    for fold in found["folds"]:
+        assert sorted(fold["train"] + fold["val"]) == rest
+        assert not {case[:4] for case in fold["train"]} & {case[:4] for case in fold["val"]}
+        assert len(fold["val"]) == 20 or (stable and 8 <= len(fold["val"]) <= 36)
+    turns = {"folds": 4, "test": 0.2, "stable": stable}
+    assert split(tmp_path, **turns)[1]["folds"] == split(tmp_path, **turns, val=0.2)[1]["folds"]
+
+
 def test_a_dry_run_names_the_files(tmp_path):
     write_cases(tmp_path, names(4))
     result = itkit.run("itk_split", source=tmp_path, folds=2, nnunet=True, dry_run=True)
@@ -256,7 +274,8 @@ def test_many_numbers_become_quarters():
         ({}, "nothing to divide"),
         ({"folds": 1}, "--folds: expected >= 2"),
         ({"folds": 25}, "there are only 24 cases"),
-        ({"folds": 5, "val": 0.1}, "drop --val"),
+        ({"folds": 5, "val": 0.3}, "--val is at most 0.2 here"),
+        ({"folds": 3, "val": 0.3, "test": 0.2}, "--val is at most 0.2667 here"),
         ({"test": 0.6, "val": 0.5}, "leave no case to train with"),
         ({"test": -0.1}, "--test: expected >= 0 and < 1"),
         ({"folds": 2, "stable": True, "stratify": "classes"}, "drop it or --stable"),
