@@ -18,22 +18,18 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
-from itkit.core.errors import ParamsError
 from itkit.inference.model_folder import ModelFolder
 from itkit.lightning.data import DatasetModule
 from itkit.lightning.events import NAME, EventSink, Reporter
-from itkit.lightning.run_folder import RunFolder, last_checkpoint
+from itkit.lightning.run_folder import RunFolder, last_checkpoint, require_same
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
-from itkit.training.plan_file import Plan, moved_plan, read_plan
+from itkit.training.plan_file import Plan, moved_plan
 from itkit.training.remarks import Remarks
-from itkit.training.run_files import PLAN_FILE, RUN_FILE, read_run
 from itkit.training.run_lock import RunLock
 from itkit.training.status import State
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-_MAY_CHANGE = ("training.workers",)
-"""Keys that do not change the result: a run goes on with another value."""
 
 
 def fit(
@@ -104,7 +100,8 @@ def fit(
         if is_first() and run.is_dir():
             lock.take()
         emit: EventSink = on_event if on_event is not None and is_first() else lambda _: None
-        kept = _require_same(plan, run, base, fold)
+        kept = moved_plan(plan, base, run)
+        require_same(run, kept, fold)
         pl.seed_everything(plan.training.seed, verbose=False)
         task = SegmentationTask(plan)
         if memory is not None:
@@ -242,29 +239,3 @@ def _interrupting(folder: RunFolder) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _require_same(plan: Plan, run: Path, base: Path, fold: int) -> Plan:
-    """Return the plan as the run folder keeps it, its paths relative to the folder; a run of another plan is an error.
-
-    Raises
-    ------
-    ParamsError
-        When the run folder belongs to another plan, or to another fold of it.
-    """
-    path = run / PLAN_FILE
-    wanted = moved_plan(plan, base, run)
-    if path.is_file():
-        there = read_plan(path)
-        keys = [
-            f"{section}.{key}"
-            for section, values in wanted
-            for key in type(values).model_fields
-            if getattr(values, key) != getattr(getattr(there, section), key)
-        ]
-        if wrong := [key for key in keys if key not in _MAY_CHANGE]:
-            raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
-        begun = read_run(run).facts.get("fold") if (run / RUN_FILE).is_file() else fold
-        if begun != fold:
-            raise ParamsError(f"{run}: the run of fold {begun}, not of fold {fold}; choose another folder")
-    return wanted

@@ -31,7 +31,7 @@ from itkit.training.history import (
     jsonl_text,
     read_history,
 )
-from itkit.training.plan_file import Plan, plan_text
+from itkit.training.plan_file import Plan, moved_plan, plan_text, read_plan
 from itkit.training.remarks import Remarks
 from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, read_run, run_facts
 from itkit.training.run_lock import RunLock
@@ -41,6 +41,8 @@ from itkit.training.status import State, write_status
 LOGGER = logging.getLogger(__name__)
 _CURVES_PART = 0.02
 """Part of the time that drawing curves may take."""
+_MAY_CHANGE = ("training.workers",)
+"""Keys that do not change the result: a run goes on with another value."""
 CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
@@ -57,15 +59,51 @@ def last_checkpoint(run: Path) -> tuple[Path, Any] | None:
     return None
 
 
+def require_same(run: Path, plan: Plan, fold: int) -> None:
+    """Refuse to go on with another plan, or another fold of it.
+
+    Parameters
+    ----------
+    run
+        The run folder; one without a plan belongs to none yet.
+    plan
+        The plan, its paths relative to the folder.
+    fold
+        Part of the cases that validates.
+
+    Raises
+    ------
+    ParamsError
+        When the folder belongs to another one.
+    """
+    if not (run / PLAN_FILE).is_file():
+        return
+    there = read_plan(run / PLAN_FILE)
+    keys = [
+        f"{section}.{key}"
+        for section, values in plan
+        for key in type(values).model_fields
+        if getattr(values, key) != getattr(getattr(there, section), key)
+    ]
+    if wrong := [key for key in keys if key not in _MAY_CHANGE]:
+        raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
+    begun = read_run(run).facts.get("fold") if (run / RUN_FILE).is_file() else fold
+    if begun != fold:
+        raise ParamsError(f"{run}: the run of fold {begun}, not of fold {fold}; choose another folder")
+
+
 class RunFolder(pl.Callback):
     """Writes what a run leaves: metrics, checkpoints, the best model.
+
+    In a ``Trainer`` of your own, ``trainer.fit(…, ckpt_path="run/checkpoints/last.ckpt")`` goes on with a run; Ctrl-C
+    and SIGTERM are Lightning's there, and what was learnt since the last epoch is lost.
 
     Parameters
     ----------
     run
         The folder.
     plan
-        The plan, its paths relative to the folder.
+        The plan, its paths relative to the folder; without a lock, relative to what those of the data are.
     lock
         That of the folder; it is taken when training begins, unless it is held. ``None``: a lock of its own.
     weights
@@ -87,7 +125,7 @@ class RunFolder(pl.Callback):
         self.weights = weights
         self.remarks = remarks
         self.lock = RunLock(self.run) if lock is None else lock
-        self._is_alone = lock is None
+        self._is_alone, self._given = lock is None, plan
         self.best = -1.0
         self.waiting = 0
         self.interrupted = False
@@ -117,6 +155,10 @@ class RunFolder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Write what is trained, and drop what an interrupted run logged after its last checkpoint."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        if self._is_alone:
+            self.plan = moved_plan(self._given, data.base, self.run)
+        if trainer.global_step > 0 and (self.run / RUN_FILE).is_file():  # each process looks, so that none waits
+            self._require_same(data)
         digest = digest_of(data.cases[name] for name in data.parts.train)
         task.facts = task.facts.model_copy(update={"training_digest": digest})
         self.training = True
@@ -140,25 +182,27 @@ class RunFolder(pl.Callback):
         self.run.mkdir(parents=True, exist_ok=True)
         if not self.lock.is_held:  # the folder was not there when this training looked for a checkpoint
             self.lock.take()
-            if (self.run / RUN_FILE).is_file():
+            if (self.run / RUN_FILE).is_file() and not (self._is_alone and trainer.global_step > 0):
                 self.lock.close()
-                raise ParamsError(f"{self.run}: another training has begun here meanwhile; the same command goes on")
+                what = "a run is here already; go on from its checkpoint (ckpt_path), or choose another folder"
+                meanwhile = "another training has begun here meanwhile; the same command goes on"
+                raise ParamsError(f"{self.run}: {what if self._is_alone else meanwhile}")
         (self.run / CHECKPOINTS).mkdir(exist_ok=True)
         write_text(self.run / PLAN_FILE, plan_text(self.plan, remarks=self.remarks))
         if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
             facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
             write_json(self.run / RUN_FILE, {**facts, "processes": trainer.world_size})
-        else:
-            self._require_same_cases(data)
 
-    def _require_same_cases(self, data: Any) -> None:
+    def _require_same(self, data: Any) -> None:
         """Refuse to go on with other cases: what was validated would then be learnt from.
 
         Raises
         ------
         ParamsError
-            When the run was begun with other cases.
+            When the run was begun with other cases, or (a trainer that is not `fit`'s) with another plan.
         """
+        if self._is_alone:
+            require_same(self.run, self.plan, data.fold)
         begun = read_run(self.run)
         for part, word, now in (("train", "learn from", data.parts.train), ("val", "validate", data.parts.val)):
             before = getattr(begun, part)
@@ -275,9 +319,9 @@ class RunFolder(pl.Callback):
         """End a run of a trainer that is not `fit`'s."""
         self._end_alone("finished")
 
-    def on_exception(self, *_: Any) -> None:
+    def on_exception(self, _trainer: pl.Trainer, _task: Any, exception: BaseException) -> None:
         """End a run of a trainer that is not `fit`'s."""
-        self._end_alone("failed")
+        self._end_alone("interrupted" if isinstance(exception, KeyboardInterrupt) else "failed")
 
     def _end_alone(self, state: State) -> None:
         if self._is_alone:

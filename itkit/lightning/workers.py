@@ -75,7 +75,7 @@ class Watched(Dataset[Any]):
             How long to wait for such an end, in seconds: the connections of a process close shortly before it ends.
         """
         until, ended = time.monotonic() + wait, list[int]()
-        while not ended and time.monotonic() < until:
+        while self.processes and not ended and time.monotonic() < until:
             with contextlib.suppress(RuntimeError):  # torch raises it here when the system tells of the end
                 time.sleep(0.01)
                 ended = [pid for pid, process in self.processes.items() if pid is not None and process.exitcode]
@@ -95,10 +95,12 @@ def outlive_first_sigterm(_worker: int) -> None:
     """
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also in all threads that begin later
-        threading.Thread(target=_await_sigterm, args=(os.getppid(),), daemon=True).start()
+        creator = multiprocessing.parent_process()  # a fork server is its parent, too, but does not end it
+        pid = os.getppid() if creator is None else creator.pid
+        threading.Thread(target=_await_sigterm, args=(pid,), daemon=True).start()
 
 
-def _await_sigterm(parent: int) -> None:
+def _await_sigterm(parent: int | None) -> None:
     for _ in ("first", "second"):
         if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
             os._exit(0)

@@ -15,6 +15,7 @@ from itkit.lightning import SegmentationTask, fit
 from itkit.lightning.fitting import _quiet
 from itkit.lightning.run_folder import last_checkpoint
 from itkit.training.plan_file import make_plan
+from itkit.training.run_files import read_run
 from itkit.training.run_lock import RunLock
 
 from .cases import CT, write_dataset
@@ -98,19 +99,32 @@ def test_a_run_leaves_metrics_checkpoints_and_a_model(undisturbed):
     assert not list(run.rglob(".*"))
 
 
-def test_a_trainer_of_ones_own_gives_the_weights_of_fit(dataset, undisturbed, tmp_path):
-    weights, plan = Weights(), plan_of(dataset)
-    callbacks = [itkit.lightning.RunFolder(tmp_path / "run", plan), weights]
-    seed_everything(plan.training.seed, verbose=False)
-    task, data = SegmentationTask(plan), itkit.lightning.DatasetModule(plan, ".", tmp_path / "prepared")
+def test_a_trainer_of_ones_own_gives_the_weights_of_fit_and_goes_on(dataset, undisturbed, tmp_path):
+    weights, plan, run = Weights(), plan_of(dataset.name), tmp_path / "run"
     settings = {"gradient_clip_val": plan.training.clip, "use_distributed_sampler": False, "num_sanity_val_steps": 0,
                 "logger": False, "enable_checkpointing": False, "enable_model_summary": False}  # fmt: skip
-    with _quiet():
-        Trainer(max_epochs=3, callbacks=callbacks, **settings, **QUIET).fit(task, datamodule=data)
+
+    def train(*callbacks, plan=plan, **more):
+        seed_everything(plan.training.seed, verbose=False)
+        own = Trainer(max_epochs=3, callbacks=[itkit.lightning.RunFolder(run, plan), *callbacks], **settings, **QUIET)
+        data = itkit.lightning.DatasetModule(plan, dataset.parent, tmp_path / "prepared")
+        with _quiet():
+            own.fit(SegmentationTask(plan), datamodule=data, **more)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(Weights(kill_at=6))
+    last = {"ckpt_path": str(run / "checkpoints" / "last.ckpt"), "weights_only": True}
+    with pytest.raises(ParamsError, match="a run is here already; go on from its checkpoint"):
+        train()
+    with pytest.raises(ParamsError, match=r"a run of another plan \(training.accumulate differ\)"):
+        train(plan=plan_of(dataset.name, training={"accumulate": 2}), **last)
+    train(weights, **last)
+    assert min(weights.after) == 5
     assert same(weights.after[12], undisturbed[0][12])
-    assert read_model(tmp_path / "run").facts.metrics == read_model(undisturbed[1]).facts.metrics
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert not list((tmp_path / "run").rglob(".*"))
+    assert read_model(run).facts.metrics == read_model(undisturbed[1]).facts.metrics
+    assert (read_run(run).dataset / "image").is_dir()
+    assert (run / "report.html").is_file()
+    assert not list(run.rglob(".*"))
     assert itkit.lightning.callbacks.RunFolder is itkit.lightning.RunFolder
 
 
