@@ -15,7 +15,7 @@ from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Volume
 from itkit.kernels.labels import label_counts, remap
 from itkit.report.pages import Picture, Rgb
-from itkit.report.windows import Window, window_of
+from itkit.report.windows import GREATEST, Window, window_of
 
 FILL = 0.35
 """Opacity of a label's area: the image under it stays readable."""
@@ -109,8 +109,9 @@ def slice_picture(
         rgb = np.zeros((rows, columns, 3))
     else:
         values, extent_mm = plane_slice(image.array_zyx, grid, plane, at_zyx)
-        grey = _interpolated(values.astype(np.float64), *_pixels(extent_mm, mm_per_pixel))
-        grey = (np.nan_to_num(grey, nan=window.low) - window.low) / ((window.high - window.low) or 1.0)
+        values = np.nan_to_num(values.astype(np.float64), nan=window.low, posinf=window.high, neginf=window.low)
+        grey = _interpolated(np.clip(values, -GREATEST, GREATEST), *_pixels(extent_mm, mm_per_pixel))
+        grey = (grey - window.low) / ((window.high - window.low) or 1.0)
         rgb = np.repeat(np.clip(grey, 0, 1)[..., None] * 255, 3, axis=2)
     for overlay in overlays:
         own = overlay.label.geometry

@@ -27,6 +27,8 @@ CT_WINDOWS: Mapping[str, Window] = {
 }
 """Level and width in HU as radiology uses them: -600/1500, 40/400, 400/1800."""
 
+GREATEST = 1e300
+"""Greatest value of a picture, whose sums and differences are finite."""
 _MOST_VOXELS = 1 << 18
 _AIR_HU, _LUNG_HU, _TISSUE_HU, _BONE_HU = -950, -600, -200, 300
 
@@ -54,7 +56,7 @@ def window_of(image: Volume, label: Volume | None = None, modality: str = "") ->
     values = _values(image)
     finite = np.isfinite(values)
     inside = None if label is None else (label.array_zyx[thin].ravel() > 0)[finite]
-    values = values[finite]
+    values = np.clip(values[finite], -GREATEST, GREATEST)
     if values.size == 0:
         return Window(0.0, 1.0, "no finite value")
     if _is_in_hu(values, modality):

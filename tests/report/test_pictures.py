@@ -19,7 +19,7 @@ from itkit.report.pictures import (
     slice_picture,
     three_planes,
 )
-from itkit.report.windows import CT_WINDOWS, window_of
+from itkit.report.windows import CT_WINDOWS, Window, window_of
 from itkit.testing.phantoms import GRIDS, l_shape, ramp
 
 GRID = Geometry((6, 5, 4), (4.0, 2.0, 1.0), (10.0, 20.0, 30.0))
@@ -166,6 +166,16 @@ def test_nan_and_several_channels_are_drawn():
     array[0, 0, 0, 0] = np.nan
     volume = Volume(array, Geometry((4, 5, 6), (1.0, 1.0, 1.0)))
     assert all(picture.rgb.ndim == 3 for picture in three_planes(volume).values())
+
+
+def test_infinite_and_huge_values_are_black_and_white_without_a_warning():
+    array = np.zeros((1, 8, 8))
+    array[0, 0, 0], array[0, 0, 4], array[0, 4, 0], array[0, 4, 4] = np.inf, -np.inf, 1.7e308, -1.7e308
+    image = Volume(array, Geometry((1, 8, 8), (1.0, 1.0, 1.0)))
+    assert window_of(image).low < window_of(image).high
+    rgb = slice_picture(image, [], "axial", (0.0, 0.0, 0.0), Window(-1.0, 1.0, "")).rgb[..., 0]
+    assert [rgb[0, 0], rgb[0, 4], rgb[4, 0], rgb[4, 4], rgb[2, 2]] == [255, 0, 255, 0, 128]
+    assert len(three_planes(image)) == 3
 
 
 def test_a_pixel_shows_what_lies_at_its_centre():
