@@ -41,6 +41,8 @@ _CHANNELS = "Channels"
 """Key of the description, beside those of BIDS, that lists the endings of the channels in their order."""
 _NAMES = "ChannelNames"
 """Key that lists what the dataset calls these channels."""
+_CREDITS = {"licence": "License", "citation": "HowToAcknowledge"}
+"""Keys of the description for what ``dataset.json`` says of whose data these are."""
 _KNOWN = {
     "T1w": ("t1", "t1w", "t1n", "t1wi", "t1weighted"),
     "ce-gadolinium_T1w": ("t1c", "t1ce", "t1gd", "t1post", "t1contrast", "t1wce"),
@@ -154,8 +156,9 @@ def collect_bids(params: ConvertParams, run: Collected) -> Report:
         "Name": name,
         "BIDSVersion": _BIDS,
         "DatasetType": "raw",
-        **({_CHANNELS: endings, _NAMES: list(source.shown_channels)} if len(channels) > 1 else {}),
-        **({"License": values["licence"]} if values.get("licence") else {}),
+        _CHANNELS: endings,
+        _NAMES: list(source.channels),
+        **{key: values[name] for name, key in _CREDITS.items() if values.get(name)},
         **made,
     }
     derived = {"Name": f"{name}: labels", "BIDSVersion": _BIDS, "DatasetType": "derivative", **made}
@@ -225,14 +228,15 @@ def find(spec: DatasetSpec, source: Path, params: ConvertDatasetParams) -> Findi
     named = {path for files in images.values() for path in files.values()} | names.keys()
     finding = finding_of(found, paths, named)
     stated = description if isinstance(description, Mapping) else {}
-    shown = (IMAGE,) if channels == ("ct",) else _named(channels, stated)
-    licence = stated.get("License")
+    shown = _named(channels, stated)
+    shown = (IMAGE,) if shown == ("ct",) else shown
+    told = {name: stated[key] for name, key in _CREDITS.items() if stated.get(key) and isinstance(stated[key], str)}
     about = {
         "name": stated.get("Name", source.absolute().name),
         "modality": ["CT"] if channels == ("ct",) else modality_of(channels),
         "labels": common,
         "channels": list(shown),
-        **({"licence": licence} if licence and isinstance(licence, str) else {}),
+        **told,
     }
     return replace(finding.with_cases(lambda case: replace(case, channels=shown)), about={"": about})
 

@@ -163,6 +163,7 @@ def read_list(raw: Mapping[str, Any], root: Path) -> Description:
         "modality": modality_of(channels),
         "licence": raw.get("licence", raw.get("license", "")),
         "version": raw.get("release", raw.get("relase", "")),
+        "citation": raw.get("reference", ""),
     }
     return Description(table, channels, {name: value for name, value in about.items() if value != ""})
 

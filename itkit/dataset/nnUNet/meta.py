@@ -40,6 +40,8 @@ def read_description(raw: Mapping[str, Any], root: Path) -> Description:
         labels, regions = label_table(raw["labels"])
     about: dict[str, Any] = {"title": raw.get("name", root.name), "modality": modality_of(channels)}
     about["licence"] = raw.get("licence", raw.get("license", ""))
+    told = {"citation": raw.get("citation") or raw.get("reference"), "homepage": raw.get("homepage")}
+    about |= {name: text for name, text in told.items() if text and isinstance(text, str)}
     if regions:
         about |= {"regions": regions, "regions_class_order": raw.get("regions_class_order", [])}
     if "ignore" in labels.values():

@@ -339,8 +339,18 @@ def test_orientation_and_type_are_as_asked(source, tmp_path):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_licence_and_channels_come_back(tmp_path, layout):
     phantoms.write_channels(tmp_path / "raw", 1, channels=("t1c", "adc"))
-    describe(tmp_path / "raw", labels=NAMES, licence="CC0", modality="MR")
+    describe(tmp_path / "raw", labels=NAMES, licence="CC0", citation="Me, 2026", modality="MR")
     convert(layout, tmp_path / "raw", tmp_path / "there")
     assert convert(f"from-{layout}", tmp_path / "there", tmp_path / "back").exit_code == 0
     meta = described(tmp_path / "back")
-    assert (meta["channels"], meta["licence"]) == (["t1c", "adc"], "CC0")
+    assert (meta["channels"], meta["licence"], meta["citation"]) == (["t1c", "adc"], "CC0", "Me, 2026")
+
+
+@pytest.mark.parametrize(("channel", "modality"), [("flair", "MR"), ("image", "MR"), ("image", "CT"), ("CT", "CT")])
+def test_the_name_of_a_lone_channel_comes_back_from_bids(tmp_path, channel, modality):
+    phantoms.write_dataset(tmp_path / "raw", 1)
+    describe(tmp_path / "raw", labels=NAMES, channels=[channel], modality=modality)
+    convert("bids", tmp_path / "raw", tmp_path / "there")
+    assert convert("from-bids", tmp_path / "there", tmp_path / "back").exit_code == 0
+    meta = described(tmp_path / "back")
+    assert (meta["channels"], meta["modality"]) == ([channel], [modality])
