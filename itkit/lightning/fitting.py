@@ -18,10 +18,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
+from itkit.core.text import counted
 from itkit.inference.model_folder import ModelFolder
 from itkit.lightning.data import DatasetModule
 from itkit.lightning.events import NAME, EventSink, Reporter
-from itkit.lightning.run_folder import RunFolder, last_checkpoint, require_same
+from itkit.lightning.run_folder import RunFolder, is_over, last_checkpoint, require_same
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
 from itkit.training.plan_file import Plan, moved_plan
@@ -110,13 +111,15 @@ def fit(
         found = last_checkpoint(run)
         training = plan.training
         steps, done = training.epochs * training.steps_per_epoch, 0 if found is None else int(found[1]["global_step"])
+        states = {} if found is None else found[1].get("callbacks", {})
+        left = 0 if is_over(plan, states.get(RunFolder.__qualname__, {})) else steps - done
         notes = [] if found is None else [f"goes on from {found[0]}, step {done} of {steps}"]
         emit(
             {
                 "event": "start",
                 "operation": NAME,
                 "total": steps,
-                "to_do": steps - done,
+                "to_do": left,
                 "notes": notes,
                 "dest": str(run),
             }
@@ -167,6 +170,9 @@ def fit(
         finally:
             if is_first():
                 folder.end(state)
+        if is_over(plan, folder.state_dict()) and loop.global_step < steps:
+            number = counted(folder.waiting, "validation")
+            emit({"event": "note", "text": f"ended at step {loop.global_step} of {steps}: no better Dice in {number}"})
         model = ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
         emit({"event": "end", "best": folder.best, "seconds": time.monotonic() - begin})
         return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,19 @@ def last_checkpoint(run: Path) -> tuple[Path, Any] | None:
             reason = str(error).partition("\n")[0] or type(error).__name__
             LOGGER.warning("%s: damaged, the one before is taken (%s)", path, reason)
     return None
+
+
+def is_over(plan: Plan, state: Mapping[str, Any]) -> bool:
+    """Whether a training ends early: its last validations, as many as the plan allows, found no better mean Dice.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    state
+        That of `RunFolder`.
+    """
+    return 0 < plan.validation.patience <= int(state.get("waiting", 0))
 
 
 def require_same(run: Path, plan: Plan, fold: int) -> None:
@@ -151,6 +164,10 @@ class RunFolder(pl.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what an interrupted run knew."""
         self.best, self.waiting = state["best"], state["waiting"]
+
+    def on_fit_start(self, trainer: pl.Trainer, _task: Any) -> None:
+        """Take no further step in a run that has ended early."""
+        trainer.should_stop = trainer.should_stop or is_over(self.plan, self.state_dict())
 
     def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Write what is trained, and drop what an interrupted run logged after its last checkpoint."""
@@ -268,8 +285,7 @@ class RunFolder(pl.Callback):
             self._save(trainer, BEST)
         else:
             self.waiting += 1
-            patience = self.plan.validation.patience
-            trainer.should_stop = trainer.should_stop or bool(patience and self.waiting >= patience)
+            trainer.should_stop = trainer.should_stop or is_over(self.plan, self.state_dict())
         if trainer.is_global_zero:
             self.pictures.forget()
             self._draw_curves()

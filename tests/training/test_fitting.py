@@ -203,6 +203,20 @@ def test_the_last_epoch_is_validated_too(dataset, tmp_path):
     assert [bool(row.split(",")[4]) for row in rows] == [False, True, True]
 
 
+def test_a_run_ends_early_once_without_a_better_dice(dataset, tmp_path):
+    plan = plan_of(
+        dataset,
+        training={"epochs": 30, "steps_per_epoch": 1, "learning_rate": 1e-9},
+        validation={"every": 1, "patience": 2},
+    )
+    for to_do, step in ((30, 3), (0, None)):
+        events = []
+        fit(plan, tmp_path / "run", on_event=events.append, **QUIET)
+        assert events[0]["to_do"] == to_do
+        assert max((event["step"] for event in events if event["event"] == "step"), default=None) == step
+        assert "ended at step 3 of 30: no better Dice in 2 validations" in [event.get("text") for event in events]
+
+
 def test_a_run_of_another_fold_is_not_touched(dataset, undisturbed):
     _, run = undisturbed
     with pytest.raises(ParamsError, match="the run of fold 0, not of fold 1"):
