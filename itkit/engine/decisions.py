@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -20,6 +21,7 @@ from itkit.engine.foreign import reads_whole
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.places import Outputs, place, placed, relative_folder
+from itkit.engine.stage import alone_with_cases
 from itkit.io.formats.headers import UnsupportedHeader, volume_files
 
 _READERS = 8
@@ -111,11 +113,11 @@ class Decisions:
 
 
 def decide(
-    plan: Plan, manifest: Manifest, before: Mapping[str, Record], key: str, options: RunOptions
+    plan: Plan, manifest: Manifest, operation: str, before: Mapping[str, Record], key: str, options: RunOptions
 ) -> Iterator[Decision]:
     """Decide what to do with every job of a plan, by the manifest and the files in the destination.
 
-    ``before`` has the newest finished record of each case.
+    ``before`` has the newest finished record of each case of the operation.
 
     Raises
     ------
@@ -136,6 +138,7 @@ def decide(
                 f"--existing error: {manifest.dest} holds the results of {counted(before, 'case')} already"
             )
     look = _Look(str(place(manifest.dest)), manifest.dest, options.fingerprint)
+    others = _Others(manifest, operation, waits=not options.dry_run)
     for job, record, inputs in look.fingerprints(plan.jobs, before):
         ours = {} if record is None else look.ours(record)
         expected = look.outputs.of(job)
@@ -144,8 +147,28 @@ def decide(
             yield Decision(job, "run", "", record, inputs, warnings)
             continue
         action, message, replaced = look.judge(job, record, ours, expected, key, inputs)
+        if action == "left" and (newer := others.record(job.case_id)) not in (None, record):
+            record = newer
+            action, message, replaced = look.judge(job, record, look.ours(newer), expected, key, inputs)
         notes = tuple(f"{os.path.basename(path)} was no whole file and is made again" for path in replaced)  # noqa: PTH119
         yield Decision(job, action, message, record, inputs, (*warnings, *notes))
+
+
+class _Others:
+    """What runs at the same time have finished since this one has read the manifest; it is read again when it grows."""
+
+    def __init__(self, manifest: Manifest, operation: str, *, waits: bool) -> None:
+        self._manifest, self._operation, self._waits = manifest, operation, waits
+        self._sizes: Mapping[Path, int] = {}
+        self._records: Mapping[str, Record] = {}
+
+    def record(self, case: str) -> Record | None:
+        """Return the newest finished record of a case; a run that is moving its files now is waited for."""
+        with alone_with_cases(self._manifest) if self._waits else nullcontext():
+            sizes = self._manifest.sizes()
+            if sizes != self._sizes:
+                self._sizes, self._records = sizes, self._manifest.latest_done(self._operation)
+        return self._records.get(case)
 
 
 class _Look:

@@ -111,6 +111,10 @@ class Manifest:
         """
         return Records(self._files(), operation, FAILED, over=("done", "skipped"))
 
+    def sizes(self) -> dict[Path, int]:
+        """Return the size of each manifest file."""
+        return {path: path.stat().st_size for path in self._files() if path.exists()}
+
     def _files(self) -> list[Path]:
         return sorted((self.dest / STATE_FOLDER).glob("manifest*.jsonl"))
 

@@ -53,7 +53,7 @@ def _sharded(plan: Plan, options: RunOptions) -> Plan:
 
 def _refuse_lone_files(plan: Plan, options: RunOptions) -> None:
     if options.strict and plan.unpaired:
-        names = ", ".join(f"{item.path} (no {item.lacks})" for item in plan.unpaired)
+        names = some(f"{item.path} (no {item.lacks})" for item in plan.unpaired)
         raise LayoutError(f"--strict: {len(plan.unpaired)} files have no partner: {names}")
 
 

@@ -109,7 +109,7 @@ def execute(
             recover(manifest, own_folders(plan.dest, plan))
         before = manifest.latest_done(operation.name)
         gone = find_gone(before, plan, plan.dest)
-        decisions = Decisions(plan.jobs, before, decide(plan, manifest, before, key, options))
+        decisions = Decisions(plan.jobs, before, decide(plan, manifest, operation.name, before, key, options))
     emit(start_event(operation.name, plan, decisions.to_run, dry_run=options.dry_run))
     session = Session(
         operation,

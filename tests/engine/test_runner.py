@@ -157,6 +157,23 @@ def test_what_another_equal_run_has_made_meanwhile_is_no_foreign_file(tmp_path, 
     assert set(statuses(execute(COPY, params.model_copy(update={"add": add}))).values()) == {"skipped"}
 
 
+@pytest.mark.parametrize(("add", "status"), [(0, "skipped"), (5, "left")])
+def test_what_another_run_makes_while_this_one_decides_is_no_foreign_file(tmp_path, monkeypatch, add, status):
+    write_cases(tmp_path / "in", "ab")
+    params = CopyParams(source=tmp_path / "in", dest=tmp_path / "out")
+
+    def other_run(*_):
+        with monkeypatch.context() as patch:
+            patch.setattr("itkit.engine.runner.find_gone", lambda *_: ())
+            execute(COPY, params.model_copy(update={"add": add}))
+        return ()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("itkit.engine.runner.find_gone", other_run)  # the manifest has been read
+        assert set(statuses(execute(COPY, params)).values()) == {status}
+    assert set(statuses(execute(COPY, params)).values()) == {"skipped" if add == 0 else "done"}
+
+
 def test_existing_error_refuses_before_anything_runs(tmp_path):
     write_cases(tmp_path / "in", "ab")
     run(tmp_path)

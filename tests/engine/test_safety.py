@@ -147,6 +147,10 @@ def test_strict_check_refuses_unpaired_files(tmp_path):
     write_volume(phantoms.noise(GRID), tmp_path / "raw" / "image" / "lone.mha")
     with pytest.raises(LayoutError, match="lone"):
         itkit.run("itk_check", mode="check", source=tmp_path / "raw", strict=True)
+    for number in range(30):
+        (tmp_path / "raw" / "image" / f"more_{number}.mha").touch()
+    with pytest.raises(LayoutError, match=r"31 files have no partner: .* and 21 more$"):
+        itkit.run("itk_check", mode="check", source=tmp_path / "raw", strict=True)
 
 
 @pytest.mark.parametrize("name", ["itk_check", "itk_patch", "itk_aug"])
