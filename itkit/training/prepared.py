@@ -23,6 +23,7 @@ from itkit.core.text import some
 from itkit.core.volume import Volume
 from itkit.inference.preparing import Preparation, prepare_image, prepare_label
 from itkit.io.disk import commit_files, hidden_beside, sync_files
+from itkit.io.formats.headers import volume_files
 from itkit.io.formats.store import PatchStore, store_kind
 from itkit.io.layouts import IMAGE
 from itkit.io.sitk_toolkit import read_volume
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from itkit.training.plan_file import Plan
 
 IMAGE_FILE, LABEL_FILE, FACTS_FILE = "image.npy", "label.npy", "case.json"
-_FORMAT = 1  # changes with the content of the files, so that older ones are made anew
+_FORMAT = 2  # changes with the content of the files, so that older ones are made anew
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ class PreparedFolder:
     def place(self, case: CaseFiles, channels: Sequence[str] = ()) -> Path:
         """Return the folder of a case; it depends on its files, as they are now, on their channels, and on the plan."""
         files = [*case.images, *([case.label] if case.label is not None else [])]
-        states = [(path.name, stat.st_size, stat.st_mtime_ns) for path in files for stat in [path.stat()]]
+        each = [part for path in files for part in volume_files(path)]
+        states = [(path.name, stat.st_size, stat.st_mtime_ns) for path in each for stat in [path.stat()]]
         rules = (self.plan.preprocess.model_dump(mode="json"), self.plan.dataset.channels, sorted(self._values))
         places = channel_places(channels, self.plan.dataset.channels)
         moved = () if places is None or places == sorted(places) else (places,)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Subset
 from itkit.core.errors import CaseError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
-from itkit.dataset.folder import DatasetFolder
+from itkit.dataset.folder import CaseFiles, DatasetFolder
 from itkit.inference.preparing import prepare_image
 from itkit.io.formats.store import write_store
 from itkit.io.sitk_toolkit import write_volume
@@ -130,6 +130,19 @@ def test_a_prepared_case_is_kept_until_its_files_or_rules_change(dataset, tmp_pa
     assert (folder.prepare(case).folder / "image.npy").stat().st_mtime_ns == before
     assert PreparedFolder(tmp_path, plan_of(dataset, orient="RAS")).place(case) != first.folder
     assert not [path for path in first.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_case_is_prepared_again_when_the_file_of_its_voxels_alone_has_changed(tmp_path):
+    image, label = phantom(0)
+    one_class = label.with_array(np.where(label.array_zyx == 4, label.array_zyx, 0))
+    for volume, name in ((image, "image.mha"), (label, "label.mhd"), (one_class, "other.mhd")):
+        write_volume(volume, tmp_path / name)
+    case = CaseFiles("case", (tmp_path / "image.mha",), tmp_path / "label.mhd")
+    folder = PreparedFolder(tmp_path / "prepared", plan_of(tmp_path))
+    assert tuple(folder.prepare(case).foreground.classes) == (1, 2)
+    (voxels,) = (path for path in tmp_path.glob("label.*") if path.suffix != ".mhd")
+    voxels.write_bytes((tmp_path / f"other{voxels.suffix}").read_bytes())
+    assert tuple(folder.prepare(case).foreground.classes) == (1,)
 
 
 def other_classes(image, label):
