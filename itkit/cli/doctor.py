@@ -65,7 +65,7 @@ def report() -> str:
     ]
     lines = [f"{name:<12}{text}" for name, text in rows]
     lines += ["", "packages (extra: package, version):"]
-    lines += [f"  {extra:<11}{name:<24}{anonymous(state)}" for extra, name, state in optional_packages()]
+    lines += [f"  {extra:<13}{name:<24}{anonymous(state)}" for extra, name, state in optional_packages()]
     plugins, wrong = plugged_in()
     if plugins:
         lines += ["", "plug-ins (kind: name, package):"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itkit.catalogue import CATALOGUE, Entry, describe_registered, named
+from itkit.cli.verbs import VERBS
 from itkit.core.params import Params
 from itkit.core.tool import Tool
 
@@ -33,6 +34,8 @@ def listing() -> str:
     for title, entries in groups.items():
         rows = [f"  {name:<{width}}{_summary(entry)}" for name, entry in entries.items()]
         lines += [f"{title}:", *rows, ""] if rows else []
+    lines += ["and (itkit NAME --help tells more):"]
+    lines += [*(f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items()), ""]
     lines += ["plug-ins that can't be used:", *(f"  {message}" for message in wrong), ""] if wrong else []
     return "\n".join([*lines, 'in Python: itkit.run(NAME, ...), or the function of that operation; see help("itkit")'])
 

@@ -14,7 +14,7 @@ from itkit.core.text import shown
 from itkit.core.toml import toml_value
 from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
-from itkit.engine.parameters import read_config
+from itkit.engine.parameters import read_config, try_params
 from itkit.io.disk import write_text
 from itkit.io.json_files import write_json
 
@@ -51,9 +51,17 @@ def load_preset(path: Path, operation: Operation[Any] | Tool[Any]) -> dict[str, 
     Raises
     ------
     ParamsError
-        When the file can't be read, or holds a name that is not a parameter.
+        When the file can't be read, or holds a name that is not a parameter, or a value that it can't have: a form has
+        no place for it.
     """
-    return read_config(path, operation)
+    values = read_config(path, operation)
+    for model in (operation.params, RunOptions):
+        own = {name: value for name, value in values.items() if name in model.model_fields}
+        made = try_params(model, own)
+        wrong = [] if isinstance(made, Params) else [one.message for one in made if one.name in own]
+        if wrong:
+            raise ParamsError(f"--config {path}: {'; '.join(wrong)}")
+    return values
 
 
 def preset_in(text: str, file: str, operation: Operation[Any] | Tool[Any]) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def preset_in(text: str, file: str, operation: Operation[Any] | Tool[Any]) -> di
     Raises
     ------
     ParamsError
-        When the text is malformed, or holds a name that is not a parameter.
+        When the text is malformed, or holds a name that is not a parameter, or a value that it can't have.
 
     Examples
     --------
@@ -74,6 +82,6 @@ def preset_in(text: str, file: str, operation: Operation[Any] | Tool[Any]) -> di
         path = Path(folder) / ("preset.json" if file.lower().endswith(".json") else "preset.toml")
         path.write_bytes(text.encode("utf-8", "replace"))
         try:
-            return read_config(path, operation)
+            return load_preset(path, operation)
         except ParamsError as error:
             raise ParamsError(str(error).replace(f"--config {path}", file)) from error

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
+from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QMessageBox, QWidget
 
 from itkit.core.errors import ItkitError
@@ -33,6 +34,7 @@ def report_to(window: QWidget) -> Hook:
         text = str(error) if is_named else f"A fault of ITKIT: {kind.__name__}: {error}\n\nDetails are on the terminal."
         box = QMessageBox(QMessageBox.Icon.Warning, "That did not work", text, parent=window)
         box.setObjectName("fault")
+        box.setTextFormat(Qt.TextFormat.PlainText)
         shown.append(box)
         box.open()
 

@@ -174,6 +174,7 @@ class OperationPage(QWidget):
         self.bar.setObjectName("progress")
         self.bar.setAccessibleName("Progress of the run")
         self.state = QLabel()
+        self.state.setTextFormat(Qt.TextFormat.PlainText)
         self.state.setObjectName("state")
         self.state.setWordWrap(True)
         panel = QWidget()

@@ -54,6 +54,8 @@ class StepCard(QFrame):
         font = self.line.font()
         font.setFamilies(["DejaVu Sans Mono", "Menlo", "Consolas", "monospace"])
         self.line.setFont(font)
+        for label in (self.why, self.line, self.state):
+            label.setTextFormat(Qt.TextFormat.PlainText)  # its words are those of a file
         for label in (self.line, self.state):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -135,6 +137,7 @@ class StartPage(QWidget):
         form.addRow(self.work_label, self.work_row)
         box.addLayout(form)
         self.about = QLabel()
+        self.about.setTextFormat(Qt.TextFormat.PlainText)
         self.about.setProperty("role", "muted")
         self.about.setWordWrap(True)
         box.addWidget(self.about)

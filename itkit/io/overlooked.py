@@ -60,22 +60,29 @@ def advice(folder: Path) -> str:
     """Return advice on a folder without the expected volumes, to append to a message: what it holds, what to do."""
     below = sorted(entry.name for entry in _entries(folder) if is_folder(entry) and not entry.name.startswith("."))
     holds = {name: count for name in below if (count := _volumes(folder / name))}
-    layout = other_layout(folder)
+    layout, own = other_layout(folder), _volumes(folder)
     parts = [] if not layout else [layout]
     if {"image", "label"} <= holds.keys():
         parts.append(f"it is a dataset: give {folder / 'image'} or {folder / 'label'}, or choose the mode dataset")
-    elif not layout and not holds and (deeper := _first_below(folder)):
+    elif _is_part(folder):
+        parts.append(f"it is a part of the dataset {folder.parent}: give that folder")
+    elif not layout and not holds and not own and (deeper := _first_below(folder)):
         parts.append(f"volumes lie deeper, e.g. {deeper}: give the folder that holds them")
     elif not layout and holds:
         where = some((f"{name}/ ({counted(count, 'volume')})" for name, count in holds.items()), 4)
         parts.append(
             f"volumes lie one level down, in {where}: give that folder, or add -r where the command has it; {_COLLECT}"
         )
-    own = _volumes(folder)
-    if own:
+    if own and not _is_part(folder):
         parts.append(f"{counted(own, 'volume')} lie in {folder} itself: move them to image/ and label/")
     parts += not_read(folder)
     return "".join(f"; {part}" for part in parts)
+
+
+def _is_part(folder: Path) -> bool:
+    """Return whether a folder is the ``image`` or ``label`` of a dataset."""
+    parts = ("image", "label")
+    return folder.name in parts and all((folder.parent / name).is_dir() for name in parts)
 
 
 def other_layout(folder: Path) -> str:

@@ -76,4 +76,5 @@ def collect(params: WsiParams, run: Collected) -> Report:
     """Print the reasons, a line each."""
     del params
     bad = [f"{record.case_id}: {record.message}" for record in run.records if record.status == "nonconforming"]
-    return Report((*bad, f"{len(run.records) - len(bad)} of {len(run.records)} slides are as they should be"))
+    good = sum(record.status == "done" for record in run.records)  # one that could not be judged is not among them
+    return Report((*bad, f"{good} of {len(run.records)} slides are as they should be"))

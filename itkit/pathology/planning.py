@@ -10,7 +10,7 @@ from itkit.core.operation import InputFile, Job, Plan, Target, Unpaired
 from itkit.io.layouts import require_destination
 from itkit.pathology.finding import find_slides, read_mpp_table
 from itkit.pathology.params import WsiParams
-from itkit.pathology.slides import Slide, open_slide
+from itkit.pathology.slides import Slide, open_slide, require_readers
 from itkit.process.common import stamp_of
 
 
@@ -60,8 +60,11 @@ def slide_facts(
         When there is no slide.
     ParamsError
         When the table of resolutions can't be read.
+    MissingExtraError
+        When the extra ``pathology`` is not installed.
     """
     slides, twice = find_slides(source, recursive=recursive)
+    require_readers()
     table = {} if mpp_table is None else read_mpp_table(mpp_table)
     facts = {
         slide: SlideFacts(path, table.get(slide, table.get(path.name)), slide_mpp) for slide, path in slides.items()

@@ -246,6 +246,17 @@ def open_slide(
     return slide
 
 
+def require_readers() -> None:
+    """Refuse to begin without what reads slides: every one of them would fail.
+
+    Raises
+    ------
+    MissingExtraError
+        When the extra ``pathology`` is not installed.
+    """
+    require("openslide", extra="pathology", why="reading slides")
+
+
 def dicom_series(path: Path) -> str:
     """Return the series of a file of a DICOM slide: the same for all its levels; empty for any other file."""
     openslide = require("openslide", extra="pathology", why="reading slides")

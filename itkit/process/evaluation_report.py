@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Table = tuple[list[str], list[list[Any]]]
 """Names of the columns, and the rows."""
+_MOST_TOLD = 10
+"""Classes that are missed or invented of which a line is printed."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,13 @@ def _lines(evaluation: Evaluation, means: Mapping[str, Any]) -> Iterator[str]:
     if absent:
         yield f"warning: neither a reference nor a prediction holds class {some(absent)}"
     for flag, told in (("missed", "not found in"), ("invented", "found without a reference in")):
-        for label, text in called.items():
-            cases_of = [case for case in evaluation.flagged(label, flag) if case not in evaluation.missing]
-            if cases_of:
-                yield f"note: {text}: {told} {counted(cases_of, 'case')}: {some(cases_of, 5)}"
+        found = [
+            (text, cases_of)
+            for label, text in called.items()
+            if (cases_of := [case for case in evaluation.flagged(label, flag) if case not in evaluation.missing])
+        ]
+        for text, cases_of in found[:_MOST_TOLD]:
+            yield f"note: {text}: {told} {counted(cases_of, 'case')}: {some(cases_of, 5)}"
+        if len(found) > _MOST_TOLD:
+            more = some((text for text, _ in found[_MOST_TOLD:]), 5)
+            yield f"note: {len(found) - _MOST_TOLD} more classes: {told} some of the cases: {more}"

@@ -61,6 +61,8 @@ from itkit.process.plans import label_folder
 
 _NAME = "itk_evaluate"
 _WORST = 6
+_MOST_NAME = 40
+"""Letters of a class's name in a note."""
 _INSTANCES = "instances"
 
 Format = Literal["csv", "xlsx", "json", "html"]
@@ -200,7 +202,24 @@ def plan(params: EvaluateParams) -> Plan:
     )
     unpaired.sort(key=lambda item: item.case_id)
     files = tuple(params.dest / name for kind in params.format for name in _files_of(kind, params))
-    return Plan(tuple(jobs), tuple(unpaired), params.dest, described.notes, answers, writes=files)
+    notes = (*described.notes, *_other_names(described.labels, params.pred))
+    return Plan(tuple(jobs), tuple(unpaired), params.dest, notes, answers, writes=files)
+
+
+def _other_names(names: Mapping[int, str], pred: Path) -> tuple[str, ...]:
+    """Return a note if the predictions' own description calls a value otherwise: they may be numbered otherwise."""
+    theirs = find_dataset_meta(pred, pred.absolute().parent).labels
+    other = [
+        f"{value} is {names[value][:_MOST_NAME]!r} in the reference and {name[:_MOST_NAME]!r} in the prediction"
+        for value, name in theirs.items()
+        if value and names.get(value, name) != name
+    ]
+    if not other:
+        return ()
+    return (
+        f"the classes have other names: {some(other, 4)}; values are compared, whatever their names (itk_extract "
+        "renumbers them)",
+    )
 
 
 def _files_of(kind: Format, params: EvaluateParams) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from itkit.cli import doctor, umbrella
+from itkit.cli.verbs import VERBS
 
 
 def test_no_path_user_or_host_is_in_it(monkeypatch, capsys):
@@ -27,6 +28,17 @@ def test_no_path_user_or_host_is_in_it(monkeypatch, capsys):
     assert re.search(r"(?<![\w.…])/\w|[A-Z]:\\", out) is None, out
     assert "ITKIT_CACHE (set), ITKIT_CODECS=isal, ITKIT_TOKEN (set)" in out
     assert "of <user> on <host>" in out
+
+
+def test_every_extra_stands_apart_from_its_package_and_every_verb_is_listed(capsys):
+    assert umbrella.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for extra, package, _ in doctor.optional_packages():
+        assert f"  {extra} " in out
+        assert f" {package} " in out
+    assert umbrella.main(["list"]) == 0
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert VERBS.keys() <= listed
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,23 @@ def test_a_preset_is_what_config_takes(tmp_path, suffix):
     assert "recursive" not in loaded
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('mode = "volumes"', "input should be 'image', 'label' or 'dataset'; got 'volumes'"),
+        ("spacing = [1, 2]", "--spacing: expected 3 values"),
+        ('workers = "many"', "--workers: "),
+    ],
+)
+def test_a_preset_with_a_value_that_a_form_can_not_show_is_refused(tmp_path, text, told):
+    (tmp_path / "p.toml").write_text(f"{text}\nrecursive = true\n")
+    with pytest.raises(ParamsError, match=r"p\.toml: ") as error:
+        load_preset(tmp_path / "p.toml", load("itk_resample"))
+    assert told in str(error.value)
+    (tmp_path / "p.toml").write_text("recursive = true\n")  # what is missing can be filled in
+    assert load_preset(tmp_path / "p.toml", load("itk_resample")) == {"recursive": True}
+
+
 def test_a_preset_holds_no_secret(tmp_path, monkeypatch):
     monkeypatch.delenv("ITKIT_KEY", raising=False)
     params = checked("itk_convert", mode="dicom", source="raw", dest="out", key="a secret of mine").params

@@ -105,6 +105,8 @@ def test_a_saved_pipeline_is_opened_run_stopped_and_linked(window, qtbot, until,
     page = window.start_page
     assert [step.operation for step in page.steps] == ["itk_orient", "itk_stats"]
     assert not page.work_row.isVisible()
+    told = (page.cards[0].why, page.cards[0].line, page.about)
+    assert {label.textFormat() for label in told} == {Qt.TextFormat.PlainText}, "names may look like marks of HTML"
     qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
     assert not page.run_button.isEnabled()
     until(lambda: "All steps have ended" in page.about.text(), 60)

@@ -279,6 +279,17 @@ def test_a_distance_is_measured_and_planes_are_swiped_by_keys(viewer, dataset, t
     assert page.shared.swipe == pytest.approx(0.45)
 
 
+def test_a_distance_without_an_end_is_dropped(viewer, dataset, until, qtbot):
+    page = viewer(dataset)
+    view = page.views.planes[0]
+    for end in (lambda: page.measure.setChecked(False), lambda: page.list.setCurrentRow(1)):
+        page.measure.setChecked(True)
+        qtbot.keyClick(view, Qt.Key.Key_Return)
+        assert view.pointing.ruler is not None
+        end()
+        until(lambda: view.pointing.ruler is None)
+
+
 def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until, qtbot):
     itkit.run("itk_resample", mode="image", source=dataset / "image", dest=tmp_path / "out", spacing=(1, -1, -1))
     page = viewer(dataset / "image" / "case_00.nii.gz")

@@ -84,5 +84,11 @@ def test_pairs_that_lie_in_one_folder_are_seen():
     assert pairs_in_one_folder([unicodedata.normalize("NFD", "ü"), "ü_label"]) == [("u\u0308", "ü_label")]
 
 
+def test_the_images_of_a_dataset_are_called_a_part_of_it(tmp_path):
+    dataset = touch(tmp_path / "raw", "image/a.mha", "label/a.mha")
+    with pytest.raises(LayoutError, match=r"image/label; it is a part of the dataset .*raw: give that folder$"):
+        find_dataset(dataset / "image")
+
+
 def test_a_dataset_that_a_command_for_one_folder_gets_is_called_one(tmp_path):
     assert "it is a dataset" in advice(touch(tmp_path, "image/a.mha", "label/a.mha"))

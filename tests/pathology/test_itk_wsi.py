@@ -294,6 +294,20 @@ def test_check_names_what_is_wrong(slides, tmp_path, capsys):
     assert "1 of 3 slides are as they should be" in said
 
 
+def test_slides_that_were_not_judged_are_not_called_good(slides, capsys, monkeypatch):
+    monkeypatch.setattr("itkit.pathology.checking.problems", lambda slide: 1 / 0)
+    assert wsi("check", slides) == 1
+    assert "0 of 1 slides are as they should be" in "".join(capsys.readouterr())
+
+
+def test_without_the_extra_nothing_runs(slides, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    for words in (["check", slides], ["tile", slides, tmp_path / "tiles", "--mpp", "2"]):
+        assert wsi(*words) == 2
+        assert "pip install 'itkit[pathology]'" in capsys.readouterr().err
+    assert not (tmp_path / "tiles").exists()
+
+
 def test_deidentified_copies_keep_every_pixel_and_no_name(slides, tmp_path, capsys):
     before = (slides / "real.svs").read_bytes()
     assert wsi("deidentify", slides, tmp_path / "out") == 0

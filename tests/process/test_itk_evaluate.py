@@ -13,6 +13,7 @@ from scipy import stats
 
 import itkit
 from itkit.cli.adapter import parse
+from itkit.cli.operation import main
 from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
@@ -463,3 +464,19 @@ def test_a_dry_run_names_what_it_would_write(data, tmp_path):
     files = ("per_case.csv", "summary.csv", "comparison.csv", "evaluation.html")
     assert lines == ("planned: for all cases -> " + ", ".join(str(tmp_path / "out" / name) for name in files),)
     assert not (tmp_path / "out").exists()
+
+
+def test_many_missed_classes_and_other_names_are_told_in_a_few_lines(tmp_path, capsys):
+    gt = Volume(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), Geometry((3, 4, 5), (1.0, 1.0, 1.0)), "label")
+    write_volume(gt, tmp_path / "gt" / "a.mha")
+    write_volume(gt.with_array(np.minimum(gt.array_zyx, 1)), tmp_path / "pred" / "a.mha")
+    for folder, name in (("gt", "spleen"), ("pred", "bone")):
+        (tmp_path / folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": name}}))
+    folders = [str(tmp_path / name) for name in ("gt", "pred", "out")]
+    assert main("itk_evaluate", [*folders, "--format", "csv"]) == 0
+    told = capsys.readouterr()
+    missed = [line for line in told.out.splitlines() if "not found in" in line]
+    assert missed[0] == "note: 2: not found in 1 case: a"
+    assert missed[-1] == "note: 48 more classes: not found in some of the cases: 12, 13, 14, 15, 16 and 43 more"
+    assert len(missed) == 11
+    assert "1 is 'spleen' in the reference and 'bone' in the prediction" in told.err

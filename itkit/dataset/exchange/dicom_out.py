@@ -35,6 +35,7 @@ from itkit.dataset.exchange.direction import Direction, finished
 from itkit.dataset.exchange.params import ConvertParams
 from itkit.io.dcm_toolkit import Series, find_series
 from itkit.io.dicom.derived import Template, digest_of, own_uid, save, template_of
+from itkit.io.dicom.header import pydicom_module
 from itkit.io.dicom.write import series_datasets, write_slice
 from itkit.io.dicom.write_rtstruct import rtstruct_dataset
 from itkit.io.dicom.write_seg import seg_dataset
@@ -91,8 +92,11 @@ def plan_labels(params: ConvertParams) -> Plan:
     ------
     LayoutError
         When there is none.
+    MissingExtraError
+        When the extra ``dicom`` is not installed.
     """
     assert params.series is not None
+    pydicom_module()
     if params.mode == "dicom-seg":
         require("highdicom", extra="dicom", why="Writing DICOM SEG")
     folder = params.source / LABEL if (params.source / LABEL).is_dir() else params.source
@@ -183,7 +187,10 @@ def plan_series(params: ConvertParams) -> Plan:
     ------
     LayoutError
         When there is none.
+    MissingExtraError
+        When the extra ``dicom`` is not installed.
     """
+    pydicom_module()
     folder = params.source / IMAGE if (params.source / IMAGE).is_dir() else params.source
     images = find_images(folder, recursive=True)
     series = _SeriesFolder(params.series) if params.series is not None else None

@@ -108,9 +108,11 @@ class ViewerPage(QWidget):
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.message = QLabel()
+        self.message.setTextFormat(Qt.TextFormat.PlainText)
         self.message.setObjectName("viewer_message")
         self.message.setWordWrap(True)
         self.readout = QLabel()
+        self.readout.setTextFormat(Qt.TextFormat.PlainText)
         self.readout.setObjectName("readout")
         self.readout.setAccessibleName("Under the crosshair")
         self.readout.setWordWrap(True)
@@ -280,7 +282,7 @@ class ViewerPage(QWidget):
         self._shown_number = number
         self.loaded = loaded
         for view in self.views.planes:
-            view.rulers.clear()
+            view.drop_rulers()
         self.scene.show(loaded)
         self._link()
         if number == self.loader.request:  # else another path is looked at, or could not be opened
@@ -310,6 +312,8 @@ class ViewerPage(QWidget):
         if number != self.other_loader.reading:
             return
         self.other = loaded
+        for view in self.other_views.planes:
+            view.drop_rulers()
         self.other_scene.show(loaded, keeps_point=True)
         self._link()
         self._say(loaded.note)
@@ -450,6 +454,10 @@ class ViewerPage(QWidget):
 
     def _set_measuring(self, on: bool) -> None:
         self.shared.measures = on
+        if not on:  # arrows move the crosshair alone again
+            for view in (*self.views.planes, *self.other_views.planes):
+                view.pointing.drop()
+            self._redraw()
 
     def screenshot(self, path: Path | None = None) -> Path | None:
         """Save what the planes show as PNG; ask for the place if none is given."""

@@ -359,6 +359,11 @@ class PlaneView(QWidget):
             self.rulers.append(ruler)
             self.measured.emit(ruler)
 
+    def drop_rulers(self) -> None:
+        """Forget all distances: another volume is shown."""
+        self.rulers.clear()
+        self.pointing.drop()
+
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Show this plane alone, or all again."""
         self.pointing.forget()

@@ -131,6 +131,10 @@ class Pointing:
         """Let go of what the button began."""
         self._drag = None
 
+    def drop(self) -> None:
+        """Let go of a distance that has no end yet."""
+        self.ruler, self._drag = None, None
+
     def key(self, event: QKeyEvent) -> bool:
         """Move by keys, arrows in the plane, page up and down through slices; return whether the key is one of ours.
 

@@ -295,6 +295,10 @@ def test_what_is_missing_is_told_before_anything_is_written(scans, tmp_path, mon
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(MissingExtraError, match=r"itkit\[dicom\]"):
         convert("dicom-seg", tmp_path / "raw", tmp_path / "out", series=scans)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    for mode in ("dicom-series", "rtstruct"):
+        with pytest.raises(MissingExtraError, match=r"itkit\[dicom\]"):
+            convert(mode, tmp_path / "raw", tmp_path / "out", **({"series": scans} if mode == "rtstruct" else {}))
     assert not (tmp_path / "out").exists()
 
 
