@@ -215,8 +215,8 @@ class Form:
         return next((field for field in self.fields if field.is_consent), None)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the form as values that JSON can hold."""
-        return asdict(self)
+        """Return the form as values that JSON can hold, with the headings in their order."""
+        return {**asdict(self), "groups": list(self.groups)}
 
 
 def form_of(command: Operation[Any] | Tool[Any]) -> Form:

@@ -106,6 +106,7 @@ def test_every_operation_has_a_form_that_the_page_draws_from_its_model(web):
     form = web.get("/api/operations/itk_resample").json()
     spacing = next(one for one in form["form"]["fields"] if one["name"] == "spacing")
     assert (spacing["kind"], spacing["axes"], spacing["unit"]) == ("triplet", "ZYX", "mm")
+    assert form["form"]["groups"] == ["", "Grid", "Output"]
     assert form["schema"]["properties"]["spacing"]["description"] == spacing["help"]
     names = {one["name"] for one in form["options"]["fields"]}
     assert "existing" in names

@@ -358,6 +358,7 @@ def test_a_job_is_stopped_and_goes_on_without_its_page(page, browser, web):
     other.locator("#stop").click()
     expect(other.locator("#state")).to_have_text("stopped")
     expect(other.locator("#stop")).to_be_hidden()
+    assert float(other.locator("#progress").get_attribute("value")) == 0, "nothing was finished"
     assert web.get("/api/jobs").json()[0]["state"] == "stopped"
 
 
@@ -396,9 +397,12 @@ def test_operations_draw_their_forms(page, web):
     for one in (*listed[1:20:2], *listed[-3:]):
         page.goto(f"/#/op/{one['name']}")
         expect(page.get_by_role("heading", level=1)).to_have_text(one["title"])
-        fields = web.get(f"/api/operations/{one['name']}").json()["form"]["fields"]
+        form = web.get(f"/api/operations/{one['name']}").json()["form"]
+        fields = form["fields"]
         drawn = page.locator(".fields").first.locator(".field")
         expect(drawn).to_have_count(sum(not field["is_consent"] for field in fields))
+        headings = page.locator(".fields").first.locator("legend").all_text_contents()
+        assert headings == [title for title in form["groups"] if title], "the order of the window, too"
 
 
 def test_names_of_files_never_become_markup(page, root):
@@ -409,13 +413,25 @@ def test_names_of_files_never_become_markup(page, root):
     assert page.title() != "owned"
 
 
+def test_an_address_that_was_cut_short_is_told(page):
+    page.goto("/#/op/itk_res%C3%A")
+    expect(page.get_by_role("alert")).to_contain_text("no operation 'itk_res%C3%A'")
+
+
 def test_it_fits_a_phone_and_works_in_the_dark(browser, web):
     context = browser.new_context(
         base_url=web.origin, viewport={"width": 360, "height": 740}, color_scheme="dark", has_touch=True
     )
     page = context.new_page()
     page.goto(f"/?token={TOKEN}")
-    for place in ("/#/", "/#/op/itk_resample", "/#/files/ct/image", "/#/jobs", "/#/view?path=ct/image/case_0.mha"):
+    for place in (
+        "/#/",
+        "/#/op/itk_resample",
+        "/#/op/itk_enhance",
+        "/#/files/ct/image",
+        "/#/jobs",
+        "/#/view?path=ct/image/case_0.mha",
+    ):
         page.goto(place)
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, place

@@ -170,8 +170,7 @@ export function makeForm(form, tools) {
     return values === null ? !isBlank(value) && !same(value, other.field.default) : values.includes(String(value));
   });
 
-  const titles = [...new Set(["", ...form.fields.map(field => field.group)])];
-  const sections = titles.map(title => {
+  const sections = form.groups.map(title => {
     const own = drawn.filter(one => one.field.group === title);
     const plain = own.filter(one => !one.field.is_advanced), advanced = own.filter(one => one.field.is_advanced);
     const extra = advanced.length ? h("details", {}, h("summary", {}, "Advanced"), advanced.map(one => one.row)) : null;

@@ -75,7 +75,7 @@ export async function jobPage(id) {
     state.className = `status ${job.state}`;
     stop.hidden = !ACTIVE.includes(job.state);
     again.hidden = !Object.keys(job.params ?? {}).length;
-    if (job.total) { bar.max = job.total; bar.value = job.ended; } else if (ACTIVE.includes(job.state)) bar.removeAttribute("value"); else { bar.max = 1; bar.value = 1; }
+    if (job.total) { bar.max = job.total; bar.value = job.ended; } else if (ACTIVE.includes(job.state)) bar.removeAttribute("value"); else { bar.max = 1; bar.value = job.state === "done" ? 1 : 0; }
     const left = inWords(job.left_s);
     const took = job.started && job.finished ? inWords(job.finished - job.started) : "";
     numbers.textContent = [job.total ? `${job.ended} of ${job.total} ${job.unit ?? "case"}s` : "", counts(job), job.doing, left ? `${left} left` : "", took ? `took ${took}` : ""].filter(Boolean).join(" · ");

@@ -11,9 +11,14 @@ import { viewPage } from "./viewer.js";
 const main = document.getElementById("main");
 let leave = () => {};
 
+/** A part of an address; one that was cut short stays as it is, so that its page can say that there is none. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
+}
+
 function route() {
   const [path, query = ""] = location.hash.replace(/^#/, "").split("?");
-  const [, page = "", ...rest] = path.split("/").map(decodeURIComponent);
+  const [, page = "", ...rest] = path.split("/").map(decoded);
   return { page, rest: rest.join("/"), query: new URLSearchParams(query) };
 }
 

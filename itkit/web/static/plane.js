@@ -195,6 +195,9 @@ export class PlaneView {
       const index = indexOf(scene.base, plane, scene.at, row, column);
       scene.goTo(index.map((value, axis) => Math.max(0, Math.min(scene.base.size[axis] - 1, value))));
     };
+    /** A distance ends at the edge of the slice, where the pointer may have left it. */
+    const inSlice = event => this.pixelAt(event).map((value, side) =>
+      Math.max(-0.5, Math.min(planeSize(scene.base, plane)[side] - 0.5, value)));
     let drag = null;
     canvas.addEventListener("pointerdown", event => {
       canvas.focus({ preventScroll: true });
@@ -207,12 +210,12 @@ export class PlaneView {
       else drag = "cross";
       scene.from = [event.clientX, event.clientY];
       if (drag === "cross") goTo(event);
-      if (drag === "measure") scene.startLine(plane, this.pixelAt(event));
+      if (drag === "measure") scene.startLine(plane, inSlice(event));
     });
     canvas.addEventListener("pointermove", event => {
       if (!drag) return;
       if (drag === "cross") goTo(event);
-      if (drag === "measure") scene.moveLine(this.pixelAt(event));
+      if (drag === "measure") scene.moveLine(inSlice(event));
       if (drag === "swipe") {
         const box = canvas.getBoundingClientRect();
         scene.setSwipe((event.clientX - box.left) / box.width);
