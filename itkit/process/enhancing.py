@@ -182,10 +182,18 @@ def enhance_step(image: Intensities, text: str, setting: Setting) -> Result:
     Raises
     ------
     CaseError
-        When the values that a step divides by do not differ, or the result is constant.
+        When the values that a step divides by do not differ, the result is constant, or numbers do not hold it.
     """
     name, _, rest = text.partition(" ")
-    image, facts = _DO[name](image, rest, setting)
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            new, facts = _DO[name](image, rest, setting)
+    except ArithmeticError as error:
+        low, high = image.all().extremes()
+        raise CaseError(
+            f"--{text}: values from {low:g} to {high:g} are too large, or too close to each other, to compute with"
+        ) from error
+    image = new
     low, high = image.all().extremes()
     if not (math.isfinite(low) and math.isfinite(high)):
         raise CaseError(f"after --{text}, voxels are nan or infinite")
