@@ -33,6 +33,7 @@ _LEAST_SHARE = 0.05
 _INNER_SHARE = 0.2
 _TISSUE_HU = (-200.0, 200.0)
 _BINS = 256
+_GREATEST, _SMALLER = 1e140, 2.0**-600  # whose squares, times the number of voxels, are finite; a power of two is exact
 
 
 def body_mask(volume: Volume, *, threshold: float | None = None, with_air: bool = True) -> Volume:
@@ -112,6 +113,8 @@ def otsu_threshold(array: NDArray[Any]) -> float:
     step = max(1, array.size // 2_000_000)
     values = array.reshape(-1)[::step].astype(np.float64)
     values = values[np.isfinite(values)]
+    if values.size and max(-values.min(), values.max()) > _GREATEST:
+        return otsu_threshold(values * _SMALLER) / _SMALLER
     if values.size == 0 or values.min() == values.max():
         return float("inf") if values.size == 0 else float(values.min())
     low, high = float(values.min()), float(np.percentile(values, 99.5))

@@ -34,6 +34,7 @@ from itkit.report.plots import Group, Line, bars, box_plot, heat_map, histogram
 from itkit.report.windows import window_of
 
 _BINS = 80
+_LEAST = 1e-290
 _MOST_CLASSES = 40
 Reader = Callable[[], "tuple[Volume, Volume | None] | str"]
 
@@ -139,8 +140,9 @@ def _class(value: int, name: str) -> Html:
 
 def _counts(values: Sequence[float], *, bins: int = 20) -> tuple[list[float], list[float]]:
     low, high = min(values), max(values)
-    if high - low <= SAME * max(abs(low), abs(high)):  # equal but for rounding
-        low, high = (low + high) / 2 - 0.5, (low + high) / 2 + 0.5
+    if high - low <= max(SAME * max(abs(low), abs(high)), _LEAST):  # equal but for rounding
+        margin = max(0.1 * max(abs(low), abs(high)), _LEAST)
+        low, high = low - margin, high + margin
     counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins, (low, high))
     return edges.tolist(), counts.astype(float).tolist()
 

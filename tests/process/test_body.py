@@ -78,6 +78,8 @@ def test_otsu_on_two_peaks_and_on_nothing():
     assert 0 < otsu_threshold(few) < 7
     close = np.repeat([1.0, np.nextafter(1.0, 2.0)], 5)
     assert otsu_threshold(close) == 1.0
+    assert abs(otsu_threshold(np.array([-1.7e308] * 9 + [1.7e308] * 9))) < 1e307
+    assert not (np.full(5, 1e200) > otsu_threshold(np.full(5, 1e200))).any()
 
 
 def test_without_a_body_the_mask_is_empty():

@@ -391,6 +391,15 @@ def test_grids_and_means_that_differ_by_rounding_alone(tmp_path):
     assert (tmp_path / "out/stats.html").is_file()
 
 
+def test_grids_of_kilometres_have_a_page(tmp_path):
+    """5e16 litres, to which half a litre adds nothing."""
+    arrays = [np.arange(48000, dtype=np.int16).reshape(30, 40, 40)] * 2
+    write_cases(tmp_path / "raw", arrays, [None, None], [(1e6, 1e6, 1e6)] * 2)
+    result, _ = measured(tmp_path / "raw", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "Volume that an image covers" in (tmp_path / "out/stats.html").read_text()
+
+
 def test_the_page_of_the_last_shard_shows_outliers_of_all(tmp_path):
     arrays, labels, spacings = plain_cases(5)
     spacings[2] = (5.0, 1.0, 1.0)
