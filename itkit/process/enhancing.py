@@ -191,7 +191,7 @@ def enhance_step(image: Intensities, text: str, setting: Setting) -> Result:
     except ArithmeticError as error:
         low, high = image.all().extremes()
         raise CaseError(
-            f"--{text}: values from {low:g} to {high:g} are too large, or too close to each other, to compute with"
+            f"--{text}: values from {low!r} to {high!r} are too large, or too close to each other, to compute with"
         ) from error
     image = new
     low, high = image.all().extremes()

@@ -114,17 +114,13 @@ def test_a_strength_of_too_many_voxels_is_refused(kind):
         enhance(fine, [f"denoise {kind} 1mm"])
 
 
-@pytest.mark.parametrize("step", ["equalize", "denoise nlm 1vox", "denoise gaussian 1vox", "n4 1", "rescale 0 1"])
+@pytest.mark.parametrize("step", ["equalize", "denoise nlm 1vox", "denoise gaussian 1vox", "n4 1"])
 @pytest.mark.parametrize("values", [(1.0, 1.0 + 1e-12), (5e-324, 1e-310), (-3e38, 3.5e38), (-1.7e308, 1.7e308)])
 def test_values_that_rounding_alone_tells_apart_and_huge_ones_fail_by_name(step, values):
     array = np.resize(values, (3, 8, 9))
-    try:
-        new, facts = enhance(Volume(array, Geometry(array.shape, (1.0, 1.0, 1.0))), [step])
-    except ItkitError as error:
-        assert "too large, or too close" in str(error) or "all voxels are" in str(error)
-    else:
-        assert np.isfinite(new.array_zyx).all()
-        json.dumps(facts, allow_nan=False)
+    volume = Volume(array, Geometry(array.shape, (1.0, 1.0, 1.0)))
+    with pytest.raises(ItkitError, match=r"too large, or too close|all voxels are"):
+        enhance(volume, [step])
 
 
 def test_a_gaussian_wider_than_the_image_equals_scipy():
