@@ -310,7 +310,7 @@ def _balanced(units: list[Unit], params: SplitParams, pins: Mapping[str, str], s
     rest = [unit for unit in units if parts.get(unit.name) != _TEST and pins.get(unit.name) != _TRAIN]
     left = sum(len(unit.cases) for unit in rest)
     per_fold = {str(n): left // params.folds + (n < left % params.folds) for n in range(params.folds)}
-    if params.val:
+    if params.val and params.test + params.folds * params.val < 1 - 1e-9:
         ends = [0, *(min(left, rounded(params.val * (n + 1), count)) for n in range(params.folds))]
         per_fold = {str(n): end - start for n, (start, end) in enumerate(pairwise(ends))}
         per_fold[_TRAIN] = left - ends[-1]
