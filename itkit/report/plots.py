@@ -15,7 +15,7 @@ from itkit.report.scales import GREATEST, Scale, log_scale_of, scale_of, tick_te
 
 WIDTH = 440
 _LEFT, _RIGHT, _BOTTOM, _TOP = 62, 26, 40, 8
-_ROOM = 64  # between the ticks of a horizontal axis
+_ROOM = 50  # for the text of a tick: its ends stand in the margins
 _LETTER = 7.0  # width of a letter of 12 px
 _MOST_POINTS = 5000
 _LONGEST_NAME = 24
@@ -336,7 +336,7 @@ def _axes(across: Scale, up: Scale | None, x: str, y: str, *, bottom: float = 0.
         for value, text in tick_texts(up):
             place = up.place(value)
             parts.append(_stroke(across.start, place, across.end, place, "grid"))
-            parts.append(_text(across.start - 6, place + 4, text, "end", "muted", room=_LEFT - 18))
+            parts.append(_text(across.start - 6, place + 4, text, "end", "muted", room=_LEFT - 24))
         middle = (up.start + up.end) / 2
         parts.append(
             f'<text class="muted" text-anchor="middle" transform="translate(13 {middle:.1f}) rotate(-90)">'
