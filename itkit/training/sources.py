@@ -9,6 +9,7 @@ from pathlib import Path
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseError
+from itkit.core.files import DATASET_META
 from itkit.dataset.folder import CaseFiles, DatasetFolder
 from itkit.dataset.sampling import StoreFolder
 from itkit.io.dataset_meta import find_dataset_meta
@@ -85,7 +86,7 @@ def unpack_stores(root: Path, cases: Iterable[str], dest: Path) -> dict[str, str
         except (CaseError, OSError, MemoryError) as error:
             wrong[case] = str(error)
     if described := find_dataset_meta(root).meta:
-        write_json(dest / "dataset.json", dict(described.values))
+        write_json(dest / DATASET_META, dict(described.values))
     return wrong
 
 
