@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -222,7 +223,7 @@ def _step(planned: Planned, say: Callable[[str], None]) -> Step:
     operation = load(planned.command)
     params = make_params(operation.params, planned.values)
     options = RunOptions(mp=True)
-    command = " ".join([planned.command, *to_argv(params, options)])
+    command = shlex.join([planned.command, *to_argv(params, options)])
     say(f"$ {command}")
     begin = time.perf_counter()
     try:

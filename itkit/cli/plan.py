@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -67,7 +68,7 @@ def run(params: PlanParams) -> int:
     written = write(planned, output, folds)
     for text in (*notes, *planned.warnings):
         print(f"warning: {shown(text)}", file=sys.stderr)
-    for line in (*written, *described(planned), f"next: itkit train {output}"):
+    for line in (*written, *described(planned), f"next: {shlex.join(['itkit', 'train', str(output)])}"):
         print(shown(line))
     return 1 if failed else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -112,7 +113,8 @@ def pretrain(plan: Plan, folder: Path, params: TrainParams) -> int:
     try:
         with _notes(show):
             path = pretrained(plan, folder, base=params.plan.parent, device=choose_device(params.device), progress=show)
-        text = f"pre-trained: {path}; start from it with: itkit train {params.plan} --weights {path}"
+        again = shlex.join(["itkit", "train", str(params.plan), "--weights", str(path)])
+        text = f"pre-trained: {path}; start from it with: {again}"
     except KeyboardInterrupt:
         code, text = 130, "interrupted; the same command goes on from the last hundred steps"
     show.close()
@@ -147,7 +149,7 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
                 strategy=strategy_of(params.strategy, params.devices),
                 **machine,
             )
-        text = f"trained: {model.path}; apply it with: itkit predict {folder} SOURCE DEST"
+        text = f"trained: {model.path}; apply it with: itkit predict {shlex.quote(str(folder))} SOURCE DEST"
     except KeyboardInterrupt:
         code, text = 130, "interrupted; the same command goes on from the last checkpoint"
     except ItkitError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +391,9 @@ class OperationPage(QWidget):
             except (ItkitError, OSError) as error:
                 self.state.setText(f"Not saved: {error}")
                 return
-            self.state.setText(f"Saved: {self.page.name} --config {path}" if self.is_operation else f"Saved: {path}")
+            self.state.setText(
+                f"Saved: {self.page.name} --config {shlex.quote(path)}" if self.is_operation else f"Saved: {path}"
+            )
 
     def _load_preset(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a preset", "", "Presets (*.toml *.json);;All files (*)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from PyQt6.QtCore import Qt, pyqtSignal
@@ -359,4 +360,4 @@ class StartPage(QWidget):
         except (ItkitError, OSError) as error:
             self.about.setText(f"Not saved: {error}")
         else:
-            self.about.setText(f"Saved: itkit run {path}")
+            self.about.setText(f"Saved: itkit run {shlex.quote(str(path))}")

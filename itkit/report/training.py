@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,10 +198,11 @@ def _picture(name: str, path: Path) -> Html:
 
 
 def _usage(results: TrainingResults) -> list[Cell]:
+    run, model = shlex.quote(results.name), shlex.quote(f"{results.name}/model")
     commands = (
-        f"itkit predict {results.name} SOURCE DEST     # label maps of new images\n"
-        f"itkit validate {results.name}                # each validation case, with distances and a page\n"
-        f"itk_infer {results.name}/model SOURCE DEST   # all options: ensembles, probabilities, backends"
+        f"itkit predict {run} SOURCE DEST     # label maps of new images\n"
+        f"itkit validate {run}                # each validation case, with distances and a page\n"
+        f"itk_infer {model} SOURCE DEST   # all options: ensembles, probabilities, backends"
     )
     parts: list[Cell] = [element("pre", commands)]
     if results.weights:

@@ -1,6 +1,7 @@
 """`itkit train`, `itkit predict` and `itkit validate` as commands."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_the_same_command_again_has_nothing_to_do_and_another_plan_is_refused(pl
 
 def test_json_events_tell_steps_volumes_and_metrics(plan, capsys):
     values = ["training.steps_per_epoch=2", "network.options.features_per_stage=[2, 4]"]
-    out = ["-o", str(plan.parent / "json")]
+    out = ["-o", str(plan.parent / "json ü 1")]
     assert umbrella.main(["train", str(plan), *values, *out, "--device", "cpu", "--progress", "json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     steps = [event for event in events if event["event"] == "step"]
@@ -69,6 +70,8 @@ def test_json_events_tell_steps_volumes_and_metrics(plan, capsys):
     assert [event["case"] for event in events if event["event"] == "volume"]
     assert events[-1]["event"] == "summary"
     assert events[-1]["exit_code"] == 0
+    assert shlex.split(events[-1]["text"].partition("with: ")[2]) == ["itkit", "predict", out[1], "SOURCE", "DEST"]
+    assert "<pre>itkit predict &#x27;json ü 1&#x27; SOURCE" in (plan.parent / "json ü 1" / "report.html").read_text()
 
 
 def test_a_run_predicts_and_validates_with_its_own_split(trained, tmp_path, capsys):
