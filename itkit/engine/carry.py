@@ -19,6 +19,8 @@ from itkit.io.layouts import LABEL
 
 _WRITTEN = "written.json"
 """File in the state folder with the digests of the descriptions that ITKIT has written."""
+_KEPT = 4
+"""Digests of earlier descriptions that count as ours: a full disk may have kept the latest ones from being written."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,8 @@ def _remembered(state: Path) -> dict[str, list[str]]:
 
 
 def _remember(state: Path, digests: Mapping[str, str]) -> None:
-    """Note digests before the files are written; the previous digest is kept too, in case the run is cut off first."""
+    """Note digests before the files are written; earlier ones are kept too, in case runs are cut off first."""
     if state.is_dir():
         known = _remembered(state)
-        new = {path: [*dict.fromkeys([*known.get(path, ())[-1:], digest])] for path, digest in digests.items()}
+        new = {path: [*dict.fromkeys([*known.get(path, ())[-_KEPT:], digest])] for path, digest in digests.items()}
         write_json(state / _WRITTEN, {**known, **new})
