@@ -256,4 +256,4 @@ def _lines(evaluation: Evaluation, means: Mapping[str, Any]) -> Iterator[str]:
             yield f"note: {text}: {told} {counted(cases_of, 'case')}: {some(cases_of, 5)}"
         if len(found) > _MOST_TOLD:
             more = some((text for text, _ in found[_MOST_TOLD:]), 5)
-            yield f"note: {len(found) - _MOST_TOLD} more classes: {told} some of the cases: {more}"
+            yield f"note: {len(found) - _MOST_TOLD} other classes: {told} some of the cases: {more}"

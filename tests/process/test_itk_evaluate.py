@@ -477,6 +477,6 @@ def test_many_missed_classes_and_other_names_are_told_in_a_few_lines(tmp_path, c
     told = capsys.readouterr()
     missed = [line for line in told.out.splitlines() if "not found in" in line]
     assert missed[0] == "note: 2: not found in 1 case: a"
-    assert missed[-1] == "note: 48 more classes: not found in some of the cases: 12, 13, 14, 15, 16 and 43 more"
+    assert missed[-1] == "note: 48 other classes: not found in some of the cases: 12, 13, 14, 15, 16 and 43 more"
     assert len(missed) == 11
     assert "1 is 'spleen' in the reference and 'bone' in the prediction" in told.err
