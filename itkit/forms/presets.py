@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,9 +40,8 @@ def save_preset(
         write_json(path, values)
         return
     lines = [f"{name} = {toml_value(value)}" for name, value in values.items()]
-    use = (
-        f"{operation.name} --config {path.name}" if isinstance(operation, Operation) else f"values of {operation.name}"
-    )
+    is_batch = isinstance(operation, Operation)
+    use = shlex.join([operation.name, "--config", path.name]) if is_batch else f"values of {operation.name}"
     write_text(path, "\n".join([shown(f"# {use}"), *lines, ""]))
 
 

@@ -1,5 +1,6 @@
 """The viewer shows the voxel that stands at a point, right side up, and says where it is."""
 
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -288,6 +289,19 @@ def test_a_distance_without_an_end_is_dropped(viewer, dataset, until, qtbot):
         assert view.pointing.ruler is not None
         end()
         until(lambda: view.pointing.ruler is None)
+
+
+def test_classes_of_the_second_volume_alone_are_shown_and_hidden(viewer, dataset, tmp_path, until):
+    shutil.copy(dataset / "image" / "case_00.nii.gz", tmp_path / "plain.nii.gz")
+    page = viewer(tmp_path / "plain.nii.gz")
+    assert page.class_panel.list.count() == 0
+    page.compare_with(dataset)
+    until(lambda: page.other is not None and page.other.label is not None)
+    item = page.class_panel.list.item(0)
+    item.setCheckState(Qt.CheckState.Unchecked)
+    assert len(page.other_scene.style.hidden) == 1
+    page.class_panel.visible.setChecked(False)
+    assert not page.other_scene.shows_label
 
 
 def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until, qtbot):

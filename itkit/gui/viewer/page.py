@@ -370,7 +370,7 @@ class ViewerPage(QWidget):
         if self.list.count() <= 1:
             self.list.hide()
         self.window_panel.show_window(self.scene)
-        self.class_panel.show_scene(self.scene)
+        self.class_panel.show_scene(self._labelled())
         self.geometry_panel.show_volumes(self.volumes())
         self._show_readout()
 
@@ -430,13 +430,18 @@ class ViewerPage(QWidget):
         self.scene.drag_window(right, down)
         self.set_window(self.scene.window)
 
+    def _labelled(self) -> Scene:
+        """Return whose classes the panel shows: those of the second volume, if it alone has labels."""
+        alone = self.other is not None and self.scene.label is None and self.other_scene.label is not None
+        return self.other_scene if alone else self.scene
+
     def _restyle(self) -> None:
         if self.other is not None:
-            self.other_scene.shows_label = self.scene.shows_label
-            style = self.scene.style
-            self.other_scene.set_style(
-                hidden=style.hidden, opacity=style.opacity, outlined=style.outlined, colours=style.colours
-            )
+            own = self._labelled()
+            rest = self.scene if own is self.other_scene else self.other_scene
+            rest.shows_label = own.shows_label
+            style = own.style
+            rest.set_style(hidden=style.hidden, opacity=style.opacity, outlined=style.outlined, colours=style.colours)
         self._redraw()
 
     def _maximise(self, number: int) -> None:
