@@ -94,7 +94,7 @@ def read_fold(path: Path, fold: int, cases: Sequence[str], groups: Mapping[str, 
         raise ParamsError(f"split.file {path}: expected --fold 0 to {len(splits.folds) - 1}; got {fold}")
     train, val = (splits.folds[fold].get(name, ()) for name in ("train", "val"))
     if missing := sorted({*train, *val} - set(cases)):
-        raise ParamsError(f"split.file {path}: no case {some(missing)} in the dataset")
+        raise ParamsError(f"split.file {path}: the dataset has no image with a label of {some(missing)}")
     group_of = {**(groups or {}), **splits.groups}
     shared = sorted({group_of.get(case, case) for case in train} & {group_of.get(case, case) for case in val})
     if shared:

@@ -67,7 +67,7 @@ def test_drawn_folds_keep_patients_together():
         ("[", "can't be read"),
         ('{"folds": 3}', "expected folds"),
         ('[{"train": "case_0"}]', "expected folds"),
-        ('[{"train": ["x"], "val": ["case_0"]}]', "no case x in the dataset"),
+        ('[{"train": ["x"], "val": ["case_0"]}]', "the dataset has no image with a label of x"),
         ('[{"train": ["case_1"]}]', "no case to validate"),
     ],
 )

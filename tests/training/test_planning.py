@@ -402,7 +402,7 @@ def test_wrong_options_are_one_line(tmp_path, capsys, words, message):
     [
         (None, "--split mine.json: can't be read (No such file or directory)"),
         ("[]", "--split mine.json: no fold in it"),
-        ('{"train": ["case_0"], "val": ["case_9"]}', "mine.json: no case case_9 in the dataset"),
+        ('{"train": ["case_0"], "val": ["case_9"]}', "mine.json: the dataset has no image with a label of case_9"),
         ('[{"train": ["case_0"], "val": ["case_0"]}]', "mine.json: case_0 would both train and validate"),
     ],
 )
