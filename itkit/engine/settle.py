@@ -14,9 +14,10 @@ from itkit.core.operation import Record
 from itkit.engine.decisions import Decision, is_same_input
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.foreign import foreign_files, not_to_replace
+from itkit.engine.journal import Commit, Move
 from itkit.engine.places import place, relative_path
 from itkit.engine.session import Session
-from itkit.engine.stage import Commit, Move, Stage, alone_with_cases
+from itkit.engine.stage import Stage, alone_with_cases
 from itkit.engine.worker import Task, TaskResult
 
 

@@ -12,9 +12,10 @@ import pytest
 import itkit
 from itkit.core.errors import LayoutError, WriteError
 from itkit.core.operation import Record
+from itkit.engine.journal import Commit, Move
 from itkit.engine.manifest import Manifest
 from itkit.engine.places import relative_path
-from itkit.engine.stage import Commit, Move, Stage, recover
+from itkit.engine.stage import Stage, recover
 from itkit.io.disk import hidden_beside
 from itkit.io.meta import file_stamp
 from itkit.testing import phantoms
@@ -147,7 +148,7 @@ def test_tidying_up_where_the_disk_refuses_is_named(tmp_path: Path, monkeypatch:
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("itkit.engine.stage.commit_files", refuse)
+    monkeypatch.setattr("itkit.engine.journal.commit_files", refuse)
     with pytest.raises(LayoutError, match=r"tidied up \(No space left on device\)"):
         recover(Manifest(tmp_path))
 
@@ -201,6 +202,7 @@ def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr("itkit.engine.stage.commit_files", refuse)
+        patch.setattr("itkit.engine.journal.commit_files", refuse)
         with pytest.raises(KeyboardInterrupt):
             stage.commit([Commit(Record("a", "done", outputs=outputs), moves)])
         with pytest.raises(KeyboardInterrupt):  # the second Ctrl-C

@@ -1,0 +1,207 @@
+"""The journal of a run's staging folder: which files are renamed next, so that another run can finish it.
+
+It lists the renames of a case, or of small cases that ended together, and what stood at each place when it was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from itkit.core.bounded import read_bounded
+from itkit.core.operation import Record
+from itkit.engine.fingerprint import is_unchanged, status_print, with_place_in_disk
+from itkit.engine.manifest import BROKEN, Manifest, line_of, record_of, value_of
+from itkit.engine.places import leads_inside, place
+from itkit.io.disk import commit_files
+from itkit.io.json_files import json_line
+
+JOURNAL = "journal.json"
+_STRANGE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EINVAL}
+
+
+@dataclass(frozen=True)
+class Move:
+    """One staged file and its final path."""
+
+    staged: Path
+    final: Path
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A finished case: its record, its staged files, and earlier files of it that go."""
+
+    record: Record
+    moves: Sequence[Move] = ()
+    stale: Sequence[Path] = ()
+    is_flushed: bool = True
+    """Whether the staged files are on disk, or only in the system's memory."""
+    folder: Path | None = None
+    """The case's folder, in which nothing is left when its files are moved."""
+
+    @property
+    def places(self) -> list[Path]:
+        """The paths that are made, replaced or removed."""
+        return [*(move.final for move in self.moves), *self.stale]
+
+
+def write_journal(folder: Path, operation: str, cases: Sequence[Commit]) -> None:
+    """Write on disk what is about to be renamed.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses.
+    """
+    lines = [
+        {
+            "operation": operation,
+            "record": line_of(case.record),
+            "moves": [
+                [move.staged.relative_to(folder).as_posix(), str(place(move.final)), _standing(move.final)]
+                for move in case.moves
+            ],
+            "stale": [[str(place(path)), _standing(path)] for path in case.stale],
+        }
+        for case in cases
+    ]
+    with (folder / JOURNAL).open("w", encoding="utf-8") as file:
+        file.write(json_line(lines))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
+    """Finish the renames of a journal; return whether the staging folder can be removed."""
+    try:
+        lines = value_of(read_bounded(folder / JOURNAL))
+        cases = [_Unfinished.of(line, folder) for line in (lines if isinstance(lines, list) else [lines])]
+    except (OSError, LookupError, *BROKEN):
+        return True  # no complete journal: no file has been renamed yet
+    try:
+        if not all(case.stays_inside(folder, allowed) for case in cases):
+            return False
+    except (OSError, ValueError) as error:
+        if not _is_of_strange_name(error):
+            raise
+        return True  # no run has written it
+    for case in cases:
+        try:
+            case.finish(manifest)
+        except (OSError, ValueError) as error:
+            if not _is_of_strange_name(error):
+                raise
+    return True
+
+
+def _is_of_strange_name(error: OSError | ValueError) -> bool:
+    """Whether a path is to blame, and not the disk: a name that no file can have, a folder in the place of a file."""
+    return error.errno in _STRANGE if isinstance(error, OSError) else True
+
+
+@dataclass(frozen=True)
+class _Unfinished:
+    """A case of a dead run's journal, with what stood at its places when the journal was written."""
+
+    operation: str
+    record: Record
+    moves: Sequence[Move]
+    stale: Sequence[Path]
+    stood: Mapping[Path, Any]
+
+    @classmethod
+    def of(cls, line: Any, folder: Path) -> _Unfinished:
+        """Return the case that an entry of a journal tells of; those of older versions do not say what stood there."""
+        moves = [(Move(folder / staged, Path(final)), more) for staged, final, *more in line["moves"]]
+        stale = [
+            (Path(entry), []) if isinstance(entry, str) else (Path(entry[0]), entry[1:]) for entry in line["stale"]
+        ]
+        told = [*((move.final, more) for move, more in moves), *stale]
+        return cls(
+            str(line["operation"]),
+            record_of(line["record"]),
+            [move for move, _ in moves],
+            [path for path, _ in stale],
+            {path: more[0] for path, more in told if more},
+        )
+
+    def stays_inside(self, folder: Path, allowed: tuple[Path, ...]) -> bool:
+        """Whether the case moves plain files of a run's folder to places inside the allowed ones."""
+        staged = [move.staged for move in self.moves]
+        return (
+            first_outside([*(move.final for move in self.moves), *self.stale], allowed) is None
+            and first_outside(staged, [folder]) is None
+            and all(map(is_plain, staged))
+        )
+
+    def finish(self, manifest: Manifest) -> None:
+        """Finish the renames, unless one of the files that were moved, or are to be replaced, was edited since."""
+        outputs = {str(place(manifest.dest / output["path"])): output for output in self.record.outputs}
+
+        def is_made(path: Path, final: Path) -> bool:
+            output = outputs.get(str(final))
+            return output is None or is_unchanged(path, output)
+
+        # a staged file may be that of another case, to which the folder was given after the rename
+        ahead = {move for move in self.moves if move.staged.exists() and is_made(move.staged, move.final)}
+        if not all(
+            is_made(move.final, move.final) or (move in ahead and self._is_as_it_stood(move.final))
+            for move in self.moves
+        ):
+            return
+        try:
+            commit_files([(move.staged, move.final) for move in self.moves if move in ahead])
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                remove_files([move.final for move in self.moves if move not in ahead or not move.staged.exists()])
+            raise
+        remove_files([path for path in self.stale if self._is_as_it_stood(path)])
+        record = self.record
+        with contextlib.suppress(OSError):  # a file that is not there is made again
+            record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
+        manifest.append(self.operation, record)
+
+    def _is_as_it_stood(self, path: Path) -> bool:
+        return path not in self.stood or self.stood[path] == _standing(path)
+
+
+def _standing(path: Path) -> dict[str, int] | None:
+    """Return size, times and inode of what stands at a place; ``None`` if nothing does."""
+    try:
+        return status_print(path.lstat())
+    except OSError:
+        return None
+
+
+def first_outside(paths: Iterable[Path], folders: Iterable[Path]) -> Path | None:
+    """Return the first path that lies outside all folders; ``None`` if there is none."""
+    by_folder = {path.parent: path for path in paths}
+    return next((path for path in by_folder.values() if not leads_inside(path, folders)), None)
+
+
+def remove_files(paths: Sequence[Path]) -> None:
+    """Remove files, and their folders if nothing else is in them."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a path does not exist or is a regular file, and not a link, pipe or device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
