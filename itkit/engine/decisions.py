@@ -138,7 +138,7 @@ def decide(
                 f"--existing error: {manifest.dest} holds the results of {counted(before, 'case')} already"
             )
     look = _Look(str(place(manifest.dest)), manifest.dest, options.fingerprint)
-    others = _Others(manifest, operation, waits=not options.dry_run)
+    others = OtherRuns(manifest, operation, waits=not options.dry_run)
     for job, record, inputs in look.fingerprints(plan.jobs, before):
         ours = {} if record is None else look.ours(record)
         expected = look.outputs.of(job)
@@ -154,8 +154,11 @@ def decide(
         yield Decision(job, action, message, record, inputs, (*warnings, *notes))
 
 
-class _Others:
-    """What runs at the same time have finished since this one has read the manifest; it is read again when it grows."""
+class OtherRuns:
+    """What runs at the same time have finished since this one has read the manifest; it is read again when it grows.
+
+    ``waits``: for a run that is moving files now; not to be asked for by who keeps the others waiting.
+    """
 
     def __init__(self, manifest: Manifest, operation: str, *, waits: bool) -> None:
         self._manifest, self._operation, self._waits = manifest, operation, waits
@@ -163,7 +166,7 @@ class _Others:
         self._records: Mapping[str, Record] = {}
 
     def record(self, case: str) -> Record | None:
-        """Return the newest finished record of a case; a run that is moving its files now is waited for."""
+        """Return the newest finished record of a case."""
         with alone_with_cases(self._manifest) if self._waits else nullcontext():
             sizes = self._manifest.sizes()
             if sizes != self._sizes:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
-from itkit.engine.decisions import Decision, is_same_input
+from itkit.engine.decisions import Decision, OtherRuns, is_same_input
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.journal import Commit, Move
@@ -70,7 +69,7 @@ def _settle(
 ) -> None:
     """Settle some of the cases; their records are replaced by those that say what became of them."""
     commits: dict[int, Commit] = {}
-    others = _Others(stage)
+    others = OtherRuns(stage.manifest, stage.operation, waits=False)  # `settle` keeps them waiting
     for number in numbers:
         case = ended[number]
         if records[number].status == "skipped":  # outputs of an earlier run with other parameters are not valid now
@@ -92,18 +91,6 @@ def _settle(
             stage.take_back(commits[number])
         elif records[number].status == "done":
             records[number] = replace(records[number], status="failed", message=str(made), outputs=())
-
-
-class _Others:
-    """What other runs have finished by now; the manifest is read once, when it is first asked for."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-
-    @cached_property
-    def done(self) -> Mapping[str, Record]:
-        """The newest finished record of each case."""
-        return self._stage.manifest.latest_done(self._stage.operation)
 
 
 def _record(session: Session, decision: Decision, result: TaskResult) -> Record:
@@ -139,7 +126,7 @@ def _stale_files(decision: Decision, dest: Path, how: Fingerprint) -> list[Path]
     ]
 
 
-def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, others: _Others) -> Commit | Record:
+def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, others: OtherRuns) -> Commit | Record:
     """Return what is to be moved for a case, or its record if other files stand in the way."""
     decision, result = case.decision, case.result
     dest, how = stage.manifest.dest, session.options.fingerprint
@@ -163,9 +150,9 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, oth
     return Commit(record, moves, late, is_flushed=result.is_flushed, folder=case.task.stage)
 
 
-def _was_made_meanwhile(record: Record, others: _Others, dest: Path, how: Fingerprint) -> bool:
+def _was_made_meanwhile(record: Record, others: OtherRuns, dest: Path, how: Fingerprint) -> bool:
     """Whether another run of the same command has finished the case since this run was planned."""
-    other = others.done.get(record.case_id)
+    other = others.record(record.case_id)
     return (
         other is not None
         and other.key == record.key
