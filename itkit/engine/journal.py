@@ -111,9 +111,7 @@ class _Unfinished:
     """A case of a dead run's journal, with what stood at its places when the journal was written."""
 
     operation: str
-    record: Record
-    moves: Sequence[Move]
-    stale: Sequence[Path]
+    case: Commit
     stood: Mapping[Path, Any]
 
     @classmethod
@@ -126,44 +124,42 @@ class _Unfinished:
         told = [*((move.final, more) for move, more in moves), *stale]
         return cls(
             str(line["operation"]),
-            record_of(line["record"]),
-            [move for move, _ in moves],
-            [path for path, _ in stale],
+            Commit(record_of(line["record"]), [move for move, _ in moves], [path for path, _ in stale]),
             {path: more[0] for path, more in told if more},
         )
 
     def stays_inside(self, folder: Path, allowed: tuple[Path, ...]) -> bool:
         """Whether the case moves plain files of a run's folder to places inside the allowed ones."""
-        staged = [move.staged for move in self.moves]
+        staged = [move.staged for move in self.case.moves]
         return (
-            first_outside([*(move.final for move in self.moves), *self.stale], allowed) is None
+            first_outside(self.case.places, allowed) is None
             and first_outside(staged, [folder]) is None
             and all(map(is_plain, staged))
         )
 
     def finish(self, manifest: Manifest) -> None:
         """Finish the renames, unless one of the files that were moved, or are to be replaced, was edited since."""
-        outputs = {str(place(manifest.dest / output["path"])): output for output in self.record.outputs}
+        outputs = {str(place(manifest.dest / output["path"])): output for output in self.case.record.outputs}
 
         def is_made(path: Path, final: Path) -> bool:
             output = outputs.get(str(final))
             return output is None or is_unchanged(path, output)
 
         # a staged file may be that of another case, to which the folder was given after the rename
-        ahead = {move for move in self.moves if move.staged.exists() and is_made(move.staged, move.final)}
+        ahead = {move for move in self.case.moves if move.staged.exists() and is_made(move.staged, move.final)}
         if not all(
             is_made(move.final, move.final) or (move in ahead and self._is_as_it_stood(move.final))
-            for move in self.moves
+            for move in self.case.moves
         ):
             return
         try:
-            commit_files([(move.staged, move.final) for move in self.moves if move in ahead])
+            commit_files([(move.staged, move.final) for move in self.case.moves if move in ahead])
         except (OSError, ValueError):
             with contextlib.suppress(OSError, ValueError):
-                remove_files([move.final for move in self.moves if move not in ahead or not move.staged.exists()])
+                remove_files([move.final for move in self.case.moves if move not in ahead or not move.staged.exists()])
             raise
-        remove_files([path for path in self.stale if self._is_as_it_stood(path)])
-        record = self.record
+        remove_files([path for path in self.case.stale if self._is_as_it_stood(path)])
+        record = self.case.record
         with contextlib.suppress(OSError):  # a file that is not there is made again
             record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
         manifest.append(self.operation, record)
