@@ -242,10 +242,8 @@ def three_cases(stage: Stage, dest: Path) -> list[Commit]:
     return found
 
 
-@pytest.mark.parametrize("moved", range(7))
-def test_cases_that_are_moved_together_are_all_finished_after_a_kill(tmp_path, monkeypatch, moved):
-    stage = Stage.open(Manifest(tmp_path), "itk_orient")
-    cases = three_cases(stage, tmp_path)
+def killed_at(stage: Stage, cases: list[Commit], monkeypatch, moved: int) -> None:
+    """Commit cases, and die when some of their files have been moved."""
     left = iter(range(moved))
 
     def die_after_some(pairs):
@@ -260,6 +258,13 @@ def test_cases_that_are_moved_together_are_all_finished_after_a_kill(tmp_path, m
         with contextlib.suppress(KeyboardInterrupt):
             stage.commit(cases)
     stage.lock.close()
+
+
+@pytest.mark.parametrize("moved", range(7))
+def test_cases_that_are_moved_together_are_all_finished_after_a_kill(tmp_path, monkeypatch, moved):
+    stage = Stage.open(Manifest(tmp_path), "itk_orient")
+    cases = three_cases(stage, tmp_path)
+    killed_at(stage, cases, monkeypatch, moved)
     recover(Manifest(tmp_path))
     for case in cases:
         texts = [move.final.read_bytes().decode() for move in case.moves]
@@ -292,24 +297,6 @@ def test_cases_whose_lines_can_not_be_written_leave_no_file(tmp_path):
     assert [type(record) for record in found] == [WriteError] * 3
     stage.close()
     assert not list(tmp_path.glob("*/*.mha"))
-
-
-def killed_at(stage: Stage, cases: list[Commit], monkeypatch, moved: int) -> None:
-    """Commit cases, and die when some of their files have been moved."""
-    left = iter(range(moved))
-
-    def die_after_some(pairs):
-        for staged, final in pairs:
-            final.parent.mkdir(exist_ok=True)
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            staged.rename(final)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("itkit.engine.stage.commit_files", die_after_some)
-        with contextlib.suppress(KeyboardInterrupt):
-            stage.commit(cases)
-    stage.lock.close()
 
 
 def one_case(stage: Stage, dest: Path, folder: str) -> Commit:
