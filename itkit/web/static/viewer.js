@@ -244,11 +244,11 @@ export async function viewPage(_, query) {
     }
     status.textContent = base.isWhole ? "" : "Large volume: single slices are loaded in full.";
     scene.changed();
-    element.dataset.ready = "true";
+    requestAnimationFrame(() => { element.dataset.ready = "true"; });  // after the frame that draws the labels
     if (!base.isLabel) {
       await base.project(front.across, signal);
       scene.redraw();
-      element.dataset.projected = "true";
+      requestAnimationFrame(() => { element.dataset.projected = "true"; });
     }
   };
   drawGeometry();
