@@ -15,7 +15,7 @@ import numpy as np
 
 from itkit.core.extras import require, require_torch
 from itkit.core.version import VERSION
-from itkit.deploy.writers import METADATA, quiet, run_torchscript, traced
+from itkit.deploy.writers import METADATA, quiet, run_torchscript, traced, write_script
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,8 @@ def write_bundle(network: nn.Module, facts: ModelFacts, folder: Path) -> None:
         When MONAI is not installed.
     """
     torch = require_torch("itkit export")
+    from itkit.models.checkpoints import torch_bytes
+
     require("monai", extra="train", why="itkit export --to bundle")
     for part in ("configs", "models"):
         (folder / part).mkdir()
@@ -58,8 +60,8 @@ def write_bundle(network: nn.Module, facts: ModelFacts, folder: Path) -> None:
     inside = {METADATA: facts.to_json(), **{f"{name}.json": json.dumps(values) for name, values in configs.items()}}
     with quiet():
         script = traced(module, example, facts.network.name)
-        torch.jit.save(script, str(folder / "models" / "model.ts"), _extra_files=inside)
-    torch.save(script.state_dict(), folder / "models" / "model.pt")
+    write_script(script, folder / "models" / "model.ts", inside)
+    (folder / "models" / "model.pt").write_bytes(torch_bytes(script.state_dict()))
 
 
 def _xyz(facts: ModelFacts) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from itkit.deploy.writers import (
 )
 from itkit.inference.backends import onnx_network, openvino_network
 from itkit.inference.model_folder import MODEL_JSON
-from itkit.io.disk import commit_files, hidden_beside, sync_files
+from itkit.io.disk import commit_files, hidden_beside, left_by_dead_runs, sync_files
 from itkit.io.json_files import json_text
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def export(model: Path | str, dest: Path | str, to: Format, settings: ExportSett
         When a setting is impossible, or a package or a GPU is missing.
     CaseError
         When the sample can't be read or prepared.
+    OSError
+        When the destination can't be written.
     """
     expect_choice(to, FORMATS, "itkit export: --to")
     settings, dest = settings or ExportSettings(), Path(dest)
@@ -153,8 +155,13 @@ def export(model: Path | str, dest: Path | str, to: Format, settings: ExportSett
     names = (*_FILES[to], PARITY_JSON, PARITY_HTML)
     _require_free(dest, names, settings)
     start = time.perf_counter()
-    with _staging(dest) as stage:
-        return _export(source, dest, to, settings, stage, names, start)
+    try:
+        with _staging(dest) as stage:
+            return _export(source, dest, to, settings, stage, names, start)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(dest)  # a full disk names no file
+        raise
 
 
 def _require_free(dest: Path, names: Sequence[str], settings: ExportSettings) -> None:
@@ -170,6 +177,8 @@ def _staging(dest: Path) -> Iterator[Path]:
     """Make a hidden folder in the destination for files until all are complete."""
     is_new = not dest.exists()
     dest.mkdir(parents=True, exist_ok=True)
+    for left in left_by_dead_runs(dest):
+        shutil.rmtree(left, ignore_errors=True)
     stage = hidden_beside(dest / "stage")
     stage.mkdir()
     try:
@@ -230,12 +239,12 @@ def _export(
     page = parity_page(source.name, facts, parity, windows, files=files, about=about)
     (stage / PARITY_HTML).write_text(page, encoding="utf-8")
     if not parity.ok:
-        moves = [(name, _FAILED + name if _is_taken(dest, to) else name) for name in (PARITY_JSON, PARITY_HTML)]
+        moves = [(name, _FAILED + name if _is_taken(dest) else name) for name in (PARITY_JSON, PARITY_HTML)]
     else:
-        moves = [(name, name) for name in names]
-        for name in (PARITY_JSON, PARITY_HTML):
-            (dest / (_FAILED + name)).unlink(missing_ok=True)
+        moves = [(name, name) for name in (*reversed(_FILES[to]), PARITY_JSON, PARITY_HTML)]
     sync_files([stage / staged for staged, _ in moves])
+    if parity.ok:
+        _make_way(dest, to, names, settings)
     commit_files([(stage / staged, dest / final) for staged, final in moves])
     if not parity.ok:
         raise ExportFailed(
@@ -247,8 +256,26 @@ def _export(
     return parity
 
 
-def _is_taken(dest: Path, to: Format) -> bool:
-    return any((dest / name).exists() for name in _FILES[to])
+def _is_taken(dest: Path) -> bool:
+    """Whether an export of any format lies there, whose reports are to stay."""
+    return any((dest / name).exists() for files in _FILES.values() for name in files)
+
+
+def _make_way(dest: Path, to: Format, names: Sequence[str], settings: ExportSettings) -> None:
+    """Remove what is replaced, so that files of two exports are never mixed, whenever the process is killed.
+
+    Raises
+    ------
+    LayoutError
+        When another process has meanwhile exported to the destination.
+    """
+    _require_free(dest, names, settings)
+    for name in (PARITY_JSON, PARITY_HTML):
+        (dest / name).unlink(missing_ok=True)
+        (dest / (_FAILED + name)).unlink(missing_ok=True)
+    if len(_FILES[to]) > 1:
+        for name in _FILES[to]:
+            (dest / name).unlink(missing_ok=True)
 
 
 def _shapes(source: Source, network: Any, settings: ExportSettings) -> Shapes:

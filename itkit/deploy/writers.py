@@ -7,9 +7,11 @@ for it; ``model.json`` lies beside it.
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +129,21 @@ def last_words(error: BaseException) -> str:
 
 
 def write_openvino(onnx_file: Path, facts: ModelFacts, file: Path) -> None:
-    """Write an OpenVINO model (``.xml``, and ``.bin`` beside it) from an ONNX file; its weights stay 32-bit floats."""
+    """Write an OpenVINO model (``.xml``, and ``.bin`` beside it) from an ONNX file; its weights stay 32-bit floats.
+
+    Raises
+    ------
+    OSError
+        When it can't be written.
+    """
     openvino = require("openvino", extra="openvino", why="itkit export --to openvino")
     with quiet():
         model = openvino.convert_model(str(onnx_file))
         model.set_rt_info(facts.to_json(), [METADATA])
-        openvino.save_model(model, str(file), compress_to_fp16=False)
+        try:
+            openvino.save_model(model, str(file), compress_to_fp16=False)
+        except RuntimeError as error:  # a stream has failed; OpenVINO does not say why
+            raise OSError(errno.EIO, f"OpenVINO can't write {file.name}; is the disk full?") from error
 
 
 def write_torchscript(network: nn.Module, facts: ModelFacts, file: Path, shapes: Shapes) -> None:
@@ -142,12 +153,29 @@ def write_torchscript(network: nn.Module, facts: ModelFacts, file: Path, shapes:
     ------
     ModelError
         When the network can't be traced.
+    OSError
+        When it can't be written.
     """
     torch = require_torch("itkit export")
     example = torch.zeros(1, facts.network.in_channels, *shapes.example)
     with quiet():
         module = traced(network, example, facts.network.name)
-        torch.jit.save(module, str(file), _extra_files={METADATA: facts.to_json()})
+    write_script(module, file, {METADATA: facts.to_json()})
+
+
+def write_script(module: Any, file: Path, inside: Mapping[str, str]) -> None:
+    """Write a traced module with texts inside; PyTorch's own writer would end the process when the disk is full.
+
+    Raises
+    ------
+    OSError
+        When it can't be written.
+    """
+    torch = require_torch("itkit export")
+    content = io.BytesIO()
+    with quiet():
+        torch.jit.save(module, content, _extra_files=dict(inside))
+    file.write_bytes(content.getbuffer())
 
 
 def traced(network: nn.Module, example: Any, name: str) -> Any:

@@ -118,7 +118,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file completely or not at all.
 
     Raises
@@ -140,7 +140,7 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
     _write(path, (piece.encode("utf-8", errors="backslashreplace") for piece in pieces))
 
 
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     state = path.parent if path.parent.name == STATE_FOLDER else path.parent / STATE_FOLDER
     stage = state / "tmp"  # the next run removes what a killed run leaves here
     folder = stage if state.is_dir() and not (state.is_symlink() or stage.is_symlink()) else path.parent

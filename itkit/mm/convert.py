@@ -14,6 +14,7 @@ from itkit.core.params import OrientationCode, Params
 from itkit.core.text import some
 from itkit.core.tool import Tool
 from itkit.inference.model_folder import Intensity, ModelFacts, NetworkFacts, read_model, write_model
+from itkit.io.disk import write_bytes, write_text
 from itkit.training.plan_file import Plan, make_plan, plan_text, read_plan
 
 LOGGER = logging.getLogger(__name__)
@@ -81,9 +82,9 @@ def run(params: ConvertParams) -> int:
             spacing=params.spacing,
             orient=params.orient,
         )
-        params.dest.write_text(plan_text(plan), encoding="utf-8")
+        write_text(params.dest, plan_text(plan))
     else:
-        params.dest.write_text(config_of_plan(read_plan(params.source)), encoding="utf-8")
+        write_text(params.dest, config_of_plan(read_plan(params.source)))
     return 0
 
 
@@ -138,13 +139,17 @@ def checkpoint_of_model(source: Path, dest: Path) -> None:
     ------
     ModelError, WeightsError
         When there is no model, or its weights are damaged.
+    WriteError
+        When the checkpoint can't be written.
     """
-    torch = require_torch("a checkpoint")
+    require_torch("a checkpoint")
+    from itkit.models.checkpoints import torch_bytes
+
     model = read_model(source)
     network = model.load()
     state = {_PREFIX + key: value for key, value in network.state_dict().items()}
     classes = ("background", *model.facts.labels.values())
-    torch.save({"meta": {"dataset_meta": {"classes": classes}}, "state_dict": state}, dest)
+    write_bytes(dest, torch_bytes({"meta": {"dataset_meta": {"classes": classes}}, "state_dict": state}))
 
 
 def network_of_config(config: Any) -> NetworkFacts:

@@ -20,7 +20,7 @@ from itkit.dataset.folder import CaseFiles
 from itkit.inference.model_folder import build_network
 from itkit.io.disk import hidden_beside
 from itkit.io.json_files import write_json
-from itkit.models.checkpoints import write_safetensors
+from itkit.models.checkpoints import torch_bytes, write_safetensors
 from itkit.models.moco.encoders import encoder_weights, zoo_encoder
 from itkit.models.moco.pretraining import Recipe
 from itkit.models.moco.pretraining import pretrain as contrast
@@ -130,9 +130,11 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
 
     def keep(content: dict[str, Any]) -> None:
         staged = hidden_beside(run / STATE_FILE)
-        with staged.open("wb") as file:
-            torch.save({**content, "key": json.dumps(key)}, file)
-        staged.replace(run / STATE_FILE)
+        try:
+            staged.write_bytes(torch_bytes({**content, "key": json.dumps(key)}))
+            staged.replace(run / STATE_FILE)
+        finally:
+            staged.unlink(missing_ok=True)
 
     log = _Log(run / LOG_FILE, start, steps, recipe.batch, emit)
     options = {**plan.network.options}

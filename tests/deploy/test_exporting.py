@@ -1,6 +1,7 @@
 """`itkit export`: the file holds all that is needed, computes the same, and one that does not is not kept."""
 
 import json
+import resource
 import sys
 
 import numpy as np
@@ -131,6 +132,46 @@ def test_an_earlier_good_export_survives_a_bad_one(model, tmp_path, monkeypatch)
     assert after == before
     export(model, tmp_path / "a", "torchscript", ExportSettings(replace=True))
     assert sorted(before) == sorted(path.name for path in (tmp_path / "a").iterdir())
+
+
+def test_the_reports_of_another_format_survive_too(model, tmp_path, monkeypatch):
+    for name in ("model.onnx", "parity.json", "parity.html"):
+        (tmp_path / name).write_text("of an earlier export")
+    monkeypatch.setattr(exporting, "run_torchscript", lambda file, windows: windows * np.nan)
+    with pytest.raises(ExportFailed, match=r"failed_parity\.html"):
+        export(model, tmp_path, "torchscript", ExportSettings(replace=True))
+    assert {path.name for path in tmp_path.iterdir() if path.read_text() != "of an earlier export"} == {
+        "failed_parity.json", "failed_parity.html",
+    }  # fmt: skip
+
+
+def test_what_another_process_exports_meanwhile_is_not_replaced(model, tmp_path, monkeypatch):
+    right = exporting.run_torchscript
+
+    def run(file, windows):
+        (tmp_path / "model.ts").write_text("of another process")
+        return right(file, windows)
+
+    monkeypatch.setattr(exporting, "run_torchscript", run)
+    with pytest.raises(LayoutError, match=r"holds model\.ts already"):
+        export(model, tmp_path, "torchscript")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of another process"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(model, tmp_path, capsys):
+    """Where PyTorch writes files itself, it ends the process."""
+    dead = tmp_path / "d" / ".itkit-999999999-0123456789abcdef"  # of an export that was killed
+    (dead / "models").mkdir(parents=True)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
+    try:
+        assert umbrella.main(["export", str(model), str(tmp_path / "d"), "--to", "torchscript"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    said = capsys.readouterr().err
+    assert f"itkit export: error: {tmp_path / 'd'}" in said
+    assert "File too large" in said
+    assert not any((tmp_path / "d").iterdir())
 
 
 def test_a_network_of_the_registry_in_two_dimensions(tmp_path):

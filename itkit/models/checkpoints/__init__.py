@@ -32,6 +32,7 @@ from itkit.models.checkpoints.contents import (
 from itkit.models.checkpoints.kinds import ForeignFileError, read_file
 from itkit.models.checkpoints.safe_tensors import write_safetensors
 from itkit.models.checkpoints.stored import StoredTensor
+from itkit.models.checkpoints.torch_files import torch_bytes
 from itkit.models.checkpoints.unpickler import PickleDamagedError, Placeholder
 
 LOGGER = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ __all__ = [
     "read_checkpoint",
     "read_content",
     "read_weights",
+    "torch_bytes",
     "write_safetensors",
 ]
 

@@ -26,6 +26,18 @@ _LENGTH_BYTES = 8
 _STRUCTURE = re.compile(r"([^/]+/)?data\.pkl")
 
 
+def torch_bytes(content: Any) -> memoryview:
+    """Return the bytes of a file of ``torch.save``.
+
+    PyTorch's own writer ends the process, or leaves half a file, when the disk is full.
+    """
+    import torch
+
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getbuffer()
+
+
 class _Storages:
     """Reads storages of a file, each once, and together not more than the file holds."""
 
