@@ -231,6 +231,7 @@ def _orientation(direction_xyz: tuple[float, ...]) -> str:
     return "".join(letters)
 
 
+@lru_cache(maxsize=256)
 def _inverse3(m: tuple[float, ...]) -> tuple[float, ...]:
     a, b, c, d, e, f, g, h, i = m
     det = _determinant(m)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["native", "numpy"]
 LIBRARY = "itkit.kernels._native"
-ABI = 6
+ABI = 7
 """Changes whenever a C function's arguments change, so that a stale build is never called; a test compares it with the
 table below."""
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_int64, "Q": ctypes.c_uint64}
@@ -25,6 +25,7 @@ _SIGNATURES = {
     "itkit_nearest": "ippppppp" + "qqqq",
     "itkit_affine": "ppp" + "qq",
     "itkit_warp": "pppp" + "qq",
+    "itkit_colour": "ipppppppp",
     "itkit_copy": "ippppp",
     "itkit_count": "ipqQp",
     "itkit_count_apart": "ipqQpqp",

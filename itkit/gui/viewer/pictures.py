@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from itkit.core.slices import Plane
 from itkit.core.volume import Volume
 from itkit.gui.viewer.planes import PlaneMap
 from itkit.gui.viewer.scene import Scene
-from itkit.gui.viewer.slices import class_slice, coloured, grey_slice
+from itkit.gui.viewer.slices import class_slice, value_slice
+from itkit.kernels.colouring import coloured
 
 EVERYTHING = (1 << 30, 1 << 30)
 """More rows and columns than any slice has."""
@@ -28,14 +30,17 @@ def slice_picture(
 
     ``None`` if there is no slice.
     """
-    grey = _grey(scene, plane, point, most)
+    values, grey = _values(scene, plane, point, most)
     places = _places(scene, plane, point, most) if scene.shows_label else None
-    return None if grey is None and places is None else coloured(grey, places, scene.table)
+    return None if values is None and places is None else coloured(values, places, scene.table, grey=grey)
 
 
 def projection_picture(scene: Scene) -> NDArray[np.uint32] | None:
     """Return the projection of a scene; ``None`` if it has none yet."""
-    return None if scene.mip is None or scene.grey is None else coloured(scene.grey(scene.mip), None, scene.table)
+    if scene.mip is None or scene.grey is None:
+        return None
+    values, grey = scene.grey.looked_up(scene.mip)
+    return coloured(values, None, scene.table, grey=grey)
 
 
 def holds_point(scene: Scene, plane: Plane, point: Triple) -> bool:
@@ -46,14 +51,17 @@ def holds_point(scene: Scene, plane: Plane, point: Triple) -> bool:
     return -0.5 <= scene.grid.index_zyx(point)[found.across] <= found.count - 0.5
 
 
-def _grey(scene: Scene, plane: Plane, point: Triple, most: tuple[int, int]) -> NDArray[np.uint8] | None:
+def _values(
+    scene: Scene, plane: Plane, point: Triple, most: tuple[int, int]
+) -> tuple[NDArray[Any] | None, NDArray[np.uint8] | None]:
+    """Return the slice of the image as it is looked up in a table of greys, and that table."""
     found, image = scene.maps.get(plane), scene.image
     if image is None or scene.grey is None or found is None:
-        return None
+        return None, None
     at = _slice_of(image, plane, point)
     if at is None or _map_of(image.geometry, plane).shape != found.shape:  # a slice of a file that is being read
-        return None
-    return grey_slice(scene.quick(image, found.across), plane, at, found.across, scene.grey, most)
+        return None, None
+    return scene.grey.looked_up(value_slice(scene.quick(image, found.across), plane, at, found.across, most))
 
 
 def _places(scene: Scene, plane: Plane, point: Triple, most: tuple[int, int]) -> NDArray[np.uint8] | None:

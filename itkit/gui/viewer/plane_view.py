@@ -18,7 +18,6 @@ from PyQt6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
-    QRegion,
     QResizeEvent,
     QWheelEvent,
 )
@@ -108,7 +107,7 @@ class PlaneView(QWidget):
         """For each volume, what the picture that is not kept depends on."""
         self._over: Any = None
         """What was drawn over the pictures last."""
-        self._cross = QRegion()
+        self._cross: QPointF | None = None
         """Where the crosshair was drawn last."""
         self._is_moving = False
         self._still = QTimer(self)
@@ -172,7 +171,8 @@ class PlaneView(QWidget):
         shown = [(0, self.scene), *([(1, self.other)] if self._splits() and self.other is not None else [])]
         is_same = all(self._is_kept(number, self._key(layout, scene)) for number, scene in shown)
         if is_same and self._over == self._what_is_over():
-            self.update(self._cross.united(self._cross_region(layout)))
+            for at in (self._cross, layout.place_of(self.scene.point_xyz)):
+                self._update_cross(at)
             return
         if not is_same:
             self._is_moving = True
@@ -199,10 +199,11 @@ class PlaneView(QWidget):
     def _is_kept(self, number: int, key: Any) -> bool:
         return number in self._kept and self._kept[number][0] == key
 
-    def _cross_region(self, layout: PlaneLayout) -> QRegion:
-        at = layout.place_of(self.scene.point_xyz)
-        across = QRect(0, round(at.y()) - 2, self.width(), 5)
-        return QRegion(across).united(QRegion(QRect(round(at.x()) - 2, 0, 5, self.height())))
+    def _update_cross(self, at: QPointF | None) -> None:
+        """Draw anew where a crosshair is, or was."""
+        if at is not None:
+            self.update(0, round(at.y()) - 2, self.width(), 5)
+            self.update(round(at.x()) - 2, 0, 5, self.height())
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
@@ -278,10 +279,11 @@ class PlaneView(QWidget):
         self._draw_texts(painter, layout)
 
     def _draw_cross(self, painter: QPainter, layout: PlaneLayout) -> None:
-        self._cross = QRegion()
+        self._cross = None
         if not self.shared.shows_cross:
             return
         at, rect = layout.place_of(self.scene.point_xyz), layout.rect
+        self._cross = at
         painter.setPen(QPen(CROSS, 1))
         for begin, end in (
             (QPointF(rect.left(), at.y()), QPointF(at.x() - _GAP, at.y())),
@@ -290,7 +292,6 @@ class PlaneView(QWidget):
             (QPointF(at.x(), at.y() + _GAP), QPointF(at.x(), rect.bottom())),
         ):
             painter.drawLine(begin, end)
-        self._cross = self._cross_region(layout)
 
     def _draw_rulers(self, painter: QPainter, layout: PlaneLayout) -> None:
         rulers = [*self.rulers, *([self.pointing.ruler] if self.pointing.ruler is not None else [])]

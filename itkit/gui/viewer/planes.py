@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from itkit.core.geometry import Geometry, Triple, orientation_steps
 from itkit.core.slices import PLANES, Plane
@@ -107,7 +108,7 @@ class PlaneMap:
         index[self.row_axis] = size[self.row_axis] - 1 - row if self.flips_rows else row
         return index[0], index[1], index[2]
 
-    @property
+    @cached_property
     def letters(self) -> tuple[str, str, str, str]:
         """The patient's directions at the left, right, top and bottom, from the direction matrix."""
         right = letters_of(self._vector(self.column_axis, backwards=self.flips_columns))
@@ -156,6 +157,7 @@ def tilt_degrees(grid: Geometry) -> float:
     return max(math.degrees(math.acos(min(1.0, share))) for share in most)
 
 
+@lru_cache(maxsize=64)
 def oblique_text(grid: Geometry) -> str:
     """Return a note for a grid that is not parallel to the patient's axes; empty for others."""
     degrees = tilt_degrees(grid)

@@ -70,10 +70,14 @@ class Grey:
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Return values as grey, C-contiguous."""
+        found, table = self.looked_up(values)
+        return found if table is None else np.take(table, found, mode="clip")
+
+    def looked_up(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Return values as they are looked up in a table, and the table; or grey, and ``None``."""
         if self._table is None or self._view is None:
-            return np.ascontiguousarray(self._scaled(values))
-        grey: NDArray[np.uint8] = np.take(self._table, values.view(self._view), mode="clip")
-        return grey
+            return np.ascontiguousarray(self._scaled(values)), None
+        return values.view(self._view), self._table
 
 
 def thinned(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
@@ -119,49 +123,6 @@ PLAIN = Classes({0}).table(LabelStyle())
 """The table for an image without classes."""
 
 
-def coloured(
-    grey: NDArray[np.uint8] | None, places: NDArray[np.uint8] | None, table: NDArray[np.uint32]
-) -> NDArray[np.uint32]:
-    """Return the picture of a slice as RGB, by one table; either of both may be missing."""
-    if places is None:
-        assert grey is not None  # one of both is there
-        return _plain(grey)
-    if grey is None:
-        return np.take(table, places.astype(np.uint16) << 8, mode="clip")
-    if not np.array_equal(table[_PROBES], PLAIN[_PROBES]):
-        return _by_table(grey, places, table)
-    rgb, box = _plain(grey), _box_of(places)
-    if box is not None:  # the table is looked up only where classes are
-        rgb[box] = _by_table(grey[box], places[box], table)
-    return rgb
-
-
-_PROBES = np.array([0, 100, 255])
-"""Greys by which a table tells whether its first place is the background."""
-
-
-def _plain(grey: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    rgb = grey.astype(np.uint32)
-    rgb *= np.uint32(0x010101)
-    rgb |= np.uint32(0xFF000000)
-    return rgb
-
-
-def _by_table(grey: NDArray[np.uint8], places: NDArray[np.uint8], table: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    index = places.astype(np.uint16)
-    index <<= 8
-    index |= grey
-    return np.take(table, index, mode="clip")
-
-
-def _box_of(places: NDArray[np.uint8]) -> tuple[slice, slice] | None:
-    """Return the rows and columns between the first and the last places above 0; ``None`` if there are none."""
-    rows, columns = np.flatnonzero(places.any(axis=1)), np.flatnonzero(places.any(axis=0))
-    if not rows.size:
-        return None
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def turned(volume: Volume) -> Volume:
     """Return the same volume, with slices across its last axis lying together in memory.
 
@@ -174,20 +135,16 @@ def turned(volume: Volume) -> Volume:
     return volume.with_array(store.transpose(1, 2, 0))
 
 
-def grey_slice(
-    volume: Volume, plane: Plane, at: int, across: int, grey: Grey, most: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Return a slice in grey, ``(rows, columns)``; of a slice with many more rows than ``most``, every n-th."""
-    values = plane_slice(volume.array_zyx, volume.geometry, plane, _index(at, across)).values
-    return grey(thinned(values, *most))
+def value_slice(volume: Volume, plane: Plane, at: int, across: int, most: tuple[int, int]) -> NDArray[Any]:
+    """Return the values of a slice, ``(rows, columns)``; of one with many more rows than ``most``, every n-th."""
+    return thinned(plane_slice(volume.array_zyx, volume.geometry, plane, _index(at, across)).values, *most)
 
 
 def class_slice(
     volume: Volume, plane: Plane, at: int, across: int, classes: Classes, style: LabelStyle, most: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """Return the places of classes in a slice, ``(rows, columns)``, or those of their outlines."""
-    values = plane_slice(volume.array_zyx, volume.geometry, plane, _index(at, across)).values
-    places = classes.places(thinned(values, *most))
+    places = classes.places(value_slice(volume, plane, at, across, most))
     return np.where(outline(places), places, np.uint8(0)) if style.outlined else places
 
 

@@ -11,4 +11,4 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
 
 /* Changes whenever a function's arguments change; itkit.kernels.dispatch.ABI must agree. */
-EXPORT int itkit_abi(void) { return 6; }
+EXPORT int itkit_abi(void) { return 7; }
