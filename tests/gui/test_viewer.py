@@ -20,8 +20,8 @@ from itkit.gui.viewer.opening import CaseFiles, middle_slice, what_is_at
 from itkit.gui.viewer.plane_view import SWIPE
 from itkit.gui.viewer.planes import PlaneMap, tilt_degrees
 from itkit.gui.viewer.slices import Classes, Grey, LabelStyle, projection
-from itkit.kernels.colouring import coloured
 from itkit.io.formats.inspect import read_any_header
+from itkit.kernels.colouring import coloured
 from itkit.report.windows import Window
 from itkit.testing import phantoms
 
