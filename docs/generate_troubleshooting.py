@@ -47,6 +47,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "NotDicomError": ("A file is not DICOM", "Exit code 1, if nothing else was found."),
     "WriteError": ("A file can't be written", "Exit code 1: no part of the case is left under its final name."),
+    "DiskFullError": ("The disk is full", "Exit code 1; 2 before a first step. Nothing is half-written."),
     "GeometryMismatchError": ("Two grids differ", "Exit code 1: the case fails, because voxels would not match."),
     "LabelError": ("A label map holds what it must not hold", "Exit code 1: the case fails."),
     "DownloadError": ("A download fails", "Exit code 1. Run the command again: it continues where it stopped."),

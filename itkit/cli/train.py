@@ -23,6 +23,7 @@ from itkit.core.text import counted, shown
 from itkit.core.tool import Tool
 from itkit.engine.resources import available_memory, format_bytes
 from itkit.inference.backends import DEVICE, device_name
+from itkit.io.disk import os_reason
 from itkit.io.json_files import json_line
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def pretrain(plan: Plan, folder: Path, params: TrainParams) -> int:
         text = f"pre-trained: {path}; start from it with: {again}"
     except KeyboardInterrupt:
         code, text = 130, "interrupted; the same command goes on from the last hundred steps"
+    except (ItkitError, OSError, MemoryError) as error:
+        code, text = _failed(show, error)
     show.close()
     show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
     return show.output.exit_code(code)
@@ -124,7 +127,7 @@ def pretrain(plan: Plan, folder: Path, params: TrainParams) -> int:
 
 def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     """Train and return the exit code; events go to the terminal."""
-    from itkit.lightning.fitting import fit, is_first
+    from itkit.lightning.fitting import first_has_ended, fit, is_first
     from itkit.lightning.machines import accelerator_of, memory_of, strategy_of
     from itkit.training.plan_file import overridden
     from itkit.training.remarks import read_remarks
@@ -152,14 +155,23 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
         text = f"trained: {model.path}; apply it with: itkit predict {shlex.quote(str(folder))} SOURCE DEST"
     except KeyboardInterrupt:
         code, text = 130, "interrupted; the same command goes on from the last checkpoint"
-    except ItkitError as error:
-        show.close()
-        code = 1 if show.has_begun else 2
-        print(f"{_WHY}: error: {shown(str(error), lines=True)}", file=sys.stderr)
-        text = str(error)
+    except Exception as error:
+        if not is_first() and first_has_ended():
+            return 1
+        if not isinstance(error, (ItkitError, OSError, MemoryError)):
+            raise
+        code, text = _failed(show, error)
     show.close()
     show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
     return show.output.exit_code(code)
+
+
+def _failed(show: JsonEvents | Bar, error: ItkitError | OSError | MemoryError) -> tuple[int, str]:
+    """Tell why a training ends, and return its exit code and the reason."""
+    show.close()
+    text = os_reason(error) if isinstance(error, OSError) else str(error) or "not enough memory"
+    print(f"{_WHY}: error: {shown(text, lines=True)}", file=sys.stderr)
+    return 1 if show.has_begun else 2, text
 
 
 def watch_run(folder: Path) -> int:

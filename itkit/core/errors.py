@@ -22,6 +22,7 @@ ItkitError
     │   ├── UndecodableError       its pixels can't be decoded
     │   └── IrregularSeriesError   its slices do not make one regular volume
     ├── WriteError         a file can't be written
+    │   └── DiskFullError          there is no room for it
     ├── GeometryMismatchError   two grids differ but must agree
     ├── LabelError         a label map holds invalid values
     ├── DownloadError      a file can't be downloaded, or arrives damaged
@@ -135,6 +136,10 @@ class IrregularSeriesError(ReadError):
 
 class WriteError(CaseError):
     """A file can't be written; no file is left under its final name."""
+
+
+class DiskFullError(WriteError):
+    """A file can't be written because there is no room for it."""
 
 
 class GeometryMismatchError(CaseError):

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from itkit.core.errors import CaseError, ItkitError, ParamsError
+from itkit.core.errors import CaseError, ItkitError, ParamsError, WriteError
 from itkit.core.text import some
 from itkit.lightning.events import EventSink
 from itkit.lightning.workers import Watched, explained, outlive_first_sigterm
@@ -64,7 +64,7 @@ class DatasetModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Prepare all cases of the fold once, in one process."""
-        self._prepare()
+        self.setup("fit")
 
     def setup(self, stage: str) -> None:
         """Find the prepared cases."""
@@ -80,6 +80,8 @@ class DatasetModule(LightningDataModule):
             When cases can't be learnt from; each is named with its reason.
         ParamsError
             When the split is wrong.
+        WriteError
+            When prepared cases can't be written, for instance because the disk is full.
         """
         source = find_source(self.base / self.plan.dataset.path)
         files, patients = source.cases, source.patients
@@ -94,6 +96,8 @@ class DatasetModule(LightningDataModule):
             try:
                 self.cases[name] = self.prepared.prepare(files[name], channels=source.channels)
                 self._emit({"event": "prepared", "case": name, "number": number, "total": len(wanted)})
+            except WriteError:
+                raise  # it is not the case's fault, and the next one would not fit either
             except (ItkitError, OSError, MemoryError) as error:
                 wrong.append(f"{name}: {error}")
         if wrong:

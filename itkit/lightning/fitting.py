@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import threading
@@ -18,6 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
+from itkit.core.errors import WriteError
 from itkit.core.text import counted
 from itkit.inference.model_folder import ModelFolder
 from itkit.lightning.data import DatasetModule
@@ -25,11 +27,14 @@ from itkit.lightning.events import NAME, EventSink, Reporter
 from itkit.lightning.run_folder import RunFolder, is_over, last_checkpoint, require_same
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
+from itkit.training.full_disk import require_room
 from itkit.training.plan_file import Plan, moved_plan
 from itkit.training.remarks import Remarks
 from itkit.training.run_lock import RunLock
 from itkit.training.status import State
 
+LOGGER = logging.getLogger(__name__)
+_STARTER = os.getppid()
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -92,6 +97,8 @@ def fit(
         When network or loss are unknown, or the loss is nan.
     WeightsError
         When the weights to start from don't fit.
+    WriteError
+        When the folder can't be written, for instance because the disk is full.
     KeyboardInterrupt
         When it was interrupted; the step was finished, and a checkpoint written.
     """
@@ -155,6 +162,10 @@ def fit(
         state: State = "failed"
         try:
             with _quiet(), _interrupting(folder):
+                if is_first():  # it refuses before it starts the others
+                    data.prepare_data()
+                    if found is not None:
+                        folder.require_same_data(data)
                 loop = pl.Trainer(**settings)
                 loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
             state = "finished"
@@ -162,6 +173,9 @@ def fit(
             if (reason := data.explained(error)) is None:
                 raise
             raise reason from error
+        except (OSError, WriteError) as error:
+            require_room(run, error)
+            raise
         except (SystemExit, KeyboardInterrupt) as end:  # Lightning answers an interrupt by the first
             if not folder.interrupted:
                 raise
@@ -169,7 +183,7 @@ def fit(
             raise KeyboardInterrupt from end
         finally:
             if is_first():
-                folder.end(state)
+                _end(folder, state)
         if is_over(plan, folder.state_dict()) and loop.global_step < steps:
             number = counted(folder.waiting, "validation")
             emit({"event": "note", "text": f"ended at step {loop.global_step} of {steps}: no better Dice in {number}"})
@@ -181,6 +195,25 @@ def fit(
 def is_first() -> bool:
     """Whether this is the first of all processes, also before they have met."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _end(folder: RunFolder, state: State) -> None:
+    """Write what is made when a run ends; where that fails, too, the first failure is the one that is told."""
+    try:
+        folder.end(state)
+    except (OSError, WriteError) as error:
+        if state == "finished":
+            require_room(folder.run, error)
+            raise
+        LOGGER.warning("%s: the report of the run is not made (%s)", folder.run, error)
+
+
+def first_has_ended(seconds: float = 20.0) -> bool:
+    """Whether the first process, which has started this one, ends within some seconds; it tells why then."""
+    until = time.monotonic() + seconds
+    while os.getppid() == _STARTER and time.monotonic() < until:
+        time.sleep(0.05)
+    return os.getppid() != _STARTER
 
 
 class _Read(TorchCheckpointIO):

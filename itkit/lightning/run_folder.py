@@ -15,7 +15,7 @@ import torch
 from itkit.core.errors import ParamsError
 from itkit.core.text import some
 from itkit.inference.model_folder import write_model
-from itkit.io.disk import hidden_beside, write_text
+from itkit.io.disk import hidden_beside, left_by_dead_runs, sync_file, write_text
 from itkit.io.json_files import write_json
 from itkit.lightning.pictures import Pictures
 from itkit.training.history import (
@@ -33,7 +33,7 @@ from itkit.training.history import (
 )
 from itkit.training.plan_file import Plan, moved_plan, plan_text, read_plan
 from itkit.training.remarks import Remarks
-from itkit.training.run_files import PLAN_FILE, RUN_FILE, digest_of, read_run, run_facts
+from itkit.training.run_files import PLAN_FILE, RUN_FILE, contents_of, digest_of, read_run, run_facts
 from itkit.training.run_lock import RunLock
 from itkit.training.run_report import write_curves, write_report
 from itkit.training.status import State, write_status
@@ -139,6 +139,7 @@ class RunFolder(pl.Callback):
         self.remarks = remarks
         self.lock = RunLock(self.run) if lock is None else lock
         self._is_alone, self._given = lock is None, plan
+        self._goes_on = self._is_same = False
         self.best = -1.0
         self.waiting = 0
         self.interrupted = False
@@ -164,18 +165,16 @@ class RunFolder(pl.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what an interrupted run knew."""
         self.best, self.waiting = state["best"], state["waiting"]
+        self._goes_on = True
 
     def on_fit_start(self, trainer: pl.Trainer, _task: Any) -> None:
-        """Take no further step in a run that has ended early."""
+        """Refuse to go on with other data, and take no further step in a run that has ended early."""
+        self._find_plan(trainer)
         trainer.should_stop = trainer.should_stop or is_over(self.plan, self.state_dict())
 
     def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Write what is trained, and drop what an interrupted run logged after its last checkpoint."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
-        if self._is_alone:
-            self.plan = moved_plan(self._given, data.base, self.run)
-        if trainer.global_step > 0 and (self.run / RUN_FILE).is_file():  # each process looks, so that none waits
-            self._require_same(data)
+        data = self._find_plan(trainer)
         digest = digest_of(data.cases[name] for name in data.parts.train)
         task.facts = task.facts.model_copy(update={"training_digest": digest})
         self.training = True
@@ -205,21 +204,43 @@ class RunFolder(pl.Callback):
                 meanwhile = "another training has begun here meanwhile; the same command goes on"
                 raise ParamsError(f"{self.run}: {what if self._is_alone else meanwhile}")
         (self.run / CHECKPOINTS).mkdir(exist_ok=True)
+        for folder in (self.run, self.run / CHECKPOINTS, self.run / "model"):
+            for left in left_by_dead_runs(folder):  # a killed training was writing it
+                left.unlink(missing_ok=True)
         write_text(self.run / PLAN_FILE, plan_text(self.plan, remarks=self.remarks))
         if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
             facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
             write_json(self.run / RUN_FILE, {**facts, "processes": trainer.world_size})
 
-    def _require_same(self, data: Any) -> None:
-        """Refuse to go on with other cases: what was validated would then be learnt from.
+    def _find_plan(self, trainer: pl.Trainer) -> Any:
+        """Return the trainer's data, with which a run goes on; a trainer that is not `fit`'s has a plan of its own."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        if self._is_alone:
+            self.plan = moved_plan(self._given, data.base, self.run)
+        if self._goes_on:
+            if self._is_alone and (self.run / RUN_FILE).is_file():
+                require_same(self.run, self.plan, data.fold)
+            self.require_same_data(data)
+        return data
+
+    def require_same_data(self, data: Any) -> None:
+        """Refuse to go on with other data.
+
+        With other cases, what was validated would be learnt from; with edited ones, the result would be that of
+        neither.
+
+        Parameters
+        ----------
+        data
+            A `DatasetModule` that is set up.
 
         Raises
         ------
         ParamsError
-            When the run was begun with other cases, or (a trainer that is not `fit`'s) with another plan.
+            When the run was begun with other cases, or with other voxels of them.
         """
-        if self._is_alone:
-            require_same(self.run, self.plan, data.fold)
+        if self._is_same or not (self.run / RUN_FILE).is_file():
+            return
         begun = read_run(self.run)
         for part, word, now in (("train", "learn from", data.parts.train), ("val", "validate", data.parts.val)):
             before = getattr(begun, part)
@@ -229,6 +250,14 @@ class RunFolder(pl.Callback):
                     f"{self.run}: begun with other cases to {word} ({some(other)}); restore the dataset or the split, "
                     "or choose another folder"
                 )
+        found = contents_of(data.cases)
+        if edited := [name for name, digest in begun.contents.items() if found.get(name, digest) != digest]:
+            self.lock.close()
+            raise ParamsError(
+                f"{self.run}: image or label was changed since the run was begun ({some(edited)}); restore what it "
+                "was, or choose another folder"
+            )
+        self._is_same = True
 
     @property
     def seconds(self) -> float:
@@ -347,11 +376,15 @@ class RunFolder(pl.Callback):
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         path = self.run / CHECKPOINTS / name
         staged = hidden_beside(path)
-        trainer.save_checkpoint(staged)
-        if trainer.is_global_zero:
-            if name == LAST and path.is_file():
-                path.replace(path.with_name(PREVIOUS))
-            staged.replace(path)
+        try:
+            trainer.save_checkpoint(staged)
+            if trainer.is_global_zero:
+                sync_file(staged)
+                if name == LAST and path.is_file():
+                    path.replace(path.with_name(PREVIOUS))
+                staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
 
     def _log(self, one: Step | Validation) -> None:
         add(self.history, one)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,14 @@ from itkit.inference.preparing import Preparation, prepare_image, prepare_label
 from itkit.io.disk import commit_files, hidden_beside, sync_files
 from itkit.io.formats.headers import volume_files
 from itkit.io.formats.store import PatchStore, store_kind
+from itkit.io.json_files import json_line
 from itkit.io.layouts import IMAGE
 from itkit.io.sitk_toolkit import read_volume
 from itkit.kernels.draws import Foreground, count_foreground
 from itkit.kernels.labels import remap
 from itkit.kernels.padding import SLAB
 from itkit.process.lost import lost_classes, missing_classes
+from itkit.training.full_disk import told_by_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from itkit.training.plan_file import Plan
 
 IMAGE_FILE, LABEL_FILE, FACTS_FILE = "image.npy", "label.npy", "case.json"
-_FORMAT = 2  # changes with the content of the files, so that older ones are made anew
+_FORMAT = 3  # changes with the content of the files, so that older ones are made anew
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class PreparedCase:
     def facts(self) -> Mapping[str, Any]:
         """What was found when it was prepared: ``classes`` and ``counts`` of its foreground.
 
-        ``lost`` names the classes that are so small that no voxel of the resampled label has them.
+        ``lost`` names the classes that are so small that no voxel of the resampled label has them; ``content`` is a
+        digest of the voxels and grids of image and label as they were read.
         """
         facts: Mapping[str, Any] = parse_json(read_bounded(self.folder / FACTS_FILE))
         return facts
@@ -121,6 +124,17 @@ def _ordered(images: list[Volume], there: Sequence[str], wanted: Sequence[str]) 
     if len(images) == 1 and array.shape[3:] == (len(places),):
         return [images[0].with_array(np.ascontiguousarray(array[..., places]))]
     return images
+
+
+def _digest(volumes: Iterable[Volume]) -> str:
+    """Return a digest of voxels and grids; it does not depend on the files' format, names or dates."""
+    digest = hashlib.sha256()
+    for volume in volumes:
+        array, grid = volume.array_zyx, volume.geometry
+        place = (grid.spacing_zyx, grid.origin_xyz, grid.direction_xyz)
+        digest.update(json_line([volume.kind, array.dtype.str, array.shape, place]).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _mapped(path: Path) -> NDArray[Any]:
@@ -191,6 +205,8 @@ class PreparedFolder:
         CaseError
             When there is no label, a class is unknown to the plan, voxels are nan, or a file can't be read. The message
             does not name the case.
+        WriteError
+            When the folder can't be written; the message names it.
         GeometryMismatchError
             When image and label lie on different grids.
         """
@@ -206,7 +222,8 @@ class PreparedFolder:
         image = prepare_image(images, self.preparation, threads=threads)
         if whole is None:
             nothing = np.zeros(image.geometry.size_zyx, np.uint8)
-            self._write(done, image.array_czyx, nothing, image.geometry.spacing_zyx, [])
+            facts = {"lost": [], "content": _digest(images)}
+            self._write(done, image.array_czyx, nothing, image.geometry.spacing_zyx, facts)
             return done
         if reason := grid_difference(image.source, whole.geometry):
             raise GeometryMismatchError(reason)
@@ -216,7 +233,8 @@ class PreparedFolder:
         names = self.plan.dataset.labels
         lost = [names[value] for value in sorted(lost_classes(whole, label))]
         numbers, _ = remap(label.array_zyx, self._values, dtype=np.uint8 if len(self._values) < 256 else np.int32)
-        self._write(done, image.array_czyx, numbers, image.geometry.spacing_zyx, lost)
+        facts = {"lost": lost, "content": _digest([*images, whole])}
+        self._write(done, image.array_czyx, numbers, image.geometry.spacing_zyx, facts)
         return done
 
     @staticmethod
@@ -225,7 +243,7 @@ class PreparedFolder:
         image: NDArray[np.float32],
         label: NDArray[Any],
         spacing: tuple[float, float, float],
-        lost: list[str],
+        more: Mapping[str, Any],
     ) -> None:
         found = count_foreground(lambda number: label[number * SLAB : (number + 1) * SLAB], len(label))
         facts = {
@@ -234,18 +252,24 @@ class PreparedFolder:
             "size": label.shape,
             "classes": found.classes,
             "counts": found.counts.tolist(),
-            "lost": lost,
+            **more,
         }
-        case.folder.mkdir(parents=True, exist_ok=True)
         final = [case.folder / name for name in (IMAGE_FILE, LABEL_FILE, FACTS_FILE)]
         staged = [hidden_beside(path) for path in final]
-        try:
-            for path, array in zip(staged, (image, label), strict=False):
-                with path.open("wb") as file:
-                    np.lib.format.write_array(file, array, allow_pickle=False)
-            staged[2].write_text(json.dumps(facts), encoding="utf-8")
-            sync_files(staged)
-            commit_files(list(zip(staged, final, strict=True)))  # the facts come last: with them, a case is complete
-        finally:
-            for path in staged:
-                path.unlink(missing_ok=True)
+        with told_by_folder(case.folder.parent, image.nbytes + label.nbytes):
+            try:
+                case.folder.mkdir(parents=True, exist_ok=True)
+                for path, array in zip(staged, (image, label), strict=False):
+                    _save(path, np.ascontiguousarray(array))
+                staged[2].write_text(json.dumps(facts), encoding="utf-8")
+                sync_files(staged)
+                commit_files(list(zip(staged, final, strict=True)))  # facts come last: with them, a case is complete
+            finally:
+                for path in staged:
+                    path.unlink(missing_ok=True)
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)  # numpy's own writer forgets why the system refused

@@ -14,21 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from itkit.core.errors import CaseError, ItkitError, LayoutError, ModelError, ParamsError
+from itkit.core.errors import CaseError, ItkitError, LayoutError, ModelError, ParamsError, WriteError
 from itkit.core.text import counted, some
 from itkit.dataset.folder import CaseFiles
 from itkit.inference.model_folder import build_network
 from itkit.io.disk import hidden_beside
-from itkit.io.json_files import write_json
+from itkit.io.json_files import read_json, write_json
 from itkit.models.checkpoints import torch_bytes, write_safetensors
 from itkit.models.moco.encoders import encoder_weights, zoo_encoder
 from itkit.models.moco.pretraining import Recipe
 from itkit.models.moco.pretraining import pretrain as contrast
 from itkit.models.moco.views import RandomViews
+from itkit.training.full_disk import require_room, told_by_folder
 from itkit.training.networks import network_facts
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
-from itkit.training.prepared import PreparedFolder
+from itkit.training.prepared import PreparedCase, PreparedFolder
+from itkit.training.run_files import contents_of
 from itkit.training.run_lock import RunLock
 from itkit.training.sources import find_source
 
@@ -94,12 +96,19 @@ def pretrain(
         When the network has no encoder that can be pre-trained.
     ParamsError
         When the folder holds a pre-training of another plan, or another process writes into it.
+    WriteError
+        When the folder can't be written, for instance because the disk is full.
     """
     run = Path(run)
-    run.mkdir(parents=True, exist_ok=True)
+    with told_by_folder(run):
+        run.mkdir(parents=True, exist_ok=True)
     with closing(RunLock(run)) as lock:
         lock.take()
-        return _pretrain(plan, run, Path(base), device, progress or (lambda _: None))
+        try:
+            return _pretrain(plan, run, Path(base), device, progress or (lambda _: None))
+        except (OSError, WriteError) as error:
+            require_room(run, error)
+            raise
 
 
 def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Event], None]) -> Path:
@@ -111,8 +120,9 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     recipe = Recipe(steps=steps, batch=_BATCH[dims], groups=_GROUPS, queue=_QUEUE, seed=training.seed)
     key = {"plan": _plain(plan), "view": list(view)}
     state = _state(run, key)
-    start = 0 if state is None else int(state["step"])
-    notes = [] if state is None else [f"goes on from step {start} of {steps}"]
+    done = _finished(run, key)
+    start = steps if done is not None else 0 if state is None else int(state["step"])
+    notes = [] if not start else [f"goes on from step {start} of {steps}"]
     emit(
         {
             "event": "start",
@@ -123,7 +133,16 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
             "dest": str(run),
         }
     )
-    patches = _patches(plan, run, base, view, steps * recipe.batch, emit)
+    cases = _prepared(plan, run, base, emit)
+    contents = contents_of({case.case_id: case for case in cases})
+    if before := done or state:
+        _require_same(run, before.get("contents", contents), contents)
+    if done is not None:
+        return run / WEIGHTS_FILE
+    sides = [1] * (3 - len(view)) + [math.ceil(side * _MARGIN) for side in view]
+    z, y, x = sides
+    flat, count = len(view) == 2, steps * recipe.batch
+    patches = TrainingPatches(cases, (z, y, x), count, foreground=0, seed=training.seed, augmentation=None, flat=flat)
 
     def images(step: int) -> Tensor:
         return torch.stack([patch["image"] for patch in patches[step * recipe.batch : (step + 1) * recipe.batch]])
@@ -131,7 +150,7 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     def keep(content: dict[str, Any]) -> None:
         staged = hidden_beside(run / STATE_FILE)
         try:
-            staged.write_bytes(torch_bytes({**content, "key": json.dumps(key)}))
+            staged.write_bytes(torch_bytes({**content, "key": json.dumps(key), "contents": contents}))
             staged.replace(run / STATE_FILE)
         finally:
             staged.unlink(missing_ok=True)
@@ -159,7 +178,7 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     staged = hidden_beside(path)
     write_safetensors(staged, {name: tensor.cpu().contiguous() for name, tensor in encoder_weights(moco).items()})
     staged.replace(path)
-    write_json(run / FACTS_FILE, {**key, "method": "moco v2", "steps": steps, "last": log.last})
+    write_json(run / FACTS_FILE, {**key, "contents": contents, "method": "moco v2", "steps": steps, "last": log.last})
     (run / STATE_FILE).unlink(missing_ok=True)
     return path
 
@@ -204,10 +223,39 @@ def _state(run: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def _patches(
-    plan: Plan, run: Path, base: Path, view: tuple[int, ...], count: int, emit: Callable[[Event], None]
-) -> TrainingPatches:
-    """Prepare all images, and return the random patches that views are cut from."""
+def _finished(run: Path, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what is known of a pre-training that has ended; its weights are not made again.
+
+    Raises
+    ------
+    ParamsError
+        When it was one of another plan.
+    """
+    facts = read_json(run / FACTS_FILE)
+    if not isinstance(facts, dict) or not (run / WEIGHTS_FILE).is_file() or (run / STATE_FILE).is_file():
+        return None
+    if {name: facts.get(name) for name in key} != json.loads(json.dumps(key)):
+        raise ParamsError(f"{run}: a pre-training of another plan; choose another folder")
+    return facts
+
+
+def _require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on with other images.
+
+    Raises
+    ------
+    ParamsError
+        When images were added, removed or changed.
+    """
+    if other := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        raise ParamsError(
+            f"{run}: images were added, removed or changed since the pre-training was begun ({some(other)}); restore "
+            "them, or choose another folder"
+        )
+
+
+def _prepared(plan: Plan, run: Path, base: Path, emit: Callable[[Event], None]) -> list[PreparedCase]:
+    """Prepare all images."""
     root = base / plan.dataset.path
     source = find_source(root)
     found = source.cases.values()
@@ -217,6 +265,8 @@ def _patches(
         try:
             image = CaseFiles(case.case_id, case.images, None)
             cases.append(prepared.prepare(image, channels=source.channels, needs_label=False))
+        except WriteError:
+            raise
         except (ItkitError, OSError, MemoryError) as error:
             wrong.append(f"{case.case_id}: {error}")
         emit({"event": "prepared", "case": case.case_id, "number": number, "total": len(found)})
@@ -224,10 +274,7 @@ def _patches(
         raise CaseError(f"mend or remove {counted(wrong, 'case')}:\n  {some(wrong, most=20, separator=chr(10) + '  ')}")
     if not cases:
         raise LayoutError(f"{root}: no image was found")
-    sides = [1] * (3 - len(view)) + [math.ceil(side * _MARGIN) for side in view]
-    z, y, x = sides
-    flat = len(view) == 2
-    return TrainingPatches(cases, (z, y, x), count, foreground=0, seed=plan.training.seed, augmentation=None, flat=flat)
+    return cases
 
 
 class _Log:

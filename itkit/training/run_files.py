@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from itkit.training.splits import Fold
 
 PLAN_FILE, RUN_FILE = "plan.toml", "run.json"
+_DIGITS = 16
+"""Digits of a case's digest that a run notes."""
 _PACKAGES = ("torch", "lightning", "monai", "numpy")
 
 
@@ -58,6 +60,13 @@ class Run:
         """Cases that validate."""
         return self._part("val")
 
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Digest of each case's image and label when the run was begun; those of older runs are not known."""
+        dataset = self.facts.get("dataset")
+        found = dataset.get("contents") if isinstance(dataset, Mapping) else None
+        return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, Mapping) else {}
+
     def _part(self, name: str) -> tuple[str, ...]:
         split = self.facts.get("split")
         part = split.get(name) if isinstance(split, Mapping) else None
@@ -85,7 +94,7 @@ def read_run(path: Path) -> Run:
 
 
 def digest_of(cases: Iterable[PreparedCase]) -> str:
-    """Return a digest of prepared cases: their ids, their grids, and the places of their classes.
+    """Return a digest of prepared cases: their ids, their voxels, their grids, and the places of their classes.
 
     It does not depend on the folder or the dates of the files.
     """
@@ -93,6 +102,11 @@ def digest_of(cases: Iterable[PreparedCase]) -> str:
     for case in sorted(cases, key=lambda case: case.case_id):
         digest.update(json_line([case.case_id, dict(case.facts)]).encode())
     return digest.hexdigest()
+
+
+def contents_of(cases: Mapping[str, PreparedCase]) -> dict[str, str]:
+    """Return the digest of each case's image and label, as a run notes it."""
+    return {name: str(cases[name].facts["content"])[:_DIGITS] for name in sorted(cases)}
 
 
 def versions() -> dict[str, str]:
@@ -150,7 +164,12 @@ def run_facts(
     return {
         "versions": versions(),
         "machine": machine(),
-        "dataset": {"path": plan.dataset.path, "cases": len(cases), "digest": digest_of(cases.values())},
+        "dataset": {
+            "path": plan.dataset.path,
+            "cases": len(cases),
+            "digest": digest_of(cases.values()),
+            "contents": contents_of(cases),
+        },
         "fold": fold,
         "split": {"train": list(parts.train), "val": list(parts.val)},
         "training_digest": digest_of(cases[name] for name in parts.train),

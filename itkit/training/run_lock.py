@@ -8,6 +8,7 @@ from typing import IO
 from itkit.core.errors import ParamsError
 from itkit.io.json_files import read_json
 from itkit.io.locks import close_in_children, is_in_place, try_lock
+from itkit.training.full_disk import told_by_folder
 from itkit.training.status import STATUS_FILE
 
 LOCK_FILE = ".lock"
@@ -40,9 +41,12 @@ class RunLock:
         ------
         ParamsError
             When another training has it.
+        WriteError
+            When the folder can't be written.
         """
         while self._file is None:
-            file = (self.run / LOCK_FILE).open("ab")
+            with told_by_folder(self.run):
+                file = (self.run / LOCK_FILE).open("ab")
             if try_lock(file) == "taken":
                 file.close()
                 raise ParamsError(

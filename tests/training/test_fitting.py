@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 import itkit.lightning.callbacks
 from itkit.core.errors import CaseError, ModelError, ParamsError
 from itkit.inference.model_folder import read_model
+from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.lightning import SegmentationTask, fit
 from itkit.lightning.fitting import _quiet
 from itkit.lightning.run_folder import last_checkpoint
@@ -232,6 +234,29 @@ def test_a_run_does_not_go_on_with_other_cases(tmp_path):
     with pytest.raises(ParamsError, match=r"begun with other cases to .*case_3"):
         fit(plan_of(data), run, **QUIET)
     assert (run / "status.json").read_text() == before
+
+
+def test_a_run_goes_on_with_the_voxels_with_which_it_was_begun_alone(tmp_path):
+    data, run = write_dataset(tmp_path / "data", 2), tmp_path / "run"
+    plan = plan_of(data, training={"epochs": 2, "steps_per_epoch": 1})
+    path = data / "label" / "case_1.mha"
+    kept = path.read_bytes()
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(plan, run, callbacks=[Weights(kill_at=1)], **QUIET)
+    image = read_volume(data / "image" / "case_0.mha")
+    write_volume(image.with_array(image.array_zyx + np.int16(1)), data / "image" / "case_0.mha")
+    label = read_volume(path, "label")
+    write_volume(label.with_array(np.where(label.array_zyx == 4, 7, label.array_zyx)), path)
+    before = (run / "status.json").read_text()
+    with pytest.raises(ParamsError, match=r"was changed since the run was begun \(case_0, case_1\); restore what"):
+        fit(plan, run, **QUIET)
+    assert (run / "status.json").read_text() == before
+    write_volume(image, data / "image" / "case_0.mha", compression="none")  # the same voxels in another file
+    path.write_bytes(kept)
+    fit(plan, run, **QUIET)
+    write_volume(image.with_array(image.array_zyx + np.int16(1)), data / "image" / "case_0.mha")
+    with pytest.raises(ParamsError, match=r"was changed since the run was begun \(case_0\)"):
+        fit(plan, run, **QUIET)  # there is nothing left to do, but it is not this data that was learnt from
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,21 @@ def test_a_folder_of_another_plan_and_a_damaged_image_are_named(root, tmp_path):
         if event.get("step") == 3:
             raise KeyboardInterrupt
 
+    data = write_dataset(tmp_path / "data", 1)
+    plan = plan_of(data)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(plan_of(root), tmp_path / "run", progress=stop)
+        pretrain(plan, tmp_path / "run", progress=stop)
+    write_dataset(data, 2)
+    with pytest.raises(ParamsError, match=r"added, removed or changed since the pre-training was begun \(case_1\)"):
+        pretrain(plan, tmp_path / "run")
+    (data / "image" / "case_1.mha").unlink()
+    events, weights = [], pretrain(plan, tmp_path / "run")
+    made = weights.stat().st_mtime_ns
+    assert pretrain(plan, tmp_path / "run", progress=events.append) == weights  # it has ended
+    assert events[0]["to_do"] == 0
+    assert weights.stat().st_mtime_ns == made
     with pytest.raises(ParamsError, match="another plan"):
-        pretrain(plan_of(root, seed=4), tmp_path / "run")
+        pretrain(plan_of(data, seed=4), tmp_path / "run")
     broken = write_dataset(tmp_path / "broken", 1)
     (broken / "image" / "other.mha").write_bytes(b"no volume")
     with pytest.raises(CaseError, match="other: "):

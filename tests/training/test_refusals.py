@@ -9,11 +9,12 @@ import time
 import pytest
 import torch
 
-from itkit.core.errors import CaseError, ParamsError
-from itkit.lightning import SegmentationTask, fit
+from itkit.core.errors import CaseError, DiskFullError, ParamsError
+from itkit.lightning import DatasetModule, SegmentationTask, fit, run_folder
 from itkit.lightning.task import require_step
 from itkit.lightning.workers import outlive_first_sigterm
 from itkit.training import patches as patches_module
+from itkit.training import prepared
 from itkit.training.memory import StepMemory, measure_step, require_memory
 
 from .cases import write_dataset
@@ -55,6 +56,49 @@ def test_a_patch_larger_than_the_only_size_of_a_network_is_refused(dataset):
     network = {"name": "unetr", "options": {"image_size": 32, "hidden_size": 24, "num_heads": 2, "feature_size": 4}}
     with pytest.raises(ParamsError, match=r"training\.patch_size: 48 x 32 x 32 is larger .* unetr takes, 32 x 32 x 32"):
         SegmentationTask(plan_of(dataset, network={**network}, training={"patch_size": [48, 32, 32]}))
+
+
+def test_a_full_disk_is_told_as_one_and_the_next_start_goes_on(dataset, tmp_path, monkeypatch):
+    sync, calls, read = prepared.sync_files, [], []
+
+    def sync_or_fail(paths):
+        calls.append(paths)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        sync(paths)
+
+    reader = prepared.read_volume
+    monkeypatch.setattr(prepared, "read_volume", lambda path, *a, **k: read.append(path.name) or reader(path, *a, **k))
+    monkeypatch.setattr(prepared, "sync_files", sync_or_fail)
+    message = r"prepared: the disk is full; make room for 6\d\.\d KiB and what follows, then the same command goes on"
+    with pytest.raises(DiskFullError, match=message):
+        DatasetModule(plan_of(dataset), ".", tmp_path / "prepared").setup("fit")
+    assert len(calls) == 2  # the third case would not fit either
+    assert not list((tmp_path / "prepared").rglob(".*"))
+    read.clear()
+    DatasetModule(plan_of(dataset), ".", tmp_path / "prepared").setup("fit")
+    assert len(read) == 2 * 2
+
+
+def test_a_disk_that_fills_up_while_it_trains_is_told_with_the_run(dataset, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    plan = plan_of(dataset, training={"epochs": 1, "steps_per_epoch": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "sync_file", full)
+        patch.setattr(run_folder, "write_report", full)  # that the report can't be written either is not the news
+        with pytest.raises(DiskFullError, match=r"run: the disk is full; make room, then the same command goes on"):
+            fit(plan, tmp_path / "run", **QUIET)
+    assert not list((tmp_path / "run").rglob(".*"))
+    fit(plan, tmp_path / "run", **QUIET)
+
+
+def test_data_is_refused_before_other_processes_are_started(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", None)
+    plan = plan_of(dataset, dataset={"labels": {4: "liver", 7: "nodule", 9: "cyst"}})
+    with pytest.raises(ParamsError, match="no training case has the class cyst"):
+        fit(plan, tmp_path / "run", devices=2, strategy="ddp", **QUIET)
 
 
 @pytest.mark.parametrize(

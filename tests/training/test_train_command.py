@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from itkit.cli import umbrella
+from itkit.core.errors import ParamsError
 from itkit.io.formats.store import write_store
 from itkit.io.sitk_toolkit import read_volume
+from itkit.lightning import fitting
 from itkit.training.plan_file import plan_text
 
 from .cases import write_dataset
@@ -138,6 +140,29 @@ def test_what_is_wrong_is_told_in_a_line(plan, tmp_path, capsys, monkeypatch, wo
     assert umbrella.main(words) == 2
     assert message in capsys.readouterr().err
     assert not list(plan.parent.glob("plan-fold*"))
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("error", [ParamsError("no such thing"), RuntimeError("Connection closed by peer")])
+def test_a_second_process_tells_what_the_first_has_not(plan, monkeypatch, capsys, error, is_told):
+    def refuse(*_, **__):
+        raise error
+
+    for name, value in {"fit": refuse, "is_first": lambda: False, "first_has_ended": lambda: is_told}.items():
+        monkeypatch.setattr(fitting, name, value)
+    command = ["train", str(plan), "--device", "cpu"]
+    if not is_told and isinstance(error, RuntimeError):
+        with pytest.raises(RuntimeError):
+            umbrella.main(command)
+    else:
+        assert umbrella.main(command) == (1 if is_told else 2)
+    assert ("no such thing" in capsys.readouterr().err) == (not is_told and isinstance(error, ParamsError))
+
+
+def test_a_process_sees_that_the_one_that_started_it_has_ended(monkeypatch):
+    assert not fitting.first_has_ended(0.1)
+    monkeypatch.setattr(fitting.os, "getppid", iter([fitting._STARTER, 1, 1]).__next__)  # its parent is another one now
+    assert fitting.first_has_ended(60)
 
 
 def test_help_imports_neither_torch_nor_lightning():
