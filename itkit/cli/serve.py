@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from itkit.core.errors import ParamsError
 from itkit.core.extras import require
 from itkit.core.fields import Bounds, FreeText, Group, PathRole, Pattern, Positional, Unit
 from itkit.core.params import Params
@@ -16,6 +18,14 @@ from itkit.core.tool import Tool
 from itkit.inference.backends import DEVICE, Backend, device_name
 from itkit.serving.guard import Guard, Rules
 from itkit.serving.sockets import access_for, bind, is_loopback, own_hosts, port_of, serve
+
+_TOKEN = r"^[A-Za-z0-9_-]*$"
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(_TOKEN, text):
+        raise ValueError(f"expected letters a to z, digits, - and _, as it is part of the address; got {text!r}")
+    return text
 
 
 class ServeParams(Params):
@@ -27,7 +37,7 @@ class ServeParams(Params):
     """Port to listen on; 0 takes a free one."""
     host: Annotated[str, FreeText("127.0.0.1"), Group("Other machines")] = "127.0.0.1"
     """Address to listen on; any other than this machine's own needs a password or a proxy."""
-    token: Annotated[str, Pattern(r"^[A-Za-z0-9_-]*$"), Group("Other machines")] = ""
+    token: Annotated[str, Pattern(_TOKEN), AfterValidator(_token), Group("Other machines")] = ""
     """Secret part of the address (default: a random one)."""
     password_file: Annotated[Path | None, PathRole("in_file"), Group("Other machines")] = None
     """File whose first line is the secret part of the address; it is not printed."""
@@ -67,6 +77,8 @@ def run(params: ServeParams) -> int:
     access = access_for(
         params.host, token=params.token, password_file=params.password_file, user_header=params.proxy_user_header
     )
+    if access.is_password and ("/" in access.secret or "\\" in access.secret or access.secret in (".", "..")):
+        raise ParamsError(f"--password-file {params.password_file}: as part of an address, it can't hold / or \\")
     threads = params.threads or available_cores()
     models = load_models(
         params.models,

@@ -10,6 +10,7 @@ import numpy as np
 
 from itkit.core.geometry import Geometry
 from itkit.core.slices import PLANES
+from itkit.core.text import format_bytes, some
 from itkit.core.volume import Volume
 from itkit.report.pages import Cell, Section, cards, class_name, colour_key, element, figure, page, swatch, table, tiles
 from itkit.report.pictures import Overlay, slice_picture
@@ -135,13 +136,13 @@ def _table(facts: ModelFacts, parity: Parity, files: Sequence[Path], about: Mapp
     rows = {
         "network": facts.network.name,
         "channels": ", ".join(facts.channels),
-        "classes": str(len(facts.values)),
+        "classes": f"{len(facts.values)}: {some(list(facts.names.values()), most=_MOST_CLASSES)}",
         "spacing, mm ZYX": spacing,
         "axes point to": facts.orient,
         "intensity": facts.intensity.scheme,
         "window, voxels ZYX": " x ".join(map(str, facts.patch_size)),
         "sizes compared": ", ".join(" x ".join(map(str, size)) for size in parity.sizes),
         **about,
-        **{path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in files if path.is_file()},
+        **{path.name: format_bytes(path.stat().st_size) for path in files if path.is_file()},
     }
-    return table(["", ""], [[name, value] for name, value in rows.items()], sorts=False)
+    return table(["what", "value"], [[name, value] for name, value in rows.items()], sorts=False)

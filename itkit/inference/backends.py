@@ -121,7 +121,7 @@ def find_model(path: Path | str, backend: Backend = "auto") -> ModelFolder:
         try:
             values = parse_json(text)
         except ValueError as error:
-            raise ModelError(f"{file}: its {METADATA} is not JSON ({error})") from error
+            raise ModelError(f"{file}: its {METADATA} is not readable: {error}") from error
         return ModelFolder(file.parent, parse_facts(values, file), file)
     beside = file.with_name(MODEL_JSON)
     if beside.is_file():
@@ -234,7 +234,7 @@ def _onnx_session(file: Path, *, threads: int, device: str) -> Any:
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors reach us as exceptions
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
         number = int(device.partition(":")[2] or 0)

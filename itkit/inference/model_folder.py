@@ -161,6 +161,13 @@ class ModelFacts(_Facts):
             raise ValueError(f"expected spacings > 0 mm, or -1 to keep an axis; got {spacing}")
         return spacing
 
+    @field_validator("labels")
+    @classmethod
+    def _possible_labels(cls, labels: Mapping[int, str]) -> Mapping[int, str]:
+        if wrong := [value for value in labels if abs(value) >= 2**31]:
+            raise ValueError(f"expected values of 32-bit integers; got {wrong[0]}")
+        return labels
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         network = self.network
@@ -431,6 +438,8 @@ def parse_facts(values: Any, where: Path | str = MODEL_JSON) -> ModelFacts:
     ModelError
         When a key is missing or a value is impossible; the message names the key.
     """
+    if not isinstance(values, Mapping):
+        raise ModelError(f"{where}: expected a JSON object with the description of a model")
     try:
         return ModelFacts.model_validate(values)
     except ValidationError as error:

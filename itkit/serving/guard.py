@@ -252,7 +252,8 @@ class Guard:
 
     def _below_secret(self, scope: Scope) -> Scope:
         prefix = "/" + scope["path"].split("/")[1]
-        return {**scope, "root_path": scope.get("root_path", "") + prefix}
+        path = scope["path"] if scope["path"] != prefix else f"{prefix}/"  # the address as it is printed
+        return {**scope, "path": path, "root_path": scope.get("root_path", "") + prefix}
 
 
 def cookie_value(secret: str) -> str:

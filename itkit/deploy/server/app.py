@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
@@ -239,8 +239,8 @@ class _Server:
 
         Raises
         ------
-        CaseError
-            When it has failed.
+        CaseError, ResourceError, HTTPException
+            When it has failed: by its image, for want of memory or disk, by a fault of the server.
         """
         ticks = 0
         try:
@@ -255,7 +255,9 @@ class _Server:
             raise
         if job.state != "done":
             self.desk.forget(job)
-            raise CaseError(job.message or "the job was cancelled")
+            if job.cause == "fault":
+                raise HTTPException(500, job.message)
+            raise (ResourceError if job.cause == "room" else CaseError)(job.message or "the job was cancelled")
 
     def _file(self, job: Job) -> Response:
         """Return the label map; its job is forgotten when it has been sent."""
@@ -465,7 +467,7 @@ def _params_of(text: str) -> Mapping[str, Any]:
     try:
         values = parse_json(text)
     except ValueError as error:
-        raise UploadError(f"params: not JSON ({error})") from error
+        raise UploadError(f"params: {error}") from error
     if not isinstance(values, Mapping):
         raise UploadError("params: expected a JSON object")
     return values

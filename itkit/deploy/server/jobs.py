@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import secrets
 import shutil
 import threading
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from itkit.core.errors import FullError, ItkitError
+from itkit.core.errors import FullError, ItkitError, ResourceError, WriteError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+Cause = Literal["image", "room", "fault"]
+"""Why a job has failed: its image, too little memory or disk, or a fault of the server."""
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 KEPT_S = 900.0
 """Seconds for which the result of a job waits to be fetched."""
@@ -39,7 +42,7 @@ class Job:
         What is done; it gets the job, calls `advance`, and returns the result's file and facts about it.
     id
         Random name: who does not know it finds no job.
-    state, share, message
+    state, share, message, cause
         How it stands: finished part from 0 to 1, and the reason of a failure.
     result
         File of the label map.
@@ -56,6 +59,7 @@ class Job:
     state: State = "waiting"
     share: float = 0.0
     message: str = ""
+    cause: Cause = "image"
     result: Path | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0
@@ -198,18 +202,20 @@ class Desk:
                 self.forget(job)
 
     def _do(self, job: Job) -> None:
+        state: State = "failed"
+        cause: Cause = "room"
         try:
             result, facts = job.work(job)
         except Cancelled:
             state, message = "cancelled", ""
         except ItkitError as error:
-            state, message = "failed", str(error)
+            cause, message = "room" if isinstance(error, ResourceError | WriteError) else "image", str(error)
         except MemoryError:
-            state, message = "failed", "the server has too little memory for this image"
+            message = "the server has too little memory for this image"
         except OSError as error:
-            state, message = "failed", f"the server can't store the result ({error.strerror or error})"
+            message = f"the server can't store the image or its result ({error.strerror or error})"
         except Exception as error:  # noqa: BLE001 - the server goes on; what is wrong is told
-            state, message = "failed", f"the server has failed: {type(error).__name__}: {error}"[:500]
+            cause, message = "fault", f"the server has failed: {type(error).__name__}: {error}"[:500]
         else:
             with self._lock:
                 job.result, job.facts, job.share = result, facts, 1.0
@@ -217,8 +223,9 @@ class Desk:
             return
         shutil.rmtree(job.folder, ignore_errors=True)
         with self._lock:
-            job.message = message.replace(str(job.folder), "")
-            self._end(job, state)  # type: ignore[arg-type]  # one of the three above
+            job.message = re.sub(rf"{re.escape(str(job.folder))}/(\w+/)?", "", message)  # paths are the server's own
+            job.cause = cause
+            self._end(job, state)
 
     def _end(self, job: Job, state: State) -> None:
         job.state, job.ended = state, time.monotonic()

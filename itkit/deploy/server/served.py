@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from itkit.inference.backends import Backend
     from itkit.inference.model_folder import ModelFacts
 
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _GENERIC = {"model", "exported", "onnx", "openvino"}
 
 
@@ -104,8 +105,13 @@ def _name_of(path: Path, facts: ModelFacts, taken: Mapping[str, Served]) -> str:
     absolute = path.absolute()
     parts = [absolute.stem if absolute.is_file() else absolute.name, *(one.name for one in absolute.parents)]
     said = next((part for part in parts if part and part.lower() not in _GENERIC), facts.network.name)
-    base = _NOT_IN_NAMES.sub("_", said).strip("_.") or facts.network.name
+    base = _NOT_IN_NAMES.sub("_", _composed(said)).strip("_.") or facts.network.name
     return base if base not in taken else next(f"{base}_{n}" for n in range(2, 10_000) if f"{base}_{n}" not in taken)
+
+
+def _composed(name: str) -> str:
+    """Return a name with each letter as one character; some systems store an umlaut as a letter and its dots."""
+    return unicodedata.normalize("NFC", name)
 
 
 def segment(
@@ -169,7 +175,7 @@ def find_served(models: Mapping[str, Served], name: str) -> Served:
     """
     if not name and len(models) == 1:
         return next(iter(models.values()))
-    if name in models:
-        return models[name]
+    if (composed := _composed(name)) in models:
+        return models[composed]
     known = ", ".join(models)
     raise ModelError(f"no model is called {name[:100]!r}; there are: {known}" if name else f"which model? {known}")
