@@ -380,6 +380,12 @@ def test_a_dicom_series_comes_back_as_a_segmentation(server, client, tmp_path):
     loose = client.post("/infer", files=files, data={"format": ".nii.gz"})
     (tmp_path / "l.nii.gz").write_bytes(loose.content)
     np.testing.assert_array_equal(read_volume(tmp_path / "l.nii.gz", "label").array_zyx, expected)
+    as_files = pydicom.dcmread(io.BytesIO(client.post("/infer", files=files).content))
+    np.testing.assert_array_equal(as_files.pixel_array, dataset.pixel_array)
+    job = client.post("/infer", files=files, data={"wait": "false"}).json()["job"]
+    until(lambda: client.get(f"/jobs/{job}").json()["state"] == "done")
+    assert [path.name for path in (server.room.folder / server.left()[0]).iterdir()] == ["label.dcm"]
+    client.delete(f"/jobs/{job}")
 
 
 def test_the_routes_of_monai_label(server, client, tmp_path):

@@ -149,7 +149,7 @@ def test_digests_tell_models_apart(tmp_path):
     ("change", "message"),
     [
         ({"labels": {"1": "liver"}}, "2 classes"),
-        ({"labels": {"1": "liver", str(2**31): "spleen"}}, "labels: expected values of 32-bit integers; got 2147483648"),
+        ({"labels": {"1": "liver", str(2**31): "spleen"}}, "labels: expected values of 32-bit"),
         ({"channels": ["a", "b"]}, "2 channels"),
         ({"spacing": [1, 0, 1]}, "spacing"),
         ({"spacing": [1, 1]}, "spacing"),

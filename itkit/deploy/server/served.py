@@ -127,10 +127,12 @@ def segment(
         When there is too little memory.
     """
     given = read_upload(paths, served.facts, job.folder)
-    remove_inputs(job.folder)
+    if given.template is None:  # a segmentation refers to the files of its series
+        remove_inputs(job.folder)
     room = _room(served, given.images[0], job.folder)
     prediction = served.predictor.predict(given.images, threads=threads, room=room, progress=job.advance)
     result = write_result(prediction.label, given, served.facts, job.folder, wanted, kind)
+    remove_inputs(job.folder)
     names = served.facts.names
     facts = {
         "file": result.name,

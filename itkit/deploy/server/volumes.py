@@ -35,6 +35,7 @@ _DATA_LINE = {
 _MOST_MEMBERS = 20_000
 _MOST_UNPACKED = 8 << 30
 _PIECE = 1 << 20
+_UNPACKED = "unpacked"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def read_upload(paths: Sequence[Path], facts: ModelFacts, folder: Path) -> Given
     """
     files = require_files(list(paths))
     if len(files) == 1 and files[0].suffix == ".zip":
-        unpacked = folder / "unpacked"
+        unpacked = folder / _UNPACKED
         unpacked.mkdir()
         files = require_files(unpack(files[0], unpacked))
     kinds = {parts[1] if (parts := split_extension(path.name)) else "" for path in files}
@@ -214,5 +215,6 @@ def write_result(
 
 
 def remove_inputs(folder: Path) -> None:
-    """Remove what was uploaded."""
-    shutil.rmtree(folder / "input", ignore_errors=True)
+    """Remove what was uploaded, and what it was unpacked to."""
+    for name in ("input", _UNPACKED):
+        shutil.rmtree(folder / name, ignore_errors=True)
