@@ -3,6 +3,7 @@
 import ast
 import os
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,25 @@ def tree(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".itkit" not in path.parts
     }
+
+
+def wait_until(holds, seconds=120):
+    """Wait until something holds; what does not hold by then never will, however slow the machine is."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def held(words, go):
+    """Return words that run a command once the file ``go`` is there; a stop ends them before.
+
+    What a test does meanwhile may take as long as it likes.
+    """
+    code = "import os, pathlib, sys, time\n"
+    code += "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)\n"
+    code += "os.execv(sys.argv[2], sys.argv[2:])"
+    return [sys.executable, "-c", code, str(go), *words]
 
 
 def leftovers(folder):

@@ -6,16 +6,17 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pytest
+from helpers import wait_until as until
 from serving.raw import request, running
 
 from itkit.cli import umbrella
@@ -24,7 +25,7 @@ from itkit.core.volume import Volume
 from itkit.deploy.server import app as server_app
 from itkit.deploy.server import served as serving
 from itkit.deploy.server.app import Settings, create_app, uploads
-from itkit.deploy.server.jobs import Desk
+from itkit.deploy.server.jobs import Desk, Job
 from itkit.deploy.server.served import load_models
 from itkit.deploy.server.uploads import own_name
 from itkit.deploy.server.workroom import Workroom, remove_abandoned
@@ -77,7 +78,7 @@ class Server:
         before = {name: served.predictor.models[0].network for name, served in self.models.items()}
         for served in self.models.values():
             loaded = served.predictor.models[0]
-            object.__setattr__(loaded, "network", lambda windows, net=loaded.network: go.wait(20) and net(windows))
+            object.__setattr__(loaded, "network", lambda windows, net=loaded.network: go.wait(120) and net(windows))
         try:
             yield go
         finally:
@@ -98,15 +99,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def client(server):
-    with httpx.Client(base_url=server.url, timeout=30) as made:
+    with httpx.Client(base_url=server.url, timeout=120) as made:
         yield made
-
-
-def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("name", ["ct.nii.gz", "ct.mha", "ct.nrrd"])
@@ -162,9 +156,9 @@ def test_what_there_is(client, server):
     assert (model["name"], model["backend"], model["patch_size"]) == ("liver", "onnx", [16, 24, 20])
     assert [label["name"] for label in model["labels"]] == list(LABELS.values())
     assert not any("/" in str(value) for value in model.values())
-    health = httpx.get(f"http://127.0.0.1:{server.port}/health")
+    health = client.get(f"http://127.0.0.1:{server.port}/health")
     assert (health.status_code, health.json()["status"]) == (200, "ok")
-    assert httpx.get(server.url).json() == client.get("/").json()
+    assert client.get(server.url).json() == client.get("/").json()
     assert client.get("/").json()["models"] == ["liver"]  # what a browser shows that opens the printed address
 
 
@@ -190,6 +184,27 @@ def test_a_job_tells_its_progress(client, tmp_path, server):
     assert client.get(f"/jobs/{job}").status_code == 404
 
 
+def test_a_job_that_ends_while_it_is_told_is_told_again(server, client, tmp_path, monkeypatch):
+    body = {"files": {"file": ("ct.mha", file_of(ct(), tmp_path, "ct.mha"))}, "data": {"wait": "false"}}
+    to_json = Job.to_json
+    with server.slowly() as go:
+        job = client.post("/infer", **body).json()["job"]
+        until(lambda: client.get(f"/jobs/{job}").json()["state"] == "running")
+
+        def and_end(self, waiting=None):
+            told = to_json(self, waiting)
+            go.set()
+            until(lambda: self.is_over)
+            return told
+
+        monkeypatch.setattr(Job, "to_json", and_end)
+        with client.stream("GET", f"/jobs/{job}/events") as stream:
+            states = [json.loads(line[6:])["state"] for line in stream.iter_lines() if line.startswith("data: ")]
+    assert states == ["running", "done"]
+    assert client.delete(f"/jobs/{job}").status_code == 200
+    until(lambda: server.left() == [])
+
+
 def test_two_clients_wait_for_each_other_and_the_queue_has_an_end(server, client, tmp_path):
     body = {"files": {"file": ("ct.mha", file_of(ct(), tmp_path, "ct.mha"))}, "data": {"wait": "false"}}
     with server.slowly():
@@ -212,9 +227,12 @@ def test_two_clients_wait_for_each_other_and_the_queue_has_an_end(server, client
 def test_a_client_that_leaves_stops_its_job(server, client, tmp_path):
     body = file_of(ct(), tmp_path, "ct.mha")
     with server.slowly() as go:
-        with contextlib.suppress(httpx.ReadTimeout), httpx.Client(base_url=server.url, timeout=1.0) as other:
-            other.post("/infer", files={"file": ("ct.mha", body)})
-        until(lambda: any(job.is_unwanted for job in server.desk._jobs.values()))
+        head = f"POST /{TOKEN}/infer?name=ct.mha HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        head += f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + body)
+            until(lambda: server.desk.counts()["running"] == 1)
+        until(lambda: any(job.is_unwanted for job in list(server.desk._jobs.values())))
         go.set()
         until(lambda: server.left() == [])
     assert client.post("/infer", files={"file": ("ct.mha", body)}).status_code == 200
@@ -288,9 +306,7 @@ def test_models_and_formats_that_are_not_there(server, client, tmp_path, path, s
 
 def test_an_upload_of_two_gib_is_refused_before_it_is_sent(server):
     lines = ("Content-Type: application/octet-stream", f"Content-Length: {2 << 30}")
-    start = time.monotonic()
     assert request(server.port, "POST", f"/{TOKEN}/infer", *lines).status == 413
-    assert time.monotonic() - start < 5
     assert server.left() == []
 
 
@@ -309,8 +325,6 @@ def test_strangers_stay_outside(server):
 
 def test_an_upload_that_breaks_off_leaves_nothing(server):
     head = f"POST /{TOKEN}/infer?name=a.mha HTTP/1.1\r\nHost: 127.0.0.1:{server.port}"
-    import socket
-
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             f"{head}\r\nContent-Type: application/octet-stream\r\nContent-Length: 100000\r\n\r\n".encode() + b"x" * 5000
@@ -465,8 +479,8 @@ def test_the_program_prints_one_address_and_a_kill_leaves_nothing_after_a_restar
 
     process, address = start()
     body = file_of(ct(), tmp_path)
-    assert httpx.put(f"{address}/session/", files={"files": ("a.nii.gz", body)}).status_code == 200
-    assert httpx.post(f"{address}/infer", files={"file": ("a.nii.gz", body)}).status_code == 200
+    assert httpx.put(f"{address}/session/", files={"files": ("a.nii.gz", body)}, timeout=120).status_code == 200
+    assert httpx.post(f"{address}/infer", files={"file": ("a.nii.gz", body)}, timeout=120).status_code == 200
     process.kill()
     process.wait()
     process.stdout.close()
@@ -475,8 +489,8 @@ def test_the_program_prints_one_address_and_a_kill_leaves_nothing_after_a_restar
     (new,) = (tmp_path / "scratch").iterdir()
     assert new != old
     assert remove_abandoned(tmp_path / "scratch") == []  # that of a living server stays
-    assert httpx.get(f"{address}/models").status_code == 200
+    assert httpx.get(f"{address}/models", timeout=120).status_code == 200
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(20) is not None
+    assert process.wait(120) is not None
     process.stdout.close()
     assert list((tmp_path / "scratch").iterdir()) == []

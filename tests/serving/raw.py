@@ -18,12 +18,12 @@ def running(make_app, host="127.0.0.1"):
     server = make_server(make_app(port), on_start=started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    assert started.wait(20)
+    assert started.wait(120)
     try:
         yield port
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(120)
         listening.close()
 
 
@@ -40,7 +40,7 @@ class Reply:
         return json.loads(self.body)
 
 
-def send(port, data, *, seconds=10):
+def send(port, data, *, seconds=90):
     """Send bytes, and return what comes back until the connection is closed."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         with contextlib.suppress(OSError):  # it may have answered already

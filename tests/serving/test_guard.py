@@ -1,7 +1,6 @@
 """Hostile requests against a real server on the loopback: none reaches the application."""
 
 import json
-import time
 
 import pytest
 
@@ -174,9 +173,7 @@ def test_uploads_have_limits_of_their_own(port):
 
 
 def test_a_body_that_never_ends_is_given_up(port):
-    begun = time.monotonic()
     assert request(port, "POST", "/", BEARER, JSON, "Content-Length: 100", body=b"{").status == 408
-    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("path", ["/../etc/passwd", "/a/%2e%2e/b", "/a\\b", "/a%00b", "http://evil.example/", "/%5c"])

@@ -31,7 +31,7 @@ class Web:
         self.port = port
         self.origin = f"http://127.0.0.1:{port}"
         headers = {"authorization": f"Bearer {TOKEN}"}
-        self.client = httpx.Client(base_url=self.origin, headers=headers, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=self.origin, headers=headers, timeout=120, trust_env=False)
 
     def get(self, where, **query):
         return self.client.get(where, params=query)
@@ -45,15 +45,17 @@ class Web:
         assert answer.status_code == 202, answer.text
         return answer.json()["job"]
 
-    def end_of(self, job, seconds=120):
-        """Wait for the end of a job; return what is known of it."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            facts = self.get(f"/api/jobs/{job}").json()
-            if facts["state"] in ("done", "failed", "stopped"):
-                return facts
+    def once(self, job, holds, seconds=180):
+        """Wait until something holds of what is known of a job; return that."""
+        end = time.monotonic() + seconds
+        while not holds(facts := self.get(f"/api/jobs/{job}").json()):
+            assert time.monotonic() < end, facts
             time.sleep(0.05)
-        raise AssertionError(facts)
+        return facts
+
+    def end_of(self, job):
+        """Wait for the end of a job; return what is known of it."""
+        return self.once(job, lambda facts: facts["state"] in ("done", "failed", "stopped"))
 
 
 class Started(Web):
@@ -77,7 +79,7 @@ class Started(Web):
         """End the server; return what it has said to people."""
         self.client.close()
         self.process.send_signal(number)
-        _, told = self.process.communicate(timeout=40)
+        _, told = self.process.communicate(timeout=120)
         return told
 
 

@@ -7,13 +7,13 @@ import re
 import signal
 import sys
 import threading
-import time
 from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from helpers import wait_until
 from serving.raw import request
 
 from itkit.catalogue import CATALOGUE
@@ -283,6 +283,15 @@ def test_a_report_is_shown_in_a_sandbox(web, root):
     assert web.get("/api/file", path="float.nii.gz").status_code == 404
 
 
+def processes_with(text):
+    """Return the processes in whose command line a text stands; others come and go meanwhile."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path] if text in path.read_text(errors="replace") else []
+    return found
+
+
 def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
     root = tmp_path / "root"
     write_dataset(root / "raw", 200)  # it takes long, also on a quick machine
@@ -290,17 +299,16 @@ def test_a_stopped_job_ends_cleanly_and_leaves_no_process(tmp_path):
     with started(root, tmp_path / "state") as web:
         job = web.job("itk_resample", params=long, options={"workers": 2})
         waiting = web.job("itk_resample", params={**RESAMPLE, "dest": "later"})
-        time.sleep(1.0)
+        web.once(job, lambda facts: facts["counts"].get("done"))
         assert web.post(f"/api/jobs/{waiting}/stop").json()["state"] == "stopped"
         web.post(f"/api/jobs/{job}/stop")
         facts = web.end_of(job)
         assert facts["state"] == "stopped"
         assert not (root / "later").exists()
         # its terminal is closed while a job runs: the job ends, too
-        web.job("itk_resample", params=long)
-        time.sleep(0.7)
+        web.once(web.job("itk_resample", params=long), lambda facts: facts["counts"].get("done"))
         web.close(signal.SIGHUP)
-    assert not [pid for pid in Path("/proc").glob("[0-9]*/cmdline") if str(root) in pid.read_text(errors="replace")]
+    assert not processes_with(str(root))
 
 
 def test_a_server_that_starts_again_shows_what_was_done(tmp_path):
@@ -310,6 +318,8 @@ def test_a_server_that_starts_again_shows_what_was_done(tmp_path):
         assert web.address == f"http://127.0.0.1:{web.port}/?token={TOKEN}"
         job = web.job("itk_resample", params={**RESAMPLE, "dest": "out"})
         before = web.end_of(job)
+        (kept,) = (tmp_path / "state").rglob(f"{job}.json")
+        wait_until(lambda: json.loads(kept.read_text())["state"] == "done")  # written down a moment after it is told
         web.close(signal.SIGKILL)
     with started(root, tmp_path / "state") as web:
         after = web.get(f"/api/jobs/{job}").json()
@@ -318,9 +328,8 @@ def test_a_server_that_starts_again_shows_what_was_done(tmp_path):
         assert web.get(f"/api/jobs/{job}/events").text.count("data: ") == 6
         web.close()
     with started(root, tmp_path / "other state") as web:  # nothing but the manifest remembers
-        until = time.monotonic() + 20
-        while not (found := web.get("/api/jobs").json()) and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_until(lambda: web.get("/api/jobs").json())
+        found = web.get("/api/jobs").json()
         assert [(one["operation"], one["state"], one["counts"]) for one in found] == [
             ("itk_resample", "done", {"done": 2})
         ]
@@ -343,7 +352,7 @@ def test_a_password_opens_the_page_and_nothing_else_does(tmp_path):
     password = tmp_path / "password"
     password.write_text("correct horse battery\n")
     with serving(tmp_path / "root", tmp_path / "state", password_file=password) as web:
-        client = httpx.Client(base_url=web.origin, trust_env=False)
+        client = httpx.Client(base_url=web.origin, trust_env=False, timeout=120)
         own = {"x-itkit": "1"}
         sent = client.get("/", headers={"accept": "text/html"})
         assert (sent.status_code, sent.headers["location"]) == (303, "/login")
@@ -477,7 +486,7 @@ def test_a_saved_pipeline_is_shown_run_and_goes_on_where_it_was_left(web):
 
 
 def _refuse(go_on):
-    go_on.wait(20)
+    go_on.wait(120)
     raise ReadError("it was not meant to be read")
 
 
@@ -494,9 +503,7 @@ def test_voxels_in_memory_wait_for_no_other_file(root, monkeypatch):
     others = [threading.Thread(target=ask) for _ in range(6)]
     for other in others:
         other.start()
-    until = time.monotonic() + 10
-    while shelf._places._value and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: not shelf._places._value)
     assert shelf.voxels(root / "float.nii.gz", "image") is known
     with pytest.raises(BusyError):
         shelf.voxels(path, "image")

@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from itkit.core.bounded import parse_json
 from itkit.core.errors import CaseError, FullError, ItkitError, ModelError, ParamsError, ResourceError, UploadError
 from itkit.core.version import VERSION
-from itkit.deploy.server.jobs import Desk, Job
+from itkit.deploy.server.jobs import OVER, Desk, Job
 from itkit.deploy.server.served import Served, find_served, segment
 from itkit.deploy.server.uploads import Upload, receive
 from itkit.deploy.server.volumes import ONE_FILE, SegKind
@@ -317,9 +317,9 @@ class _Server:
             while True:
                 if job.version != seen:
                     seen, quiet = job.version, 0.0
-                    before = self.desk.before(job) if job.state == "waiting" else None
-                    yield f"event: {job.state}\ndata: {json.dumps(job.to_json(before))}\n\n"
-                    if job.is_over:
+                    told = job.to_json(self.desk.before(job) if job.state == "waiting" else None)
+                    yield f"event: {told['state']}\ndata: {json.dumps(told)}\n\n"
+                    if told["state"] in OVER:  # what has been told, not what the job is by now
                         return
                 await asyncio.sleep(_TICK_S)
                 quiet += _TICK_S

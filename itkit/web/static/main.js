@@ -9,7 +9,7 @@ import { trainPage } from "./train.js";
 import { viewPage } from "./viewer.js";
 
 const main = document.getElementById("main");
-let leave = () => {};
+let leave = () => {}, shows = 0;
 
 /** A part of an address; one that was cut short stays as it is, so that its page can say that there is none. */
 function decoded(part) {
@@ -23,6 +23,7 @@ function route() {
 }
 
 async function show() {
+  const turn = ++shows;
   leave();
   leave = () => {};
   const { page, rest, query } = route();
@@ -35,9 +36,8 @@ async function show() {
   fill(main, h("p", { class: "muted" }, "Loading …"));
   const pages = { "": operationsPage, op: operationPage, files: filesPage, jobs: jobsPage, job: jobPage, view: viewPage, start: startPage, train: trainPage };
   try {
-    const here = location.hash;
     const made = await (pages[page] ?? operationsPage)(rest, query);
-    if (location.hash !== here) { made.leave?.(); return; }
+    if (turn !== shows) { made.leave?.(); return; }  // another page has been asked for meanwhile
     leave = made.leave ?? (() => {});
     fill(main, made.element);
     document.title = `${made.title} – ITKIT`;
@@ -45,6 +45,7 @@ async function show() {
     if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
     scrollTo(0, 0);
   } catch (error) {
+    if (turn !== shows) return;
     fill(main, h("h1", {}, "This page can’t be shown"), h("p", { class: "problem", role: "alert" }, error.message),
       h("p", {}, h("a", { href: "#/" }, "Back to the operations")));
   }

@@ -61,7 +61,7 @@ export async function rendering(volume, window, label, classes) {
     }
     shown.setSliceType(shown.sliceTypeRender);
     fill(said, "3-D view: drag to turn it, wheel to zoom · drawn by NiiVue");
-    figure.dataset.ready = "true";
+    requestAnimationFrame(() => { figure.dataset.ready = "true"; });  // after the frame that shows it
   };
   draw().catch(error => { said.className = "problem"; said.textContent = `No 3-D view: ${error.message}`; });
   return figure;
