@@ -37,8 +37,8 @@ def window(qtbot, monkeypatch):
 def until(qtbot):
     """Wait, with the window alive, until something holds."""
 
-    def wait(holds, seconds=30):
-        end = time.monotonic() + seconds
+    def wait(holds):
+        end = time.monotonic() + 180
         while not holds():
             assert time.monotonic() < end, "it took too long"
             qtbot.wait(20)

@@ -1,5 +1,6 @@
 """From a form to finished output, on real CT; and what happens when it is stopped, wrong, or closed."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import held
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
     QAbstractButton,
@@ -26,6 +28,7 @@ from PyQt6.QtWidgets import (
 import itkit
 from itkit.catalogue import CATALOGUE, Entry
 from itkit.core.volume import Volume
+from itkit.forms.command import Command
 from itkit.gui.faults import report_to
 from itkit.gui.fields import words_of
 from itkit.testing.phantoms import write_dataset
@@ -247,14 +250,17 @@ def test_presets_are_loaded_from_a_runs_own_configuration(window, qtbot, until, 
     assert page.command.text().split("--spacing")[1] == line.split("--spacing")[1]
 
 
-def test_jobs_wait_for_each_other_and_open_from_the_queue(window, qtbot, until, crops, tmp_path):
+def test_jobs_wait_for_each_other_and_open_from_the_queue(window, qtbot, until, crops, tmp_path, monkeypatch):
     page = window.open_operation("itk_resample")
+    words = Command.words
+    monkeypatch.setattr(Command, "words", lambda self, **how: held(words(self, **how), tmp_path / "go"))
     fill(page, crops, tmp_path / "a")
     press(qtbot, page, "run")
     fill(page, crops, tmp_path / "b")
     press(qtbot, page, "run")
     first, second = window.jobs.queue.jobs.values()
     assert (second.state, first.is_over) == ("waiting", False)
+    (tmp_path / "go").touch()
     until(lambda: not window.jobs.queue.active())
     assert first.ended <= second.started
     window.show_page("queue")
@@ -345,7 +351,7 @@ def run_app(*words, **environment):
         [sys.executable, "-m", "itkit.gui.app", *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, **environment},
     )
@@ -402,21 +408,26 @@ def test_settings_hold_no_secret(window, qtbot, until, tmp_path):
     assert settings.last_values("itk_convert")["source"] == str(tmp_path)
 
 
-def test_the_window_answers_while_a_job_runs(window, qtbot, tmp_path):
-    """No turn of the event loop takes 50 ms of the window's own time, whatever the job tells."""
+def test_the_window_answers_while_a_job_runs(window, qtbot, until, tmp_path):
+    """No turn of the event loop does much, whatever the job tells; calls are counted, since time depends on others."""
     write_dataset(tmp_path / "raw", 25)
     page = window.open_operation("itk_resample")
     fill(page, tmp_path / "raw", tmp_path / "out")
-    qtbot.wait(200)
+    until(lambda: not page.form._timer.isActive())  # it has checked its values
     press(qtbot, page, "run")
-    turns, end = [], time.monotonic() + 60
-    while not (page.job.is_over and turns[-1] < 0.001) and time.monotonic() < end:
-        began = time.thread_time()
-        QApplication.processEvents()
-        turns.append(time.thread_time() - began)
+    turns, end = [], time.monotonic() + 180
+    while not (page.job.is_over and [row[1] for row in rows_of(page, "cases")] == ["done"] * 25):
+        assert time.monotonic() < end
+        calls = itertools.count()
+        sys.setprofile(lambda *_, calls=calls: next(calls))
+        try:
+            QApplication.processEvents()
+        finally:
+            sys.setprofile(None)
+        turns.append(next(calls))
         time.sleep(0.002)
     assert page.job.state == "done"
-    assert max(turns) < 0.05
+    assert max(turns) < 20_000
 
 
 def cut_texts(root):
@@ -433,7 +444,7 @@ def cut_texts(root):
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (640, 600)])
-def test_no_text_is_cut_also_where_words_are_as_long_as_german_ones(window, qtbot, size):
+def test_no_text_is_cut_also_where_words_are_as_long_as_german_ones(window, until, size):
     window.resize(*size)
     long = "Mindestabstandsüberschreitungstoleranz der Ränder"
     for name in ("itk_check", "itkit train"):
@@ -442,10 +453,10 @@ def test_no_text_is_cut_also_where_words_are_as_long_as_german_ones(window, qtbo
             for label in row.findChildren(QLabel):
                 if label is row.about or label.property("role") == "label":
                     label.setText(f"{long}  (Z Y X, mm)")
-        qtbot.wait(50)
-        assert list(cut_texts(window)) == []
+        QApplication.processEvents()  # it is laid out
+        until(lambda: not list(cut_texts(window)))
         assert page.form.width() <= page.form.parentWidget().width()
     for name in window.page_names:
         window.show_page(name)
-        qtbot.wait(20)
-        assert list(cut_texts(window)) == [], name
+        QApplication.processEvents()
+        until(lambda: not list(cut_texts(window)))

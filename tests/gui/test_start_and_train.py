@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import held
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QRadioButton, QWidget
 
@@ -69,7 +70,7 @@ def test_a_chain_runs_to_its_end(window, qtbot, until, tmp_path):
     page.findChild(QLineEdit, "start_work").setText(str(tmp_path / "work"))
     assert page.script().splitlines()[1].startswith("itk_check check")
     qtbot.mouseClick(page.findChild(QPushButton, "run_chain"), Qt.MouseButton.LeftButton)
-    until(lambda: "All steps have ended" in page.about.text(), 90)
+    until(lambda: "All steps have ended" in page.about.text())
     assert [card.state.text() for card in page.cards[:4]] == ["done"] * 4
     assert itkit.read(tmp_path / "work" / "resampled" / "image" / "case_00.mha").spacing_zyx == (1.5, 1, 1)
     page.cards[2].opened.emit(page.steps[2])
@@ -95,7 +96,7 @@ def test_a_chain_ends_where_a_step_can_not_run(window, qtbot, until, tmp_path):
 STEP = '[[step]]\nrun = "{run}"\nparams = {{ {params} }}\n'
 
 
-def test_a_saved_pipeline_is_opened_run_stopped_and_linked(window, qtbot, until, tmp_path):
+def test_a_saved_pipeline_is_opened_run_stopped_and_linked(window, qtbot, until, tmp_path, monkeypatch):
     write_dataset(tmp_path / "raw", 2)
     file = tmp_path / "chain.toml"
     orient = STEP.format(run="itk_orient", params='source = "raw", dest = "made", orient = "LPI"')
@@ -109,8 +110,10 @@ def test_a_saved_pipeline_is_opened_run_stopped_and_linked(window, qtbot, until,
     assert {label.textFormat() for label in told} == {Qt.TextFormat.PlainText}, "names may look like marks of HTML"
     qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
     assert not page.run_button.isEnabled()
-    until(lambda: "All steps have ended" in page.about.text(), 60)
+    until(lambda: "All steps have ended" in page.about.text())
     assert (tmp_path / "stats" / "stats.html").as_uri() in page.cards[1].reports.text()
+    words = Command.words
+    monkeypatch.setattr(Command, "words", lambda self, **how: held(words(self, **how), tmp_path / "never"))
     qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
     jobs = list(window.jobs.queue.jobs.values())[2:]
     qtbot.mouseClick(page.stop_button, Qt.MouseButton.LeftButton)
@@ -210,7 +213,7 @@ def test_the_page_of_a_tool_has_no_plan_and_its_training_is_watched(window, qtbo
     assert page.command.text() == f"itkit train '{tmp_path / 'plan.toml'}' training.epochs=2".replace("'", "")
     qtbot.mouseClick(page.run_button, Qt.MouseButton.LeftButton)
     until(lambda: page.watch_button.isVisible())
-    assert "1 of 2 steps · epoch 0, loss 1 · 3 s left" in page.state.text()
+    until(lambda: "1 of 2 steps · epoch 0, loss 1 · 3 s left" in page.state.text())
     until(lambda: "loading" in page.log.text.toPlainText())
     qtbot.mouseClick(page.watch_button, Qt.MouseButton.LeftButton)
     assert window.stack.currentWidget() is window.train_page
