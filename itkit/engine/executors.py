@@ -1,4 +1,6 @@
-"""Executors that run cases in this process or in worker processes; see `itkit.engine.dask_executor` for clusters.
+"""Executors: what they share, and the one that runs cases in this process.
+
+See `itkit.engine.process_executor` for worker processes and `itkit.engine.dask_executor` for clusters.
 
 An executor takes tasks and yields them with their results in any order: one task, or several small ones that ended
 together. It starts a task when its memory fits.
@@ -7,36 +9,22 @@ together. It starts a task when its memory fits.
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from itkit.engine.lanes import thread_pool
-from itkit.engine.resources import BASE_BYTES, available_cores, format_bytes
-from itkit.engine.worker import ReadCase, Task, TaskResult, prepare_process, read_case, run_task
-from itkit.io.disk import os_reason
+from itkit.engine.needs import SMALL_TASK_BYTES
+from itkit.engine.resources import BASE_BYTES, format_bytes
+from itkit.engine.worker import ReadCase, Task, TaskResult, read_case, run_task
 from itkit.kernels.buffers import reused_buffers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
-    from multiprocessing.context import BaseContext
 
-    from itkit.engine.pool import Worker, WorkerDied
-
-_STARTS_THREADS = ("torch", "cupy", "tensorflow", "PyQt6.QtCore", "PySide6.QtCore")
-"""Modules that start threads which `threading` does not count."""
-
-_AHEAD = 64
-"""Tasks that are made before a worker is free."""
-_SMALL_TASK_BYTES = 1 << 20
-_BATCH_S = 0.03
-"""Time for which small tasks are sent to a worker at once: a message costs a tenth of a millisecond."""
-_MOST_IN_BATCH = 16
+AHEAD, _LARGE_AHEAD = 256, 64
+"""Tasks that are made before a worker is free; fewer where they are large, for their headers are read then."""
 
 
 OnBegin = Callable[[Task], None]
@@ -46,7 +34,7 @@ Results = Sequence[tuple[Task, TaskResult]]
 """Tasks that ended together, each with its result."""
 
 
-def _ignore(task: Task) -> None:
+def no_event(task: Task) -> None:
     """Do nothing."""
 
 
@@ -80,7 +68,7 @@ def next_that_fits(waiting: deque[Task], running: Collection[Task], budget: int 
 
 def is_small(task: Task) -> bool:
     """Whether a task needs so little memory that others may wait for the same worker; 0 is not known."""
-    return 0 < task.nbytes <= _SMALL_TASK_BYTES and not task.is_retry
+    return 0 < task.nbytes <= SMALL_TASK_BYTES and not task.is_retry
 
 
 class Waiting:
@@ -92,12 +80,15 @@ class Waiting:
         self._has_more = True
 
     def _fill(self) -> None:
-        while self._has_more and len(self._window) < _AHEAD:
+        while self._has_more and len(self._window) < self._most_ahead():
             task = next(self._tasks, None)
             if task is None:
                 self._has_more = False
             else:
                 self._window.append(task)
+
+    def _most_ahead(self) -> int:
+        return AHEAD if not self._window or is_small(self._window[-1]) else _LARGE_AHEAD
 
     def __bool__(self) -> bool:
         self._fill()
@@ -139,7 +130,7 @@ class Waiting:
 class SerialExecutor:
     """Runs one case at a time in this process, on all cores; if memory allows, half of them read the next case."""
 
-    def __init__(self, budget: int, on_begin: OnBegin = _ignore) -> None:
+    def __init__(self, budget: int, on_begin: OnBegin = no_event) -> None:
         self.budget = budget
         self.on_begin = on_begin
 
@@ -187,170 +178,3 @@ def _with_next(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task | None]]:
         following = next(iterator, None)
         yield task, following
         task = following
-
-
-class ProcessExecutor:
-    """Runs several cases at once, each in its own worker process, so that a dying process costs no other case."""
-
-    def __init__(self, workers: int, budget: int, on_begin: OnBegin = _ignore) -> None:
-        self.workers = workers
-        self.budget = budget
-        self.on_begin = on_begin
-
-    def run(self, tasks: Iterable[Task]) -> Iterator[Results]:
-        """Yield the tasks with their results; a case whose worker dies is tried once more, alone."""
-        from itkit.engine.pool import UNSENDABLE, Worker, WorkerDied, ready  # multiprocessing with it
-
-        waiting = Waiting(tasks)
-        if not waiting:
-            return
-        suspects: deque[Task] = deque()
-        idle: list[Worker] = []
-        running: dict[Worker, deque[Task]] = {}
-        pace = _Pace()
-        ended: list[tuple[Task, TaskResult]] = []
-        workers = max(1, waiting.at_least(self.workers))
-        context = _context(waiting.first().operation.case.__module__)
-        finished, is_due, cores = False, True, available_cores()
-        try:
-            while waiting or running or suspects or ended:
-                while len(running) < workers:
-                    task = waiting.take([max(queue, key=_need) for queue in running.values()], self.budget)
-                    if task is None and not running and suspects:
-                        task = suspects.popleft()
-                    if task is None:
-                        break
-                    if task.nbytes + 2 * BASE_BYTES > self.budget:
-                        ended.append((task, too_large(task, self.budget)))
-                        continue
-                    threads = max(1, cores // min(workers, waiting.at_least(workers) + len(running) + 1))
-                    try:
-                        worker = idle.pop() if idle else Worker(context, _start_worker)
-                    except OSError as error:
-                        if running:  # go on with those that there are
-                            waiting.put_back(task)
-                            workers = len(running)
-                            break
-                        message = f"{task.job.case_id}: no worker process can be started ({os_reason(error)})"
-                        ended.append((task, TaskResult("failed", message)))
-                        continue
-                    batch = [task]
-                    if is_small(task):
-                        share = waiting.at_least(_AHEAD) // workers
-                        batch += waiting.take_small(min(pace.batch(), share) - 1)
-                    running[worker] = deque(batch)
-                    try:
-                        alone = len(batch) == 1
-                        worker.give(*(replace(one, threads=threads, flushes=alone) for one in batch))
-                    except UNSENDABLE as error:  # none was sent
-                        del running[worker]
-                        idle.append(worker)
-                        pace.go_alone(len(batch))
-                        if len(batch) > 1:
-                            waiting.put_back(*batch)
-                            continue
-                        message = f"{task.job.case_id}: can't be sent to a worker process ({error})"
-                        ended.append((task, TaskResult("failed", message)))
-                    else:
-                        self.on_begin(task)
-                if ended and is_due:  # workers already have their next cases, so none waits while results are handled
-                    yield ended
-                    ended = []
-                found = ready(running, _BATCH_S if ended else None) if running else []
-                is_due = not found
-                for worker in found:
-                    queue = running[worker]
-                    task = queue[0]
-                    try:
-                        result = worker.take()
-                        queue.popleft()
-                        ended.append((task, result))
-                        if queue:
-                            self.on_begin(queue[0])
-                        else:
-                            idle.append(worker)
-                            del running[worker]
-                            is_due = True
-                        if is_small(task):
-                            pace.note(result.took_s)
-                    except WorkerDied as death:
-                        del running[worker]
-                        is_due = True
-                        worker.join()
-                        waiting.put_back(*list(queue)[1:])  # they had not begun
-                        if task.is_retry:
-                            ended.append((task, TaskResult("failed", f"{task.job.case_id}: {_death(death)}")))
-                        else:
-                            suspects.append(replace(task, is_retry=True))
-            finished = True
-        finally:
-            for worker in (*idle, *running):
-                worker.dismiss(at_once=not finished)
-            for worker in (*idle, *running):
-                worker.join()
-
-
-def _need(task: Task) -> int:
-    return task.nbytes
-
-
-class _Pace:
-    """How long small tasks take, and how many of them are sent at once."""
-
-    def __init__(self) -> None:
-        self._usual_s = _BATCH_S
-        self._alone = 0
-
-    def go_alone(self, number: int) -> None:
-        """Send the next tasks one by one, for one of them can't be sent."""
-        self._alone = max(self._alone, number)
-
-    def note(self, took_s: float) -> None:
-        """Learn from a task."""
-        self._usual_s += (took_s - self._usual_s) / 4
-
-    def batch(self) -> int:
-        """Return how many tasks to send at once now."""
-        if self._alone:
-            self._alone -= 1
-            return 1
-        return max(1, min(_MOST_IN_BATCH, int(_BATCH_S / max(self._usual_s, 1e-6))))
-
-
-def _death(death: WorkerDied) -> str:
-    code = death.code
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        cause = "; most often the system was out of memory" if -code == signal.SIGKILL else ""
-        return f"its worker process was killed twice ({name}{cause})"
-    return f"its worker process died twice ({death})"
-
-
-def _context(operation_module: str) -> BaseContext:
-    """Return how to start workers: fork this process if it has one thread, else a clean server; elsewhere spawn.
-
-    A fork while another thread holds a lock would leave the lock taken forever. The server must import everything once
-    more, which takes as long as one or two CT cases.
-    """
-    import multiprocessing
-
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    modules = [operation_module, "itkit.io.sitk_toolkit", "itkit.kernels"]
-    if threading.active_count() == 1 and sys.modules.keys().isdisjoint(_STARTS_THREADS):
-        for module in modules:
-            import_module(module)
-        return multiprocessing.get_context("fork")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["itkit.engine.pool", *modules])
-    return context
-
-
-def _start_worker() -> None:
-    prepare_process()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

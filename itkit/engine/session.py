@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from itkit.core.errors import CaseError
 from itkit.core.operation import Operation, Plan
 from itkit.core.params import Params
 from itkit.core.version import VERSION
 from itkit.engine.decisions import Decision
-from itkit.engine.executors import Executor, ProcessExecutor, SerialExecutor
+from itkit.engine.executors import Executor, SerialExecutor
 from itkit.engine.gone import Gone
 from itkit.engine.manifest import Manifest
+from itkit.engine.needs import SMALL_FILES_BYTES, SMALL_TASK_BYTES, Needs
 from itkit.engine.options import RunOptions
 from itkit.engine.progress import EventSink, begin_event
-from itkit.engine.resources import BASE_BYTES, available_memory
+from itkit.engine.resources import available_memory
 from itkit.engine.stage import Stage
-from itkit.engine.worker import SMALL_BYTES, Task, describe_inputs
+from itkit.engine.worker import Task
 from itkit.io.seen import Seen
-
-_PIECE_BYTES, _THREAD_BYTES = 4 << 20, 16 << 20
-"""What a thread compresses at a time, and what it holds for that: the piece, its streams, and results in a queue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +91,10 @@ class Session:
             return True  # reading a header costs less than a message to a worker
         return wanted == "serial" or (wanted is None and self.options.dask is None and self._workers() == 1)
 
+    @cached_property
+    def _uses_processes(self) -> bool:
+        return not self.is_serial and self.options.executor != "dask" and self.options.dask is None
+
     def _workers(self) -> int:
         if self.options.workers is not None:
             return self.options.workers
@@ -104,11 +105,13 @@ class Session:
         budget = self._budget()
         if self.is_serial:
             return SerialExecutor(budget, self._begin)
-        if self.options.executor == "dask" or self.options.dask is not None:
-            from itkit.engine.dask_executor import DaskExecutor  # other runs don't need its imports
+        if self._uses_processes:
+            from itkit.engine.process_executor import ProcessExecutor  # and multiprocessing
 
-            return DaskExecutor(self.options.dask, self._workers(), budget)
-        return ProcessExecutor(self._workers(), budget, self._begin)
+            return ProcessExecutor(self._workers(), budget, self._begin)
+        from itkit.engine.dask_executor import DaskExecutor  # other runs don't need its imports
+
+        return DaskExecutor(self.options.dask, self._workers(), budget)
 
     def _begin(self, task: Task) -> None:
         if self.on_begin is not None and not self.reads_headers_alone:  # a header is read before anybody could look
@@ -118,33 +121,41 @@ class Session:
         return self.options.max_memory or int(0.8 * available_memory())
 
     def task(self, decision: Decision, stage: Stage | None) -> Task:
-        """Return the task of a job, with everything that a worker needs to do it."""
+        """Return the task of a job, with everything that a worker needs to do it.
+
+        A case of tiny files is measured by the worker process that reads them: it costs more than a message.
+        """
+        job, needs = decision.job, None
+        if self.reads_headers_alone:
+            nbytes = 0
+        elif self._uses_processes and not job.sizes and _has_tiny_files(decision):
+            nbytes, needs = SMALL_TASK_BYTES, self._needs
+        else:
+            nbytes = self._needs.of(self.operation, self.params, job)
         return Task(
             self.operation,
             self.params,
-            decision.job,
+            job,
             stage=None if stage is None else stage.folder_of_case(),
             compression=self.options.compression,
             fingerprint=self.options.fingerprint,
             seed=self.options.seed,
             threads=self.cores if self.is_serial else 1,
-            nbytes=0 if self.reads_headers_alone else self._needed_bytes(decision),
+            nbytes=nbytes,
+            needs=needs,
         )
 
-    def _needed_bytes(self, decision: Decision) -> int:
-        from itkit.process.common import converted_bytes  # imports numpy, which headers alone don't need
+    @cached_property
+    def _needs(self) -> Needs:
+        return Needs(self.cores if self.is_serial else 1 + self.cores // self._workers(), self._budget())
 
-        inputs = describe_inputs(decision.job)
-        measure = self.operation.memory
-        with contextlib.suppress(CaseError):  # the case will fail with this error
-            total = measure(inputs, self.params) if measure else 3 * sum(item.nbytes for item in inputs.values())
-            total += converted_bytes(inputs, self.params)
-            reading = sum(item.reading for item in inputs.values())
-            threads = self.cores if self.is_serial else 1 + self.cores // self._workers()
-            busy = min(threads, total // _PIECE_BYTES) if total > SMALL_BYTES else 0
-            more = reading + busy * _THREAD_BYTES
-            if self.operation.least_memory is not None:
-                there = self._budget() - 2 * BASE_BYTES - more
-                total = max(min(total, there), self.operation.least_memory(inputs, self.params))
-            return total + more
-        return 0
+
+def _has_tiny_files(decision: Decision) -> bool:
+    """Whether the files of a case, whose sizes are known from its fingerprint, are tiny together."""
+    total = 0
+    for name in decision.job.inputs:
+        parts = decision.inputs.get(name, {}).get("parts")
+        if not parts:
+            return False
+        total += sum(part["bytes"] for part in parts)
+    return total <= SMALL_FILES_BYTES

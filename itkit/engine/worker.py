@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from itkit.core.errors import ArgumentError, CaseError, CaseSkipped, ItkitError, ReadError, WriteError
 from itkit.core.geometry import Geometry
-from itkit.core.operation import Batch, CaseInput, Context, InputKind, Job, Operation, Outcome
+from itkit.core.operation import Batch, Context, Job, Operation, Outcome
 from itkit.core.params import Params
 from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
+from itkit.engine.needs import SMALL_BYTES, SMALL_TASK_BYTES, Needs
 from itkit.io.disk import os_reason, sync_files
-from itkit.io.formats.header_model import ITEM_BYTES, Header
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.json_files import json_line
 from itkit.io.meta import file_stamp, volume_entry
@@ -29,11 +29,6 @@ from itkit.kernels.buffers import keep_freed_memory, reuse_buffers
 if TYPE_CHECKING:
     from itkit.core.files import Compression
     from itkit.engine.fingerprint import Fingerprint
-
-
-_TEXT_BYTES_PER_VOXEL, _FLOAT_LABEL_BYTES = 128, 24
-SMALL_BYTES = 16 << 20
-"""Size below which a volume is compressed in one thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +44,8 @@ class Task:
     seed: int = 0
     threads: int = 1
     nbytes: int = 0
+    needs: Needs | None = None
+    """Tells the worker how much memory the case needs, where nobody has read its headers yet."""
     is_retry: bool = False
     flushes: bool = True
     """Whether the worker flushes the case's files to disk; else who takes its result does, for many cases at once."""
@@ -76,6 +73,12 @@ class TaskResult:
     took_s: float = 0.0
     is_flushed: bool = True
     """Whether the files are on disk, or only in the system's memory."""
+    needs_bytes: int = 0
+    """What a case with the status `TOO_LARGE` needs."""
+
+
+TOO_LARGE = "too large"
+"""Status of a case that was taken for a small one; nothing has been done."""
 
 
 def prepare_process() -> None:
@@ -96,6 +99,10 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
     """
     start = time.perf_counter()
     try:
+        if task.needs is not None:
+            task = replace(task, nbytes=task.needs.of(task.operation, task.params, task.job), needs=None)
+            if task.nbytes > SMALL_TASK_BYTES:
+                return TaskResult(TOO_LARGE, needs_bytes=task.nbytes)
         case, warnings = read_case(task) if read is None else read()
         context = Context(task.threads, task.seed, task.job.case_id, task.nbytes or None)
         outcome = task.operation.case(case, task.params, context)
@@ -258,35 +265,3 @@ def _staged(task: Task, name: str, case_id: str, path: Path, entry: Mapping[str,
     final = task.job.targets[name].path(case_id).with_name(path.name)
     digest = {"sha256": digest_of(path)} if task.fingerprint == "content" else {}
     return StagedFile(path, final, {**entry, **file_stamp(path), **digest})
-
-
-def describe_inputs(job: Job) -> dict[str, CaseInput]:
-    """Return grid, type and size of a job's inputs from their headers.
-
-    An unreadable file is left out; its case will fail when it is read.
-    """
-    found = {}
-    for name, file in job.inputs.items():
-        try:
-            header = read_any_header(file.path)
-        except ItkitError:
-            continue
-        found[name] = _in_memory(header, file.kind)
-    return {**found, **job.sizes}
-
-
-def _in_memory(header: Header, kind: InputKind) -> CaseInput:
-    """Return what a volume takes in memory, and what reading it takes beside that."""
-    if kind == "grid":
-        return CaseInput(header.geometry, header.dtype, 0)
-    voxels = header.size_bytes // ITEM_BYTES[header.dtype]
-    dtype = header.value_dtype if kind != "label" else "float64" if header.is_scaled else header.dtype
-    nbytes = voxels * ITEM_BYTES[dtype]
-    reading = header.size_bytes if header.is_scaled else 0
-    if header.encoding in ("itk", "plug-in"):  # the child's voxels, and what ITK converts
-        reading += 2 * header.size_bytes
-    elif header.encoding == "text":
-        reading += _TEXT_BYTES_PER_VOXEL * voxels
-    if kind == "label" and dtype.startswith("float"):  # they are compared with whole numbers
-        reading += _FLOAT_LABEL_BYTES * voxels
-    return CaseInput(header.geometry, dtype, nbytes, reading)

@@ -12,7 +12,7 @@ from pathlib import Path
 from itkit.core.errors import WriteError
 from itkit.core.files import STATE_FOLDER
 
-_MANY = 64
+_MANY = 32
 _HIDDEN = re.compile(r"\.itkit-(\d+)-[0-9a-f]{16}")
 
 

@@ -81,7 +81,7 @@ A_THREAD = "import threading; wait = threading.Event().wait; threading.Thread(ta
 )
 def test_workers_are_forked_only_where_no_thread_can_hold_a_lock(setup, method):
     ask = "print(_context('itkit.process.itk_orient').get_start_method())"
-    code = f"{setup}\nfrom itkit.engine.executors import _context\n{ask}"
+    code = f"{setup}\nfrom itkit.engine.process_executor import _context\n{ask}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (method if sys.platform == "linux" else "spawn")
 

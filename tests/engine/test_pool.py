@@ -12,8 +12,8 @@ import pytest
 
 from itkit.core.operation import Job, Operation, Outcome, Plan
 from itkit.core.params import Params
-from itkit.engine.executors import ProcessExecutor
 from itkit.engine.pool import Worker, WorkerDied, ready
+from itkit.engine.process_executor import ProcessExecutor
 from itkit.engine.worker import Task
 
 LARGE = 1 << 40
