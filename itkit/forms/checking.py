@@ -9,7 +9,7 @@ from typing import Any
 
 from itkit.core.params import Params
 from itkit.engine.parameters import Problem, try_params
-from itkit.forms.description import Field
+from itkit.forms.description import Field, in_words_of_forms
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def check(model: type[Params], fields: Iterable[Field], values: Mapping[str, Any
     >>> operation = load("itk_resample")
     >>> values = {"mode": "image", "source": "raw", "dest": "out", "spacing": ["1", "x", "-1"]}
     >>> check(operation.params, form_of(operation).fields, values).problems["spacing"]
-    "--spacing Y: input should be a valid number, unable to parse string as a number; got 'x'"
+    "Spacing Y: input should be a valid number, unable to parse string as a number; got 'x'"
     """
     known = {one.name: one for one in fields}
     given = {
@@ -59,7 +59,8 @@ def check(model: type[Params], fields: Iterable[Field], values: Mapping[str, Any
         return Checked(made)
     problems: dict[str, str] = {}
     for problem in made:
-        for name, message in _placed(problem, known.values()):
+        for name, placed in _placed(problem, known.values()):
+            message = in_words_of_forms(placed, known.values())
             problems[name] = f"{problems[name]}; {message}" if name in problems else message
     return Checked(None, problems)
 

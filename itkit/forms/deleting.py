@@ -30,7 +30,7 @@ class Deletion:
 
     def is_answered_by(self, text: str) -> bool:
         """Return whether a typed text is the answer."""
-        return text.strip() == self.word
+        return text.strip() == self.word.strip()
 
 
 def deletion(
@@ -50,7 +50,7 @@ def deletion(
 
 def _said(field: Field, values: Mapping[str, Any]) -> str:
     value = values.get(field.name)
-    return f"{field.option}: {field.help}" if field.kind == "flag" else f"{field.option} {value}: {field.help}"
+    return f"{field.label}: {field.help}" if field.kind == "flag" else f"{field.label} {value}: {field.help}"
 
 
 def with_consent(form: Form, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -261,7 +262,36 @@ def fields_of(model: type[Params]) -> tuple[Field, ...]:
         for name, info in model.model_fields.items()
         if marker(info, NotInForms) is None
     ]
-    return tuple(sorted(found, key=lambda field: not field.is_positional))
+    named = [replace(field, help=in_words_of_forms(field.help, found)) for field in found]
+    return tuple(sorted(named, key=lambda field: not field.is_positional))
+
+
+def in_words_of_forms(text: str, fields: Iterable[Field]) -> str:
+    """Return a text of the command line as a form says it: parameters by their labels, not by their options.
+
+    Examples
+    --------
+    >>> from itkit.catalogue import load
+    >>> fields = form_of(load("itk_resample")).fields
+    >>> in_words_of_forms("--spacing Y: expected > 0 mm, or -1 to keep", fields)
+    'Spacing Y: expected > 0 mm, or -1 to keep'
+    >>> in_words_of_forms("--spacing and --size both set axis Z; keep one of them", fields)
+    '“Spacing” and “Size” both set axis Z; keep one of them'
+    """
+    labels = {field.option: field.label for field in fields}
+    own = _one_of(labels)
+    begin = re.match(rf"(missing )?{own}(?=( [A-Z])?:)", text)
+    head = "" if begin is None else f"{begin[1] or ''}{labels[begin[2]]}"
+    rest = text if begin is None else text[begin.end() :]
+    options = _one_of(option for option in labels if option.startswith("-"))
+    named = re.compile(rf"(?<!\w)'[^']*'|(?<![\w-]){options}(?![\w-])")  # what somebody typed stays as it is
+    return head + named.sub(lambda found: found[0] if found[1] is None else f"“{labels[found[1]]}”", rest)
+
+
+def _one_of(words: Iterable[str]) -> str:
+    """Return a regular expression of several words, as one group."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})"
 
 
 def _field(name: str, info: FieldInfo, text: str, schema: Mapping[str, Any]) -> Field:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -15,7 +16,6 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QListWidget,
     QMenu,
@@ -29,6 +29,7 @@ from PyQt6.QtWidgets import (
 from itkit.forms.description import Field
 from itkit.gui import settings
 from itkit.gui.icons import dress
+from itkit.gui.texts import plain_label, tip
 from itkit.gui.theme import GAP
 
 
@@ -201,7 +202,7 @@ class PathEditor(Editor):
     def _fill_menu(self) -> None:
         self._menu.clear()
         for path in settings.recent_paths():
-            action = self._menu.addAction(path)
+            action = self._menu.addAction(path.replace("&", "&&"))
             if action is not None:
                 action.triggered.connect(lambda _=False, path=path: self.line.setText(path))
         if self._menu.isEmpty():
@@ -290,16 +291,14 @@ class SeveralEditor(Editor):
             box = choice_box(field, required=False) if field.choices else self._line(place)
             box.setObjectName(f"{field.name}_{part.lower()}")
             box.setAccessibleName(f"{field.label} {part}" + (f" ({field.unit})" if field.unit else ""))
-            label = QLabel(part)
-            label.setProperty("role", "muted")
+            label = plain_label(part, role="muted")
             label.setBuddy(box)
             row.addWidget(label)
             row.addWidget(box, 1)
             self.boxes.append(box)
             self.lines.append(box)
         if field.unit:
-            unit = QLabel(field.unit)
-            unit.setProperty("role", "muted")
+            unit = plain_label(field.unit, role="muted")
             row.addWidget(unit)
         row.addStretch()
         self.setFocusProxy(self.boxes[0])
@@ -320,7 +319,8 @@ class SeveralEditor(Editor):
     def named_in(self, problem: str) -> list[QWidget]:
         """Return the boxes of the axes that a problem names."""
         own = zip(self.field.parts, self.lines, strict=True)
-        return [line for part, line in own if f"{self.field.option} {part}:" in problem]
+        name = re.escape(self.field.label)
+        return [line for part, line in own if re.search(rf"\b{name}:? {re.escape(part)}:", problem)]
 
     def value(self) -> Any:
         """Return all values; ``None`` if all are blank."""
@@ -371,7 +371,7 @@ class StepsEditor(Editor):
         self.kind, self.line = QComboBox(), QLineEdit()
         for kind in field.steps:
             self.kind.addItem(kind.name)
-            self.kind.setItemData(self.kind.count() - 1, kind.help, Qt.ItemDataRole.ToolTipRole)
+            self.kind.setItemData(self.kind.count() - 1, tip(kind.help), Qt.ItemDataRole.ToolTipRole)
         self.kind.setAccessibleName("Kind of step")
         self.line.setAccessibleName("Values of the step")
         self.lines = [self.list]
@@ -384,9 +384,7 @@ class StepsEditor(Editor):
         row.addWidget(add)
         for name, text, act in (("up", "Move up", -1), ("down", "Move down", 1), ("remove", "Remove the step", 0)):
             row.addWidget(_tool(name, text, lambda _=False, act=act: self._move(act)))
-        self._about = QLabel()
-        self._about.setProperty("role", "muted")
-        self._about.setWordWrap(True)
+        self._about = plain_label(role="muted", wraps=True)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.list)

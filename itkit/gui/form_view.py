@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PyQt6.QtCore import Qt, QTimer, pyqtSignal
-from PyQt6.QtWidgets import QCheckBox, QFrame, QLabel, QToolButton, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QCheckBox, QFrame, QToolButton, QVBoxLayout, QWidget
 
 from itkit.core.operation import Operation
 from itkit.core.params import Params
@@ -15,6 +15,7 @@ from itkit.engine.options import RunOptions
 from itkit.forms.checking import Checked, check
 from itkit.forms.description import Field, Form, form_of, option_form
 from itkit.gui.fields import Editor, FlagEditor, editor_of, tab_order
+from itkit.gui.texts import plain_label
 from itkit.gui.theme import GAP
 
 _PAUSE_MS = 150
@@ -32,23 +33,14 @@ class FieldRow(QWidget):
         box.setContentsMargins(0, 0, 0, GAP)
         box.setSpacing(2)
         if not isinstance(self.editor, FlagEditor):
-            label = QLabel(self._title())
-            label.setProperty("role", "label")
-            label.setWordWrap(True)
+            label = plain_label(self._title(), role="label", wraps=True)
             label.setBuddy(self.editor)
             box.addWidget(label)
         box.addWidget(self.editor)
-        self.about = QLabel(self._about())
-        self.about.setProperty("role", "muted")
-        self.about.setWordWrap(True)
+        self.about = plain_label(self._about(), role="muted", wraps=True)
         self.about.setVisible(bool(self.about.text()))
         box.addWidget(self.about)
-        self.problem = QLabel()
-        self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        self.problem.setObjectName(f"{field.name}_problem")
-        self.problem.setProperty("role", "bad")
-        self.problem.setWordWrap(True)
-        self.problem.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.problem = plain_label(role="bad", name=f"{field.name}_problem", wraps=True, copies=True)
         self.problem.hide()
         box.addWidget(self.problem)
         self.editor.changed.connect(self._touch)
@@ -153,11 +145,7 @@ class FormView(QWidget):
         self.advanced = QCheckBox("Show advanced fields")
         self.advanced.toggled.connect(self._show_fields)
         box.insertWidget(box.count() - 2 if self.options is not None else box.count(), self.advanced)
-        self.general = QLabel()
-        self.general.setTextFormat(Qt.TextFormat.PlainText)
-        self.general.setObjectName("problem")
-        self.general.setProperty("role", "bad")
-        self.general.setWordWrap(True)
+        self.general = plain_label(role="bad", name="problem", wraps=True)
         self.general.hide()
         box.addWidget(self.general)
         box.addStretch()

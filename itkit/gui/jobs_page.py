@@ -6,7 +6,6 @@ from PyQt6.QtCore import QEvent, QObject, Qt, pyqtSignal
 from PyQt6.QtGui import QKeyEvent
 from PyQt6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QSplitter,
     QTreeWidget,
@@ -19,6 +18,7 @@ from itkit.core.errors import ItkitError
 from itkit.forms.pages import load_command, pages
 from itkit.gui.bridge import Jobs
 from itkit.gui.operation_page import OperationPage
+from itkit.gui.texts import plain_label, tip
 from itkit.gui.theme import GAP
 
 _NAME = Qt.ItemDataRole.UserRole
@@ -51,9 +51,7 @@ class JobsPage(QWidget):
         self.tree.setIndentation(2 * GAP)
         self._fill()
         self.tree.currentItemChanged.connect(self._choose)
-        self.nothing = QLabel("No operation answers these words.")
-        self.nothing.setProperty("role", "muted")
-        self.nothing.setWordWrap(True)
+        self.nothing = plain_label("No operation answers these words.", role="muted", wraps=True)
         self.nothing.hide()
         side = QWidget()
         box = QVBoxLayout(side)
@@ -64,9 +62,8 @@ class JobsPage(QWidget):
         self._holder = QWidget()
         self._place = QVBoxLayout(self._holder)
         self._place.setContentsMargins(0, 0, 0, 0)
-        self._message = QLabel("Choose an operation on the left.")
+        self._message = plain_label("Choose an operation on the left.", wraps=True)
         self._message.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._message.setWordWrap(True)
         self._place.addWidget(self._message)
         splitter = QSplitter()
         splitter.addWidget(side)
@@ -90,10 +87,10 @@ class JobsPage(QWidget):
                 group.setFont(0, font)
             item = QTreeWidgetItem(group, [page.title])
             item.setData(0, _NAME, page.name)
-            item.setToolTip(0, f"{page.name}: {page.summary}")
+            item.setToolTip(0, tip(f"{page.name}: {page.summary}"))
         for message in self.unusable:
             item = QTreeWidgetItem(self.tree, ["A plug-in can't be used"])
-            item.setToolTip(0, message)
+            item.setToolTip(0, tip(message))
         self.tree.expandAll()
 
     def _items(self) -> list[QTreeWidgetItem]:

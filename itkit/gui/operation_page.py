@@ -9,9 +9,10 @@ from typing import Any
 from PyQt6.QtCore import Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QGuiApplication, QResizeEvent
 from PyQt6.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
-    QInputDialog,
     QLabel,
     QLineEdit,
     QMenu,
@@ -44,22 +45,50 @@ from itkit.gui.form_view import FormView
 from itkit.gui.icons import dress
 from itkit.gui.log import Log
 from itkit.gui.tables import PLAN_COLUMNS, RUN_COLUMNS, CaseTable
+from itkit.gui.texts import plain_label
 from itkit.gui.theme import GAP
 from itkit.report.pages import markup
 
 _NARROW = 900
 _TICK_MS = 500
+_BOX_WIDTH = 460
 
 
 def ask_to_delete(parent: QWidget, question: Deletion) -> bool:
     """Ask before a run that may delete files: the user types the folder's name."""
-    text, is_given = QInputDialog.getText(
-        parent,
-        "Files may be deleted",
-        f"{question.text}\n\nThis may delete files in {question.folder}.\n"
-        f"Type the name of the folder, {question.word}, to go on:",
-    )
-    return is_given and question.is_answered_by(text)
+    box = DeletionBox(parent, question)
+    is_given = box.exec() == QDialog.DialogCode.Accepted
+    box.deleteLater()
+    return is_given and question.is_answered_by(box.line.text())
+
+
+class DeletionBox(QDialog):
+    """The question before a run that may delete files."""
+
+    def __init__(self, parent: QWidget, question: Deletion) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Files may be deleted")
+        self.setMinimumWidth(_BOX_WIDTH)
+        self.line = QLineEdit()
+        self.line.setObjectName("typed_name")
+        self.line.setAccessibleName("Name of the folder")
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        box = QVBoxLayout(self)
+        for text in (
+            question.text,
+            f"This may delete files in {question.folder}.",
+            f"Type the name of the folder, {question.word}, to go on:",
+        ):
+            box.addWidget(plain_label(text, wraps=True, copies=True))
+        box.addWidget(self.line)
+        box.addWidget(buttons)
+        self.line.setFocus()
+
+
+def _note(text: str) -> QLabel:
+    return plain_label(text, role="muted", wraps=True, copies=True)
 
 
 class OperationPage(QWidget):
@@ -103,11 +132,8 @@ class OperationPage(QWidget):
         self._show_job()
 
     def _head(self) -> QHBoxLayout:
-        title = QLabel(self.page.title)
-        title.setObjectName("title")
-        about = QLabel(self.form.form.help)
-        about.setProperty("role", "muted")
-        about.setWordWrap(True)
+        title = plain_label(self.page.title, name="title")
+        about = plain_label(self.form.form.help, role="muted", wraps=True)
         left = QVBoxLayout()
         left.setSpacing(2)
         left.addWidget(title)
@@ -116,8 +142,7 @@ class OperationPage(QWidget):
             source = (
                 f"From {self.page.package}." if self.page.package else f"Some inputs need itkit[{self.page.extra}]."
             )
-            note = QLabel(source)
-            note.setProperty("role", "muted")
+            note = plain_label(source, role="muted")
             left.addWidget(note)
         presets = QToolButton()
         presets.setText("Presets")
@@ -156,13 +181,10 @@ class OperationPage(QWidget):
         self.case_table.setAccessibleName("Cases of the run")
         self.log = Log()
         self.log.failed.connect(lambda text: self.state.setText(text))
-        self.plan_note = QLabel("Plan shows what would happen to which file; nothing is touched.")
-        self.run_note = QLabel("Run starts the command; each case stands here with its status.")
-        for table, note in ((self.plan_table, self.plan_note), (self.case_table, self.run_note)):
+        self.plan_note = _note("Plan shows what would happen to which file; nothing is touched.")
+        self.run_note = _note("Run starts the command; each case stands here with its status.")
+        for table in (self.plan_table, self.case_table):
             table.opened.connect(self.case_opened)
-            note.setWordWrap(True)
-            note.setProperty("role", "muted")
-            note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.plan_tab = self._tab(self.plan_note, self.plan_table, "Search the plan")
         self.case_tab = self._tab(self.run_note, self.case_table, "Search the cases")
         for tab, title in ((self.plan_tab, "Plan"), (self.case_tab, "Cases"), (self.log, "Log")):
@@ -174,10 +196,7 @@ class OperationPage(QWidget):
         self.bar = QProgressBar()
         self.bar.setObjectName("progress")
         self.bar.setAccessibleName("Progress of the run")
-        self.state = QLabel()
-        self.state.setTextFormat(Qt.TextFormat.PlainText)
-        self.state.setObjectName("state")
-        self.state.setWordWrap(True)
+        self.state = plain_label(name="state", wraps=True)
         panel = QWidget()
         panel.setMinimumWidth(260)
         box = QVBoxLayout(panel)
@@ -185,7 +204,7 @@ class OperationPage(QWidget):
         box.addWidget(self.tabs, 1)
         box.addWidget(self.bar)
         box.addWidget(self.state)
-        self.reports = QLabel()
+        self.reports = QLabel()  # its links are rich text
         self.reports.setObjectName("reports")
         self.reports.setWordWrap(True)
         self.reports.setOpenExternalLinks(True)
@@ -205,11 +224,7 @@ class OperationPage(QWidget):
         box.addWidget(note)
         box.addWidget(search)
         box.addWidget(table, 1)
-        said = QLabel()
-        said.setObjectName(f"{table.objectName()}_said")
-        said.setWordWrap(True)
-        said.setTextFormat(Qt.TextFormat.PlainText)
-        said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        said = plain_label(name=f"{table.objectName()}_said", wraps=True, copies=True)
         said.hide()
         table.told.connect(said.setText)
         table.told.connect(lambda text: said.setVisible(bool(text)))

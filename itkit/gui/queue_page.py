@@ -9,7 +9,6 @@ from PyQt6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -21,6 +20,7 @@ from itkit.forms.progress import time_in_words
 from itkit.forms.queue import Job
 from itkit.gui.bridge import Jobs
 from itkit.gui.operation_page import state_text
+from itkit.gui.texts import plain_label, tip
 from itkit.gui.theme import GAP, colour
 
 _COLUMNS = ("Job", "Command", "State", "Progress", "Time")
@@ -35,11 +35,8 @@ class QueuePage(QWidget):
     def __init__(self, jobs: Jobs) -> None:
         super().__init__()
         self.jobs = jobs
-        title = QLabel("Queue")
-        title.setObjectName("title")
-        self.about = QLabel()
-        self.about.setProperty("role", "muted")
-        self.about.setWordWrap(True)
+        title = plain_label("Queue", name="title")
+        self.about = plain_label(role="muted", wraps=True)
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setObjectName("jobs")
         self.table.setAccessibleName("Jobs")
@@ -105,14 +102,14 @@ class QueuePage(QWidget):
                     f"{job.view.ended} of {job.view.total}" if job.view.total else "",
                     time_in_words(took),
                 )
-                tip = state_text(job)
+                said = tip(state_text(job))
             for column, text in enumerate(cells):
                 item = self.table.item(row, column)
                 if item is None:
                     item = QTableWidgetItem()
                     self.table.setItem(row, column, item)
                 item.setText(text)
-                item.setToolTip(tip)
+                item.setToolTip(said)
                 item.setForeground(colour("bad" if job.state == "failed" else "ink"))
         if chosen in self._shown:
             self.table.selectRow(self._shown.index(chosen))

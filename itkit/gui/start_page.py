@@ -36,6 +36,7 @@ from itkit.gui.bridge import Jobs
 from itkit.gui.fields import PathLine, pick_path
 from itkit.gui.icons import dress
 from itkit.gui.operation_page import ask_to_delete, report_links
+from itkit.gui.texts import plain_label
 from itkit.gui.theme import GAP
 from itkit.io.disk import write_text
 
@@ -49,18 +50,12 @@ class StepCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.step: Step | None = None
-        self.why, self.line, self.state, self.reports = QLabel(), QLabel(), QLabel(), QLabel()
-        self.why.setProperty("role", "label")
-        self.why.setWordWrap(True)
+        self.why = plain_label(role="label", wraps=True)
+        self.line, self.state = plain_label(wraps=True, copies=True), plain_label(role="muted", wraps=True, copies=True)
+        self.reports = QLabel()  # its links are rich text
         font = self.line.font()
         font.setFamilies(["DejaVu Sans Mono", "Menlo", "Consolas", "monospace"])
         self.line.setFont(font)
-        for label in (self.why, self.line, self.state):
-            label.setTextFormat(Qt.TextFormat.PlainText)  # its words are those of a file
-        for label in (self.line, self.state):
-            label.setWordWrap(True)
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.state.setProperty("role", "muted")
         self.reports.setWordWrap(True)
         self.reports.setOpenExternalLinks(True)
         edit = QPushButton("Open")
@@ -107,16 +102,13 @@ class StartPage(QWidget):
         box = QVBoxLayout(inner)
         box.setContentsMargins(3 * GAP, 3 * GAP, 3 * GAP, 3 * GAP)
         box.setSpacing(GAP)
-        title = QLabel("What do you have?")
-        title.setObjectName("title")
+        title = plain_label("What do you have?", name="title")
         box.addWidget(title)
         self.kinds = QButtonGroup(self)
         for number, start in enumerate(STARTS):
             button = QRadioButton(start.title)
             button.setObjectName(f"start_{start.key}")
-            about = QLabel(start.help)
-            about.setProperty("role", "muted")
-            about.setWordWrap(True)
+            about = plain_label(start.help, role="muted", wraps=True)
             about.setContentsMargins(3 * GAP, 0, 0, GAP // 2)
             self.kinds.addButton(button, number)
             box.addWidget(button)
@@ -129,18 +121,15 @@ class StartPage(QWidget):
         for page in pages()[0]:
             if page.group == "Public datasets":
                 self.converter.addItem(page.title, page.name)
-        self.converter_label = QLabel("Dataset")
+        self.converter_label = plain_label("Dataset")
         form.addRow(self.converter_label, self.converter)
         self.source, self.work = self._path("start_source", "Where it is"), self._path("start_work", "Where results go")
-        self.source_label, self.work_label = QLabel("It is in"), QLabel("Results go to")
+        self.source_label, self.work_label = plain_label("It is in"), plain_label("Results go to")
         self.work_row = self._with_button(self.work)
         form.addRow(self.source_label, self._with_button(self.source))
         form.addRow(self.work_label, self.work_row)
         box.addLayout(form)
-        self.about = QLabel()
-        self.about.setTextFormat(Qt.TextFormat.PlainText)
-        self.about.setProperty("role", "muted")
-        self.about.setWordWrap(True)
+        self.about = plain_label(role="muted", wraps=True)
         box.addWidget(self.about)
         self.cards: list[StepCard] = []
         self._card_box = QVBoxLayout()

@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
 
 from itkit.forms.progress import CaseRow, RunView
 from itkit.forms.queue import Job
+from itkit.gui.texts import tip
 from itkit.gui.theme import colour
 
 SORT = Qt.ItemDataRole.UserRole
@@ -145,7 +146,8 @@ class CaseModel(QAbstractTableModel):
         if role == SORT:
             return key(row)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(filter(None, [str(shown(row)), *row.inputs, *(f"-> {path}" for path in row.outputs)]))
+            paths = [*row.inputs, *(f"-> {path}" for path in row.outputs)]
+            return tip("\n".join(filter(None, [str(shown(row)), *paths])))
         if role == Qt.ItemDataRole.ForegroundRole and row.is_bad:
             return colour("bad")
         if role == SHARE and index.column() == 1 and row.status == "running":

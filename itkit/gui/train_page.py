@@ -24,6 +24,7 @@ from itkit.gui import settings
 from itkit.gui.curves import CurvePlot
 from itkit.gui.fields import PathLine, pick_path
 from itkit.gui.icons import dress
+from itkit.gui.texts import plain_label, tip
 from itkit.gui.theme import GAP
 
 _LOOK_MS = 1000
@@ -34,6 +35,7 @@ class Picture(QLabel):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
+        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setWordWrap(True)
         self.setProperty("role", "muted")
@@ -73,8 +75,7 @@ class TrainPage(QWidget):
         self.log: RunLog | None = None
         self.folder: Path | None = None
         self._pictures: dict[Path, int] = {}
-        title = QLabel("Training")
-        title.setObjectName("title")
+        title = plain_label("Training", name="title")
         self.line = PathLine()
         self.line.setObjectName("run_folder")
         self.line.setAccessibleName("Folder of a run")
@@ -83,10 +84,12 @@ class TrainPage(QWidget):
         choose = QPushButton("Folder …")
         dress(choose, "folder")
         choose.clicked.connect(self._choose)
-        self.state = QLabel("Its curves and pictures stand here while it trains; nothing is changed.")
-        self.state.setObjectName("train_state")
-        self.state.setProperty("role", "muted")
-        self.state.setWordWrap(True)
+        self.state = plain_label(
+            "Its curves and pictures stand here while it trains; nothing is changed.",
+            role="muted",
+            name="train_state",
+            wraps=True,
+        )
         self.loss, self.dice = CurvePlot(LOSS), CurvePlot(DICE)
         self.list = QListWidget()
         self.list.setObjectName("overlays_list")
@@ -98,7 +101,7 @@ class TrainPage(QWidget):
         links = QHBoxLayout()
         for page in commands:
             button = QPushButton(f"{page.title} …")
-            button.setToolTip(page.summary)
+            button.setToolTip(tip(page.summary))
             button.setObjectName(f"open_{page.title.lower()}")
             button.clicked.connect(lambda _=False, name=page.name: self.command_opened.emit(name))
             links.addWidget(button)

@@ -10,7 +10,6 @@ from PyQt6.QtWidgets import (
     QApplication,
     QButtonGroup,
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QMessageBox,
     QSizePolicy,
@@ -34,6 +33,7 @@ from itkit.gui.jobs_page import JobsPage
 from itkit.gui.operation_page import OperationPage
 from itkit.gui.queue_page import QueuePage
 from itkit.gui.start_page import StartPage
+from itkit.gui.texts import plain_label
 from itkit.gui.theme import GAP
 from itkit.gui.train_page import TrainPage
 from itkit.gui.viewer.opening import case_files
@@ -81,8 +81,7 @@ class MainWindow(QMainWindow):
         self._theme_button.setToolTip("Light, dark, or as the system")
         self._theme_button.clicked.connect(self._next_theme)
         self._nav.addWidget(self._theme_button)
-        version = QLabel(VERSION)
-        version.setProperty("role", "muted")
+        version = plain_label(VERSION, role="muted")
         version.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._nav.addWidget(version)
         nav = QWidget()

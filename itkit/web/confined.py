@@ -83,7 +83,7 @@ def require_inside(paths: Iterable[Path], root: Root) -> None:
 def refused_addresses(values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, str]:
     """Return a message for each value that would let a user of the server choose to whom its machine connects."""
     return {
-        name: f"{one.option}: not from a browser, since this machine would connect to it; use a terminal"
+        name: f"{one.label}: not from a browser, since this machine would connect to it; use a terminal"
         for name, one in fields.items()
         if one.is_address and not one.is_blank(values.get(name, "")) and values[name] != one.default
     }

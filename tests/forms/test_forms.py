@@ -117,12 +117,12 @@ def test_texts_as_they_were_typed_become_parameters():
 @pytest.mark.parametrize(
     ("name", "values", "field", "words"),
     [
-        ("itk_resample", {"spacing": ["1", "x", "2"]}, "spacing", "--spacing Y: input should be a valid number"),
-        ("itk_resample", {"spacing": ["1", "0", "2"]}, "spacing", "--spacing: Y: expected > 0 mm, or -1"),
-        ("itk_resample", {"spacing": ["1", "", "2"]}, "spacing", "--spacing Y"),
+        ("itk_resample", {"spacing": ["1", "x", "2"]}, "spacing", "Spacing Y: input should be a valid number"),
+        ("itk_resample", {"spacing": ["1", "0", "2"]}, "spacing", "Spacing: Y: expected > 0 mm, or -1"),
+        ("itk_resample", {"spacing": ["1", "", "2"]}, "spacing", "Spacing Y"),
         ("itk_resample", {"mode": None}, "mode", "missing"),
         ("itk_resample", {"source": ""}, "source", "missing"),
-        ("itk_resample", {"fill": "3"}, "fill", "--fill only matters with --target-folder"),
+        ("itk_resample", {"fill": "3"}, "fill", "“Fill” only matters with “Target folder”"),
         ("itk_resample", {"orient": "XYZ"}, "orient", "expected a code such as LPS"),
         ("itk_resample", {"size": ["8", "8", "8"], "spacing": ["1", "1", "1"]}, "spacing", "both set axis Z"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import held
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -29,8 +29,11 @@ import itkit
 from itkit.catalogue import CATALOGUE, Entry
 from itkit.core.volume import Volume
 from itkit.forms.command import Command
+from itkit.forms.deleting import Deletion
+from itkit.forms.progress import CaseRow
 from itkit.gui.faults import report_to
 from itkit.gui.fields import words_of
+from itkit.gui.operation_page import DeletionBox, ask_to_delete
 from itkit.testing.phantoms import write_dataset
 
 TORSO = Path(itkit.__file__).parent / "data" / "torso"
@@ -99,7 +102,7 @@ def test_the_models_message_stands_beside_the_field_while_one_types(window, qtbo
     box = child(page, QWidget, "spacing").findChildren(QLineEdit)[1]
     qtbot.keyClicks(box, "two")
     until(lambda: child(page, QLabel, "spacing_problem").isVisible())
-    assert child(page, QLabel, "spacing_problem").text().startswith("--spacing Y: input should be a valid number")
+    assert child(page, QLabel, "spacing_problem").text().startswith("Spacing Y: input should be a valid number")
     assert [line.property("wrong") for line in page.form.rows["spacing"].editor.boxes] == [False, True, False]
     assert page.command.text() == ""
     press(qtbot, page, "run")
@@ -221,6 +224,29 @@ def test_what_deletes_asks_for_the_typed_name(window, qtbot, until, tmp_path, mo
     press(qtbot, page, "run")
     until(lambda: page.job.is_over and not page.job.is_plan)
     assert not list((tmp_path / "raw").rglob("case*"))
+
+
+def test_names_with_angle_brackets_are_shown_as_they_are(window, qtbot):
+    page = window.open_operation("itk_check")
+    question = Deletion("Mode delete: …", "/data/<b>raw</b> ", "<b>raw</b> ")
+    box = DeletionBox(window, question)
+    qtbot.addWidget(box)
+    labels = [*window.findChildren(QLabel), *box.findChildren(QLabel)]
+    assert "<b>raw</b>" in " ".join(one.text() for one in labels)
+    linked = {one for one in labels if one.openExternalLinks()}
+    assert {one.textFormat() for one in labels if one not in linked} == {Qt.TextFormat.PlainText}
+    page.case_table.cases.rows = [CaseRow("<i>c</i>", "failed", "a < b & c")]
+    shown = page.case_table.cases.index(0, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert "&lt;i&gt;c&lt;/i&gt;" in shown
+
+    def answer():
+        asked = window.findChild(DeletionBox, options=Qt.FindChildOption.FindDirectChildrenOnly)
+        qtbot.keyClicks(child(asked, QLineEdit, "typed_name"), "<b>raw</b>")
+        qtbot.keyClick(asked, Qt.Key.Key_Return)
+
+    box.setParent(None)
+    QTimer.singleShot(0, answer)
+    assert ask_to_delete(window, question)
 
 
 def test_last_values_and_recent_folders_are_kept(window, qtbot, until, crops, tmp_path):

@@ -149,8 +149,8 @@ def test_wrong_values_are_named_beside_their_fields(web):
     for path in ("/api/jobs/itk_resample", "/api/plan/itk_resample"):
         answer = web.post(path, **body)
         assert answer.status_code == 422
-        assert "--spacing Y" in answer.json()["problems"]["spacing"]
-        assert "--workers" in answer.json()["option_problems"]["workers"]
+        assert "Spacing Y" in answer.json()["problems"]["spacing"]
+        assert "Workers" in answer.json()["option_problems"]["workers"]
     checked = web.post("/api/check/itk_resample", params={**RESAMPLE, "dest": "out"}).json()
     assert checked["problems"] == {}
     assert checked["command"].startswith("itk_resample dataset ")

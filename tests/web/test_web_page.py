@@ -125,7 +125,7 @@ def test_the_token_leaves_the_address_and_operations_are_found(page, web):
 def test_a_form_a_plan_a_run_its_result_and_both_grids(page, root):
     page.goto("/#/op/itk_resample")
     fill(page, mode="dataset", source="ct", dest="out", spacing=("6", "x"))
-    expect(page.locator("#field-spacing-problem")).to_contain_text("--spacing Y")
+    expect(page.locator("#field-spacing-problem")).to_contain_text("Spacing Y")
     expect(page.locator("[name=spacing]").nth(1)).to_have_attribute("aria-invalid", "true")
     fill(page, spacing=("6", "6", ""))
     expect(page.locator("#field-spacing-problem")).to_be_hidden()

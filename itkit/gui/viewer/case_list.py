@@ -11,6 +11,7 @@ from PyQt6.QtCore import QSize, Qt
 from PyQt6.QtGui import QIcon, QImage, QPixmap
 from PyQt6.QtWidgets import QListWidget, QListWidgetItem
 
+from itkit.gui.texts import tip
 from itkit.gui.viewer.opening import CaseFiles
 
 _ICON = 64
@@ -33,7 +34,7 @@ class CaseList(QListWidget):
         self.clear()
         for case in cases:
             item = QListWidgetItem(case.name)
-            item.setToolTip("\n".join(str(path) for path in (case.image, case.label) if path is not None))
+            item.setToolTip(tip("\n".join(str(path) for path in (case.image, case.label) if path is not None)))
             self.addItem(item)
         self.blockSignals(False)
         self.setVisible(len(cases) > 1)

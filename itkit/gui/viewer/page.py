@@ -12,7 +12,6 @@ from PyQt6.QtWidgets import (
     QButtonGroup,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QScrollArea,
     QSplitter,
@@ -27,6 +26,7 @@ from itkit.core.volume import Volume
 from itkit.gui import settings
 from itkit.gui.fields import pick_path
 from itkit.gui.icons import dress
+from itkit.gui.texts import plain_label
 from itkit.gui.theme import GAP
 from itkit.gui.viewer.case_list import CaseList
 from itkit.gui.viewer.loader import Loader
@@ -100,23 +100,16 @@ class ViewerPage(QWidget):
         self.camera = self._tool("camera", "Save a screenshot (Ctrl+P)")
         self.camera.clicked.connect(lambda: self.screenshot())
         self.list = CaseList()
-        self.empty = QLabel(
+        self.empty = plain_label(
             "Open a volume (.nii.gz, .mha, .mhd, .nrrd), a dataset with image/ and label/, or the folder of a DICOM "
             "series.\n\nYou may also drop it here."
         )
         self.empty.setObjectName("empty")
         self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.message = QLabel()
-        self.message.setTextFormat(Qt.TextFormat.PlainText)
-        self.message.setObjectName("viewer_message")
-        self.message.setWordWrap(True)
-        self.readout = QLabel()
-        self.readout.setTextFormat(Qt.TextFormat.PlainText)
-        self.readout.setObjectName("readout")
+        self.message = plain_label(name="viewer_message", wraps=True)
+        self.readout = plain_label(name="readout", wraps=True, copies=True)
         self.readout.setAccessibleName("Under the crosshair")
-        self.readout.setWordWrap(True)
-        self.readout.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.window_panel, self.class_panel, self.geometry_panel = WindowPanel(), ClassPanel(), GeometryPanel()
         side = QWidget()
         side.setObjectName("form")

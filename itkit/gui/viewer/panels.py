@@ -25,6 +25,7 @@ from PyQt6.QtWidgets import (
 
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
+from itkit.gui.texts import plain_label, tip
 from itkit.gui.theme import GAP, colour
 from itkit.gui.viewer.planes import oblique_text
 from itkit.gui.viewer.scene import Scene
@@ -51,9 +52,7 @@ class WindowPanel(QWidget):
             self.box.addItem(name.capitalize(), name)
         self.box.addItem("Smallest to largest value", "all")
         self.box.activated.connect(lambda _: self._choose())
-        self.text = QLabel()
-        self.text.setProperty("role", "muted")
-        self.text.setWordWrap(True)
+        self.text = plain_label(role="muted", wraps=True)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.box)
@@ -110,9 +109,7 @@ class ClassPanel(QWidget):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.itemChanged.connect(self._tick)
         self.list.itemActivated.connect(self._recolour)
-        self.nothing = QLabel("No label map is shown.")
-        self.nothing.setProperty("role", "muted")
-        self.nothing.setWordWrap(True)
+        self.nothing = plain_label("No label map is shown.", role="muted", wraps=True)
         self.nothing.setAlignment(Qt.AlignmentFlag.AlignTop)
         row = QHBoxLayout()
         row.addWidget(self.kind)
@@ -134,7 +131,7 @@ class ClassPanel(QWidget):
                 continue
             ml = count * scene.label.geometry.voxel_ml
             item = QListWidgetItem(f"{scene.style.name(value)}  ({value})   {ml:.4g} ml")
-            item.setToolTip(item.text())
+            item.setToolTip(tip(item.text()))
             item.setData(_CLASS, value)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Unchecked if value in scene.style.hidden else Qt.CheckState.Checked)
@@ -254,7 +251,6 @@ class GeometryPanel(QTableWidget):
 
 def heading(text: str) -> QLabel:
     """Return a heading of a panel."""
-    label = QLabel(text)
-    label.setObjectName("heading")
+    label = plain_label(text, name="heading")
     label.setContentsMargins(0, GAP, 0, 0)
     return label

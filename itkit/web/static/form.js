@@ -152,7 +152,7 @@ export function makeForm(form, tools) {
     for (const input of made.inputs) input.setAttribute("aria-describedby", `${id}-help ${id}-problem`);
     if (field.required) made.inputs[0].setAttribute("aria-required", "true");
     const unit = field.unit && field.kind !== "flag" ? h("span", { class: "unit" }, field.unit) : null;
-    const label = h("label", { for: id }, field.label, field.required ? h("span", { class: "must", "aria-hidden": "true" }, " *") : null);
+    const label = h("label", { for: id, title: field.option }, field.label, field.required ? h("span", { class: "must", "aria-hidden": "true" }, " *") : null);
     const row = h("div", { class: `field kind-${field.kind}`, "data-name": field.name },
       field.kind === "flag" ? h("div", { class: "tick" }, made.control, label) : [label, h("div", { class: "entry" }, made.control, unit)],
       help, problem);
