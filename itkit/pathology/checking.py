@@ -10,7 +10,7 @@ from itkit.core.volume import Case
 from itkit.pathology.deidentifying import identifying_texts, shows_glass
 from itkit.pathology.params import WsiParams
 from itkit.pathology.planning import SlideFacts, slide_jobs
-from itkit.pathology.slides import Slide
+from itkit.pathology.slides import Slide, not_square
 
 _PROBES = 8
 """Places along each axis at which a level is read."""
@@ -43,6 +43,8 @@ def problems(slide: Slide) -> Iterator[str]:
     """Yield why a slide can't be used as it is: no resolution, levels that can't be read where they are probed."""
     if slide.mpp_xy is None:
         yield "the file does not say how many micrometres a pixel has (--slide-mpp or --mpp-table gives it)"
+    elif fault := not_square(slide.mpp_xy):
+        yield fault
     for number, level in enumerate(slide.levels):
         width, height = level.size_xy
         places = [

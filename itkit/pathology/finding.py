@@ -83,7 +83,7 @@ def find_files(
         if own not in found:
             found[own] = path
         else:
-            twice.append(Unpaired(own, path, f"a name of its own ({found[own].name} has the same)"))
+            twice.append(Unpaired(own, path, f"name of its own ({found[own].name} has the same)"))
     if not found:
         raise LayoutError(f"{root}: no {what} found (looked for {some(wanted, 20)}); -r searches sub-folders")
     return dict(sorted(found.items())), twice

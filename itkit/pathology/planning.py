@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from itkit.core.errors import ReadError
 from itkit.core.operation import InputFile, Job, Plan, Target, Unpaired
 from itkit.io.layouts import require_destination
 from itkit.pathology.finding import find_slides, read_mpp_table
 from itkit.pathology.params import WsiParams
-from itkit.pathology.slides import Slide, open_slide, require_readers
+from itkit.pathology.slides import Slide, not_square, open_slide, require_readers
 from itkit.process.common import stamp_of
 
 
@@ -45,8 +46,18 @@ class SlideFacts:
         return tuple(path for path in sorted(self.path.parent.glob("*")) if path.suffix.lower() == ".dcm")
 
     def open(self, *, needs_mpp: bool = True) -> Slide:
-        """Open the slide with its resolution."""
-        return open_slide(self.path, self.mpp, needs_mpp=needs_mpp, else_mpp=self.else_mpp)
+        """Open the slide with its resolution.
+
+        Raises
+        ------
+        ReadError
+            When it can't be read, or has no resolution or pixels that are not square, and these are needed.
+        """
+        slide = open_slide(self.path, self.mpp, needs_mpp=needs_mpp, else_mpp=self.else_mpp)
+        if needs_mpp and (fault := not_square(slide.mpp_xy)):
+            slide.close()
+            raise ReadError(f"{self.path.name}: {fault}")
+        return slide
 
 
 def slide_facts(

@@ -6,6 +6,7 @@ OpenSlide reads all other formats, DICOM whole-slide images among them.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -29,6 +30,7 @@ BY_VIPS = (None, "aperio", "generic-tiff")
 """OpenSlide's names of the formats that libvips reads equally; None: OpenSlide does not know the file."""
 _MOST_MPP = 20.0
 """A coarser resolution is that of a screen or printer (72, 96, 300 dpi), not of a microscope."""
+_MOST_UNEQUAL = 1.05
 _RGB_LIKE = ("srgb", "rgb", "b-w")
 """libvips' names of the colours that are shown as they are; four values of CMYK are no RGB with transparency."""
 _OME_UNITS = {"µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1000.0, "nm": 0.001, "cm": 10_000.0}
@@ -246,6 +248,22 @@ def open_slide(
     return slide
 
 
+def not_square(mpp_xy: tuple[float, float] | None) -> str:
+    """Return what is wrong with a resolution whose axes differ by more than 5 %; empty if nothing is.
+
+    Examples
+    --------
+    >>> not_square((0.5, 0.502))
+    ''
+    """
+    if mpp_xy is None or max(mpp_xy) <= _MOST_UNEQUAL * min(mpp_xy):
+        return ""
+    return (
+        f"its pixels are {mpp_xy[0]:g} x {mpp_xy[1]:g} µm, but tiles and masks have square ones; if that is wrong, "
+        "give the right resolution by --mpp-table"
+    )
+
+
 def require_readers() -> None:
     """Refuse to begin without what reads slides: every one of them would fail.
 
@@ -292,20 +310,32 @@ class _VipsSlide(Slide):
         if level not in self._open:
             image = self._image(self._pages[level])
             self._open[level] = (self._vips.Region.new(image), image.bands)
+            self._noted()
         region, bands = self._open[level]
+        place = f"level {level}, {width} x {height} pixels at {x}, {y}"
         try:
             data = region.fetch(x, y, width, height)
         except self._vips.Error as error:
-            place = f"level {level}, {width} x {height} pixels at {x}, {y}"
             raise ReadError(f"{self.path.name}: {place}: {_reason(error)}") from error
+        if damage := self._noted():
+            del self._open[level]  # its cache holds the damaged tiles, and would not note them again
+            raise ReadError(f"{self.path.name}: {place}: {damage}")
         return _rgb(np.frombuffer(data, np.uint8).reshape(height, width, bands))
+
+    def _noted(self) -> str:
+        """Return what libvips has noted of JPEG data since it was asked last: it fills what is damaged, and goes on."""
+        said = str(self._vips.Error("").detail)
+        return next((line for line in said.splitlines() if line.startswith("VipsJpeg: ")), "") if said else ""
 
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         image = self._image(self._others[name])
+        self._noted()
         try:
             data = np.frombuffer(image.write_to_memory(), np.uint8)
         except self._vips.Error as error:
             raise ReadError(f"{self.path.name}: image {name}: {_reason(error)}") from error
+        if damage := self._noted():
+            raise ReadError(f"{self.path.name}: image {name}: {damage}")
         return _rgb(data.reshape(image.height, image.width, image.bands))
 
     def close(self) -> None:
@@ -323,6 +353,9 @@ class _Page:
 def _open_tiff(path: Path, openslide: Any) -> Slide | None:
     """Open a TIFF-like slide; ``None`` if it is no TIFF file, or libvips can't decode it."""
     tifffile = require("tifffile", extra="pathology", why="reading slides")
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # of damaged files it prints lines that name neither file nor reason
     page_links(path)  # tifffile would follow a circle of images without end
     try:
         with tifffile.TiffFile(path) as file:

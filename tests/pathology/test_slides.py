@@ -8,9 +8,12 @@ import pytest
 import tifffile
 
 from itkit.core.errors import ArgumentError, ReadError
-from itkit.pathology import open_slide
+from itkit.pathology import open_slide, write_pyramid
 from itkit.pathology.chain import page_links
+from itkit.pathology.checking import problems
+from itkit.pathology.planning import SlideFacts
 from itkit.pathology.scaling import overview, read_scaled, scale_for, size_at
+from itkit.pathology.slides import not_square
 
 from .made_slides import gradient, real_slide, write_tiff
 
@@ -98,6 +101,36 @@ def test_a_cut_slide_fails_where_it_is_cut(tmp_path):
         slide.read_region(level_px=(0, 0), size=(100, 100))
         with pytest.raises(ReadError, match=r"whole\.tif: level 0, 100 x 100 pixels at 128, 128"):
             slide.read_region(level_px=(128, 128), size=(100, 100))
+
+
+def test_damaged_jpeg_fails_where_it_is_and_is_never_filled(tmp_path):
+    """Decoders fill what is damaged and go on; the picture would be another one, and nobody told."""
+    picture = np.random.default_rng(1).integers(0, 255, (512, 512, 3), np.uint8)
+    whole = write_tiff(tmp_path / "whole.tif", picture, compression="jpeg")
+    with tifffile.TiffFile(whole) as file:
+        start, length = file.pages[0].dataoffsets[5], file.pages[0].databytecounts[5]
+    data = bytearray(whole.read_bytes())
+    data[start + length // 2 : start + length] = b"\xff\xd9" * (length // 4)
+    whole.write_bytes(data)
+    with open_slide(whole) as slide:
+        for _ in range(2):  # what is damaged is not read from a cache the second time
+            slide.read_region(level_px=(0, 0), size=(100, 100))
+            with pytest.raises(ReadError, match=r"whole\.tif: level 0, 100 x 100 pixels at 128, 128: .*Corrupt JPEG"):
+                slide.read_region(level_px=(128, 128), size=(100, 100))
+
+
+def test_pixels_that_are_not_square_are_refused_unless_the_user_knows_better(tmp_path):
+    write_pyramid(
+        tmp_path / "flat.ome.tif", (40, 30), lambda x, y, w, h: np.zeros((h, w, 3), np.uint8), mpp_xy=(0.5, 0.25),
+        kind="image",
+    )  # fmt: skip
+    facts = SlideFacts(tmp_path / "flat.ome.tif", None)
+    with pytest.raises(ReadError, match=r"flat\.ome\.tif: its pixels are 0\.5 x 0\.25 µm.*--mpp-table"):
+        facts.open()
+    with SlideFacts(facts.path, 0.5).open() as slide:
+        assert slide.mpp == 0.5
+    with facts.open(needs_mpp=False) as slide:
+        assert list(problems(slide)) == [not_square((0.5, 0.25))]
 
 
 def test_a_slide_of_one_pixel(tmp_path):
