@@ -84,6 +84,8 @@ def _of_geojson(value: Any) -> Iterator[Annotation]:
     features = value if isinstance(value, list) else value.get("features", [value])
     for feature in features:
         geometry = feature["geometry"] if feature.get("type") == "Feature" else feature
+        if geometry is None:  # a feature without a place (RFC 7946, 3.2)
+            continue
         name = _class_of(feature.get("properties") or {})
         polygons = tuple(_polygons_of(geometry))
         if polygons:
@@ -110,6 +112,8 @@ def _polygons_of(geometry: Mapping[str, Any]) -> Iterator[tuple[Ring, ...]]:
 
 
 def _ring(points: Sequence[Sequence[float]]) -> Ring:
+    if any(len(point) < 2 for point in points):
+        raise ValueError("a point without X or Y")
     ring = np.array([[float(point[0]), float(point[1])] for point in points]).reshape(-1, 2)
     if len(ring) > 1 and (ring[0] == ring[-1]).all():
         ring = ring[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkit.core.errors import CaseError, LayoutError, ParamsError, ReadError
-from itkit.core.files import Compression
+from itkit.core.files import SERIES_META, Compression
 from itkit.core.geometry import Geometry
 from itkit.core.operation import (
     CaseInput,
@@ -28,7 +29,7 @@ from itkit.core.operation import (
     Unpaired,
     Written,
 )
-from itkit.core.text import some
+from itkit.core.text import counted, some
 from itkit.core.volume import Case
 from itkit.io.dicom.outline import rings
 from itkit.io.json_files import read_json
@@ -43,6 +44,7 @@ from itkit.pathology.slides import Slide, open_slide
 
 _MASK, _REGIONS, _GEOJSON = "mask", "annotations", "geojson"
 _MOST_CLASSES = 255
+_LABEL = re.compile(r"(\d{1,19})=(.*\S.*)", re.ASCII)
 _LARGEST_MASK = 1 << 30
 """Pixels of a mask that is turned to polygons: it is held in memory."""
 _STRIP = 1 << 22
@@ -55,14 +57,17 @@ def named_values(params: WsiParams) -> dict[str, int]:
     Raises
     ------
     ParamsError
-        When a value is not 1 to 255, or a value or a name stands twice.
+        When a text has another form, a value is not 1 to 255, or a value or a name stands twice.
     """
     found: dict[str, int] = {}
     for text in params.labels:
-        value, _, name = text.partition("=")
-        if not 1 <= int(value) <= _MOST_CLASSES or int(value) in found.values() or name.strip() in found:
+        match = _LABEL.fullmatch(text)
+        if match is None:
+            raise ParamsError(f"--labels: expected VALUE=NAME, e.g. 1=tumour; got {text!r}")
+        value, name = int(match[1]), match[2].strip()
+        if not 1 <= value <= _MOST_CLASSES or value in found.values() or name in found:
             raise ParamsError(f"--labels: {text}: expected values 1 to {_MOST_CLASSES}, each value and name once")
-        found[name.strip()] = int(value)
+        found[name] = value
     return found
 
 
@@ -72,6 +77,7 @@ def plan_masks(params: WsiParams) -> Plan:
     assert params.dest is not None
     dest = params.dest
     files, twice = find_files(params.annotations, SUFFIXES, recursive=params.recursive, what="annotation")
+    files = {name: path for name, path in files.items() if path.name != SERIES_META}  # annotate has written it
     slides = slide_jobs(params, lambda _: {_MASK: Target(dest, PYRAMID, "label")})
     values = named_values(params) or _numbered(files.values())
     stamp = repr(sorted(values.items()))
@@ -120,7 +126,7 @@ def mask_case(case: Case, params: WsiParams, context: Context) -> Outcome:
         beyond = [region.name for region in regions if _lies_outside(region, slide.size_xy)]
     unknown = sorted({region.name for region in regions} - values.keys())
     warnings = [f"regions of {some(unknown)} are left out: --labels does not name them"] if unknown else []
-    warnings += [f"{len(beyond)} regions reach beyond the slide"] if beyond else []
+    warnings += [f"beyond the slide: parts of {counted(beyond, 'region')}"] if beyond else []
     record = {
         "slide": facts.path.name,
         "mpp": scale.mpp,

@@ -22,6 +22,7 @@ QUPATH = {
             "properties": {"objectType": "annotation", "classification": {"name": "Tumor", "color": [200, 0, 0]}},
         },
         {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}},
+        {"type": "Feature", "geometry": None, "properties": {}},
         {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ISLAND]}, "properties": {"name": "mine"}},
     ],
 }

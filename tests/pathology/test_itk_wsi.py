@@ -161,6 +161,11 @@ def test_unnamed_classes_and_lone_files_are_said(slides, tmp_path, capsys):
     said = "".join(capsys.readouterr())
     assert "regions of stroma are left out" in said
     assert "other" in said
+    assert wsi("annotate", tmp_path / "masks", tmp_path / "back") == 0
+    assert wsi("mask", slides, tmp_path / "back", tmp_path / "again", "--mpp", "4") == 0
+    assert "has no slide" not in "".join(capsys.readouterr())  # annotate's own index is no annotation
+    assert wsi("mask", slides, folder, tmp_path / "masks", "--labels", "tumour") == 2
+    assert "--labels: expected VALUE=NAME" in capsys.readouterr().err
 
 
 def test_tiles_with_masks_train(slides, masks, tmp_path):
