@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,8 +160,8 @@ def find_body(
     with_air
         Whether the air inside belongs to it.
     """
-    steps = coarse_steps(spacing, _COARSE_MM)
-    coarse_image = image[:: steps[0], :: steps[1], :: steps[2]]
+    steps, level = coarse_steps(spacing, _COARSE_MM), _as_value_of(image.dtype, level)
+    coarse_image = np.ascontiguousarray(image[:: steps[0], :: steps[1], :: steps[2]])
     coarse_spacing = [step * n for step, n in zip(spacing, steps, strict=True)]
     tissue = (coarse_image > level).view(np.uint8)
     extents = [n * step for n, step in zip(tissue.shape[1:], coarse_spacing[1:], strict=True)]
@@ -173,14 +174,21 @@ def find_body(
     if box is None:
         return mask
     z, y, x = (slice(part.start * n, part.stop * n) for part, n in zip(box, steps, strict=True))
-    part = mask[z, y, x]
-    np.greater(image[z, y, x], level, out=part.view(np.bool_))
+    part = (image[z, y, x] > level).view(np.uint8)
     part &= enlarged(near[box], steps, part.shape)
     found = components(part)
-    part[...] = found.painted((found.voxels >= _LEAST_SHARE * found.voxels.max(initial=0)).astype(np.uint8))
+    part = found.painted((found.voxels >= _LEAST_SHARE * found.voxels.max(initial=0)).astype(np.uint8))
     if with_air:
         part |= _inner_air(part, core[box], steps, coarse_spacing)
+    mask[z, y, x] = part
     return mask
+
+
+def _as_value_of(dtype: np.dtype[Any], level: float) -> Any:
+    """Return a level of which the same integers lie above, in their own type: numpy compares with it without a copy."""
+    if dtype.kind in "iu" and np.iinfo(dtype).min <= level < np.iinfo(dtype).max:
+        return dtype.type(math.floor(level))
+    return level
 
 
 def _inner_air(

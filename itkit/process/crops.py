@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from itkit.core.boxes import Index, index
 from itkit.core.errors import LabelError
 from itkit.core.geometry import by
 from itkit.core.volume import Volume
+from itkit.kernels.labels import label_counts
 from itkit.process.geometry import crop
 
 if TYPE_CHECKING:
@@ -148,6 +152,24 @@ def cut_out(volume: Volume, box: CropBox, *, fill: float | None = None) -> Volum
     """
     start = [at - front for at, front in zip(box.start_zyx, box.front_zyx, strict=True)]
     return crop(volume, start, box.whole_zyx, fill=fill)
+
+
+def left_outside(array_zyx: NDArray[Any], box: CropBox) -> dict[int, int]:
+    """Count the voxels of each foreground class of a label map that lie outside a box.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> left_outside(np.array([[[2, 0, 5, 2, 2]]]), CropBox((0, 0, 2), (1, 1, 2), (1, 1, 5)))
+    {2: 2}
+    """
+    counts: Counter[int] = Counter()
+    rest = array_zyx
+    for axis, (start, size) in enumerate(zip(box.start_zyx, box.size_zyx, strict=True)):
+        before, rest, after = np.split(rest, [start, start + size], axis)
+        for part in (before, after):
+            counts.update(label_counts(part))
+    return {value: counts[value] for value in sorted(counts) if value != 0}
 
 
 def paste_back(volume: Volume, box: CropBox, *, fill: float | None = None) -> Volume:

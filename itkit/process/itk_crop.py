@@ -35,7 +35,6 @@ from itkit.io.dataset_meta import FoundMeta
 from itkit.io.json_files import read_json
 from itkit.io.layouts import IMAGE, LABEL, find_description, find_volumes, require_destination, require_folder
 from itkit.kernels.kinds import looks_like_image
-from itkit.kernels.labels import label_counts
 from itkit.process.common import (
     OutputParams,
     ReportFile,
@@ -45,7 +44,7 @@ from itkit.process.common import (
     sidecar,
     with_page,
 )
-from itkit.process.crops import CropBox, crop_box, cut_out, paste_back
+from itkit.process.crops import CropBox, crop_box, cut_out, left_outside, paste_back
 from itkit.process.lost import describe_classes
 from itkit.process.plans import carry, find_cases, single_jobs
 
@@ -133,9 +132,7 @@ def crop_case(case: Case, params: CropParams, context: Context) -> Outcome:
     if LABEL in kept.volumes:
         if len(kept.volumes) == 1:
             warnings += label_doubts(kept.volumes[LABEL], "--to body or nonzero takes images")
-        before, after = (label_counts(part.volumes[LABEL].array_zyx) for part in (kept, new))
-        cut = {value: count - after.get(value, 0) for value, count in before.items() if value != 0}
-        cut = {value: count for value, count in cut.items() if count > 0}
+        cut = left_outside(kept.volumes[LABEL].array_zyx, box)
         if cut:
             warnings.append(f"label: left outside the box: {describe_classes(cut)}")
     return Outcome((new,), box.as_facts(), tuple(dict.fromkeys(warnings)))

@@ -36,6 +36,15 @@ def test_any_storage_order_gives_the_same_body(code):
     np.testing.assert_array_equal(orient(mask, "LPS").array_zyx, body_mask(image()).array_zyx)
 
 
+@pytest.mark.parametrize("level", [-500.0, -500.5, 39.5, -1e9, 1e9, float("inf")])
+def test_whole_numbers_are_compared_as_floats_are(level):
+    ints = image()
+    assert ints.dtype.kind == "i"
+    floats = ints.with_array(ints.array_zyx.astype(np.float32))
+    found, expected = (body_mask(volume, threshold=level).array_zyx for volume in (ints, floats))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_without_the_air_inside_the_box_is_the_same():
     with_air, without = (body_mask(image(), with_air=flag).array_zyx for flag in (True, False))
     assert foreground_box(with_air) == foreground_box(without)

@@ -15,7 +15,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.io.json_files import write_json
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.process.crops import CropBox, crop_box, cut_out, paste_back
+from itkit.process.crops import CropBox, crop_box, cut_out, left_outside, paste_back
 from itkit.process.geometry import orient
 from itkit.testing import phantoms
 from tests.process.ct_phantom import GRID, image, parts
@@ -117,6 +117,15 @@ def test_an_empty_mask_and_a_wrong_volume_are_errors():
 def test_a_box_that_is_none_is_refused(facts):
     with pytest.raises(ValueError, match=r"expected|outside"):
         CropBox.from_facts(facts)
+
+
+def test_what_lies_outside_a_box_is_counted_on_every_side():
+    array = np.random.default_rng(3).integers(0, 4, (5, 6, 7)).astype(np.uint8)
+    outside = np.ones(array.shape, bool)
+    outside[1:3, 2:6, 0:4] = False
+    expected = {value: int((outside & (array == value)).sum()) for value in (1, 2, 3)}
+    assert left_outside(array, CropBox((1, 2, 0), (2, 4, 4), (5, 6, 7))) == expected
+    assert left_outside(array, CropBox((0, 0, 0), (5, 6, 7), (5, 6, 7))) == {}
 
 
 def boxes(folder):
