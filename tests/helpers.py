@@ -49,6 +49,38 @@ def held(words, go):
     return [sys.executable, "-c", code, str(go), *words]
 
 
+_INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Told:
+    # output that gets a signal to this process as soon as a case is told
+    def __init__(self, stream):
+        self.stream, self.is_told = stream, False
+
+    def write(self, text):
+        self.stream.write(text)
+        if '"event": "case"' in text and not self.is_told:
+            self.is_told = True
+            os.kill(os.getpid(), number)
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell's background ignores it
+number, sys.stdout = int(sys.argv[1]), Told(sys.stdout)
+sys.argv[:] = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def interrupted(number, words):
+    """Return words that run a script, and send it a signal when it has told its first case in JSON lines.
+
+    From outside, the run may be over before the signal is there.
+    """
+    return [sys.executable, "-c", _INTERRUPTED, str(int(number)), *words]
+
+
 def leftovers(folder):
     """Files that no finished run may leave: staged, hidden, partial."""
     return [

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from helpers import BIN, IS_LONG, leftovers, tree
+from helpers import BIN, IS_LONG, interrupted, leftovers, tree, wait_until
 
 from itkit.core.geometry import Geometry
 from itkit.io.sitk_toolkit import write_volume
@@ -104,20 +104,11 @@ def test_full_disk_is_a_named_failure_and_resume_completes(tmp_path):
 def test_interrupt_keeps_what_is_done_and_says_130(tmp_path, number, workers):
     root, out = tmp_path / "raw", tmp_path / "out"
     write_cases(root)
-    process = subprocess.Popen(
-        list(map(str, resample(root, out, "--workers", workers, "--progress", "json"))),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if '"event": "case"' in line:
-            break
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert '"interrupted": true' in stdout.splitlines()[-1]
-    assert "Traceback" not in stderr
+    words = [*map(str, resample(root, out, "--workers", workers, "--progress", "json"))]
+    done = run(interrupted(number, words))
+    assert done.returncode == 130, done.stderr
+    assert '"interrupted": true' in done.stdout.splitlines()[-1]
+    assert "Traceback" not in done.stderr
     assert not leftovers(out)
     done = run(resample(root, out))
     assert done.returncode == 0
@@ -130,11 +121,11 @@ def test_detached_data_files_survive_a_kill_as_units(tmp_path):
     assert run(resample(root, tmp_path / "whole", "--ext", ".mhd")).returncode == 0
     reference = volumes(tmp_path / "whole")
     assert sum(name.endswith(".zraw") for name in reference) == 6
-    for moment in (0.4, 0.6, 0.8):
+    for count in (0, 1, 3):
         process = subprocess.Popen(
             list(map(str, resample(root, out, "--ext", ".mhd"))), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(moment)
+        wait_until(lambda count=count: len(list(out.rglob("*.zraw"))) >= count and (out / ".itkit").exists())
         process.kill()
         process.wait()
         standing = volumes(out) if out.exists() else {}

@@ -201,11 +201,11 @@ class _Run:
         now = time.monotonic()
         if threads:
             self.seen, self.has_warned = now, False
-        elif now - self.seen > NO_WORKER_S:
-            return f"the Dask cluster has had no worker for {NO_WORKER_S:g} s"
         elif not self.has_warned:
             self.has_warned = True
             _log.warning("the Dask cluster has no worker; waiting for one")
+        elif now - self.seen > NO_WORKER_S:
+            return f"the Dask cluster has had no worker for {NO_WORKER_S:g} s"
         return None
 
     def _give_up(self, reason: str) -> Iterator[tuple[Task, TaskResult]]:

@@ -31,8 +31,8 @@ from itkit.testing import phantoms
 
 HERE = Path(__file__).parent
 GRID = phantoms.GRIDS["plain"]
-SLEEP_S = 30
-"""Longer than any test may take: what sleeps must be cut off."""
+LONG_S = 900
+"""Longer than any test may take: what waits so long must be cut off, or told to go on."""
 
 
 class WorkParams(Params):
@@ -43,8 +43,7 @@ class WorkParams(Params):
     marks: Path
     die: str = ""
     fail: str = ""
-    sleep: str = ""
-    sleep_s: float = SLEEP_S
+    wait: str = ""
 
 
 def plan(params):
@@ -61,13 +60,15 @@ def work(case, params, context):
     if case.id == params.die:
         os.kill(os.getpid(), signal.SIGKILL)
     if case.id == params.fail:
-        while params.sleep and not (params.marks / params.sleep).exists():
+        while not all((params.marks / name).exists() for name in params.wait):
             time.sleep(0.01)
         raise ReadError("can't be read")
-    begin = time.time()
-    time.sleep(params.sleep_s if case.id == params.sleep else 0.1)
-    (params.marks / f"{case.id}-slept").touch()
-    facts = {"threads": context.threads, "begin": begin, "end": time.time()}
+    begin = time.monotonic()  # of the machine, the same for all processes
+    time.sleep(0.1)
+    while case.id in params.wait and time.monotonic() < begin + LONG_S and not (params.marks / "go").exists():
+        time.sleep(0.01)
+    (params.marks / f"{case.id}-done").touch()
+    facts = {"threads": context.threads, "begin": begin, "end": time.monotonic()}
     return Outcome((case.map(lambda volume: volume.with_array(volume.array_zyx + np.int16(1))),), facts)
 
 
@@ -97,7 +98,7 @@ def attempts(tmp_path):
     return {path.name: path.read_text().split() for path in (tmp_path / "marks").glob("[a-z]")}
 
 
-def wait_for(condition, what, seconds=20.0):
+def wait_for(condition, what, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
@@ -105,7 +106,12 @@ def wait_for(condition, what, seconds=20.0):
 
 
 def descendants(process):
-    return [child for child in process.children(recursive=True) if "resource_tracker" not in " ".join(child.cmdline())]
+    """Return the processes below one, without those that end meanwhile."""
+    found = []
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [] if "resource_tracker" in " ".join(child.cmdline()) else [child]
+    return found
 
 
 @contextlib.contextmanager
@@ -115,7 +121,7 @@ def scheduler(folder, *, workers):
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, [HERE, HERE.parent, HERE.parents[1]])),
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "20s",
     }
     common = ["--no-dashboard", "--scheduler-file", file]
     calls = [["scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", *common]]
@@ -191,10 +197,10 @@ def test_a_case_that_can_not_fit_is_a_named_failure(tmp_path):
 def test_stop_on_error_cuts_off_what_runs(tmp_path):
     write_cases(tmp_path / "in", "abcd")
     before = descendants(psutil.Process())
-    result = run(tmp_path, {"fail": "a", "sleep": "b"}, executor="dask", workers=2, on_error="stop")
+    result = run(tmp_path, {"fail": "a", "wait": "b"}, executor="dask", workers=2, on_error="stop")
     assert statuses(result) == {"a": "failed"}
     assert (tmp_path / "marks" / "b").exists()
-    assert not (tmp_path / "marks" / "b-slept").exists()
+    assert not (tmp_path / "marks" / "b-done").exists()
     assert set(descendants(psutil.Process())) <= set(before)
     assert not list((tmp_path / "out" / ".itkit").glob("tmp/*"))
 
@@ -208,7 +214,7 @@ from test_dask_executor import WORK, WorkParams
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    params = WorkParams(source=folder / "in", dest=folder / "out", marks=folder / "marks", sleep="b")
+    params = WorkParams(source=folder / "in", dest=folder / "out", marks=folder / "marks", wait="b")
     sys.exit(run_operation(WORK, params, RunOptions(executor="dask", workers=2)))
 """
 
@@ -233,10 +239,10 @@ def test_ctrl_c_ends_all_without_a_word_of_dask(tmp_path, moment):
     wait_for(lambda: len(descendants(run_process)) == 2, "there are no workers")
     workers = descendants(run_process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    out, err = process.communicate(timeout=SLEEP_S / 2)
+    out, err = process.communicate(timeout=LONG_S / 5)
     assert (process.returncode, err) == (130, "")
     assert "interrupted" in out
-    _, alive = psutil.wait_procs(workers, timeout=5)
+    _, alive = psutil.wait_procs(workers, timeout=90)
     assert not alive
     assert not list((tmp_path / "out" / ".itkit").glob("tmp/*"))
 
@@ -273,13 +279,20 @@ def test_no_more_is_handed_out_than_threads_and_a_few(tmp_path, cluster, monkeyp
     assert max(handed_out) == 2 + dask_executor._SPARE
 
 
+def running_tasks(dask_worker):
+    """Return how many threads of a worker are occupied, also by what was cancelled."""
+    return len(dask_worker.state.all_running_tasks)
+
+
 def test_a_case_that_outlives_its_run_leaves_nothing_behind(tmp_path, cluster):
     write_cases(tmp_path / "in", "abcd")
-    result = run(tmp_path, {"fail": "a", "sleep": "b", "sleep_s": 1.5}, dask=cluster, on_error="stop")
+    result = run(tmp_path, {"fail": "a", "wait": "b"}, dask=cluster, on_error="stop")
     assert statuses(result) == {"a": "failed"}
-    assert not (tmp_path / "marks" / "b-slept").exists()  # Dask can't interrupt it
-    wait_for((tmp_path / "marks" / "b-slept").exists, "b was interrupted")
-    time.sleep(0.5)
+    assert not (tmp_path / "marks" / "b-done").exists()  # Dask can't interrupt it
+    (tmp_path / "marks" / "go").touch()
+    wait_for((tmp_path / "marks" / "b-done").exists, "b was interrupted")
+    with dask_cluster.distributed().Client(cluster, set_as_default=False) as client:
+        wait_for(lambda: not any(client.run(running_tasks).values()), "b goes on")
     assert not list((tmp_path / "out" / ".itkit").glob("tmp/*"))
 
 
@@ -324,8 +337,9 @@ def test_a_scheduler_that_dies_fails_what_is_left(tmp_path):
         begun = tmp_path / "marks" / "a"
         killer = threading.Thread(target=lambda: (wait_for(begun.exists, "nothing begins"), process.kill()))
         killer.start()
-        result = run(tmp_path, {"sleep": "a", "sleep_s": 3}, dask=address)
+        result = run(tmp_path, {"wait": "ag"}, dask=address)
         killer.join()
+        (tmp_path / "marks" / "go").touch()
     failed = messages(result)
     assert {"a", "g"} <= failed.keys()
     assert all("the Dask scheduler has" in message and "gone" in message for message in failed.values())

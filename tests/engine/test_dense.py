@@ -129,8 +129,9 @@ def test_no_line_is_lost_while_a_file_is_rewritten(tmp_path):
     writers = [multiprocessing.get_context("fork").Process(target=_append, args=(tmp_path, name, 150)) for name in "xy"]
     for writer in writers:
         writer.start()
-    rewritten = 0
-    while any(writer.is_alive() for writer in writers):
+    rewritten, is_writing = 0, True
+    while is_writing:
+        is_writing = any(writer.is_alive() for writer in writers)
         rewritten += pack(manifest.path)
         time.sleep(0.002)
     for writer in writers:

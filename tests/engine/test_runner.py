@@ -306,7 +306,8 @@ def test_time_is_not_wasted_on_finished_cases(tmp_path):
 
 
 @pytest.mark.parametrize(("node", "is_removed"), [(None, True), ("another-machine", False)])
-def test_a_dead_runs_folder_is_removed_when_its_last_worker_is_gone(tmp_path, node, is_removed):
+def test_a_dead_runs_folder_is_removed_when_its_last_worker_is_gone(tmp_path, monkeypatch, node, is_removed):
+    monkeypatch.setattr("itkit.engine.stage._PATIENCE_S", 120.0)
     manifest = Manifest(tmp_path)
     stage = Stage.open(manifest, "itk_orient")
     (stage.folder / "part").write_bytes(b"half a file")
@@ -317,10 +318,14 @@ def test_a_dead_runs_folder_is_removed_when_its_last_worker_is_gone(tmp_path, no
     if node is not None:
         (folder / "lock").write_text(node)
     stage.lock.close()  # the run has died; its worker holds the lock
-    threading.Timer(0.5, worker.communicate, [b"\n"]).start()
+    end = threading.Timer(0.5, worker.communicate, [b"\n"])
+    if is_removed:  # it is waited for
+        end.start()
     recover(manifest)
     assert folder.exists() != is_removed
-    worker.wait()
+    if not is_removed:
+        end.start()
+    end.join()
     recover(manifest)
     assert not folder.exists()
 

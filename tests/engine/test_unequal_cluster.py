@@ -79,7 +79,7 @@ def cluster(folder, roles):
             stack.callback(process.terminate)
 
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (file.exists() and file.read_text().rstrip().endswith("}")):
             assert time.monotonic() < deadline, "no scheduler"
             time.sleep(0.05)
