@@ -72,6 +72,12 @@ class WsiParams(Params):
         return values
 
     @model_validator(mode="after")
+    def _has_pixels(self) -> Self:
+        if self.mode == "tile" and self.tile_um < self.mpp:
+            raise ValueError(f"--tile-um: {self.tile_um:g} µm are less than a pixel of --mpp {self.mpp:g}")
+        return self
+
+    @model_validator(mode="after")
     def _has_folders(self) -> Self:
         if self.mode == "mask" and (self.annotations is None or self.dest is None):
             raise ValueError("mask needs three folders: slides, annotations and dest")

@@ -130,7 +130,10 @@ def read_mosaic(folder: Path, predictions: Path | None) -> tuple[Mosaic, list[st
     tiles, missing = [], []
     for tile in table.tiles:
         if tile.name.startswith(f"{STORE}/"):
-            raise ReadError(f"{folder.name}: {TABLE}: {tile.name!r} is no file of this folder")
+            raise ReadError(
+                f"{folder.name}: its tiles lie in {STORE}, from which nothing is stitched; make them with --tiles png, "
+                "jpeg or dataset"
+            )
         file = folder / tile.name if predictions is None else _prediction(predictions, Path(tile.name).stem)
         if file is None or not file.is_file():
             missing.append(tile.name)

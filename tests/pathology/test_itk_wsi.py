@@ -333,6 +333,11 @@ def test_deidentified_copies_keep_every_pixel_and_no_name(slides, tmp_path, caps
     assert "may" not in "".join(capsys.readouterr())
 
 
+def test_a_tile_has_at_least_a_pixel(slides, tmp_path, capsys):
+    assert wsi("tile", slides, tmp_path / "out", "--tile-um", "0.1", "--mpp", "0.5") == 2
+    assert "--tile-um: 0.1 µm are less than a pixel of --mpp 0.5" in capsys.readouterr().err
+
+
 def test_folders_are_asked_for(tmp_path, capsys):
     assert wsi("mask", tmp_path, tmp_path / "out") == 2
     assert "mask needs three folders" in capsys.readouterr().err
