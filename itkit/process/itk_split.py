@@ -387,10 +387,10 @@ def _described(values: Mapping[str, Any], params: SplitParams) -> Iterator[str]:
     groups = f" in {counted(values['groups'], 'group')}" if values["groups"] else ""
     if params.folds is None:
         (only,) = folds
-        yield f"train {len(only[_TRAIN])}, val {len(only[_VAL])}, test {len(test)} cases{groups}"
+        yield f"train {len(only[_TRAIN])}, val {len(only[_VAL])}, test {counted(test, 'case')}{groups}"
     else:
         sizes = ", ".join(str(len(fold[_VAL])) for fold in folds)
-        yield f"{len(folds)} folds of {sizes} cases to validate with, test {len(test)} cases{groups}"
+        yield f"{len(folds)} folds of {sizes} cases to validate with, test {counted(test, 'case')}{groups}"
     empty = [f"fold {n}" for n, fold in enumerate(folds) if not fold[_VAL] and (params.folds or params.val)]
     empty += [_TEST] if params.test and not test else []
     empty += [f"train of fold {n}" for n, fold in enumerate(folds) if not fold[_TRAIN]]

@@ -135,10 +135,11 @@ for (const table of document.querySelectorAll("table.sorts")) {
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const rows = [...body.rows].map(row => [key(row, at), row]);
       const empty = text => text === "" || text === "\\u2013";
-      const numeric = rows.every(([text]) => empty(text) || !Number.isNaN(Number(text)));
+      const number = text => Number(text.replace(/^(-?)inf$/, "$1Infinity"));
+      const numeric = rows.every(([text]) => empty(text) || !Number.isNaN(number(text)));
       rows.sort(([a], [b]) => {
         if (empty(a) || empty(b)) return empty(a) - empty(b);
-        const order = numeric ? Number(a) - Number(b) : a.localeCompare(b, undefined, { numeric: true });
+        const order = numeric ? number(a) - number(b) || 0 : a.localeCompare(b, undefined, { numeric: true });
         return up ? order : -order;
       });
       body.append(...rows.map(([, row]) => row));

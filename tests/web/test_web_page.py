@@ -20,6 +20,7 @@ from itkit.core.thumbnail import png
 from itkit.engine.pipeline import read_pipeline
 from itkit.forms.command import Command
 from itkit.io.sitk_toolkit import read_volume, write_volume
+from itkit.report import pages
 from web.servers import TOKEN, serving
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
@@ -486,3 +487,16 @@ def test_the_page_knows_no_parameter_by_name(web):
     for path in sources:
         words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
         assert not words & names - {"max_memory", "password_file"}, path
+
+
+def test_a_table_of_a_report_sorts_numbers_with_the_infinite_ones_at_an_end(browser):
+    cells = ["10.5", "inf", pages.MISSING, "-inf", "9", "2e+16"]
+    page = browser.new_page()
+    rows = [[f"c{at}", cell] for at, cell in enumerate(cells)]
+    page.set_content(pages.page("a", "b", [pages.table(["case", "mm"], rows)]))
+    shown = page.locator("tbody td:nth-child(2)")
+    page.get_by_role("button", name="mm").click()
+    assert shown.all_text_contents() == ["-inf", "9", "10.5", "2e+16", "inf", pages.MISSING]
+    page.get_by_role("button", name="mm").click()
+    assert shown.all_text_contents() == ["inf", "2e+16", "10.5", "9", "-inf", pages.MISSING]
+    page.close()
