@@ -18,7 +18,7 @@ from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, edited, remember, there_by_files, there_by_records
 from itkit.engine.gone import there
-from itkit.engine.manifest import Records
+from itkit.engine.manifest import BROKEN, Records
 from itkit.engine.places import relative_path
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
@@ -53,7 +53,7 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         failed = _failed(session, records)
         alike = _alike(standing, records, session.key, failed)
         everything = Collected(plan.dest, records, alike, plan, options, failed)
-        report = Report() if operation.collect is None else operation.collect(session.params, everything)
+        report = _asked_for(session, everything)
     except WriteError as error:
         return Report((f"error: {error}",), exit_code=1)
 
@@ -74,6 +74,28 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         lines=(*report.lines, *more.lines),
         exit_code=report.exit_code if more.exit_code is None else max(more.exit_code, report.exit_code or 0),
     )
+
+
+def _asked_for(session: Session, everything: Collected) -> Report:
+    """Return what the operation asks for.
+
+    Raises
+    ------
+    WriteError
+        When it can't be made of what the manifest says of earlier runs' cases, which may have been edited.
+    """
+    if session.operation.collect is None:
+        return Report()
+    try:
+        return session.operation.collect(session.params, everything)
+    except (*BROKEN, IndexError) as error:
+        made = sum(record.status == "done" for record in everything.records)
+        if session.manifest is None or len(everything.all_records) <= made:
+            raise  # all is of this run
+        raise WriteError(
+            f"{session.manifest.path}: what it says of earlier cases can't be used ({type(error).__name__}: {error}); "
+            "--existing redo makes them again"
+        ) from error
 
 
 def _failed(session: Session, records: Sequence[Record]) -> dict[str, Record]:

@@ -204,6 +204,20 @@ def test_our_own_fault_is_crashed_and_shown(tmp_path, workers):
     assert "1 crashed" in result.summary.text()
 
 
+def test_an_edited_manifest_costs_the_summary_alone_and_is_named(tmp_path):
+    phantoms.write_dataset(tmp_path / "in", 2)
+    values = {"source": tmp_path / "in" / "label", "dest": tmp_path / "out", "mappings": ("1:1",)}
+    assert itkit.run("itk_extract", **values).exit_code == 0
+    manifest = tmp_path / "out" / ".itkit" / "manifest.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    lines[0]["facts"]["original_labels"] = 3
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = itkit.run("itk_extract", **values)
+    assert (result.exit_code, result.summary.counts.get("failed", 0)) == (1, 0)
+    assert f"{manifest}: what it says of earlier cases can't be used" in " ".join(result.summary.lines)
+    assert itkit.run("itk_extract", **values, existing="redo").exit_code == 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_facts_that_json_can_not_hold_end_their_case_alone(tmp_path, workers):
     write_cases(tmp_path / "in", ["a", "nan", "z"])
