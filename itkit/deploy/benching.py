@@ -117,6 +117,9 @@ def bench(
                 found.append(replace(speed, model=str(model)))
             except ItkitError as error:
                 found.append(Speed(str(model), name, threads=threads, fault=str(error)))
+            except MemoryError:
+                fault = "not enough memory for the sample at this network's spacing; --sample takes another one"
+                found.append(Speed(str(model), name, threads=threads, fault=fault))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 TORSO = Path(__file__).parents[1] / "data" / "torso" / "image.nii.gz"
 """The CT of a torso that comes with ITKIT; see the README beside it."""
+_LEAST_SPAN = 4
+"""Voxels of the CT that the longest side of a window has to cover; else they are made smaller."""
+_MOST_VOXELS = 1 << 30
 _PLACES = ((0.55, 0.5, 0.4), (0.35, 0.6, 0.6))
 """Where windows start between the first and the last possible place, ZYX: in the torso at two heights."""
 _CHANNEL_LOW, _CHANNEL_STEP, _CHANNELS = -900, 150, 6
@@ -55,7 +58,7 @@ def sample_images(facts: ModelFacts, files: Sequence[Path] = ()) -> list[Volume]
         Description of the network.
     files
         The user's files, one a channel; without them, the CT of a torso is taken, its range of values cut in another
-        way for each channel.
+        way for each channel, and its voxels made smaller for a network of microscopes.
 
     Raises
     ------
@@ -70,11 +73,22 @@ def sample_images(facts: ModelFacts, files: Sequence[Path] = ()) -> list[Volume]
                 f"--sample: the network takes {len(facts.channels)} channels ({', '.join(facts.channels)}); got {count}"
             )
         return images
-    torso = read(TORSO)
+    torso = _of_scale(read(TORSO), facts)
     if len(facts.channels) == 1:
         return [torso]
     lows = [_CHANNEL_LOW + _CHANNEL_STEP * (number % _CHANNELS) for number in range(len(facts.channels))]
     return [torso.with_array(np.maximum(torso.array_zyx, low)) for low in lows]
+
+
+def _of_scale(image: Volume, facts: ModelFacts) -> Volume:
+    """Let the voxels of the CT count as small as those of a network of microscopes: a window is less than one else."""
+    sides_mm = [n * mm for n, mm in zip(facts.patch_size, facts.spacing, strict=True) if mm > 0]
+    grid = image.geometry
+    if not sides_mm or max(sides_mm) >= _LEAST_SPAN * max(grid.spacing_zyx):
+        return image
+    scale = min(mm for mm in facts.spacing if mm > 0) / max(grid.spacing_zyx)
+    z, y, x = (mm * scale for mm in grid.spacing_zyx)
+    return image.with_array(image.array_zyx, replace(grid, spacing_zyx=(z, y, x)))
 
 
 def sample_windows(facts: ModelFacts, images: Sequence[Volume], patch_zyx: Sequence[int]) -> list[Window]:
@@ -92,7 +106,7 @@ def sample_windows(facts: ModelFacts, images: Sequence[Volume], patch_zyx: Seque
     Raises
     ------
     CaseError
-        When the image can't be prepared.
+        When the image can't be prepared, or has voxels too large for the network.
     """
     preparation = Preparation.of(facts)
     return [_window(images, preparation, patch_zyx, place) for place in _PLACES]
@@ -104,7 +118,14 @@ def _window(images: Sequence[Volume], preparation: Preparation, patch_zyx: Seque
     size = index([min(n, max(8, math.ceil(longest_mm / mm) + 2)) for n, mm in _pairs(grid)])
     last = last_start(grid.size_zyx, size)
     start = index([round(part * most) for part, most in zip(place, last, strict=True)])
-    prepared = prepare_image([crop(image, start, size) for image in images], preparation)
+    cut = [crop(image, start, size) for image in images]
+    if math.prod(preparation.grid(cut[0].geometry).size_zyx) > _MOST_VOXELS:
+        spacings = [" x ".join(f"{mm:g}" for mm in one.spacing_zyx) for one in (grid, preparation.grid(grid))]
+        raise CaseError(
+            f"--sample: its voxels of {spacings[0]} mm would be made {spacings[1]} mm, which takes too much memory; "
+            "take an image of the kind that the network is for"
+        )
+    prepared = prepare_image(cut, preparation)
     array, first = _fitted(prepared.array_czyx, patch_zyx)
     return Window(array, prepared.geometry.crop(first, index(patch_zyx)))
 

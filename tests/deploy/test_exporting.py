@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from itkit.cli import umbrella
-from itkit.core.errors import LayoutError, ModelError, ParamsError
+from itkit.core.errors import CaseError, LayoutError, ModelError, ParamsError
 from itkit.deploy import ExportFailed, ExportSettings, export, exporting
+from itkit.deploy.sample import TORSO
 from itkit.inference import read_model
 from itkit.inference.model_folder import parse_facts
 
@@ -172,6 +173,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(model, tmp_path, capsys):
     assert f"itkit export: error: {tmp_path / 'd'}" in said
     assert "File too large" in said
     assert not any((tmp_path / "d").iterdir())
+
+
+def test_a_network_of_microscopes_is_compared_on_voxels_of_its_size(tmp_path):
+    """A voxel of the CT is 750 of this network's along an axis."""
+    write_small_unet(tmp_path / "model", spacing=(0.004, 0.004, 0.004))
+    assert export(tmp_path / "model", tmp_path / "a", "torchscript").ok
+    with pytest.raises(CaseError, match=r"--sample: its voxels of 3 x 3 x 3 mm would be made 0.004 x 0.004 x 0.004 mm"):
+        export(tmp_path / "model", tmp_path / "b", "torchscript", ExportSettings(sample=(TORSO,)))
 
 
 def test_a_network_of_the_registry_in_two_dimensions(tmp_path):
