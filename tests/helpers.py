@@ -53,32 +53,39 @@ _INTERRUPTED = """
 import os, runpy, signal, sys
 
 class Told:
-    # output that gets a signal to this process as soon as a case is told
+    # output that gets a signal to this process as soon as so many cases are told
     def __init__(self, stream):
-        self.stream, self.is_told = stream, False
+        self.stream, self.count = stream, 0
 
     def write(self, text):
         self.stream.write(text)
-        if '"event": "case"' in text and not self.is_told:
-            self.is_told = True
+        self.count += '"event": "case"' in text
+        if self.count == after:
+            self.count += 1
+            if number == signal.SIGKILL:
+                os.killpg(os.getpgrp(), number)
             os.kill(os.getpid(), number)
 
     def __getattr__(self, name):
         return getattr(self.stream, name)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell's background ignores it
-number, sys.stdout = int(sys.argv[1]), Told(sys.stdout)
-sys.argv[:] = sys.argv[2:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+number, after, sys.stdout = int(sys.argv[1]), int(sys.argv[2]), Told(sys.stdout)
+sys.argv[:] = sys.argv[3:]
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def interrupted(number, words):
-    """Return words that run a script, and send it a signal when it has told its first case in JSON lines.
+def interrupted(number, words, *, after=1):
+    """Return words that run a script or module, and send it a signal when it has told some cases in JSON lines.
 
-    From outside, the run may be over before the signal is there.
+    From outside, the run may be over before the signal is there. SIGKILL ends the process group.
     """
-    return [sys.executable, "-c", _INTERRUPTED, str(int(number)), *words]
+    return [sys.executable, "-c", _INTERRUPTED, str(int(number)), str(after), *words]
 
 
 def leftovers(folder):

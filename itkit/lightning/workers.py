@@ -22,6 +22,7 @@ from itkit.core.errors import CaseError
 _PIDS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 _SIGNAL = re.compile(r"killed by signal: ([^.]+)\.")
+_ENDING_S = 5.0
 _ADVICE = {
     "SIGKILL": "as a rule the system does this when memory runs out: lower training.workers or training.patch_size",
     "SIGBUS": "as a rule shared memory (/dev/shm) is full: make it larger, or lower training.workers",
@@ -66,15 +67,12 @@ class Watched(Dataset[Any]):
         ends = [self.processes[pid].exitcode for pid in pids if pid in self.processes]
         return next((code for code in ends if code), None)
 
-    def lost(self, wait: float = 5.0) -> list[int]:
+    def lost(self) -> list[int]:
         """Return the process ids of the workers that have ended by a fault.
 
-        Parameters
-        ----------
-        wait
-            How long to wait for such an end, in seconds: the connections of a process close shortly before it ends.
+        Such an end is waited for: the connections of a process close shortly before it ends.
         """
-        until, ended = time.monotonic() + wait, list[int]()
+        until, ended = time.monotonic() + _ENDING_S, list[int]()
         while self.processes and not ended and time.monotonic() < until:
             with contextlib.suppress(RuntimeError):  # torch raises it here when the system tells of the end
                 time.sleep(0.01)

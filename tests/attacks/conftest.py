@@ -50,7 +50,7 @@ def _anonymous_kb(pid):
 def attacked():
     """Return a function that runs a command; it ends with ``late`` or ``large`` where a limit is exceeded."""
 
-    def run(name, *arguments, seconds=40, memory_mb=1000, env=None, cwd=None, limits=(), watch=None):
+    def run(name, *arguments, seconds=240, memory_mb=1000, env=None, cwd=None, limits=(), watch=None):
         def limit():
             resource.setrlimit(resource.RLIMIT_AS, (8 << 30,) * 2)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

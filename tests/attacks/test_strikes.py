@@ -69,7 +69,7 @@ def test_one_strike_loses_nothing(attacked, tmp_path, library, name):
 
     def run(out, **env):
         words = [str(word).replace("IN", str(source)).replace("OUT", str(out)) for word in COMMANDS[name]]
-        return attacked(*words, env={"LD_PRELOAD": library, "UNDER": str(out), **env}, seconds=60)
+        return attacked(*words, env={"LD_PRELOAD": library, "UNDER": str(out), **env})
 
     assert run(tmp_path / "whole", TOTAL=str(tmp_path / "total")).code == 0
     expected, total = made(tmp_path / "whole"), int((tmp_path / "total").read_text())

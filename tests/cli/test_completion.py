@@ -109,7 +109,7 @@ def typed(call, cwd, prepare, line, expected):
 
 
 def wait_for(terminal, expected):
-    text, end = "", time.monotonic() + 30
+    text, end = "", time.monotonic() + 120
     while time.monotonic() < end:
         if select.select([terminal], [], [], 0.1)[0]:
             text += os.read(terminal, 4096).decode(errors="replace")

@@ -2,12 +2,15 @@
 
 import multiprocessing.queues
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from helpers import wait_until
 
 from itkit.core.errors import CaseError, DiskFullError, ParamsError
 from itkit.lightning import DatasetModule, SegmentationTask, fit, run_folder
@@ -139,8 +142,18 @@ def test_a_worker_lost_while_its_batch_is_asked_for_is_told(dataset, tmp_path, m
 
     monkeypatch.setattr(patches_module.TrainingPatches, "_patch", patch)
     monkeypatch.setattr(multiprocessing.queues.Queue, "get", lost)
+    monkeypatch.setattr("itkit.lightning.workers._ENDING_S", 120.0)
     with pytest.raises(CaseError, match=r"case_\d: patch 5: the loader worker ended with exit code 3"):
         fit(plan_of(dataset, training={"workers": 2}), tmp_path / "run", **QUIET)
+
+
+def has_pending_sigterm(pid):
+    """Return whether a process has not taken a SIGTERM yet; a second one would be lost until then."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in re.findall(r"(?:Sig|Shd)Pnd:\s*(\w+)", text))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +174,7 @@ def test_a_worker_outlives_one_sigterm_but_not_that_of_its_parent(monkeypatch, s
     def work():
         outlive_first_sigterm(0)
         told.send("ready")
-        time.sleep(60)
+        time.sleep(600)
 
     worker = multiprocessing.get_context("fork").Process(target=work, daemon=True)
     worker.start()
@@ -170,8 +183,8 @@ def test_a_worker_outlives_one_sigterm_but_not_that_of_its_parent(monkeypatch, s
         for sender in senders:
             assert worker.exitcode is None
             worker.terminate() if sender == "parent" else subprocess.run(["kill", str(worker.pid)], check=True)
-            worker.join(0.5)
-        worker.join(30)
+            wait_until(lambda: worker.exitcode is not None or not has_pending_sigterm(worker.pid))
+        worker.join(120)
         assert worker.exitcode == code
     finally:
         worker.kill()
