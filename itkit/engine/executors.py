@@ -23,7 +23,7 @@ from itkit.kernels.buffers import reused_buffers
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-AHEAD, _LARGE_AHEAD = 256, 64
+_AHEAD, _LARGE_AHEAD = 256, 64
 """Tasks that are made before a worker is free; fewer where they are large, for their headers are read then."""
 
 
@@ -88,7 +88,7 @@ class Waiting:
                 self._window.append(task)
 
     def _most_ahead(self) -> int:
-        return AHEAD if not self._window or is_small(self._window[-1]) else _LARGE_AHEAD
+        return _AHEAD if not self._window or is_small(self._window[-1]) else _LARGE_AHEAD
 
     def __bool__(self) -> bool:
         self._fill()
@@ -98,6 +98,11 @@ class Waiting:
         """Return how many tasks wait, or ``most`` if there are more."""
         self._fill()
         return most if self._has_more else min(most, len(self._window))
+
+    def share(self, workers: int) -> int:
+        """Return how many small tasks a worker may take at once, so that there are some for the others."""
+        self._fill()
+        return _AHEAD if self._has_more else len(self._window) // workers
 
     def first(self) -> Task:
         """Return the first task; it stays."""

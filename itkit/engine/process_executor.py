@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from itkit.engine.executors import AHEAD, OnBegin, Results, Waiting, is_small, no_event, too_large
+from itkit.engine.executors import OnBegin, Results, Waiting, is_small, no_event, too_large
 from itkit.engine.pool import UNSENDABLE, Worker, WorkerDied, ready
 from itkit.engine.resources import BASE_BYTES, available_cores
 from itkit.engine.worker import TOO_LARGE, Task, TaskResult, prepare_process
@@ -108,8 +108,7 @@ class _Run:
             return
         batch = [task]
         if is_small(task):
-            share = self.waiting.at_least(AHEAD) // self.workers
-            batch += self.waiting.take_small(min(self.pace.batch(), share) - 1)
+            batch += self.waiting.take_small(min(self.pace.batch(), self.waiting.share(self.workers)) - 1)
         self.running[worker] = deque(batch)
         try:
             alone = len(batch) == 1
