@@ -32,9 +32,19 @@ def run_command(operation: Operation[Any], argv: Sequence[str], *, prog: str | N
     return run_operation(operation, params, options)
 
 
-def run_operation(operation: Operation[Any], params: Params, options: RunOptions) -> int:
-    """Run an operation, show its progress and summary, and return the exit code."""
-    show = JsonLines() if options.progress == "json" else Terminal(options.progress)
+def run_operation(
+    operation: Operation[Any], params: Params, options: RunOptions, show: JsonLines | Terminal | None = None
+) -> int:
+    """Run an operation, show its progress and summary, and return the exit code.
+
+    Parameters
+    ----------
+    operation, params, options
+        What is run.
+    show
+        Shows the events; by default in the form that the options ask for.
+    """
+    show = show or (JsonLines() if options.progress == "json" else Terminal(options.progress))
     try:
         with interrupts.raised() as lost:
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from itkit.catalogue import load
-from itkit.cli.terminal import run_operation
+from itkit.cli.terminal import JsonLines, run_operation
 from itkit.cli.train import Progress as ProgressKind
 from itkit.core.errors import ItkitError, LayoutError
 from itkit.core.extras import require_torch
@@ -22,6 +22,7 @@ from itkit.core.text import shown
 from itkit.core.tool import Tool
 from itkit.engine.options import RunOptions
 from itkit.engine.parameters import make_params
+from itkit.engine.progress import Event, joined_summaries
 from itkit.inference.backends import DEVICE, device_name
 from itkit.io.layouts import LABEL
 from itkit.training.run_files import read_run
@@ -86,7 +87,42 @@ class _Only:
         return replace(whole, jobs=jobs, unpaired=unpaired, is_partial=True)
 
 
-def _infer(params: PredictParams | ValidateParams, source: Path, dest: Path, cases: Collection[str] | None) -> int:
+class _OneSummary(JsonLines):
+    """Prints the events of several operations as JSON lines, with one summary at the end.
+
+    Parameters
+    ----------
+    name
+        What runs them.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.doing = ""
+        """What the operation does that runs now."""
+        self.parts: dict[str, Event] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Print an event; keep a summary."""
+        if event["event"] == "summary":
+            self.parts[self.doing] = event
+        else:
+            super().__call__(event)
+
+    def end(self, code: int) -> None:
+        """Print the summary of all, if there is any."""
+        if self.parts:
+            super().__call__(joined_summaries(self.name, self.parts, code))
+
+
+def _infer(
+    params: PredictParams | ValidateParams,
+    source: Path,
+    dest: Path,
+    cases: Collection[str] | None,
+    show: JsonLines | None = None,
+) -> int:
     require_torch("a trained network")
     run = read_run(params.run)
     operation: Operation[Any] = load("itk_infer")
@@ -100,7 +136,7 @@ def _infer(params: PredictParams | ValidateParams, source: Path, dest: Path, cas
         "overlap": run.plan.validation.overlap,
         "recursive": cases is not None,  # training has found them in sub-folders, too
     }
-    return run_operation(operation, make_params(operation.params, values), _options(params))
+    return run_operation(operation, make_params(operation.params, values), _options(params), show)
 
 
 def _options(params: PredictParams | ValidateParams) -> RunOptions:
@@ -114,6 +150,14 @@ def predict(params: PredictParams) -> int:
 
 def validate(params: ValidateParams) -> int:
     """Predict and evaluate the validation cases of a run, and return the exit code."""
+    show = _OneSummary("itkit validate") if params.progress == "json" else None
+    code = _validate(params, show)
+    if show is not None:
+        show.end(code)
+    return code
+
+
+def _validate(params: ValidateParams, show: _OneSummary | None) -> int:
     from itkit.training.sources import holds_stores, unpack_stores
 
     run = read_run(params.run)
@@ -126,13 +170,17 @@ def validate(params: ValidateParams) -> int:
         wrong = unpack_stores(run.dataset, run.val, dataset)
         for case, reason in wrong.items():
             print(f"itkit validate: error: {shown(f'{case}: {reason}')}", file=sys.stderr)
-    code = max(_infer(params, dataset, dest, run.val), int(bool(wrong)))
+    if show is not None:
+        show.doing = "prediction"
+    code = max(_infer(params, dataset, dest, run.val, show), int(bool(wrong)))
+    if show is not None:
+        show.doing = "evaluation"
     if code in (2, 130):
         return code
     operation: Operation[Any] = load("itk_evaluate")
     operation = replace(operation, plan=_Only(operation.plan, run.val))
     values = {"gt": dataset / LABEL, "pred": dest / LABEL, "dest": dest / "evaluation", "recursive": True}
-    return max(code, run_operation(operation, make_params(operation.params, values), _options(params)))
+    return max(code, run_operation(operation, make_params(operation.params, values), _options(params), show))
 
 
 def dataset_of(params: ValidateParams) -> Iterable[Path]:

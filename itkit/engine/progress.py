@@ -123,6 +123,40 @@ class Summary:
         }
 
 
+def joined_summaries(operation: str, parts: Mapping[str, Event], exit_code: int) -> Event:
+    """Return one summary of several operations on the same cases, of which each works on what the one before has made.
+
+    Parameters
+    ----------
+    operation
+        What runs them.
+    parts
+        The summary event of each, by what it did.
+    exit_code
+        That of the whole.
+    """
+    *earlier, last = parts.values()
+    counts, names = dict(last["counts"]), {status: list(cases) for status, cases in last["names"].items()}
+    for part in earlier:  # its other cases come again
+        for status in ("failed", "crashed"):
+            if part["counts"].get(status):
+                counts[status] = counts.get(status, 0) + part["counts"][status]
+                names[status] = [*part["names"].get(status, ()), *names.get(status, ())]
+    several = {
+        key: list(dict.fromkeys(one for part in parts.values() for one in part[key]))
+        for key in ("unpaired", "gone", "warned", "lines")
+    }
+    return {
+        **last,
+        **several,
+        "operation": operation,
+        "counts": counts,
+        "names": names,
+        "exit_code": exit_code,
+        "text": "; ".join(f"{what}: {part['text']}" for what, part in parts.items()),
+    }
+
+
 def summary_of(
     operation: Operation[Any],
     plan: Plan,

@@ -87,6 +87,24 @@ def test_a_run_predicts_and_validates_with_its_own_split(trained, tmp_path, caps
     rows = (run / "validation" / "evaluation" / "per_case.csv").read_text().splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {val}
     assert "2 done" in capsys.readouterr().out
+    assert umbrella.main(["validate", str(run), "--progress", "json"]) == 0
+    said = capsys.readouterr()
+    *events, last = map(json.loads, said.out.splitlines())
+    assert [event["operation"] for event in events if event["event"] == "start"] == ["itk_infer", "itk_evaluate"]
+    assert not [event for event in events if event["event"] == "summary"]
+    assert (last["event"], last["operation"], last["exit_code"]) == ("summary", "itkit validate", 0)
+    assert last["counts"] == {"done": 0, "skipped": 1, "failed": 0}
+    assert any("mean over 2 classes of 1 case" in line for line in last["lines"])
+    assert said.err.count("1 skipped") == 2
+    volume = source / "image" / f"{val}.mha"
+    kept = volume.read_bytes()
+    volume.write_bytes(b"no volume")
+    try:
+        assert umbrella.main(["validate", str(run), "-o", str(tmp_path / "bad"), "--progress", "json"]) == 2
+    finally:
+        volume.write_bytes(kept)
+    summaries = [line for line in capsys.readouterr().out.splitlines() if '"event": "summary"' in line]
+    assert [json.loads(line)["names"] for line in summaries] == [{"failed": [val]}]
 
 
 def test_a_run_validates_cases_in_sub_folders_and_in_stores(trained, tmp_path, capsys):
