@@ -87,9 +87,6 @@ def run(params: TrainParams) -> int:
     """Train, or watch a run."""
     if params.watch is not None:
         return watch_run(params.watch)
-    require_torch(_WHY)
-    for package in ("lightning.pytorch", "matplotlib"):
-        require(package, extra="train", why=_WHY)
     from itkit.training.plan_file import read_plan
 
     assert params.plan is not None
@@ -98,9 +95,43 @@ def run(params: TrainParams) -> int:
         overrides.append(f"network.weights={str(params.weights.absolute())!r}")
     plan = read_plan(params.plan, overrides)
     if params.pretrain is not None:
+        _require_packages()
         return pretrain(plan, params.out or params.plan.parent / f"{params.plan.stem}-pretrained", params)
     folder = params.out or params.plan.parent / f"{params.plan.stem}-fold{params.fold}"
     return train(plan, folder, params)
+
+
+def _require_packages() -> None:
+    """Import what trains, which takes seconds.
+
+    Raises
+    ------
+    MissingExtraError
+        When a package is not installed.
+    """
+    require_torch(_WHY)
+    for package in ("lightning.pytorch", "matplotlib"):
+        require(package, extra="train", why=_WHY)
+
+
+def _require_possible(plan: Plan, folder: Path, params: TrainParams) -> None:
+    """Refuse what needs no look at voxels; before Lightning is imported, which takes longer than all of this.
+
+    Raises
+    ------
+    ItkitError
+        When the run is one of another plan, or the dataset, the split or the network is wrong.
+    """
+    from itkit.training.networks import network_facts
+    from itkit.training.plan_file import moved_plan
+    from itkit.training.run_files import require_same
+    from itkit.training.sources import find_fold
+
+    assert params.plan is not None
+    base = params.plan.parent
+    require_same(folder, moved_plan(plan, base, folder), params.fold)
+    network_facts(plan)
+    find_fold(plan, base, params.fold)
 
 
 def pretrain(plan: Plan, folder: Path, params: TrainParams) -> int:
@@ -120,24 +151,29 @@ def pretrain(plan: Plan, folder: Path, params: TrainParams) -> int:
         code, text = 130, "interrupted; the same command goes on from the last hundred steps"
     except (ItkitError, OSError, MemoryError) as error:
         code, text = _failed(show, error)
-    show.close()
-    show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
-    return show.output.exit_code(code)
+    return _end(show, code, text)
 
 
 def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     """Train and return the exit code; events go to the terminal."""
-    from itkit.lightning.fitting import first_has_ended, fit, is_first
+    show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
     from itkit.lightning.machines import accelerator_of, memory_of, strategy_of
+
+    try:
+        _require_possible(plan, folder, params)
+        require_torch(_WHY)
+        machine = accelerator_of(params.device, params.devices)
+        _require_packages()
+    except (ItkitError, OSError) as error:
+        return _end(show, *_failed(show, error))
+    from itkit.lightning.fitting import first_has_ended, fit, is_first
     from itkit.training.plan_file import overridden
     from itkit.training.remarks import read_remarks
 
     assert params.plan is not None
-    show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
     if not is_first():
         show = Silent()
     code, text = 0, ""
-    machine = accelerator_of(params.device, params.devices)
     try:
         with _notes(show):
             model = fit(
@@ -161,9 +197,7 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
         if not isinstance(error, (ItkitError, OSError, MemoryError)):
             raise
         code, text = _failed(show, error)
-    show.close()
-    show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
-    return show.output.exit_code(code)
+    return _end(show, code, text)
 
 
 def _failed(show: JsonEvents | Bar, error: ItkitError | OSError | MemoryError) -> tuple[int, str]:
@@ -172,6 +206,13 @@ def _failed(show: JsonEvents | Bar, error: ItkitError | OSError | MemoryError) -
     text = os_reason(error) if isinstance(error, OSError) else str(error) or "not enough memory"
     print(f"{_WHY}: error: {shown(text, lines=True)}", file=sys.stderr)
     return 1 if show.has_begun else 2, text
+
+
+def _end(show: JsonEvents | Bar, code: int, text: str) -> int:
+    """Tell that a training has ended, and return the exit code."""
+    show.close()
+    show({"event": "summary", "operation": _WHY, "interrupted": code == 130, "exit_code": code, "text": text})
+    return show.output.exit_code(code)
 
 
 def watch_run(folder: Path) -> int:

@@ -20,8 +20,8 @@ from itkit.training.augmenting import Augmentation
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedCase, PreparedFolder
-from itkit.training.sources import find_source
-from itkit.training.splits import Fold, draw_fold, read_fold
+from itkit.training.sources import find_fold
+from itkit.training.splits import Fold
 
 
 class DatasetModule(LightningDataModule):
@@ -83,14 +83,8 @@ class DatasetModule(LightningDataModule):
         WriteError
             When prepared cases can't be written, for instance because the disk is full.
         """
-        source = find_source(self.base / self.plan.dataset.path)
-        files, patients = source.cases, source.patients
-        split = self.plan.split
-        if split.file:
-            self.parts = read_fold(self.base / split.file, self.fold, list(files), patients)
-        else:
-            self.parts = draw_fold(list(files), split.folds, self.fold, self.plan.training.seed, patients)
-        wrong = []
+        source, self.parts = find_fold(self.plan, self.base, self.fold)
+        files, wrong = source.cases, []
         wanted = list(dict.fromkeys([*self.parts.train, *self.parts.val]))
         for number, name in enumerate(wanted, 1):
             try:

@@ -24,12 +24,13 @@ from itkit.core.text import counted
 from itkit.inference.model_folder import ModelFolder
 from itkit.lightning.data import DatasetModule
 from itkit.lightning.events import NAME, EventSink, Reporter
-from itkit.lightning.run_folder import RunFolder, is_over, last_checkpoint, require_same
+from itkit.lightning.run_folder import RunFolder, is_over, last_checkpoint
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
 from itkit.training.full_disk import require_room
 from itkit.training.plan_file import Plan, moved_plan
 from itkit.training.remarks import Remarks
+from itkit.training.run_files import require_same
 from itkit.training.run_lock import RunLock
 from itkit.training.status import State
 

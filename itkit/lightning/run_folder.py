@@ -31,9 +31,9 @@ from itkit.training.history import (
     jsonl_text,
     read_history,
 )
-from itkit.training.plan_file import Plan, moved_plan, plan_text, read_plan
+from itkit.training.plan_file import Plan, moved_plan, plan_text
 from itkit.training.remarks import Remarks
-from itkit.training.run_files import PLAN_FILE, RUN_FILE, contents_of, digest_of, read_run, run_facts
+from itkit.training.run_files import PLAN_FILE, RUN_FILE, contents_of, digest_of, read_run, require_same, run_facts
 from itkit.training.run_lock import RunLock
 from itkit.training.run_report import write_curves, write_report
 from itkit.training.status import State, write_status
@@ -41,8 +41,6 @@ from itkit.training.status import State, write_status
 LOGGER = logging.getLogger(__name__)
 _CURVES_PART = 0.02
 """Part of the time that drawing curves may take."""
-_MAY_CHANGE = ("training.workers",)
-"""Keys that do not change the result: a run goes on with another value."""
 CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
@@ -70,39 +68,6 @@ def is_over(plan: Plan, state: Mapping[str, Any]) -> bool:
         That of `RunFolder`.
     """
     return 0 < plan.validation.patience <= int(state.get("waiting", 0))
-
-
-def require_same(run: Path, plan: Plan, fold: int) -> None:
-    """Refuse to go on with another plan, or another fold of it.
-
-    Parameters
-    ----------
-    run
-        The run folder; one without a plan belongs to none yet.
-    plan
-        The plan, its paths relative to the folder.
-    fold
-        Part of the cases that validates.
-
-    Raises
-    ------
-    ParamsError
-        When the folder belongs to another one.
-    """
-    if not (run / PLAN_FILE).is_file():
-        return
-    there = read_plan(run / PLAN_FILE)
-    keys = [
-        f"{section}.{key}"
-        for section, values in plan
-        for key in type(values).model_fields
-        if getattr(values, key) != getattr(getattr(there, section), key)
-    ]
-    if wrong := [key for key in keys if key not in _MAY_CHANGE]:
-        raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
-    begun = read_run(run).facts.get("fold") if (run / RUN_FILE).is_file() else fold
-    if begun != fold:
-        raise ParamsError(f"{run}: the run of fold {begun}, not of fold {fold}; choose another folder")
 
 
 class RunFolder(pl.Callback):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.bounded import parse_json, read_bounded
-from itkit.core.errors import LayoutError
+from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.version import VERSION
 from itkit.io.json_files import json_line
 from itkit.training.plan_file import Plan, read_plan
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from itkit.training.splits import Fold
 
 PLAN_FILE, RUN_FILE = "plan.toml", "run.json"
+_MAY_CHANGE = ("training.workers",)
+"""Keys that do not change the result: a run goes on with another value."""
 _DIGITS = 16
 """Digits of a case's digest that a run notes."""
 _PACKAGES = ("torch", "lightning", "monai", "numpy")
@@ -91,6 +93,39 @@ def read_run(path: Path) -> Run:
     if not isinstance(facts, Mapping):
         raise LayoutError(f"{path}: expected a run of itkit train; {RUN_FILE} is malformed")
     return Run(path, read_plan(path / PLAN_FILE), facts)
+
+
+def require_same(run: Path, plan: Plan, fold: int) -> None:
+    """Refuse to go on with another plan, or another fold of it.
+
+    Parameters
+    ----------
+    run
+        The run folder; one without a plan belongs to none yet.
+    plan
+        The plan, its paths relative to the folder.
+    fold
+        Part of the cases that validates.
+
+    Raises
+    ------
+    ParamsError
+        When the folder belongs to another one.
+    """
+    if not (run / PLAN_FILE).is_file():
+        return
+    there = read_plan(run / PLAN_FILE)
+    keys = [
+        f"{section}.{key}"
+        for section, values in plan
+        for key in type(values).model_fields
+        if getattr(values, key) != getattr(getattr(there, section), key)
+    ]
+    if wrong := [key for key in keys if key not in _MAY_CHANGE]:
+        raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
+    begun = read_run(run).facts.get("fold") if (run / RUN_FILE).is_file() else fold
+    if begun != fold:
+        raise ParamsError(f"{run}: the run of fold {begun}, not of fold {fold}; choose another folder")
 
 
 def digest_of(cases: Iterable[PreparedCase]) -> str:

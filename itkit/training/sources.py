@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itkit.core.dataset_meta import DatasetMeta
 from itkit.core.errors import CaseError
@@ -17,7 +18,10 @@ from itkit.io.formats.store import PatchStore, store_kind
 from itkit.io.json_files import write_json
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.io.sitk_toolkit import write_volume
-from itkit.training.splits import patients_of
+from itkit.training.splits import Fold, draw_fold, patients_of, read_fold
+
+if TYPE_CHECKING:
+    from itkit.training.plan_file import Plan
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,32 @@ def find_source(root: Path) -> Source:
         return Source(files, patients_of(described.values), described.channels)
     folder = DatasetFolder(root)
     return Source({case.case_id: case for case in folder.cases}, patients_of(folder.meta), folder.described.channels)
+
+
+def find_fold(plan: Plan, base: Path, fold: int) -> tuple[Source, Fold]:
+    """Find the cases of a plan's dataset, and which of them train and which validate.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    base
+        Folder to which paths of the plan are relative.
+    fold
+        Part of the cases that validates.
+
+    Raises
+    ------
+    LayoutError
+        When there is no case.
+    ParamsError
+        When the split is wrong, or has no such fold.
+    """
+    source, split = find_source(base / plan.dataset.path), plan.split
+    names, patients = list(source.cases), source.patients
+    if split.file:
+        return source, read_fold(base / split.file, fold, names, patients)
+    return source, draw_fold(names, split.folds, fold, plan.training.seed, patients)
 
 
 def unpack_stores(root: Path, cases: Iterable[str], dest: Path) -> dict[str, str]:

@@ -183,6 +183,20 @@ def test_a_process_sees_that_the_one_that_started_it_has_ended(monkeypatch):
     assert fitting.first_has_ended(60)
 
 
+def test_what_can_be_known_without_torch_is_refused_before_it_is_imported(plan, trained, tmp_path, capfd):
+    other = [f"-o {shlex.quote(str(trained[1]))} training.seed=5", f"-o {shlex.quote(str(tmp_path / 'run'))} --fold 9"]
+    rest = [f"-o {shlex.quote(str(tmp_path / 'run'))} {value}" for value in ("network.name=unett", "dataset.path=none")]
+    calls = [["train", str(plan), "--progress", "json", *shlex.split(words)] for words in (*other, *rest)]
+    script = f"import sys; from itkit.cli.umbrella import main; codes = [main(one) for one in {calls!r}]; "
+    check = "assert codes == [2] * 4 and not {'torch', 'lightning'} & set(sys.modules), codes"
+    subprocess.run([sys.executable, "-c", script + check], check=True)
+    said = capfd.readouterr()
+    texts = [json.loads(line)["text"] for line in said.out.splitlines()]
+    assert [f"itkit train: error: {text}" for text in texts] == said.err.splitlines()
+    for text, part in zip(texts, ("another plan", "--fold: expected 0 to 1", "no network is", "none/"), strict=True):
+        assert part in text
+
+
 def test_help_imports_neither_torch_nor_lightning():
     calls = "; ".join(f"main(['{verb}', '--help'])" for verb in ("train", "predict", "validate"))
     script = f"import sys; from itkit.cli.umbrella import main; {calls}; print(*sys.modules)"
