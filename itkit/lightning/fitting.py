@@ -27,6 +27,7 @@ from itkit.lightning.events import NAME, EventSink, Reporter
 from itkit.lightning.run_folder import RunFolder, is_over, last_checkpoint
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
+from itkit.models.checkpoints import torch_bytes
 from itkit.training.full_disk import require_room
 from itkit.training.plan_file import Plan, moved_plan
 from itkit.training.remarks import Remarks
@@ -148,9 +149,7 @@ def fit(
             accelerator=accelerator,
             devices=devices,
             strategy=strategy,
-            plugins=[_Read(found[1])]
-            if found is not None and not isinstance(strategy, ModelParallelStrategy)
-            else None,
+            plugins=None if isinstance(strategy, ModelParallelStrategy) else [_Files(found and found[1])],
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             logger=False,
@@ -217,12 +216,21 @@ def first_has_ended(seconds: float = 20.0) -> bool:
     return os.getppid() != _STARTER
 
 
-class _Read(TorchCheckpointIO):
-    """Gives Lightning the checkpoint that was read already, when it was checked."""
+class _Files(TorchCheckpointIO):
+    """Writes checkpoints where they belong, and gives Lightning the one that was read already, when it was checked.
+
+    Lightning's own writer takes the way over the system's temporary folder, which may be smaller, and where a kill
+    leaves what was written.
+    """
 
     def __init__(self, content: Any) -> None:
         super().__init__()
         self.content = content
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; `RunFolder` gives it its final name when it is complete."""
+        del storage_options
+        Path(path).write_bytes(torch_bytes(checkpoint))
 
     def load_checkpoint(self, *_: Any, **__: Any) -> Any:
         """Return the checkpoint, once."""

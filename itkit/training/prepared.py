@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,7 @@ from itkit.core.grids import grid_difference
 from itkit.core.text import some
 from itkit.core.volume import Volume
 from itkit.inference.preparing import Preparation, prepare_image, prepare_label
-from itkit.io.disk import commit_files, hidden_beside, sync_files
+from itkit.io.disk import commit_files, hidden_beside, left_by_dead_runs, sync_files
 from itkit.io.formats.headers import volume_files
 from itkit.io.formats.store import PatchStore, store_kind
 from itkit.io.json_files import json_line
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from itkit.training.plan_file import Plan
 
 IMAGE_FILE, LABEL_FILE, FACTS_FILE = "image.npy", "label.npy", "case.json"
+_QUIET_S = 60.0
+"""Seconds after which a half-written file of a process that is not on this machine is nobody's."""
 _FORMAT = 3  # changes with the content of the files, so that older ones are made anew
 
 
@@ -259,6 +263,7 @@ class PreparedFolder:
         with told_by_folder(case.folder.parent, image.nbytes + label.nbytes):
             try:
                 case.folder.mkdir(parents=True, exist_ok=True)
+                _tidy(case.folder)
                 for path, array in zip(staged, (image, label), strict=False):
                     _save(path, np.ascontiguousarray(array))
                 staged[2].write_text(json.dumps(facts), encoding="utf-8")
@@ -267,6 +272,14 @@ class PreparedFolder:
             finally:
                 for path in staged:
                     path.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed process has left of a case; another machine may be writing the same case just now."""
+    for path in left_by_dead_runs(folder):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _QUIET_S:
+                path.unlink()
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

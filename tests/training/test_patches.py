@@ -1,5 +1,7 @@
 import json
+import os
 import pickle
+import subprocess
 
 import numpy as np
 import pytest
@@ -130,6 +132,21 @@ def test_a_prepared_case_is_kept_until_its_files_or_rules_change(dataset, tmp_pa
     assert (folder.prepare(case).folder / "image.npy").stat().st_mtime_ns == before
     assert PreparedFolder(tmp_path, plan_of(dataset, orient="RAS")).place(case) != first.folder
     assert not [path for path in first.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_kill_has_left_of_a_case_goes_when_it_is_prepared(dataset, tmp_path):
+    (case,) = DatasetFolder(dataset).cases[:1]
+    folder = PreparedFolder(tmp_path, plan_of(dataset))
+    place = folder.place(case)
+    place.mkdir()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    old, new = (place / f".itkit-{gone.pid}-{digit * 16}" for digit in "01")
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    folder.prepare(case)
+    assert sorted(path.name for path in place.iterdir()) == [new.name, "case.json", "image.npy", "label.npy"]
 
 
 def test_a_case_is_prepared_again_when_the_file_of_its_voxels_alone_has_changed(tmp_path):

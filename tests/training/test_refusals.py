@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def test_a_disk_that_fills_up_while_it_trains_is_told_with_the_run(dataset, tmp_
         raise OSError(28, "No space left on device")
 
     plan = plan_of(dataset, training={"epochs": 1, "steps_per_epoch": 1})
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # checkpoints take no way over the temporary folder
     with monkeypatch.context() as patch:
         patch.setattr(run_folder, "sync_file", full)
         patch.setattr(run_folder, "write_report", full)  # that the report can't be written either is not the news
