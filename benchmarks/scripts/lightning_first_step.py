@@ -5,10 +5,10 @@ Run: python lightning_first_step.py plan.toml
 
 import os
 import sys
+from pathlib import Path
 
 import lightning.pytorch as pl
 import tomllib
-from pathlib import Path
 import torch
 
 from itkit.models import create_model
