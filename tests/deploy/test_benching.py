@@ -28,7 +28,7 @@ def test_a_trained_model(tmp_path, capsys, sample):
     (speed,) = json.loads((tmp_path / "speed.json").read_text())["results"]
     assert (speed["backend"], speed["windows"], speed["size"]) == ("torch", 8, [20, 30, 24])
     assert speed["volumes_per_minute"] == pytest.approx(60 / speed["volume_s"], rel=0.01)
-    assert 0 < speed["window_ms_least"] <= speed["window_ms"] < 1000 * speed["volume_s"]
+    assert 0 < speed["window_ms_least"] <= speed["window_ms"]
     assert row.split()[1:4] == ["torch", "cpu", "1"]
 
 

@@ -108,7 +108,7 @@ def test_a_case_is_the_same_every_time(tmp_path):
 @needs_linux
 def test_deaths_and_hangs_are_findings_and_the_next_cases_follow(tmp_path, monkeypatch):
     (tmp_path / "worker.py").write_text(WORKER)
-    monkeypatch.setattr(watch, "LONGEST_S", 2)
+    monkeypatch.setattr(watch, "LONGEST_S", 5)
     tally = watch.watch(0, 7, worker=(sys.executable, str(tmp_path / "worker.py")))
     assert tally.findings == ["case 2: ours ended with SIGSEGV", "case 4: ours hung"]
     assert tally.ended == {

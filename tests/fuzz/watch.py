@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_S = 30
+LONGEST_S = 90
 """A case that takes longer hangs."""
+START_LONGEST_S = 180
 PEERS_LONGEST_S = 5
 """Likewise where SimpleITK reads beside us: its hangs are no findings, and cost time."""
 MOST_BYTES = 8 << 30
@@ -83,10 +84,16 @@ def _until_it_ends(command: list[str], work: Path) -> tuple[int, bool]:
             now = (work / "progress").read_text()
             if now != last:
                 last, since = now, time.monotonic()
-            elif time.monotonic() - since > (PEERS_LONGEST_S if "SimpleITK" in now else LONGEST_S):
+            elif time.monotonic() - since > _longest_s(now):
                 process.kill()
                 return process.wait(), True
     return code, False
+
+
+def _longest_s(progress: str) -> float:
+    if not progress:
+        return START_LONGEST_S
+    return PEERS_LONGEST_S if "SimpleITK" in progress else LONGEST_S
 
 
 def _phase_of_death_alone(command: list[str], work: Path) -> str:
