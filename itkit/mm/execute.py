@@ -7,9 +7,11 @@ import logging
 import os
 import pickle
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +24,7 @@ from itkit.io.json_files import write_json
 from itkit.mm.cfg_options import parse_options
 from itkit.mm.jobs import Job, Result
 from itkit.mm.records import LAST, plain, read_record, state_of, write_record
+from itkit.training.run_lock import RunLock
 
 LOGGER = logging.getLogger(__name__)
 _EXPECTED = (ItkitError, OSError, MemoryError)
@@ -231,11 +234,11 @@ def _train(job: Job, config: Any) -> Result:
         config.load_from, config.resume = str(start.path), True
     _prepare(job, config)
     begin = time.monotonic()
-    if _is_first():
-        job.work_dir.mkdir(parents=True, exist_ok=True)
-        write_record(job.work_dir, "training", None)
-    _name(job, config)
-    build_runner(config).train()
+    with _own_folder(job):
+        if _is_first():
+            write_record(job.work_dir, "training", None)
+        _name(job, config)
+        build_runner(config).train()
     ended = last_checkpoint(job.work_dir)
     if _is_first():
         facts = {
@@ -246,6 +249,24 @@ def _train(job: Job, config: Any) -> Result:
         }
         write_record(job.work_dir, "training", facts)
     return Result("trained", str(job.work_dir))
+
+
+@contextmanager
+def _own_folder(job: Job) -> Iterator[None]:
+    """Keep others from training in the same folder; processes of ``torchrun`` share it.
+
+    Raises
+    ------
+    ParamsError
+        When another training is in it.
+    """
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    if "RANK" in os.environ:
+        yield
+        return
+    with closing(RunLock(job.work_dir, "choose another root (--work-dir-root)")) as lock:
+        lock.take()
+        yield
 
 
 def checkpoint_to_test(job: Job, config: Any) -> Path:
@@ -392,10 +413,22 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def _end_with_parent(pipe: int) -> None:
+    """End this process when the one that has started it is killed: else it would train on, unseen.
+
+    Of the pipe, that one has the only other end.
+    """
+    with suppress(OSError):
+        while os.read(pipe, 1):  # never by `sys.stdin`, whose lock would stand still in forked processes
+            pass
+    os._exit(1)
+
+
 def main() -> int:
-    """Run the job on standard input, and write the result to the file that is named."""
+    """Run the job on the first line of standard input, and write the result to the file that is named."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    job = Job.from_json(sys.stdin.read())
+    job = Job.from_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, args=(sys.stdin.fileno(),), daemon=True).start()
     result = run_job(job)
     write_json(Path(sys.argv[1]), asdict(result))
     return {"failed": 1, "interrupted": 130}.get(result.status, 0)

@@ -200,9 +200,12 @@ def run_apart(job: Job) -> Result:
     with tempfile.TemporaryDirectory(prefix="mmrun-") as folder:
         answer = Path(folder) / "result.json"
         command = [sys.executable, "-m", "itkit.mm.execute", str(answer)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0) as process:
             try:
-                process.communicate(job.to_json().encode())
+                assert process.stdin is not None
+                with suppress(BrokenPipeError):
+                    process.stdin.write(job.to_json().encode() + b"\n")
+                process.wait()  # the pipe stays open: the process ends when this one is killed
             except BaseException:
                 _end(process)
                 raise

@@ -23,10 +23,12 @@ class RunLock:
     ----------
     run
         The folder.
+    other
+        What else the user can do than wait.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, other: str = "choose another folder (-o)") -> None:
+        self.run, self.other = run, other
         self._file: IO[bytes] | None = None
 
     @property
@@ -51,7 +53,7 @@ class RunLock:
                 file.close()
                 raise ParamsError(
                     f"{self.run}: another training writes into this folder{_who(self.run)}; "
-                    "wait until it has ended, or choose another folder (-o)"
+                    f"wait until it has ended, or {self.other}"
                 )
             if not is_in_place(file):  # its last holder has just removed it
                 file.close()

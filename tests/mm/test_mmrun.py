@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from itkit.cli.umbrella import script
 from itkit.mm import execute, run
 from itkit.mm.jobs import Job, Result
 from itkit.mm.records import read_record
+from itkit.training.run_lock import RunLock
 from mm.tiny import write_tree
 
 BUILD = execute.build_runner
@@ -240,6 +242,41 @@ def test_an_interrupt_ends_the_queue_with_130_and_a_summary(tree, capfd):
     write_tree(tree / "configs", models=("a", "b"))
     assert script("mmrun", ["0.1", "--cfg-options", "model.fails=interrupt"]) == 130
     assert "1 interrupted, 1 not run" in capfd.readouterr().out
+
+
+def test_a_folder_takes_one_training_at_a_time(tree, capfd):
+    write_tree(tree / "configs")
+    work = tree / "work/0.1.Tiny/one"
+    work.mkdir(parents=True)
+    with closing(RunLock(work)) as lock:
+        lock.take()
+        assert script("mmrun", ["0.1", "--auto-retry", "1"]) == 1
+        said = capfd.readouterr().out
+        assert "another training writes into this folder" in said
+        assert "--work-dir-root" in said
+        assert "try 1 of 1" not in said
+        assert [path.name for path in work.iterdir()] == [".lock"]
+    assert script("mmrun", ["0.1"]) == 0
+    assert not (work / ".lock").exists()
+
+
+def test_a_model_ends_with_the_queue_that_was_killed():
+    code = (
+        "import sys, threading, time\n"
+        "from itkit.mm.execute import _end_with_parent\n"
+        "line = sys.stdin.readline()\n"
+        "threading.Thread(target=_end_with_parent, args=(sys.stdin.fileno(),), daemon=True).start()\n"
+        "print(line, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b"job\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"job\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.stdin.close()  # as when its parent is gone
+        assert process.wait(20) == 1
 
 
 @pytest.mark.slow
