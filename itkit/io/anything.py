@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from itkit.core.arguments import expect, expect_choice
-from itkit.core.errors import ReadError
-from itkit.core.text import counted, some
 from itkit.core.volume import KINDS, Volume
 from itkit.io.formats.label_values import as_labels
 from itkit.io.sitk_toolkit import read_volume
@@ -68,18 +66,8 @@ def read(
 
 
 def _read_series_folder(folder: Path, kind: Kind) -> Volume:
-    from itkit.io.dcm_toolkit import find_series, read_series
+    from itkit.io.dicom.choices import chosen_series, series_choices
+    from itkit.io.dicom.read import read_series
 
-    series, refused = find_series(folder)
-    images = [one for one in series if one.kind == "image"]
-    if not images:
-        others = "; ".join(one.title for one in series) or f"{counted(refused, 'file')} of another kind"
-        raise ReadError(f"{folder}: expected a volume file or the folder of one DICOM image series; found {others}")
-    if len(images) > 1:
-        titles = some((one.title for one in images), most=5)
-        raise ReadError(
-            f"{folder}: {len(images)} DICOM image series: {titles}; give the folder of one, "
-            "or convert all with itk_convert dicom"
-        )
-    volume = read_series(images[0], kind=kind)
+    volume = read_series(chosen_series(folder, series_choices(folder)[0]), kind=kind)
     return volume if kind == "image" else volume.with_array(as_labels(volume.array_zyx, str(folder))[0])

@@ -28,10 +28,13 @@ from itkit.forms.chains import is_pipeline
 from itkit.forms.pages import Page, load_command, pages
 from itkit.forms.presets import preset_in
 from itkit.forms.trainings import is_training
+from itkit.io.dicom.choices import SeriesChoice, chosen_series
+from itkit.io.dicom.find import Series
 from itkit.io.json_files import json_line
 from itkit.io.layouts import IMAGE
 from itkit.report.style import STYLE
 from itkit.serving.guard import Rules, cookie_value
+from itkit.serving.paths import Root
 from itkit.web.board import Board, Past, is_over, lines_of
 from itkit.web.requests import Answer, Asked, Preset, answer, form_named, options_named
 from itkit.web.starts import add_starts
@@ -435,10 +438,28 @@ def _reports(board: Board, facts: Mapping[str, Any]) -> list[dict[str, str]]:
 def _add_volumes(app: FastAPI, board: Board) -> None:
     root, shelf = board.root, Shelf()
 
-    def volume(path: str) -> dict[str, Any]:
+    def choices(folder: Path) -> tuple[list[SeriesChoice], str]:
+        """Return the series of a folder that lie below the root; a link may lead outside."""
+        found, note = shelf.choices(folder)
+        own = [one for one in found if all(_is_inside(root, path) for path in one.series.files)]
+        if not own:
+            raise NotServedError(f"{root.shown(folder)!r}: its DICOM series lie outside the root")
+        return own, note
+
+    def chosen(folder: Path, key: str) -> Series | None:
+        return chosen_series(Path(folder.name), choices(folder)[0], key) if folder.is_dir() else None
+
+    def series(path: str) -> dict[str, Any]:
+        folder = root.subfolder(path)
+        found, note = choices(folder)
+        return {"path": root.shown(folder), "note": note, "series": [one.as_json() for one in found]}
+
+    def volume(path: str, series: str = "") -> dict[str, Any]:
         found = _volume(board, path)
+        one = chosen(found, series)
+        voxels = None if one is None else shelf.voxels(found, "image", 0, one)
         others = {name: root.shown(other) for name, other in partners(found).items()}
-        return {**geometry_of(found), "path": root.shown(found), "partners": others}
+        return {**geometry_of(found, voxels), "path": root.shown(found), "series": series, "partners": others}
 
     def data(
         path: str,
@@ -447,13 +468,14 @@ def _add_volumes(app: FastAPI, board: Board) -> None:
         channel: int = 0,
         axis: int | None = None,
         index: int = 0,
+        series: str = "",
         *,
         project: bool = False,
     ) -> Response:
         found = _volume(board, path)
         if level not in range(3) or axis not in (None, 0, 1, 2) or not 0 <= channel < 1000:
             raise NotServedError("level and axis are 0, 1 or 2")
-        voxels = shelf.voxels(found, kind or guess_kind(found), channel)
+        voxels = shelf.voxels(found, kind or guess_kind(found), channel, chosen(found, series))
         array: Any = voxels.level(level)
         if axis is not None and project:  # the largest value along the axis
             array = array.max(axis=axis)
@@ -465,6 +487,7 @@ def _add_volumes(app: FastAPI, board: Board) -> None:
         headers = {"x-itkit-voxels": json.dumps(facts), "content-length": str(array.size * 2)}
         return StreamingResponse(_pieces(array), media_type="application/octet-stream", headers=headers)
 
+    app.add_api_route("/api/series", series)
     app.add_api_route("/api/volume", volume)
     app.add_api_route("/api/volume/data", data)
 
@@ -472,6 +495,14 @@ def _add_volumes(app: FastAPI, board: Board) -> None:
 def _volume(board: Board, path: str) -> Path:
     found = board.root.any(path)
     return board.root.subfolder(path) if found.is_dir() else board.root.file(path)
+
+
+def _is_inside(root: Root, path: Path) -> bool:
+    try:
+        root.file(str(path))
+    except NotServedError:
+        return False
+    return True
 
 
 def _pieces(array: Any) -> Iterator[bytes]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from itkit.engine.resources import available_memory, format_bytes
 from itkit.io.anything import read
 from itkit.io.dataset_meta import find_dataset_meta
 from itkit.io.formats.inspect import read_any_header
+from itkit.io.formats.label_values import as_labels
 from itkit.io.formats.segments import segments_of
 from itkit.io.layouts import IMAGE, LABEL
 from itkit.kernels.labels import label_counts
@@ -33,11 +35,16 @@ from itkit.report.windows import CT_WINDOWS, window_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from itkit.io.dicom.choices import SeriesChoice
+    from itkit.io.dicom.find import Series
+
 LEVELS = 3
 _LEAST_VOXELS = 48
 """An axis with fewer voxels stays as it is at coarser levels."""
 _MOST_CLASSES = 500
 _MOST_WAITING = 6
+_MOST_FOLDERS = 4
+_MOST_FILES = 50_000
 _LABEL_FOLDERS = {LABEL, "labels", "labelstr", "labelsts", "seg", "segmentation", "segmentations", "mask", "masks"}
 _INT16 = np.iinfo(np.int16)
 
@@ -87,18 +94,25 @@ class Voxels:
         return self.array_zyx[::z, ::y, ::x]
 
 
-def geometry_of(path: Path) -> dict[str, Any]:
+def geometry_of(path: Path, series: Voxels | None = None) -> dict[str, Any]:
     """Return what the header of a volume says, and what a viewer needs beside it.
+
+    Parameters
+    ----------
+    path
+        The volume file, or the folder of a series.
+    series
+        The voxels of the series.
 
     Raises
     ------
     ReadError
         When it can't be read.
     """
-    if path.is_dir():
-        volume = read(path)
-        grid, dtype, components, metadata = volume.geometry, str(volume.dtype), 1, volume.metadata
-        doubts: tuple[str, ...] = ()
+    metadata: Mapping[str, str]
+    doubts: tuple[str, ...] = ()
+    if series is not None:
+        grid, dtype, components, metadata = series.geometry, str(series.facts["dtype"]), 1, {}
     else:
         header = read_any_header(path)
         grid, dtype, components, metadata = header.geometry, header.value_dtype, header.components, header.metadata
@@ -201,12 +215,36 @@ class Shelf:
     def __init__(self, most_bytes: int | None = None) -> None:
         self._most = available_memory() // 4 if most_bytes is None else most_bytes
         self._kept: OrderedDict[tuple[Any, ...], Voxels] = OrderedDict()
+        self._series: OrderedDict[Path, tuple[Any, tuple[tuple[SeriesChoice, ...], str]]] = OrderedDict()
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._places = threading.BoundedSemaphore(_MOST_WAITING)
 
-    def voxels(self, path: Path, kind: Kind, channel: int = 0) -> Voxels:
+    def choices(self, folder: Path) -> tuple[tuple[SeriesChoice, ...], str]:
+        """Return what `series_choices` finds in a folder, from memory if its files have not changed."""
+        from itkit.io.dicom.choices import series_choices
+
+        try:
+            stamp = _stamp(islice((path for path in folder.rglob("*") if path.is_file()), _MOST_FILES + 1))
+        except OSError as error:
+            raise ReadError(f"{folder.name}: can't be read ({error.strerror or error})") from error
+        if len(stamp) > _MOST_FILES:
+            raise ResourceError(f"{folder.name}: more than {_MOST_FILES:,} files; open a folder with fewer series")
+        with self._lock:
+            found = self._series.get(folder)
+        if found is None or found[0] != stamp:
+            found = (stamp, series_choices(folder))
+        with self._lock:
+            self._series[folder] = found
+            self._series.move_to_end(folder)
+            while len(self._series) > _MOST_FOLDERS:
+                self._series.popitem(last=False)
+        return found[1]
+
+    def voxels(self, path: Path, kind: Kind, channel: int = 0, series: Series | None = None) -> Voxels:
         """Return the voxels of a file, from memory if it has not changed; then it waits for no file that is being read.
+
+        With ``series``, return those of a series in the folder ``path``.
 
         Raises
         ------
@@ -216,10 +254,9 @@ class Shelf:
             When it can't be read, or needs too much memory.
         """
         try:
-            status = path.stat()
+            key = (path, kind, channel, _stamp((path,) if series is None else series.files))
         except OSError as error:
             raise ReadError(f"{path.name}: can't be read ({error.strerror or error})") from error
-        key = (path, kind, channel, status.st_size, status.st_mtime_ns, status.st_ino)
         found = self._known(key)
         if found is not None:
             return found
@@ -227,7 +264,7 @@ class Shelf:
             raise BusyError("too many volumes are being read; try again in a moment")
         try:
             with self._reading:
-                return self._known(key) or self._read(key, path, kind, channel)
+                return self._known(key) or self._read(key, path, kind, channel, series)
         finally:
             self._places.release()
 
@@ -238,15 +275,28 @@ class Shelf:
                 self._kept.move_to_end(key)
             return found
 
-    def _read(self, key: tuple[Any, ...], path: Path, kind: Kind, channel: int) -> Voxels:
-        if not path.is_dir():
+    def _read(self, key: tuple[Any, ...], path: Path, kind: Kind, channel: int, series: Series | None) -> Voxels:
+        if series is not None:
+            from itkit.io.dicom.read import read_series
+
+            volume = read_series(series, kind=kind)
+            if kind == "label":
+                volume = volume.with_array(as_labels(volume.array_zyx, str(path))[0])
+        else:
             _require_memory(path)
-        found = _sendable(read(path, kind, channels=kind == "image"), channel)
+            volume = read(path, kind, channels=kind == "image")
+        found = _sendable(volume, channel)
         with self._lock:
             self._kept[key] = found
             while len(self._kept) > 1 and sum(one.array_zyx.nbytes for one in self._kept.values()) > self._most:
                 self._kept.popitem(last=False)
         return found
+
+
+def _stamp(paths: Iterable[Path]) -> tuple[Any, ...]:
+    """Return what changes when one of several files does."""
+    found = [(path, path.stat()) for path in paths]
+    return tuple((str(path), one.st_size, one.st_mtime_ns, one.st_ino) for path, one in found)
 
 
 def _require_memory(path: Path) -> None:

@@ -127,7 +127,7 @@ def test_what_a_path_holds(dataset, tmp_path):
     assert what_is_at(alone).cases == (CaseFiles("alone", alone),)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(itkit.ItkitError, match="no volume"):
+    with pytest.raises(itkit.ItkitError, match="found 0 files"):
         what_is_at(empty)
 
 
@@ -391,10 +391,10 @@ def test_a_path_that_holds_nothing_takes_no_projection_away(viewer, dataset, tmp
     page = viewer(dataset)
     (tmp_path / "empty").mkdir()
     page.open_path(tmp_path / "empty")
-    until(lambda: "no volume" in page.message.text())
+    until(lambda: "found 0 files" in page.message.text())
     began.set()
     until(lambda: page.scene.mip is not None)
-    assert "no volume" in page.message.text()
+    assert "found 0 files" in page.message.text()
 
 
 def test_a_file_that_cannot_be_read_is_told_and_the_last_case_stays(viewer, dataset, tmp_path, until):
@@ -424,6 +424,25 @@ def test_dicom_folders_open(viewer, tmp_path):
     write_series(itkit.read(tmp_path / "raw" / "a.mha"), tmp_path / "series")
     page = viewer(tmp_path / "series")
     assert page.scene.image.shape_zyx == (12, 14, 16)
+
+
+def test_one_of_several_series_is_chosen(window, until, tmp_path):
+    from itkit.io.dcm_toolkit import write_series
+
+    for number, (name, depth) in enumerate((("Leber venös", 5), ("Lunge <b>", 7)), start=1):
+        volume = phantoms.noise(Geometry((depth, 8, 9), (2.0, 1.0, 1.0)))
+        write_series(volume, tmp_path / "ct" / name[:5], description=name, series_number=number, modality="CT")
+    (tmp_path / "ct" / "notes.txt").write_text("no DICOM")
+    page = window.viewer_page
+    window.open_path(tmp_path / "ct")
+    until(lambda: page.scene.image is not None)
+    rows = {page.list.item(row).text(): row for row in range(page.list.count())}
+    wanted = {"CT · Leber venös (series 1) · 5 slices": 5, "CT · Lunge <b> (series 2) · 7 slices": 7}
+    assert rows.keys() == wanted.keys()
+    for title, depth in wanted.items():
+        page.list.setCurrentRow(rows[title])
+        until(lambda depth=depth: page.scene.image.shape_zyx == (depth, 8, 9))
+    until(lambda: page.message.text() == "2 series: choose one on the left; 1 file is no part of a series")
 
 
 def test_a_window_is_changed_by_the_mouse_and_by_presets(viewer, dataset, qtbot):

@@ -22,12 +22,15 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.engine.pipeline import read_pipeline
 from itkit.forms.command import Command
+from itkit.io.anything import read as read_volume_or_series
+from itkit.io.dcm_toolkit import write_series
 from itkit.io.sitk_toolkit import read_volume, write_volume
-from itkit.testing.phantoms import write_dataset
+from itkit.testing.phantoms import noise, write_dataset
 from itkit.web.volumes import Shelf
 from web.servers import TOKEN, serving, started
 
 pytestmark = pytest.mark.net
+SERIES = {"CT": 5, "MR": 7}
 PLAN = "[dataset]\npath = {0!r}\nchannels = ['CT']\nlabels = {{ 1 = 'liver' }}\n[preprocess]\nspacing = [1, 1, 1]\n"
 PLAN += "[network]\nname = 'unet'\n[training]\npatch_size = [8, 16, 16]\n"
 RESAMPLE = {"mode": "dataset", "source": "raw", "spacing": [2, 2, 2]}
@@ -46,6 +49,12 @@ def root(tmp_path_factory):
     oblique = Geometry((5, 6, 7), (3.0, 1.0, 0.5), (1.0, 2.0, 3.0), (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0))
     values = np.random.default_rng(4).normal(size=(5, 6, 7)).astype("float32") * 1e5
     write_volume(Volume(values, oblique), folder / "float.nii.gz")
+    for modality, depth in SERIES.items():
+        scan = noise(Geometry((depth, 6, 8), (2.0, 1.0, 1.5)), seed=depth)
+        write_series(scan, folder / "scans" / modality, description=f"{modality} of <b>", modality=modality)
+    write_series(noise(Geometry((4, 6, 8), (2.0, 1.0, 1.5))), outside / "scan", description="not ours")
+    for path in (outside / "scan").iterdir():
+        (folder / "scans" / f"linked-{path.name}").symlink_to(path)
     return folder
 
 
@@ -53,6 +62,30 @@ def root(tmp_path_factory):
 def web(root):
     with serving(root, root.parent / "state") as server:
         yield server
+
+
+def test_one_of_several_dicom_series_is_chosen_and_none_from_outside(web, root):
+    answer = web.get("/api/series", path="scans").json()
+    found = {one["modality"]: one for one in answer["series"]}
+    assert {name: one["slices"] for name, one in found.items()} == SERIES
+    assert found["MR"]["description"] == "MR of <b>"
+    for modality, one in found.items():
+        chosen = {"path": "scans", "series": one["key"]}
+        volume = read_volume_or_series(root / "scans" / modality)
+        grid = web.get("/api/volume", **chosen).json()
+        assert (grid["size_zyx"], grid["origin_xyz"]) == ([*volume.shape_zyx], [*volume.geometry.origin_xyz])
+        sent = np.frombuffer(web.get("/api/volume/data", **chosen, level=0).content, "<i2")
+        assert np.array_equal(sent, volume.array_zyx.ravel())
+    for status, query in (
+        (422, {"path": "scans"}),
+        (422, {"path": "scans", "series": "0" * 16}),
+        (404, {"path": "../outside/scan"}),
+        (404, {"path": "link/scan"}),
+    ):
+        for url in ("/api/volume", "/api/volume/data"):
+            assert web.get(url, **query).status_code == status
+    assert web.get("/api/series", path="../outside/scan").status_code == 404
+    assert web.get("/api/volume", path="scans/CT").json()["size_zyx"] == [5, 6, 8]
 
 
 def test_the_page_opens_with_the_token(web):

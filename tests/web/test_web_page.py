@@ -19,8 +19,10 @@ from itkit.core.geometry import Geometry
 from itkit.core.thumbnail import png
 from itkit.engine.pipeline import read_pipeline
 from itkit.forms.command import Command
+from itkit.io.dcm_toolkit import write_series
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.report import pages
+from itkit.testing.phantoms import noise
 from web.servers import TOKEN, serving
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
@@ -159,6 +161,18 @@ def test_a_form_a_plan_a_run_its_result_and_both_grids(page, root):
     middle = tuple(size // 2 for size in voxels.shape_zyx)
     expect(page.locator("#readout")).to_contain_text(f"value: {voxels.array_zyx[middle]}")
     expect(page.locator("#readout")).to_contain_text("voxel Z Y X: " + " ".join(map(str, middle)))
+
+
+def test_a_series_of_a_dicom_folder_is_chosen(page, root):
+    for number, depth in enumerate((5, 7), start=1):
+        scan = noise(Geometry((depth, 16, 18), (2.0, 1.0, 1.0)), seed=depth)
+        write_series(scan, root / "scans" / f"{number}", description=f"<i>{number}</i>", series_number=number)
+    page.goto("/#/view?path=scans")
+    rows = page.locator("#series tbody tr")
+    expect(rows).to_have_count(2)
+    rows.get_by_role("link", name="<i>2</i>").click()
+    page.wait_for_selector(".viewer[data-ready]")
+    expect(page.locator("#geometry-table")).to_contain_text("7 \u00d7 16 \u00d7 18")
 
 
 def test_planes_are_the_right_way_up_and_keys_move_the_crosshair(page, root):

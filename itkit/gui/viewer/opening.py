@@ -136,13 +136,12 @@ def _folder(folder: Path, volumes: Mapping[str, Path]) -> tuple[CaseFiles, ...]:
 
 
 def _of_series(folder: Path) -> Opened:
-    from itkit.io.dicom.find import find_series
+    from itkit.io.dicom.choices import series_choices
 
-    series, refused = find_series(folder)
-    if not any(one.kind == "image" for one in series):
-        raise ReadError(f"{folder}: no volume file and no DICOM image series is in it")
-    note = f"{len(refused)} files are no part of a series" if refused else ""
-    return Opened(tuple(CaseFiles(one.title, folder, series=one) for one in series if one.kind == "image"), note=note)
+    choices, note = series_choices(folder)
+    if len(choices) > 1:
+        note = "; ".join(filter(None, (f"{len(choices)} series: choose one on the left", note)))
+    return Opened(tuple(CaseFiles(one.title, folder, series=one.series) for one in choices), note=note)
 
 
 def case_files(row: CaseRow) -> tuple[CaseFiles | None, CaseFiles | None]:

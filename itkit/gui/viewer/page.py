@@ -57,6 +57,8 @@ class ViewerPage(QWidget):
         self._wanted: str = "first"
         self._after: CaseFiles | None = None
         self._shown_number = -1
+        self._note = ""
+        """What is said of the path that was opened."""
         self.loader, self.other_loader = Loader(self), Loader(self)
         self.views, self.other_views = Views(self.scene, self.shared), Views(self.other_scene, self.shared)
         self._readout_clock = QTimer(self)
@@ -246,7 +248,7 @@ class ViewerPage(QWidget):
     def _set_cases(self, opened: Opened) -> None:
         self.cases = opened.cases
         self.list.show_cases(opened.cases)
-        self._say(opened.note)
+        self._note = opened.note
         if len(opened.cases) > 1:
             self.loader.picture(opened.cases[:_MOST_PICTURES])
         self.list.setCurrentRow(opened.first)
@@ -279,7 +281,7 @@ class ViewerPage(QWidget):
         self.scene.show(loaded)
         self._link()
         if number == self.loader.request:  # else another path is looked at, or could not be opened
-            self._say(loaded.note)
+            self._say("; ".join(filter(None, (self._note, loaded.note))))
         self._show_state()
         self._redraw()
 

@@ -1,5 +1,5 @@
 // The viewer: three linked planes of a volume, labels, before and after, geometry of both.
-import { address } from "./api.js";
+import { Problem, address, get } from "./api.js";
 import { pick } from "./browser.js";
 import { fill, h, later, save, tell } from "./dom.js";
 import { PlaneView, classTable, greyTable } from "./plane.js";
@@ -85,7 +85,15 @@ export async function viewPage(_, query) {
   const path = query.get("path");
   if (!path) return emptyPage();
   const stopper = new AbortController(), { signal } = stopper;
-  const opened = await Volume.open(path, signal);
+  const series = query.get("series") ?? undefined;
+  let opened;
+  try {
+    opened = await Volume.open(path, signal, series);
+  } catch (problem) {
+    const found = problem instanceof Problem && problem.status === 422 && !series ? await seriesIn(path, signal) : null;
+    if (found?.series.length > 1) return choicePage(path, found);
+    throw problem;
+  }
   // of a label with an image beside it, the image is what lies below
   const partners = opened.geometry.partners ?? {};
   const isLabel = opened.geometry.kind === "label";
@@ -172,7 +180,7 @@ export async function viewPage(_, query) {
   };
   const open = async (title, key) => {
     const found = await pick({ file: true, start: path.split("/").slice(0, -1).join("/") });
-    if (found !== null) location.hash = address("#/view", { path, label: labelPath || undefined, before: beforePath ?? undefined, [key]: found });
+    if (found !== null) location.hash = address("#/view", { path, series, label: labelPath || undefined, before: beforePath ?? undefined, [key]: found });
   };
   const swipe = h("input", { type: "range", min: 2, max: 98, value: 50, id: "swipe", "aria-label": "Swipe between before and after", oninput: () => scene.setSwipe(Number(swipe.value) / 100) });
   const swipeBox = h("label", { hidden: true }, "Before ", swipe, " after");
@@ -261,6 +269,25 @@ export async function viewPage(_, query) {
   };
 }
 
+/** The DICOM series of a folder; null if it is none. */
+async function seriesIn(path, signal) {
+  try { return await get("/api/series", { path }, signal); } catch (problem) { if (problem.name === "AbortError") throw problem; return null; }
+}
+
+/** A folder with several series: the reader chooses one. */
+function choicePage(path, found) {
+  const name = path.split("/").pop() || path;
+  const rows = found.series.map(one => h("tr", {},
+    h("td", {}, h("a", { href: address("#/view", { path, series: one.key }) }, one.description || (one.number === null ? "without description" : `series ${one.number}`))),
+    h("td", {}, one.modality || "–"), h("td", { class: "n" }, one.number ?? "–"), h("td", { class: "n" }, one.slices)));
+  const element = h("div", {}, h("h1", {}, name), h("p", {}, `This folder holds ${found.series.length} DICOM series. Which one do you want to see?`),
+    found.note ? h("p", { class: "note" }, found.note) : null,
+    h("div", { class: "scroll" }, h("table", { id: "series", class: "stacks" },
+      h("thead", {}, h("tr", {}, h("th", {}, "Description"), h("th", {}, "Modality"), h("th", { class: "n" }, "Number"), h("th", { class: "n" }, "Slices"))),
+      h("tbody", {}, rows))));
+  return { element, title: name };
+}
+
 /** The grid of a volume; beside it that of another one, with differences marked. */
 function geometryTable(base, other) {
   const rows = [
@@ -294,7 +321,7 @@ function screenshot(scene, name) {
 }
 
 function emptyPage() {
-  const element = h("div", {}, h("h1", {}, "Viewer"), h("p", {}, "Open a volume: MetaImage, NIfTI or NRRD, or a folder with one DICOM series."),
+  const element = h("div", {}, h("h1", {}, "Viewer"), h("p", {}, "Open a volume: MetaImage, NIfTI or NRRD, or a folder of DICOM series."),
     h("div", { class: "row" },
       h("button", { type: "button", class: "first", onclick: async () => {
         const found = await pick({ file: true });

@@ -27,9 +27,12 @@ export class Volume {
     this.fine = new Map();  // "axis:index" -> a slice in full, where the volume itself is coarser
   }
 
-  static async open(path, signal) {
-    return new Volume(await get("/api/volume", { path }, signal));
+  static async open(path, signal, series) {
+    return new Volume(await get("/api/volume", { path, series }, signal));
   }
+
+  /** What names its voxels to the server. */
+  get address() { return { path: this.geometry.path, series: this.geometry.series }; }
 
   /** The physical point (LPS, mm) of an index. */
   point([z, y, x]) {
@@ -66,7 +69,7 @@ export class Volume {
     const first = levels[levels.indexOf(best) + 1];
     const wanted = first && bytes(best) > 2 ** 22 ? [first, best] : [best];
     for (const level of wanted) {
-      const { facts, data } = await voxels({ path: this.geometry.path, level: level.level, kind }, signal, part => onPart(level.level, part));
+      const { facts, data } = await voxels({ ...this.address, level: level.level, kind }, signal, part => onPart(level.level, part));
       Object.assign(this, { facts, data, factors: level.factors_zyx, shape: level.size_zyx });
       onLevel(level.level);
     }
@@ -75,7 +78,7 @@ export class Volume {
 
   /** Fetch the largest values along an axis. */
   async project(axis, signal) {
-    const { data } = await voxels({ path: this.geometry.path, level: 0, kind: this.kind, axis, project: true }, signal);
+    const { data } = await voxels({ ...this.address, level: 0, kind: this.kind, axis, project: true }, signal);
     this.projections.set(axis, data);
   }
 
@@ -83,7 +86,7 @@ export class Volume {
   async refine(axis, index, signal) {
     const key = `${axis}:${index}`;
     if (this.isWhole || this.fine.has(key)) return false;
-    const { data } = await voxels({ path: this.geometry.path, level: 0, kind: this.kind, axis, index }, signal);
+    const { data } = await voxels({ ...this.address, level: 0, kind: this.kind, axis, index }, signal);
     this.fine.set(key, data);
     if (this.fine.size > 24) this.fine.delete(this.fine.keys().next().value);
     return true;
