@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from itkit.core.operation import Operation, Plan
 from itkit.core.params import Params
 from itkit.core.version import VERSION
 from itkit.engine.decisions import Decision
-from itkit.engine.executors import Executor, SerialExecutor
+from itkit.engine.executors import Executor, OnBegin, Results, SerialExecutor
 from itkit.engine.gone import Gone
 from itkit.engine.manifest import Manifest
 from itkit.engine.needs import SMALL_FILES_BYTES, SMALL_TASK_BYTES, Needs
@@ -106,9 +106,7 @@ class Session:
         if self.is_serial:
             return SerialExecutor(budget, self._begin)
         if self._uses_processes:
-            from itkit.engine.process_executor import ProcessExecutor  # and multiprocessing
-
-            return ProcessExecutor(self._workers(), budget, self._begin)
+            return _Processes(self._workers(), budget, self._begin)
         from itkit.engine.dask_executor import DaskExecutor  # other runs don't need its imports
 
         return DaskExecutor(self.options.dask, self._workers(), budget)
@@ -159,3 +157,17 @@ def _has_tiny_files(decision: Decision) -> bool:
             return False
         total += sum(part["bytes"] for part in parts)
     return total <= SMALL_FILES_BYTES
+
+
+@dataclass(frozen=True)
+class _Processes:
+    """Worker processes, imported when cases are to be run: an interrupt of that import is one of the run."""
+
+    workers: int
+    budget: int
+    on_begin: OnBegin
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Results]:
+        from itkit.engine.process_executor import ProcessExecutor  # and multiprocessing
+
+        return ProcessExecutor(self.workers, self.budget, self.on_begin).run(tasks)

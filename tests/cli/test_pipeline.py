@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -50,7 +51,8 @@ def test_steps_run_in_turn_and_again_nothing_is_left_to_do(place, capsys, monkey
 def test_a_dry_run_shows_command_lines_and_touches_nothing(place, capsys):
     assert main(["run", str(place / "chain.toml"), "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"1. itk_orient: itk_orient {place}/raw {place}/oriented LPI")
+    words = shlex.join(["itk_orient", f"{place}/raw", f"{place}/oriented", "LPI"])
+    assert lines[0].startswith(f"1. itk_orient: {words}")
     assert lines[1].startswith("2. coarse: itk_resample dataset ")
     assert not (place / "oriented").exists()
 
