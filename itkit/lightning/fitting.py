@@ -117,7 +117,7 @@ def fit(
         if memory is not None:
             require_step(task, memory)
         data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold, emit)
-        found = last_checkpoint(run)
+        found = last_checkpoint(run, task.state_dict())
         training = plan.training
         steps, done = training.epochs * training.steps_per_epoch, 0 if found is None else int(found[1]["global_step"])
         states = {} if found is None else found[1].get("callbacks", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -44,17 +45,54 @@ _CURVES_PART = 0.02
 CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
-def last_checkpoint(run: Path) -> tuple[Path, Any] | None:
-    """Return the newest checkpoint of a run that can be read, with its content; a damaged one is named."""
-    for path in (run / CHECKPOINTS / LAST, run / CHECKPOINTS / PREVIOUS):
-        if not path.is_file():
-            continue
+def last_checkpoint(run: Path, network: Mapping[str, Any] | None = None) -> tuple[Path, Any] | None:
+    """Return the newest checkpoint of a run that can be used, with its content; a damaged one is named.
+
+    Parameters
+    ----------
+    run
+        The folder.
+    network
+        Weights by name, whose shapes those of the checkpoint must have.
+    """
+    paths = [path for name in (LAST, PREVIOUS) if (path := run / CHECKPOINTS / name).is_file()]
+    for path in paths:
         try:
-            return path, torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            fault = _fault(content, network)
+        except pickle.UnpicklingError:
+            fault = "it holds more than tensors, numbers and texts, or is no file of torch"
         except Exception as error:  # noqa: BLE001 - what a damaged file makes torch raise is not defined
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            LOGGER.warning("%s: damaged, the one before is taken (%s)", path, reason)
+            fault = str(error).partition("\n")[0] or type(error).__name__
+        if not fault:
+            return path, content
+        then = "training begins anew" if path == paths[-1] else "the one before is taken"
+        LOGGER.warning("%s: damaged, %s (%s)", path, then, fault)
     return None
+
+
+def _fault(content: Any, network: Mapping[str, Any] | None) -> str:
+    """Return why training can't go on from the content of a checkpoint; empty if it can."""
+    kinds = {
+        "global_step": int,
+        "epoch": int,
+        "state_dict": dict,
+        "optimizer_states": list,
+        "lr_schedulers": list,
+        "loops": dict,
+        "callbacks": dict,
+    }
+    if not isinstance(content, dict):
+        return "it is no checkpoint"
+    if wrong := [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]:
+        return f"{some(wrong)} is missing or malformed"
+    own = content["callbacks"].get(RunFolder.__qualname__, {})
+    if not isinstance(own, dict) or not all(isinstance(value, int | float) for value in own.values()):
+        return f"the state of {RunFolder.__qualname__} is malformed"
+    shapes = {name: getattr(value, "shape", None) for name, value in content["state_dict"].items()}
+    if network is not None and shapes != {name: value.shape for name, value in network.items()}:
+        return "its weights are those of another network"
+    return ""
 
 
 def is_over(plan: Plan, state: Mapping[str, Any]) -> bool:

@@ -93,7 +93,7 @@ def parse_line(line: str) -> Step | Validation | None:
     --------
     >>> parse_line('{"step": 3, "epoch": 0, "train_loss": 0.5}').train_loss
     0.5
-    >>> parse_line('{"step": 3, "epo') is None
+    >>> parse_line('{"step": 3, "epo') is parse_line('{"step": 1e999}') is None
     True
     """
     try:
@@ -103,7 +103,7 @@ def parse_line(line: str) -> Step | Validation | None:
             return Validation(step, epoch, float(values["val_dice"]), dict(values.get("classes", {})))
         rate, seconds = float(values.get("learning_rate", math.nan)), float(values.get("seconds", math.nan))
         return Step(step, epoch, float(values["train_loss"]), rate, seconds)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 

@@ -77,7 +77,8 @@ class PreparedCase:
     def foreground(self) -> Foreground:
         """Where its classes lie, by slab of planes."""
         classes = tuple(self.facts["classes"])
-        return Foreground(classes, np.array(self.facts["counts"], np.int64).reshape(-1, len(classes)))
+        counts = self.facts["counts"]  # of a label without any class, each row is empty
+        return Foreground(classes, np.array(counts, np.int64).reshape(len(counts), len(classes)))
 
     @property
     def spacing_zyx(self) -> tuple[float, float, float]:

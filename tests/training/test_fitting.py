@@ -157,11 +157,38 @@ def test_ctrl_c_ends_after_the_step_and_the_run_goes_on_mid_epoch(dataset, undis
     assert all(same(weights, expected[step]) for step, weights in resumed.after.items())
 
 
+class Crafted:
+    """Makes a file if it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(dataset, undisturbed, tmp_path, caplog):
     expected, _ = undisturbed
     with pytest.raises(RuntimeError):
         fit(plan_of(dataset), tmp_path / "run", callbacks=[Weights(9)], **QUIET)
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"cut")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    kept = torch.load(last, weights_only=True)
+    for content, fault in (
+        ([1], "it is no checkpoint"),
+        ({**kept, "global_step": "x", "loops": 1}, "global_step, loops is missing or malformed"),
+        ({**kept, "callbacks": {"RunFolder": {"best": "x"}}}, "the state of RunFolder is malformed"),
+        ({**kept, "state_dict": {"a": torch.zeros(1)}}, "its weights are those of another network"),
+        (Crafted(tmp_path / "executed"), "it holds more than tensors"),
+    ):
+        torch.save(content, last)
+        found = last_checkpoint(tmp_path / "run", kept["state_dict"])
+        assert found is not None
+        assert found[0].name == "previous.ckpt"
+        assert f"last.ckpt: damaged, the one before is taken ({fault}" in caplog.text
+    last.write_bytes(b"cut")
+    assert not (tmp_path / "executed").exists()
+    assert last_checkpoint(tmp_path / "run", {}) is None
+    assert "previous.ckpt: damaged, training begins anew" in caplog.text
     resumed = Weights()
     fit(plan_of(dataset), tmp_path / "run", callbacks=[resumed], **QUIET)
     assert "last.ckpt: damaged, the one before is taken" in caplog.text
@@ -223,6 +250,22 @@ def test_a_run_of_another_fold_is_not_touched(dataset, undisturbed):
     _, run = undisturbed
     with pytest.raises(ParamsError, match="the run of fold 0, not of fold 1"):
         fit(plan_of(dataset), run, fold=1, **QUIET)
+
+
+def test_cases_without_foreground_are_learnt_from_as_background(tmp_path):
+    data = write_dataset(tmp_path / "data", 3)
+    plan = plan_of(data, training={"epochs": 1, "steps_per_epoch": 3}, split={"folds": 1})
+
+    def empty(number):
+        label = read_volume(data / "label" / f"case_{number}.mha", "label")
+        write_volume(label.with_array(np.zeros_like(label.array_zyx)), data / "label" / f"case_{number}.mha")
+
+    for number in (0, 2):
+        empty(number)
+    fit(plan, tmp_path / "run", **QUIET)
+    empty(1)
+    with pytest.raises(ParamsError, match="no training case has the class liver, nodule"):
+        fit(plan, tmp_path / "other", **QUIET)
 
 
 def test_a_run_does_not_go_on_with_other_cases(tmp_path):
