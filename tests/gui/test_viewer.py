@@ -426,6 +426,25 @@ def test_dicom_folders_open(viewer, tmp_path):
     assert page.scene.image.shape_zyx == (12, 14, 16)
 
 
+def test_one_channel_is_shown_and_said_so_and_nan_does_not_widen_the_window(window, until, tmp_path):
+    values = np.zeros((4, 5, 6, 2), np.float32)
+    values[..., 0] = np.arange(120).reshape(4, 5, 6)
+    values[0, 0, 0, 0] = np.nan
+    itkit.write(itkit.Volume(values, Geometry((4, 5, 6), (1.0, 1.0, 1.0)), "image"), tmp_path / "two.mha")
+    page = window.viewer_page
+    window.open_path(tmp_path / "two.mha")
+    until(lambda: page.message.text() == "channel 1 of 2 is shown")
+    box = page.window_panel.box
+    box.setCurrentIndex(box.findData("all"))
+    box.activated.emit(box.currentIndex())
+    assert (page.scene.window.low, page.scene.window.high) == (1.0, 119.0)
+    assert box.currentData() == "all"
+    page.views.planes[0].windowed.emit(3.0, 0.0)
+    assert box.currentIndex() == -1  # none of them, but that of the mouse
+    page.open_path(tmp_path / "two.mha")
+    until(lambda: box.currentData() == "auto")
+
+
 def test_one_of_several_series_is_chosen(window, until, tmp_path):
     from itkit.io.dcm_toolkit import write_series
 
@@ -453,6 +472,7 @@ def test_a_window_is_changed_by_the_mouse_and_by_presets(viewer, dataset, qtbot)
     page.window_panel.box.setCurrentText("Lung")
     page.window_panel._choose()
     assert page.scene.window[:2] == (-1350.0, 150.0)
+    assert page.window_panel.box.currentText() == "Lung"
 
 
 def test_the_window_goes_on_while_a_case_is_read(window, tmp_path, until, monkeypatch):

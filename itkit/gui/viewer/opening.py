@@ -203,20 +203,19 @@ def load(files: CaseFiles, *, threads: int = 1) -> Loaded:
     ItkitError
         When a file can't be read.
     """
-    image = None if files.image is None else _read(files, files.image, threads)
+    image, notes = (None, []) if files.image is None else _read(files, files.image, threads)
     label = None if files.label is None else read(files.label, "label", threads=threads)
     if image is not None and label is None and files.series is None and looks_like_labels(image.array_zyx):
         label, image = Volume(image.array_zyx, image.geometry, "label"), None
     if image is None and label is not None and files.under is not None:
-        below = _read(files, files.under, threads)
+        below, _ = _read(files, files.under, threads)
         is_below = below.geometry.same_grid(label.geometry) and not looks_like_labels(below.array_zyx)
         image = below if is_below else None
-    note = ""
     if image is not None and label is not None and not image.geometry.same_grid(label.geometry):
         from itkit.core.grids import grid_difference
 
-        note = grid_difference(image.geometry, label.geometry) or "image and label lie on different grids"
-    return with_looks(Loaded(files, image, label, note))
+        notes.append(grid_difference(image.geometry, label.geometry) or "image and label lie on different grids")
+    return with_looks(Loaded(files, image, label, "; ".join(notes)))
 
 
 def with_looks(loaded: Loaded) -> Loaded:
@@ -230,13 +229,17 @@ def with_looks(loaded: Loaded) -> Loaded:
     return replace(loaded, counts=counts, window=window, home_xyz=home)
 
 
-def _read(files: CaseFiles, path: Path, threads: int) -> Volume:
+def _read(files: CaseFiles, path: Path, threads: int) -> tuple[Volume, list[str]]:
+    """Read an image, and say what of it is not shown."""
     if files.series is not None:
         from itkit.io.dicom.read import read_series
 
-        return read_series(files.series)
+        return read_series(files.series), []
     volume = read(path, threads=threads, channels=True)
-    return volume if volume.array_zyx.ndim == 3 else volume.with_array(np.ascontiguousarray(volume.array_zyx[..., 0]))
+    array = volume.array_zyx
+    if array.ndim == 3:
+        return volume, []
+    return volume.with_array(np.ascontiguousarray(array[..., 0])), [f"channel 1 of {array.shape[3]} is shown"]
 
 
 def header_of(files: CaseFiles) -> Header | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from PyQt6.QtCore import Qt, pyqtSignal
@@ -28,12 +29,15 @@ from itkit.core.volume import Volume
 from itkit.gui.texts import plain_label, tip
 from itkit.gui.theme import GAP, colour
 from itkit.gui.viewer.planes import oblique_text
-from itkit.gui.viewer.scene import Scene
+from itkit.gui.viewer.scene import OWN_WINDOW, Scene
+from itkit.kernels.statistics import finite_summary
 from itkit.report.windows import CT_WINDOWS, Window, window_of
 
 _CLASS = Qt.ItemDataRole.UserRole
 _SIDE = 14
 _SIGNIFICANT = 6
+_WINDOWS = {"all": "all values", **{key: window.name for key, window in CT_WINDOWS.items()}}
+"""Names of the windows that the list has, by its keys."""
 
 
 class WindowPanel(QWidget):
@@ -51,6 +55,7 @@ class WindowPanel(QWidget):
         for name in CT_WINDOWS:
             self.box.addItem(name.capitalize(), name)
         self.box.addItem("Smallest to largest value", "all")
+        self.box.setPlaceholderText(OWN_WINDOW.capitalize())
         self.box.activated.connect(lambda _: self._choose())
         self.text = plain_label(role="muted", wraps=True)
         box = QVBoxLayout(self)
@@ -66,8 +71,9 @@ class WindowPanel(QWidget):
         if name == "auto":
             self.chosen.emit(window_of(scene.image, scene.label if scene.label_fits else None))
         elif name == "all":
-            array = scene.image.array_zyx
-            self.chosen.emit(Window(float(array.min()), float(array.max()), "all values"))
+            found = finite_summary(scene.image.array_zyx)
+            if math.isfinite(found.minimum):  # else there is no finite value
+                self.chosen.emit(Window(float(found.minimum), float(found.maximum), _WINDOWS["all"]))
         else:
             self.chosen.emit(CT_WINDOWS[name])
 
@@ -76,6 +82,10 @@ class WindowPanel(QWidget):
         self.scene = scene
         low, high, name = scene.window
         level, width = (low + high) / 2, high - low
+        if name == OWN_WINDOW:
+            self.box.setCurrentIndex(-1)
+        elif self.box.currentIndex() < 0 or name != _WINDOWS.get(self.box.currentData(), name):  # another case
+            self.box.setCurrentIndex(self.box.findData("auto"))
         self.text.setText(f"{name}: level {level:.5g}, width {width:.5g}" if scene.image is not None else "No image")
 
 

@@ -17,6 +17,8 @@ from itkit.gui.viewer.slices import PLAIN, Classes, Grey, LabelStyle
 from itkit.report.windows import Window, window_of
 
 _LEAST_WIDTH = 1e-6
+OWN_WINDOW = "own window"
+"""Name of a window that the mouse has made."""
 
 
 class Scene:
@@ -101,7 +103,7 @@ class Scene:
         step = max(width, _LEAST_WIDTH) / 250
         width = max(_LEAST_WIDTH, width + right * step)
         level += down * step
-        self.set_window(Window(level - width / 2, level + width / 2, "own window"))
+        self.set_window(Window(level - width / 2, level + width / 2, OWN_WINDOW))
 
     def set_style(self, **changes: Any) -> None:
         """Change how classes are drawn."""
