@@ -114,7 +114,7 @@ def run(params: ServeParams) -> int:
         )
 
     try:
-        serve(Guard(create_app(models, room, desk, settings), rules), listening, on_start=tell)
+        serve(Guard(create_app(models, room, desk, settings), rules), listening, on_start=tell, on_end=desk.end)
     finally:
         desk.close()
         room.close()

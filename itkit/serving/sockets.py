@@ -185,7 +185,13 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def serve(app: Application, listening: socket.socket, *, on_start: Callable[[], None] | None = None) -> None:
+def serve(
+    app: Application,
+    listening: socket.socket,
+    *,
+    on_start: Callable[[], None] | None = None,
+    on_end: Callable[[], None] | None = None,
+) -> None:
     """Serve an application on a socket until the process is told to end.
 
     There is no access log: it would hold tokens.
@@ -198,6 +204,8 @@ def serve(app: Application, listening: socket.socket, *, on_start: Callable[[], 
         The socket.
     on_start
         Called once when requests are answered.
+    on_end
+        Called once when no new requests are taken, before those that run are waited for.
 
     Raises
     ------
@@ -205,7 +213,7 @@ def serve(app: Application, listening: socket.socket, *, on_start: Callable[[], 
         When uvicorn is not installed.
     """
     _end_with_terminal()
-    make_server(app, on_start=on_start).run(sockets=[listening])
+    make_server(app, on_start=on_start, on_end=on_end).run(sockets=[listening])
 
 
 def _end_with_terminal() -> None:
@@ -215,7 +223,9 @@ def _end_with_terminal() -> None:
         signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
-def make_server(app: Application, *, on_start: Callable[[], None] | None = None) -> Any:
+def make_server(
+    app: Application, *, on_start: Callable[[], None] | None = None, on_end: Callable[[], None] | None = None
+) -> Any:
     """Return a uvicorn server with our settings; `serve` runs it, tests and other programs may run it in a thread."""
     uvicorn = require("uvicorn", extra="web", why="a web server")
 
@@ -224,6 +234,11 @@ def make_server(app: Application, *, on_start: Callable[[], None] | None = None)
             await super().startup(sockets)
             if on_start is not None and not self.should_exit:
                 on_start()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if on_end is not None:
+                on_end()
+            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         app,

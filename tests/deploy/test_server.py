@@ -437,6 +437,22 @@ def test_names_of_files_are_ours():
 
 
 @pytest.mark.slow
+def test_who_waits_for_a_job_hears_that_the_server_ends(tmp_path):
+    made = Server(tmp_path, tmp_path)
+    answers = []
+    with running(made.app) as port, made.slowly() as go:
+        url = f"http://127.0.0.1:{port}/{TOKEN}"
+        body = {"file": ("ct.nii.gz", file_of(ct(), tmp_path))}
+        waiting = threading.Thread(target=lambda: answers.append(httpx.post(f"{url}/infer", files=body, timeout=30)))
+        waiting.start()
+        until(lambda: made.desk.counts()["running"] == 1)
+        made.desk.end()
+        go.set()
+        waiting.join(20)
+    assert answers[0].status_code == 503
+    assert "server is being ended" in answers[0].json()["detail"]
+
+
 def test_secrets_that_no_address_can_hold_are_refused(tmp_path, capsys):
     (tmp_path / "password").write_text("a/b\n")
     for words in (["--token", "a/b"], ["--token", "ä b"], ["--password-file", str(tmp_path / "password")]):

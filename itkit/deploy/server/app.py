@@ -39,6 +39,7 @@ _SESSION_S = 3600.0
 _MOST_SESSIONS = 32
 _MOST_STREAMS = 40
 _DICOM = "dicom"
+_ENDING = "the server is being ended; send the image again later"
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (FullError, 503),
     (UploadError, 400),
@@ -241,6 +242,8 @@ class _Server:
         ------
         CaseError, ResourceError, HTTPException
             When it has failed: by its image, for want of memory or disk, by a fault of the server.
+        FullError
+            When the server is ended meanwhile.
         """
         ticks = 0
         try:
@@ -250,11 +253,13 @@ class _Server:
                 if ticks % 5 == 0 and await request.is_disconnected():
                     self.desk.forget(job)
                     raise UploadError("the client has left")
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the server ends, and has waited long enough
             self.desk.forget(job)
-            raise
+            raise FullError(_ENDING) from None
         if job.state != "done":
             self.desk.forget(job)
+            if job.state == "cancelled" and self.desk.is_ending:
+                raise FullError(_ENDING)
             if job.cause == "fault":
                 raise HTTPException(500, job.message)
             raise (ResourceError if job.cause == "room" else CaseError)(job.message or "the job was cancelled")

@@ -180,13 +180,22 @@ class Desk:
                 self._jobs.pop(job.id, None)
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def close(self) -> None:
-        """Cancel everything, and wait for the job that runs to notice."""
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server is being ended."""
+        return self._is_closed.is_set()
+
+    def end(self) -> None:
+        """Cancel everything; who waits for a job hears of it."""
         self._is_closed.set()
         with self._lock:
             jobs = list(self._jobs.values())
         for job in jobs:
             self.cancel(job)
+
+    def close(self) -> None:
+        """Cancel everything, and wait for the job that runs to notice."""
+        self.end()
         self._queue.put(None)
         self._worker.join(30)
 
