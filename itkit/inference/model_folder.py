@@ -390,6 +390,8 @@ def read_model(path: Path | str) -> ModelFolder:
             return ModelFolder(place, read_facts(place / MODEL_JSON), place / MODEL_WEIGHTS)
     if not path.exists():
         raise ModelError(f"{path}: no such model")
+    if (path / "checkpoints").is_dir():
+        raise ModelError(f"{path}: the run has no model yet; train on: its first validation writes one")
     raise ModelError(f"{path}: expected a model folder ({MODEL_JSON} and {MODEL_WEIGHTS}), a run or a .ckpt file")
 
 

@@ -19,6 +19,7 @@ from itkit.inference.model_folder import write_model
 from itkit.io.disk import hidden_beside, left_by_dead_runs, sync_file, write_text
 from itkit.io.json_files import write_json
 from itkit.lightning.pictures import Pictures
+from itkit.training.full_disk import told_by_folder
 from itkit.training.history import (
     METRICS_CSV,
     METRICS_JSONL,
@@ -198,7 +199,8 @@ class RunFolder(pl.Callback):
 
     def _begin_run(self, trainer: pl.Trainer, data: Any) -> None:
         """Write what is trained; a run that goes on keeps its ``run.json``."""
-        self.run.mkdir(parents=True, exist_ok=True)
+        with told_by_folder(self.run):
+            self.run.mkdir(parents=True, exist_ok=True)
         if not self.lock.is_held:  # the folder was not there when this training looked for a checkpoint
             self.lock.take()
             if (self.run / RUN_FILE).is_file() and not (self._is_alone and trainer.global_step > 0):

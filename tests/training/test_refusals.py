@@ -13,7 +13,8 @@ import pytest
 import torch
 from helpers import wait_until
 
-from itkit.core.errors import CaseError, DiskFullError, ParamsError
+from itkit.core.errors import CaseError, DiskFullError, ModelError, ParamsError, WriteError
+from itkit.inference.model_folder import read_model
 from itkit.lightning import DatasetModule, SegmentationTask, fit, run_folder
 from itkit.lightning.task import require_step
 from itkit.lightning.workers import outlive_first_sigterm
@@ -96,7 +97,23 @@ def test_a_disk_that_fills_up_while_it_trains_is_told_with_the_run(dataset, tmp_
         with pytest.raises(DiskFullError, match=r"run: the disk is full; make room, then the same command goes on"):
             fit(plan, tmp_path / "run", **QUIET)
     assert not list((tmp_path / "run").rglob(".*"))
+    (tmp_path / "run" / "model").rename(tmp_path / "model")
+    with pytest.raises(ModelError, match="the run has no model yet"):
+        read_model(tmp_path / "run")
     fit(plan, tmp_path / "run", **QUIET)
+
+
+def test_a_folder_that_can_not_be_written_is_told_with_what_to_do(dataset, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").mkdir()  # no file can be opened there, whoever tries
+    with pytest.raises(WriteError, match=r"run: can't be written \(Is a directory\); make it writable, or choose"):
+        fit(plan_of(dataset), tmp_path / "run", **QUIET)
+    monkeypatch.setattr(prepared, "sync_files", refuse)
+    with pytest.raises(WriteError, match=r"prepared: can't be written \(Read-only file system\); make it writable"):
+        fit(plan_of(dataset), tmp_path / "new" / "run", **QUIET)
 
 
 def test_data_is_refused_before_other_processes_are_started(dataset, tmp_path, monkeypatch):
