@@ -45,7 +45,7 @@ from itkit.gui.form_view import FormView
 from itkit.gui.icons import dress
 from itkit.gui.log import Log
 from itkit.gui.tables import PLAN_COLUMNS, RUN_COLUMNS, CaseTable
-from itkit.gui.texts import plain_label
+from itkit.gui.texts import breakable, plain_label
 from itkit.gui.theme import GAP
 from itkit.report.pages import markup
 
@@ -78,10 +78,10 @@ class DeletionBox(QDialog):
         box = QVBoxLayout(self)
         for text in (
             question.text,
-            f"This may delete files in {question.folder}.",
-            f"Type the name of the folder, {question.word}, to go on:",
+            f"This may delete files in {breakable(question.folder)}",
+            f"Type the name of the folder to go on: {breakable(question.word)}",
         ):
-            box.addWidget(plain_label(text, wraps=True, copies=True))
+            box.addWidget(plain_label(text, wraps=True))
         box.addWidget(self.line)
         box.addWidget(buttons)
         self.line.setFocus()

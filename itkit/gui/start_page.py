@@ -75,7 +75,7 @@ class StepCard(QFrame):
         self.step = step
         command = step.command
         self.why.setText(f"{number}. {step.why}")
-        self.line.setText(command.text.replace("/", "/\u200b") if command is not None else step.problem)
+        self.line.setText(command.text if command is not None else step.problem)
         self.state.setText("" if job is None else job.state)
         self.state.setVisible(job is not None)
         links = "" if job is None or not job.is_over else report_links(job)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QLabel
 
@@ -34,6 +36,17 @@ def plain_label(text: str = "", *, role: str = "", name: str = "", wraps: bool =
     if copies:
         made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return made
+
+
+def breakable(text: str) -> str:
+    r"""Return a text whose long names may be broken anywhere; it is to be read, not to be copied.
+
+    Examples
+    --------
+    >>> breakable("ab cd") == "a\u200bb c\u200bd"
+    True
+    """
+    return re.sub(r"(?<=\S)(?=\S)", "\u200b", text)
 
 
 def tip(text: str) -> str:

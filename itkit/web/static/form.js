@@ -140,6 +140,12 @@ function path(field, id, tools) {
   return { control: h("div", { class: "picker" }, input, button), get: () => input.value, set: value => { input.value = text(value); }, inputs: [input] };
 }
 
+/** Whether a message is about one of several values, e.g. that of an axis. */
+function names(message, field, at) {
+  const part = field.parts[at];
+  return part !== undefined && [" ", ": "].some(between => message.includes(`${field.label}${between}${part}:`));
+}
+
 /** Draw a form; values go out as its model takes them. */
 export function makeForm(form, tools) {
   const prefix = tools.prefix ?? "field-";
@@ -210,7 +216,8 @@ export function makeForm(form, tools) {
         const message = one.isTouched ? messages[one.field.name] ?? "" : "";
         one.problem.textContent = message;
         one.row.classList.toggle("wrong", message !== "");
-        for (const input of one.made.inputs) input.setAttribute("aria-invalid", String(message !== ""));
+        const named = one.made.inputs.filter((_, at) => names(message, one.field, at));
+        for (const input of one.made.inputs) input.setAttribute("aria-invalid", String(message !== "" && (!named.length || named.includes(input))));
         if (message) for (let up = one.row.closest("details"); up; up = up.parentElement.closest("details")) up.open = true;
       }
     },
