@@ -187,10 +187,10 @@ def _cut(sequence: Tensor, index: int, plan: _Plan, groups: int) -> Tensor:
 
 
 def _uncut(blocks: list[Tensor], plan: _Plan, shape: torch.Size) -> Tensor:
-    """Put blocks of (T, K, N, G, X) together again, in the shape they were cut from."""
+    """Put blocks of (T, K, N, G, X) together again, in the shape they were cut from; contiguous, as the fakes say."""
     stacked = torch.stack(blocks)  # (blocks, T, K, N, G, X)
     joined = stacked.permute(3, 4, 5, 0, 2, 1).reshape(*stacked.shape[3:], plan.blocks * plan.length)
-    return joined[..., : shape[-1]].reshape(shape)
+    return joined[..., : shape[-1]].reshape(shape).contiguous()
 
 
 def _cut_all(u: Tensor, step: Tensor, b: Tensor, c: Tensor, index: int, plan: _Plan) -> _Block:
@@ -287,7 +287,7 @@ def _scan_fake(u: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tupl
     del step, a, c
     n, channels = u.shape[:2]
     groups, states = b.shape[1], b.shape[2]
-    return torch.empty_like(u), u.new_empty(_plan_for(u, b).blocks, n, groups, states, channels // groups)
+    return u.new_empty(u.shape), u.new_empty(_plan_for(u, b).blocks, n, groups, states, channels // groups)
 
 
 @torch.library.custom_op("itkit::selective_scan_backward", mutates_args=())
@@ -329,7 +329,8 @@ def _scan_gradients_fake(
     u: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, borders: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     del borders, grad
-    return torch.empty_like(u), torch.empty_like(step), torch.empty_like(a), torch.empty_like(b), torch.empty_like(c)
+    one, two, three, four, five = (tensor.new_empty(tensor.shape) for tensor in (u, step, a, b, c))
+    return one, two, three, four, five
 
 
 def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -84,9 +84,15 @@ def test_gradients_pass_gradcheck(sizes, monkeypatch):
     assert torch.autograd.gradcheck(selective_scan, inputs)
 
 
-def test_operator_keeps_its_promises_to_the_compiler():
-    u, delta, a, b, c, *_ = (t.requires_grad_() for t in arguments((1, 4, 2, 9, 2)))
-    torch.library.opcheck(torch.ops.itkit.selective_scan, (u, functional.softplus(delta).detach(), a, b, c))
+@pytest.mark.parametrize("sizes", [CUTS[0], *CUTS[1:3]])
+@pytest.mark.parametrize("is_turned", [False, True], ids=["contiguous", "turned"])
+def test_operator_keeps_its_promises_to_the_compiler(sizes, is_turned, monkeypatch):
+    cut(monkeypatch, sizes)
+    u, delta, a, b, c, *_ = arguments((1, 4, 2, 47, 2))
+    step = functional.softplus(delta)
+    if is_turned:
+        u, step = (tensor.mT.contiguous().mT for tensor in (u, step))
+    torch.library.opcheck(torch.ops.itkit.selective_scan, tuple(t.requires_grad_() for t in (u, step, a, b, c)))
 
 
 def test_skip_and_bias_are_optional():
