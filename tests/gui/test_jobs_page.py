@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -93,7 +94,8 @@ def test_from_form_over_plan_to_finished_output(window, qtbot, until, crops, tmp
     made = itkit.read(tmp_path / "out" / "image" / "c1.mha")
     assert made.spacing_zyx[:2] == (3, 2)
     until(lambda: "3 done" in child(page, QLabel, "state").text())
-    assert page.command.text().startswith(f"itk_resample dataset {crops} {tmp_path / 'out'} --spacing 3.0 2.0 -1.0")
+    words = ["itk_resample", "dataset", str(crops), str(tmp_path / "out"), "--spacing", "3.0", "2.0", "-1.0"]
+    assert page.command.text().startswith(shlex.join(words))
 
 
 def test_the_models_message_stands_beside_the_field_while_one_types(window, qtbot, until, crops, tmp_path):
