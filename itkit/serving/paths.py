@@ -53,6 +53,14 @@ class Root:
             raise NotServedError(_told(text))
         return path
 
+    def holds(self, path: Path) -> bool:
+        """Whether `file` gives out a path."""
+        try:
+            self.file(str(path))
+        except NotServedError:
+            return False
+        return True
+
     def read(self, text: str, most_bytes: int) -> bytes | None:
         """Return what a regular file holds; ``None`` if that is too much.
 

@@ -34,7 +34,6 @@ from itkit.io.json_files import json_line
 from itkit.io.layouts import IMAGE
 from itkit.report.style import STYLE
 from itkit.serving.guard import Rules, cookie_value
-from itkit.serving.paths import Root
 from itkit.web.board import Board, Past, is_over, lines_of
 from itkit.web.requests import Answer, Asked, Preset, answer, form_named, options_named
 from itkit.web.starts import add_starts
@@ -441,7 +440,7 @@ def _add_volumes(app: FastAPI, board: Board) -> None:
     def choices(folder: Path) -> tuple[list[SeriesChoice], str]:
         """Return the series of a folder that lie below the root; a link may lead outside."""
         found, note = shelf.choices(folder)
-        own = [one for one in found if all(_is_inside(root, path) for path in one.series.files)]
+        own = [one for one in found if all(root.holds(path) for path in one.series.files)]
         if not own:
             raise NotServedError(f"{root.shown(folder)!r}: its DICOM series lie outside the root")
         return own, note
@@ -495,14 +494,6 @@ def _add_volumes(app: FastAPI, board: Board) -> None:
 def _volume(board: Board, path: str) -> Path:
     found = board.root.any(path)
     return board.root.subfolder(path) if found.is_dir() else board.root.file(path)
-
-
-def _is_inside(root: Root, path: Path) -> bool:
-    try:
-        root.file(str(path))
-    except NotServedError:
-        return False
-    return True
 
 
 def _pieces(array: Any) -> Iterator[bytes]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import NotServedError
 from itkit.core.thumbnail import class_colour
 from itkit.forms.trainings import Points, RunLog, curves_of, is_training, last_values, pictures_in, state_of
 from itkit.report.scales import Scale, scale_of, tick_texts
@@ -73,16 +72,8 @@ def add_training(app: FastAPI, root: Root) -> None:
         shown = [
             {"name": picture.stem, "path": root.shown(picture), "stamp": stamp}
             for picture, stamp in pictures_in(folder).items()
-            if _is_inside(root, picture)
+            if root.holds(picture)
         ]
         return {"path": root.shown(folder), "has_begun": is_training(folder), **logs.facts(folder), "pictures": shown}
 
     app.add_api_route("/api/training", training)
-
-
-def _is_inside(root: Root, path: Path) -> bool:
-    try:
-        root.file(str(path))
-    except NotServedError:
-        return False
-    return True
