@@ -1,7 +1,8 @@
 """Where uploads and results lie while they are needed: one folder of a server, which vanishes with it.
 
 A server that is killed can remove nothing. Its folder holds a file that it had locked; the next server removes the
-folders whose lock is free.
+folders whose lock is free. Until its own lock holds, a server that starts takes a folder that it has made for one that
+the others may remove, and then makes another.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import IO
 
 from itkit.core.errors import LayoutError
-from itkit.io.locks import try_lock
+from itkit.io.locks import is_in_place, try_lock
 
 _PREFIX = "itkit-serve-"
 _LOCK = "lock"
@@ -39,11 +41,9 @@ class Workroom:
         parent = Path(tempfile.gettempdir()) if parent is None else parent
         remove_abandoned(parent)
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # for this user alone
-            self._lock: IO[bytes] = (self.folder / _LOCK).open("xb")
+            self.folder, self._lock = _locked_folder(parent)
         except OSError as error:
             raise LayoutError(f"--scratch {parent}: can't be written ({error.strerror or error})") from error
-        try_lock(self._lock)
 
     def new_folder(self) -> Path:
         """Make an empty folder with a random name."""
@@ -57,24 +57,42 @@ class Workroom:
         self._lock.close()
 
 
+def _locked_folder(parent: Path) -> tuple[Path, IO[bytes]]:
+    """Make a folder for this user alone, and lock it; another server may remove it before the lock holds."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
+            lock = opened.enter_context((folder / _LOCK).open("xb"))
+            if try_lock(lock) != "taken" and is_in_place(lock):
+                opened.pop_all()
+                return folder, lock
+
+
 def remove_abandoned(parent: Path) -> list[Path]:
     """Remove the folders of servers that have ended without removing them, and return them."""
-    removed = []
     with contextlib.suppress(OSError):
-        for folder in sorted(parent.glob(f"{_PREFIX}*")):
-            if _is_abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                removed.append(folder)
-    return removed
+        return [folder for folder in sorted(parent.glob(f"{_PREFIX}*")) if _is_ours(folder) and _was_removed(folder)]
+    return []
 
 
-def _is_abandoned(folder: Path) -> bool:
-    if folder.is_symlink() or not folder.is_dir():
-        return False
+def _is_ours(folder: Path) -> bool:
     try:
-        if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
-            return False
-        with (folder / _LOCK).open("rb") as lock:
-            return try_lock(lock) == "ours"
+        found = folder.lstat()
     except OSError:
         return False
+    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
+
+
+def _was_removed(folder: Path) -> bool:
+    """Remove a folder whose lock is free; hold the lock meanwhile, so that its server can't begin to use it."""
+    try:
+        with (folder / _LOCK).open("rb") as lock:
+            if try_lock(lock) != "ours":
+                return False
+            shutil.rmtree(folder, ignore_errors=True)
+    except FileNotFoundError:  # its server has ended, or is about to lock it and will then make another
+        with contextlib.suppress(OSError):  # not empty any more
+            folder.rmdir()
+    except OSError:
+        return False
+    return not folder.exists()
