@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from itkit.core.errors import ModelError, ParamsError
 from itkit.core.extras import require, require_torch
+from itkit.deploy.normalisation import rewrite_normalisations
 from itkit.inference.model_folder import CHECKPOINT_ENTRY
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def write_onnx(network: nn.Module, facts: ModelFacts, file: Path, shapes: Shapes
     except Exception as error:
         free = " with free sizes (--dynamic)" if shapes.is_dynamic else ""
         raise ModelError(f"{facts.network.name}: can't be traced for ONNX{free}: {last_words(error)}") from error
+    rewrite_normalisations(program.model)
     program.model.metadata_props[METADATA] = facts.to_json()
     program.model.producer_name = "itkit"
     program.save(file, external_data=False)
