@@ -15,6 +15,17 @@ LETTERS: dict[Plane, str] = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "AP
 """Directions at the left, right, top and bottom of each plane: the radiological view."""
 
 
+def shown_channel(count: int) -> str:
+    """Say which channel of several a viewer shows: a plane has one value a voxel.
+
+    Examples
+    --------
+    >>> shown_channel(3)
+    'channel 1 of 3 is shown'
+    """
+    return f"channel 1 of {count} is shown"
+
+
 class Slice(NamedTuple):
     """Values ``(rows, columns)`` of a slice as the radiological view shows it, and the extent of both axes in mm."""
 

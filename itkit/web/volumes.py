@@ -19,7 +19,7 @@ import numpy as np
 from itkit.core.errors import BusyError, ReadError, ResourceError
 from itkit.core.files import VOLUME_EXTENSIONS, split_extension
 from itkit.core.geometry import Geometry, orientation_steps
-from itkit.core.slices import LETTERS, PLANES
+from itkit.core.slices import LETTERS, PLANES, shown_channel
 from itkit.core.thumbnail import class_colour
 from itkit.core.volume import Kind, Volume
 from itkit.engine.resources import available_memory, format_bytes
@@ -136,7 +136,7 @@ def geometry_of(path: Path, series: Voxels | None = None) -> dict[str, Any]:
         ],
         "labels": _names(path, metadata),
         "windows": {name: [window.low, window.high] for name, window in CT_WINDOWS.items()},
-        "warnings": list(doubts),
+        "warnings": [*([shown_channel(components)] if components > 1 else []), *doubts],
     }
 
 

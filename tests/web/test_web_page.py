@@ -435,6 +435,20 @@ def test_operations_draw_their_forms(page, web):
         assert headings == [title for title in form["groups"] if title], "the order of the window, too"
 
 
+def test_a_file_of_several_channels_says_which_one_is_shown(page, root):
+    image = read_volume(root / "ct" / "image" / "case_0.mha")
+    for name, count in (("two", 2), ("three", 3)):
+        channels = np.stack([image.array_zyx + 100 * channel for channel in range(count)], -1)
+        write_volume(image.with_array(channels), root / f"{name}.mha")
+    page.goto("/#/view?path=two.mha&before=three.mha")
+    page.wait_for_selector(".viewer[data-ready]")
+    expect(page.locator(".viewer .note").get_by_text("channel 1 of 2 is shown", exact=True)).to_be_visible()
+    expect(page.locator("#geometry")).to_contain_text("three.mha: channel 1 of 3 is shown")
+    expect(page.locator("#readout")).to_contain_text(
+        f"value: {image.array_zyx[tuple(size // 2 for size in image.shape_zyx)]}"
+    )
+
+
 def test_names_of_files_never_become_markup(page, root):
     name = "<img src=x onerror=document.title='owned'>"
     (root / name).mkdir()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from itkit.core.errors import ItkitError, ReadError
 from itkit.core.files import split_extension
 from itkit.core.geometry import Geometry, Triple
+from itkit.core.slices import shown_channel
 from itkit.core.volume import Volume
 from itkit.forms.progress import CaseRow
 from itkit.io.anything import read
@@ -239,7 +240,7 @@ def _read(files: CaseFiles, path: Path, threads: int) -> tuple[Volume, list[str]
     array = volume.array_zyx
     if array.ndim == 3:
         return volume, []
-    return volume.with_array(np.ascontiguousarray(array[..., 0])), [f"channel 1 of {array.shape[3]} is shown"]
+    return volume.with_array(np.ascontiguousarray(array[..., 0])), [shown_channel(array.shape[3])]
 
 
 def header_of(files: CaseFiles) -> Header | None:

@@ -204,12 +204,13 @@ export async function viewPage(_, query) {
     planes.append(await rendering(base, layer, label, classes));
   };
   const geometryBox = h("div", { id: "geometry" });
-  const drawGeometry = () => fill(geometryBox, geometryTable(base, after));
+  const notesOn = (volume, prefix = "") => volume.geometry.warnings.map(text => h("p", { class: "note" }, prefix + text));
+  const drawGeometry = () => fill(geometryBox, after ? notesOn(after, `${after.geometry.name}: `) : null, geometryTable(base, after));
   const element = h("div", { class: "viewer" },
     h("div", { class: "heading" }, h("h1", {}, base.geometry.name), status), tools,
     h("div", { class: "stagebox" }, planes, h("aside", {}, readout,
       base.geometry.is_oblique ? h("p", { class: "note" }, "Oblique grid: the planes are those of its voxels, closest to the patient’s.") : null,
-      base.geometry.warnings.map(text => h("p", { class: "note" }, text)), legend, geometryBox)),
+      notesOn(base), legend, geometryBox)),
     h("p", { class: "note" }, "Drag: crosshair · shift or right drag: window · wheel: slices · ctrl and wheel: zoom · arrows and page keys on a plane"));
 
   const begun = performance.now();
