@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_FORMS = 1024
+MOST_FORMS_READ = 4 * MOST_FORMS
+"""Runs at the same time add forms of their own to one file."""
 LONGEST_FORM = 4096
 """Letters of a value that is longer than any which cases share: the list of a case's patches is its own."""
 _STAMP = ("bytes", "mtime_ns", "ctime_ns", "inode")
@@ -18,10 +20,19 @@ _KEPT = ("run", "operation", "case", "status", "message", "key")
 
 
 class Forms:
-    """The values that lines of one file share, by number."""
+    """The values that lines of one file share, by number.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    first
+        The number that the first new value gets.
+    most
+        How many values may get one.
+    """
+
+    def __init__(self, first: int = 0, most: int = MOST_FORMS) -> None:
         self.by_number: dict[str, Any] = {}
+        self._first, self._most = first, most
         self._numbers: dict[str, int] = {}
 
     def learn(self, line: Mapping[str, Any]) -> None:
@@ -29,7 +40,7 @@ class Forms:
         defined = line.get("forms")
         if isinstance(defined, dict):
             for number, value in defined.items():
-                if len(self.by_number) < 2 * MOST_FORMS:
+                if len(self.by_number) < MOST_FORMS_READ:
                     self.by_number[number] = value
 
     def value(self, said: Any) -> Any:
@@ -51,9 +62,9 @@ class Forms:
         """
         number = self._numbers.get(text)
         if number is None:
-            if len(self._numbers) >= MOST_FORMS or len(text) > LONGEST_FORM:
+            if len(self._numbers) >= self._most or len(text) > LONGEST_FORM:
                 return value
-            number = self._numbers[text] = len(self._numbers)
+            number = self._numbers[text] = self._first + len(self._numbers)
             new[str(number)] = value
         return number
 

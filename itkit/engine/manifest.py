@@ -30,7 +30,7 @@ from itkit.core.bounded import MOST_BYTES, open_regular, parse_json
 from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import FAILED, Record
-from itkit.engine.dense import Forms, dense, full, is_dense
+from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_dense
 from itkit.io.disk import hidden_beside
 from itkit.io.json_files import compact_line, json_line
 from itkit.io.locks import is_in_place, try_lock, wait_for_shared
@@ -39,12 +39,16 @@ LOOSE_BYTES = 1 << 20
 """Bytes of lines that are not dense from which on a manifest file is rewritten."""
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
 """What a line raises that holds no record."""
+_LOOSE = b'{"run": '
+"""The beginning of lines that are not dense: these have blanks."""
 _NUMBER = re.compile(rb'\{"run": ?(\d{1,15}),')
 _HEAD = re.compile(
     rb'\{"run": ?(\d{1,15}), ?"operation": ?"([^"\\]*)", ?("time": ?[0-9.eE+-]+, ?)?'
     rb'"case": ?"([^"\\]*)", ?"status": ?"([a-z]+)",'
 )
 """The beginning of the lines that we write, for names without escaped letters."""
+_MOST_NEW_FORMS = 256
+"""Forms that a run adds to a file; packing it gives all that are left new numbers."""
 _FILE_BITS, _PLACE_BITS = 24, 64
 _RUN_SHIFT = _FILE_BITS + _PLACE_BITS + 1
 _MOST_OPEN = 256
@@ -74,6 +78,7 @@ class Manifest:
         found = Records(self._files(), operation)
         self.__dict__.setdefault("number", found.highest + 1)  # what the cached property would read again
         self.__dict__["_loose"] = found.loose.get(self.path, 0)
+        self.__dict__["_room"] = max(0, MOST_FORMS - found.forms.get(self.path, 0))
         return found
 
     def newest(self) -> dict[str, dict[str, Record]]:
@@ -132,18 +137,63 @@ class Manifest:
             When the manifest can't be written.
         """
         now = time.time()
-        written = append_lines(
-            self.path,
-            [{"run": self.number, "operation": operation, "time": now, **line_of(record)} for record in records],
-        )
-        self.__dict__["_loose"] = self.__dict__.get("_loose", 0) + written
+        loose = self.__dict__.get("_loose", 0)
+        shared = self._shared if loose >= LOOSE_BYTES // 2 else None
+        lines = [{"run": self.number, "operation": operation, "time": now, **line_of(record)} for record in records]
+        try:
+            self.__dict__["_loose"] = loose + append_lines(self.path, lines, shared)
+        except LayoutError:
+            self.__dict__.pop("_shared", None)  # nobody can read what the lost lines define
+            raise
+
+    @cached_property
+    def _shared(self) -> SharedForms:
+        return SharedForms(min(_MOST_NEW_FORMS, self.__dict__.get("_room", _MOST_NEW_FORMS)))
 
     def tidy(self) -> None:
         """Make the lines of this run's file dense if many are not, unless the disk refuses or there are no locks."""
-        if self.__dict__.get("_loose", 0) >= LOOSE_BYTES:
+        if self.__dict__.get("_loose", 0) >= LOOSE_BYTES or self.__dict__.get("_room") == 0:
             with contextlib.suppress(OSError, ValueError):
                 pack(self.path)
             self.__dict__["_loose"] = 0
+
+
+class SharedForms:
+    """Makes dense lines that are appended to a file while other runs may append to it or rewrite it.
+
+    The numbers of the forms are unlike those of other runs. The bytes of the latest line that defines one tell whether
+    the file is still that to which they belong.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._anchor = 0, b""
+        self._begin()
+
+    def _begin(self) -> None:
+        first = int.from_bytes(os.urandom(4), "big") * MOST_FORMS
+        self._forms, self._check = Forms(first, self._most), Forms()
+
+    def lines(self, values: Iterable[Mapping[str, Any]], file: BinaryIO, end: int) -> Iterator[bytes]:
+        """Yield lines to be appended at the end of a file; a value that has no dense form gets a full one."""
+        place, definition = self._anchor
+        file.seek(place)
+        if file.read(len(definition)) != definition:
+            self._begin()
+        for value in values:
+            line = self._line(value)
+            if b'"forms"' in line:
+                self._anchor = end, line
+            end += len(line)
+            yield line
+
+    def _line(self, value: Mapping[str, Any]) -> bytes:
+        short = dense(value, self._forms, json_line) if value["status"] == "done" else None
+        if short is not None and "forms" in short:
+            self._check.learn(short)
+            if record_of(full(short, self._check)) != record_of(value):
+                short = None
+        return f"{json_line(value) if short is None else compact_line(short)}\n".encode()
 
 
 class _Files:
@@ -196,6 +246,8 @@ class Records(Mapping[str, Record]):
         """Highest number of a run in all files."""
         self.loose: dict[Path, int] = dict.fromkeys(paths, 0)
         """Bytes of each file in lines that are not dense."""
+        self.forms: dict[Path, int] = dict.fromkeys(paths, 0)
+        """How many forms the lines of each file define."""
         self._scan(is_careful=False)
 
     def _scan(self, *, is_careful: bool) -> None:
@@ -215,7 +267,7 @@ class Records(Mapping[str, Record]):
                     if spot >> _RUN_SHIFT >= places.get(case, 0) >> _RUN_SHIFT:
                         places[case] = spot
             self.highest = max(self.highest, number)
-            self.loose[path] = loose
+            self.loose[path], self.forms[path] = loose, len(self._forms[index].by_number)
         self._places = {case: spot for case, spot in places.items() if spot & 1}
 
     def _lines(self, index: int) -> Iterator[tuple[int, bytes]]:
@@ -427,17 +479,17 @@ def _no_number(name: str) -> float:
     raise ValueError(name)
 
 
-def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> int:
+def append_lines(path: Path, values: Sequence[Mapping[str, Any]], shared: SharedForms | None = None) -> int:
     """Append JSON lines in one write; if the last line of the file is torn, start a new line first.
 
-    Returns the number of bytes.
+    Returns the number of bytes in lines that are not dense; without ``shared``, none is.
 
     Raises
     ------
     LayoutError
         When the file can't be written; a line that was written in part is removed.
     """
-    data = "".join(f"{json_line(value)}\n" for value in values).encode()
+    full_lines = [f"{json_line(value)}\n".encode() for value in values] if shared is None else []
     try:
         while True:
             with open(path, "ab+", buffering=0) as file:  # noqa: PTH123 - for every case
@@ -445,11 +497,12 @@ def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> int:
                 if not is_in_place(file):
                     continue  # a dense file has just replaced it
                 end = file.seek(0, os.SEEK_END)
-                if end:
-                    file.seek(end - 1)
-                    data = data if file.read(1) == b"\n" else b"\n" + data
+                file.seek(max(0, end - 1))
+                torn = b"\n" if end and file.read(1) != b"\n" else b""
+                lines = full_lines if shared is None else [*shared.lines(values, file, end + len(torn))]
+                data = torn + b"".join(lines)
                 if file.write(data) == len(data):
-                    return len(data)
+                    return sum(len(line) for line in lines if line.startswith(_LOOSE))
                 file.truncate(end)
                 break
     except OSError as error:

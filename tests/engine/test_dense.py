@@ -4,11 +4,13 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import time
 
 import pytest
 
 import itkit
+from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
 from itkit.core.packed import Packed, Sorter
 from itkit.engine import manifest as module
@@ -191,3 +193,66 @@ def test_packed_values_come_back_in_order(seed):
     packed = Packed(values)
     assert packed == values
     assert packed[5:1:-2] == values[5:1:-2]
+
+
+def dense_lines_of(dest):
+    return [line for line in lines_of(dest) if "form" in line]
+
+
+def test_a_long_run_appends_dense_lines_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 20_000)
+    manifest = at(tmp_path)
+    sent = [record(f"{name}{number}", number % 5) for number in range(10) for name in NAMES]
+    for first in range(0, len(sent), 7):
+        manifest.append("itk_orient", *sent[first : first + 7])
+    assert len(sent) - 20 < len(dense_lines_of(tmp_path)) < len(sent)
+    before = manifest.path.stat().st_ino
+    assert dict(Manifest(tmp_path).latest_done("itk_orient")) == {one.case_id: one for one in sent}
+    manifest.tidy()
+    assert manifest.path.stat().st_ino == before, "there was nothing to make dense"
+    assert dict(manifest.newest()["itk_orient"]) == {one.case_id: one for one in sent}
+
+
+def test_runs_that_append_dense_lines_to_one_file_do_not_mix_up_what_they_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    rng = random.Random(2)
+    at(tmp_path)
+    runs = [Manifest(tmp_path) for _ in range(3)]
+    sent = {}
+    for number in range(200):
+        if number % 50 == 49:
+            assert pack(runs[0].path)  # by another run: the numbers of all forms change
+        one = record(f"c{number}", rng.randrange(4))
+        sent[one.case_id] = one
+        rng.choice(runs).append("itk_orient", one)
+    assert len(dense_lines_of(tmp_path)) == 200
+    assert dict(Manifest(tmp_path).latest_done("itk_orient")) == sent
+    assert pack(runs[0].path)
+    assert dict(Manifest(tmp_path).latest_done("itk_orient")) == sent
+
+
+def test_what_a_lost_line_defined_is_said_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", record("a", 1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (manifest.path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(LayoutError, match="can't be written"):
+            manifest.append("itk_orient", record("b", 2), record("c", 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    manifest.append("itk_orient", record("c", 2), record("d", 1))
+    assert {case: one.facts["number"] for case, one in Manifest(tmp_path).latest_done("itk_orient").items()} == {
+        "a": 1, "c": 2, "d": 1,
+    }  # fmt: skip
+
+
+def test_a_file_full_of_forms_gets_no_more_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    monkeypatch.setattr(module, "_MOST_NEW_FORMS", 3)
+    manifest = at(tmp_path)
+    sent = [record(f"c{number}", number) for number in range(9)]
+    manifest.append("itk_orient", *sent)
+    assert sum(len(line.get("forms", ())) for line in lines_of(tmp_path)) == 3
+    assert dict(Manifest(tmp_path).latest_done("itk_orient")) == {one.case_id: one for one in sent}
