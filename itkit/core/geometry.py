@@ -243,6 +243,7 @@ def _inverse3(m: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(v / det for v in adjugate)
 
 
+@lru_cache(maxsize=256)
 def orientation_steps(grid: Geometry, code: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """Return, for each new array axis, the old array axis that it comes from, and whether it is reversed.
 

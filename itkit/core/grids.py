@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import permutations
 from typing import Any
 
@@ -85,7 +86,8 @@ def oriented_grid(grid: Geometry, code: str) -> Geometry:
     return turned_grid(grid, *orientation_steps(grid, code))
 
 
-def turned_grid(grid: Geometry, axes_zyx: Sequence[int], flips_zyx: Sequence[bool]) -> Geometry:
+@lru_cache(maxsize=256)
+def turned_grid(grid: Geometry, axes_zyx: tuple[int, int, int], flips_zyx: tuple[bool, bool, bool]) -> Geometry:
     """Return a grid with its axes in another order or reversed; every voxel keeps its physical point.
 
     Parameters

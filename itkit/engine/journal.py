@@ -60,12 +60,13 @@ def write_journal(folder: Path, operation: str, cases: Sequence[Commit]) -> None
     OSError
         When the disk refuses.
     """
+    below = len(str(folder)) + 1
     lines = [
         {
             "operation": operation,
             "record": line_of(case.record),
             "moves": [
-                [move.staged.relative_to(folder).as_posix(), str(place(move.final)), _standing(move.final)]
+                [str(move.staged)[below:].replace(os.sep, "/"), str(place(move.final)), _standing(move.final)]
                 for move in case.moves
             ],
             "stale": [[str(place(path)), _standing(path)] for path in case.stale],

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -256,9 +256,16 @@ def _writing(task: Task) -> Iterator[None]:
 def _place(task: Task, name: str, case_id: str) -> Path:
     """Return the path where a file is staged, and make its folder."""
     assert task.stage is not None
-    folder = task.stage / str([*task.job.targets].index(name))  # a name may hold a channel's: a stranger's text
+    number = [*task.job.targets].index(name)  # and not the name, which may hold a channel's: a stranger's text
+    return _made(task.stage, number) / task.job.targets[name].path(case_id).name
+
+
+@lru_cache(maxsize=1024)
+def _made(stage: Path, number: int) -> Path:
+    """Return a folder of a case's staging folder, which may have been that of an earlier case; it is made once."""
+    folder = stage / str(number)
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / task.job.targets[name].path(case_id).name
+    return folder
 
 
 def _staged(task: Task, name: str, case_id: str, path: Path, entry: Mapping[str, Any]) -> StagedFile:

@@ -89,11 +89,13 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
 
     From another file system, a file is first copied to a hidden file beside its final name.
     """
-    for folder in dict.fromkeys(final.parent for _, final in moves):
-        folder.mkdir(parents=True, exist_ok=True)
     for staged, final in moves:
         try:
-            staged.replace(final)
+            try:
+                staged.replace(final)
+            except FileNotFoundError:  # most folders are there
+                final.parent.mkdir(parents=True, exist_ok=True)
+                staged.replace(final)
         except OSError as error:
             if error.errno != 18:  # EXDEV
                 raise

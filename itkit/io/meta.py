@@ -196,11 +196,20 @@ def _index_line(base: str, relative: str, old: IndexLines, known: Known | None, 
         if line is not None:
             return line if is_settled(status, old.written_ns) else _unmarked(line, relative)
         entry = known(relative) if known is not None else None
-        if entry is None or not is_entry(entry) or entry["file"] != stamp:
-            return _header_line(relative, read_any_header(path, status), status)
+        return _entry_line(relative, entry, stamp) or _header_line(relative, read_any_header(path, status), status)
     except (ReadError, OSError):
         return None
-    return f"  {json_line(relative)}: {json_line(entry)}"
+
+
+def _entry_line(relative: str, entry: Any, stamp: Mapping[str, int]) -> str | None:
+    """Return the line of a volume; ``None`` if what is known of it is no entry for the file as it is now."""
+    if not isinstance(entry, Mapping) or entry.get("file") != stamp:
+        return None
+    try:
+        line = f"  {json_line({relative: entry})[1:-1]}"
+    except ValueError:  # a number that JSON does not have
+        return None
+    return line if _INDEX_LINE.fullmatch(line) or is_entry(entry) else None
 
 
 def _index_pieces(begun: Iterable[str], lines: Iterable[str]) -> Iterator[str]:
@@ -269,9 +278,7 @@ class IndexLines:
         """Return the line of a volume; ``None`` if it has no valid entry for the file as it is now."""
         if not self._is_ours:
             entry = self._whole.get(relative)
-            if entry is None or not is_entry(entry) or entry["file"] != stamp:
-                return None
-            return f"  {json_line(relative)}: {json_line(entry)}"
+            return _entry_line(relative, entry, stamp)
         line = self._find(relative)
         if line is None:
             return None
@@ -283,9 +290,7 @@ class IndexLines:
             entry = parse_json(f"{{{line}}}")[relative]
         except (ValueError, KeyError, TypeError):
             return None
-        if not is_entry(entry) or entry["file"] != stamp:
-            return None
-        return f"  {json_line(relative)}: {json_line(entry)}"
+        return _entry_line(relative, entry, stamp)
 
     def _find(self, relative: str) -> str | None:
         with contextlib.suppress(ValueError):  # it is no text any more from here on

@@ -254,10 +254,15 @@ def _metaimage_writers(
             written.append(_write_stream(file, chunks, "zlib", compression, threads))
 
     def write_all(file: BinaryIO) -> None:
-        size = None if compression == "none" else 0
-        _put(file, header("LOCAL", size))
-        write_data(file)
-        if size is not None:
+        if compression == "none":
+            _put(file, header("LOCAL", None))
+            write_data(file)
+        elif len(chunks) == 1:  # small enough to be kept until its length is known
+            pieces = [*deflate_stream(chunks, "zlib", compression=compression)]
+            _put(file, header("LOCAL", sum(map(len, pieces))) + b"".join(pieces))
+        else:
+            _put(file, header("LOCAL", 0))
+            write_data(file)
             file.seek(0)
             _put(file, header("LOCAL", written[-1]))
 

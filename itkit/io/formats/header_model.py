@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from itkit.core.affines import ORTHOGONAL_TOLERANCE
@@ -179,6 +180,7 @@ def plain(numbers: object) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
 def number_text(value: float) -> str:
     """Return a number as text that reads back as the same number; integers have no decimal point.
 
