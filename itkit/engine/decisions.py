@@ -311,6 +311,8 @@ def is_same_input(known: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _is_same_item(known: Any, now: Any) -> bool:
+    if known is now:
+        return True
     if not (isinstance(known, Mapping) and isinstance(now, Mapping) and {*known, *now} == {"file", "parts"}):
         return bool(known == now)
     old, new = known.get("parts", ()), now.get("parts", ())

@@ -427,16 +427,22 @@ def record_of(line: Mapping[str, Any]) -> Record:
         message=line.get("message", ""),
         key=line.get("key", ""),
         inputs=line.get("inputs", {}),
-        outputs=tuple(
-            {**output, "path": str(output["path"]), "bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
-            for output in line.get("outputs", ())
-        ),
+        outputs=tuple(map(_output_of, line.get("outputs", ()))),
         facts=line.get("facts", {}),
         warnings=tuple(line.get("warnings", ())),
         took_s=line.get("seconds", line.get("took_s", 0.0)),
     )
     _require_types(record)
     return record
+
+
+def _output_of(value: Mapping[str, Any]) -> dict[str, Any]:
+    output = {**value, "path": str(value["path"])}
+    if "bytes" not in output or "mtime_ns" not in output:
+        raise KeyError("bytes")
+    if type(output.get("name", "")) is not str or type(output.get("case", "")) is not str:
+        raise TypeError("a name was expected")
+    return output
 
 
 def _require_types(record: Record) -> None:
@@ -447,19 +453,18 @@ def _require_types(record: Record) -> None:
     TypeError
         When one has.
     """
-    texts = (record.case_id, record.status, record.message, record.key, *record.warnings)
-    tables = (record.inputs, record.facts, record.inputs.get("more_files", {}))
-    if not all(type(text) is str for text in texts) or not all(type(table) is dict for table in tables):
-        raise TypeError("a text or a table was expected")
+    for text in (record.case_id, record.status, record.message, record.key, *record.warnings):
+        if type(text) is not str:
+            raise TypeError("a text was expected")
+    for table in (record.inputs, record.facts, record.inputs.get("more_files", {})):
+        if type(table) is not dict:
+            raise TypeError("a table was expected")
     if not isinstance(record.took_s, (int, float)):
         raise TypeError("a number was expected")
     for item in record.inputs.values():
         parts = item.get("parts", []) if type(item) is dict else []
-        if type(parts) is not list or not all(type(part) is dict for part in parts):
+        if type(parts) is not list or any(type(part) is not dict for part in parts):
             raise TypeError("a list of files was expected")
-    for output in record.outputs:
-        if type(output.get("name", "")) is not str or type(output.get("case", "")) is not str:
-            raise TypeError("a name was expected")
 
 
 def value_of(line: bytes) -> Any:
