@@ -171,7 +171,7 @@ def test_an_interrupt_between_two_files_of_a_case_leaves_no_half_of_it(tmp_path,
     replace = Path.replace
 
     def interrupted(self, target):
-        if target.suffix == ".mha":
+        if target.suffix == ".mha" and target.parent.is_dir():
             moved.append(target)
             if len(moved) == strike:
                 raise KeyboardInterrupt
