@@ -100,11 +100,22 @@ def parse_line(line: str) -> Step | Validation | None:
         values = parse_json(line)
         step, epoch = int(values["step"]), int(values.get("epoch", 0))
         if "val_dice" in values:
-            return Validation(step, epoch, float(values["val_dice"]), dict(values.get("classes", {})))
+            classes = {name: _metrics(of) for name, of in values.get("classes", {}).items()}
+            return Validation(step, epoch, _finite(values["val_dice"]), classes)
         rate, seconds = float(values.get("learning_rate", math.nan)), float(values.get("seconds", math.nan))
         return Step(step, epoch, float(values["train_loss"]), rate, seconds)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
+
+
+def _metrics(values: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: None if value is None else _finite(value) for name, value in values.items()}
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"expected a number, got {value}")
+    return number
 
 
 def read_history(path: Path) -> History:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from itkit.io.disk import is_alive
 from itkit.io.json_files import read_json, write_json
@@ -30,17 +30,14 @@ def write_status(run: Path, state: State, total: int) -> None:
 
 
 def read_status(run: Path) -> dict[str, Any]:
-    """Return ``state`` and ``total``; a run whose process is gone is ``"killed"``, an empty folder ``"waiting"``."""
+    """Return ``state`` and ``total``; ``"killed"`` if its process is gone, ``"unknown"`` without the file."""
     values = read_json(run / STATUS_FILE)
-    if not isinstance(values, dict) or not isinstance(values.get("state"), str):
-        return {"state": "waiting", "total": None}
-    state, pid = values["state"], values.get("pid")
-    if (
-        state == "training"
-        and values.get("host") == socket.gethostname()
-        and isinstance(pid, int)
-        and not is_alive(pid)
-    ):
+    state = values.get("state") if isinstance(values, dict) else None
+    if state not in get_args(State):
+        return {"state": "unknown", "total": None}
+    pid, total = values.get("pid"), values.get("total")
+    if state == "training" and not isinstance(pid, int):
+        state = "unknown"
+    elif state == "training" and values.get("host") == socket.gethostname() and not is_alive(pid):
         state = "killed"
-    total = values.get("total")
     return {"state": state, "total": total if isinstance(total, int) else None}

@@ -11,7 +11,8 @@ from itkit.core.errors import LayoutError
 from itkit.report.text_plot import text_plot
 from itkit.training.curves import losses, thinned
 from itkit.training.history import METRICS_JSONL, History, dice_of, read_history
-from itkit.training.status import read_status
+from itkit.training.run_lock import LOCK_FILE
+from itkit.training.status import STATUS_FILE, read_status
 
 _BAR = 20
 _MOST_CLASSES = 12
@@ -61,7 +62,7 @@ def _bars(history: History) -> Sequence[str]:
     lines = []
     for name, values in shown:
         dice = values.get("dice")
-        bar = "" if dice is None else "█" * round(_BAR * dice)
+        bar = "" if dice is None else "█" * round(_BAR * min(1.0, max(0.0, dice)))
         lines.append(f"{name[:longest]:<{longest}} {'    -' if dice is None else f'{dice:.3f}'} {bar}".rstrip())
     if len(classes) > len(shown):
         lines.append(f"and {len(classes) - len(shown)} others")
@@ -89,19 +90,34 @@ def watch(
     Raises
     ------
     LayoutError
-        When there is no such folder.
+        When there is no such folder, or nothing in it says whether it trains; its curves are shown before.
     """
-    if not run.is_dir():
-        raise LayoutError(f"{run}: no such run")
     seen: Any = None
     while rounds is None or rounds > 0:
-        status = read_status(run)
-        path = run / METRICS_JSONL
-        stamp = (status["state"], path.stat().st_size if path.is_file() else 0)
+        if not run.is_dir():
+            raise LayoutError(f"{run}: no such run; its folder is made when all cases are prepared")
+        status, path = read_status(run), run / METRICS_JSONL
+        state, is_begun = status["state"], status["state"] != "unknown" or not _may_begin(run)
+        stamp = (state, is_begun, path.stat().st_size if path.is_file() else 0)
         if stamp != seen:
-            show(curves_text(read_history(path), status, name=str(run), width=width()))
+            history = read_history(path)
+            if not is_begun:
+                show(f"{run}: no training has begun here yet; it is waited for until Ctrl-C")
+            elif history.steps or state != "unknown":
+                show(curves_text(history, status, name=str(run), width=width()))
             seen = stamp
-        if status["state"] in _ENDED:
+        if is_begun and state == "unknown":
+            fault = "is malformed" if (run / STATUS_FILE).exists() else "is missing"
+            raise LayoutError(
+                f"{run}: {STATUS_FILE} {fault}, so it is not known whether a training runs; expected a run of itkit "
+                "train (one of an older version gets the file when it goes on)"
+            )
+        if state in _ENDED:
             return
         rounds = None if rounds is None else rounds - 1
         time.sleep(seconds)
+
+
+def _may_begin(run: Path) -> bool:
+    """Whether a folder without a status is empty, or that of a training that still prepares its cases."""
+    return (run / LOCK_FILE).exists() or not any(run.iterdir())

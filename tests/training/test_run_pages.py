@@ -13,6 +13,7 @@ from itkit.training import watching
 from itkit.training.curves import draw_curves, smooth_losses, thinned
 from itkit.training.history import History, Step, Validation, csv_text, dice_of, jsonl_text, read_history
 from itkit.training.overlays import overlay_picture
+from itkit.training.run_lock import RunLock
 from itkit.training.status import read_status, write_status
 from itkit.training.watching import curves_text, watch
 
@@ -104,7 +105,7 @@ def test_the_terminal_shows_loss_dice_and_classes():
     assert "mean Dice of the validation, best 0.200 after step 8" in lines
     assert any(line.startswith("liver") and line.endswith("0.200 ████") for line in lines)
     assert max(map(len, lines)) <= 75
-    assert "no step yet" in curves_text(History(), {"state": "waiting", "total": None})
+    assert "no step yet" in curves_text(History(), {"state": "training", "total": None})
     broken = history()
     broken.steps.append(Step(13, 3, math.nan, 0.1, 1.0))
     assert "⠀" not in curves_text(broken, {"state": "training", "total": 40})
@@ -124,13 +125,47 @@ def test_watching_follows_a_run_and_ends_with_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(watching.time, "sleep", later)
     watch(run, seen.append, width=lambda: 60)
-    heads = [text.splitlines()[0].partition(", loss")[0].rpartition("/")[2] for text in seen]
+    heads = [text.splitlines()[0].partition(", loss")[0].removeprefix(f"{tmp_path}/") for text in seen]
     assert heads == [
-        "run: waiting; no step yet",
+        "run: no training has begun here yet; it is waited for until Ctrl-C",
         "run: training, step 4 of 12",
         "run: training, step 8 of 12",
         "run: finished, step 12 of 12",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [(None, "is missing"), ('{"state": "resting"}', "is malformed"), ('{"state": "training"}', "is malformed")],
+)
+def test_watching_ends_where_nothing_says_whether_it_trains(tmp_path, monkeypatch, status, fault):
+    monkeypatch.setattr(watching.time, "sleep", None)  # there is nothing to wait for
+    (tmp_path / "run.json").write_text("{}")
+    if status is not None:
+        (tmp_path / "status.json").write_text(status)
+    for steps, shown in ((0, 0), (2, 1)):
+        (tmp_path / "metrics.jsonl").write_text(jsonl_text(history(steps)))
+        seen = []
+        with pytest.raises(LayoutError, match=rf"status\.json {fault}, so it is not known whether a training runs"):
+            watch(tmp_path, seen.append, width=lambda: 60)
+        assert len(seen) == shown
+
+
+def test_watching_waits_for_a_training_that_prepares_its_cases_in_a_folder_of_others(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").touch()
+    seen, lock = [], RunLock(tmp_path)
+    lock.take()
+    monkeypatch.setattr(watching.time, "sleep", lambda _seconds: lock.close())
+    with pytest.raises(LayoutError, match="is missing"):
+        watch(tmp_path, seen.append, width=lambda: 60)
+    assert ["no training has begun here yet" in text for text in seen] == [True]
+
+
+@pytest.mark.parametrize("classes", ["[1]", '{"liver": 3}', '{"liver": {"dice": "x"}}', '{"liver": {"dice": 1e999}}'])
+def test_a_malformed_validation_is_left_out(tmp_path, classes):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "train_loss": 1}}\n{{"step": 1, "val_dice": 0.5, "classes": {classes}}}\n')
+    assert (len(read_history(path).steps), read_history(path).validations) == (1, [])
 
 
 def test_a_run_whose_process_is_gone_was_killed(tmp_path):
