@@ -19,6 +19,7 @@ from itkit.core.errors import ItkitError
 from itkit.core.extras import require, require_torch
 from itkit.core.fields import Bounds, Group, NotInForms, PathRole, Pattern, Positional, Short
 from itkit.core.params import Params
+from itkit.core.ranks import first_has_ended, is_first
 from itkit.core.text import counted, shown
 from itkit.core.tool import Tool
 from itkit.engine.resources import available_memory, format_bytes
@@ -159,20 +160,22 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
     show: JsonEvents | Bar = JsonEvents() if params.progress == "json" else Bar(params.progress)
     from itkit.lightning.machines import accelerator_of, memory_of, strategy_of
 
+    if not is_first():
+        show = Silent()
     try:
         _require_possible(plan, folder, params)
         require_torch(_WHY)
         machine = accelerator_of(params.device, params.devices)
         _require_packages()
     except (ItkitError, OSError) as error:
+        if not is_first() and first_has_ended():
+            return 2
         return _end(show, *_failed(show, error))
-    from itkit.lightning.fitting import first_has_ended, fit, is_first
+    from itkit.lightning.fitting import fit
     from itkit.training.plan_file import overridden
     from itkit.training.remarks import read_remarks
 
     assert params.plan is not None
-    if not is_first():
-        show = Silent()
     code, text = 0, ""
     try:
         with _notes(show):

@@ -19,6 +19,7 @@ from typing import Any
 
 from itkit.core.errors import CaseError, ItkitError, ParamsError, WeightsError
 from itkit.core.extras import require, require_torch
+from itkit.core.ranks import is_first
 from itkit.core.text import last_line, shown
 from itkit.io.json_files import write_json
 from itkit.mm.cfg_options import parse_options
@@ -235,12 +236,12 @@ def _train(job: Job, config: Any) -> Result:
     _prepare(job, config)
     begin = time.monotonic()
     with _own_folder(job):
-        if _is_first():
+        if is_first():
             write_record(job.work_dir, "training", None)
         _name(job, config)
         build_runner(config).train()
     ended = last_checkpoint(job.work_dir)
-    if _is_first():
+    if is_first():
         facts = {
             "checkpoint": None if ended is None else ended.path.name,
             "goal": asdict(goal),
@@ -303,7 +304,7 @@ def _test(job: Job, config: Any) -> Result:
     config.work_dir, config.load_from, config.resume = str(job.test_dir), str(path), False
     _prepare(job, config)
     metrics = build_runner(config).test()
-    if _is_first():
+    if is_first():
         facts = {"checkpoint": state, "config": digest, "from": str(path), "metrics": plain(metrics)}
         write_record(job.test_dir, "test", facts)
     return Result("tested", f"{path.name}: {_short(metrics)}; {job.test_dir}")
@@ -407,10 +408,6 @@ def build_runner(config: Any) -> Any:
 
         return FlexibleRunner.from_cfg(config)
     return Runner.from_cfg(config)
-
-
-def _is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _end_with_parent(pipe: int) -> None:

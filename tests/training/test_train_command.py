@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from itkit.cli import umbrella
+from itkit.cli import train, umbrella
+from itkit.core import ranks
 from itkit.core.errors import ParamsError
 from itkit.io.formats.store import write_store
 from itkit.io.sitk_toolkit import read_volume
@@ -166,8 +167,9 @@ def test_a_second_process_tells_what_the_first_has_not(plan, monkeypatch, capsys
     def refuse(*_, **__):
         raise error
 
-    for name, value in {"fit": refuse, "is_first": lambda: False, "first_has_ended": lambda: is_told}.items():
-        monkeypatch.setattr(fitting, name, value)
+    monkeypatch.setattr(fitting, "fit", refuse)
+    for name, value in {"is_first": lambda: False, "first_has_ended": lambda: is_told}.items():
+        monkeypatch.setattr(train, name, value)
     command = ["train", str(plan), "--device", "cpu"]
     if not is_told and isinstance(error, RuntimeError):
         with pytest.raises(RuntimeError):
@@ -177,10 +179,31 @@ def test_a_second_process_tells_what_the_first_has_not(plan, monkeypatch, capsys
     assert ("no such thing" in capsys.readouterr().err) == (not is_told and isinstance(error, ParamsError))
 
 
+@pytest.mark.parametrize(("rank", "told"), [("0", 1), ("1", 0)])
+def test_of_processes_of_a_launcher_the_first_tells_at_once_what_is_refused(plan, monkeypatch, capsys, rank, told):
+    def end(_seconds):
+        raise KeyboardInterrupt  # as torchrun ends the others when the first has ended
+
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(ranks.time, "sleep", end)
+    assert umbrella.main(["train", str(plan), "--device", "cpu", "network.name=unett"]) == 2
+    assert capsys.readouterr().err.count("no network is called 'unett'") == told
+
+
 def test_a_process_sees_that_the_one_that_started_it_has_ended(monkeypatch):
-    assert not fitting.first_has_ended(0.1)
-    monkeypatch.setattr(fitting.os, "getppid", iter([fitting._STARTER, 1, 1]).__next__)  # its parent is another one now
-    assert fitting.first_has_ended(60)
+    waited = []
+    monkeypatch.setattr(ranks.time, "sleep", waited.append)
+    monkeypatch.setattr(ranks.time, "monotonic", lambda: sum(waited))
+    for launcher, variables, seconds in (("torchrun", ["RANK", "LOCAL_RANK"], 1), ("Lightning", ["LOCAL_RANK"], 20)):
+        with monkeypatch.context() as patch:
+            for name in variables:
+                patch.setenv(name, "1")
+            assert not ranks.first_has_ended(), launcher
+            assert sum(waited) == pytest.approx(seconds, abs=0.1), launcher
+            waited.clear()
+    monkeypatch.setattr(ranks.os, "getppid", iter([ranks._STARTER, 1, 1]).__next__)  # its parent is another one now
+    assert ranks.first_has_ended()
+    assert len(waited) == 1
 
 
 def test_what_can_be_known_without_torch_is_refused_before_it_is_imported(plan, trained, tmp_path, capfd):
