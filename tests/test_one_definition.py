@@ -181,6 +181,11 @@ def f(names):
 """
 
 
+def test_what_the_system_says_of_a_file_that_can_not_be_written():
+    """`write_error` knows what to do about it, too."""
+    assert places(lambda node: is_call_of(node, "WriteError") and "strerror" in ast.unparse(node)) == {}
+
+
 def test_a_second_definition_is_seen_and_a_docstring_is_none():
     modules = {"second": pieces(ast.parse(SECOND))}
     assert places(is_list_of_extensions, modules) == {"second": 1}

@@ -22,7 +22,7 @@ from itkit.core.operation import Record
 from itkit.engine.fingerprint import with_place_in_disk
 from itkit.engine.journal import JOURNAL, Commit, finish_journal, first_outside, is_plain, remove_files, write_journal
 from itkit.engine.manifest import Manifest
-from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files
+from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files, write_error
 from itkit.io.locks import is_in_place, locked, try_lock
 
 _MOST_NODE_BYTES = 4096
@@ -148,7 +148,7 @@ class Stage:
                 try:
                     sync_files([move.staged for move in case.moves])
                 except OSError as error:
-                    found[number] = WriteError(f"{case.record.case_id}: can't be written ({_reason(error)})")
+                    found[number] = write_error(case.record.case_id, error)
         return found
 
     def _moved(self, case: Commit) -> Record | WriteError:

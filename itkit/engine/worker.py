@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itkit.core.errors import ArgumentError, CaseError, CaseSkipped, ItkitError, ReadError, WriteError
+from itkit.core.errors import ArgumentError, CaseError, CaseSkipped, ItkitError, ReadError
 from itkit.core.geometry import Geometry
 from itkit.core.operation import Batch, Context, Job, Operation, Outcome
 from itkit.core.params import Params
@@ -20,7 +19,7 @@ from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
 from itkit.engine.needs import SMALL_BYTES, SMALL_TASK_BYTES, Needs
-from itkit.io.disk import os_reason, sync_files
+from itkit.io.disk import os_reason, sync_files, writing
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.json_files import json_line
 from itkit.io.meta import file_stamp, volume_entry
@@ -205,7 +204,7 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
     from itkit.io.sitk_toolkit import stage_volume
 
     def write_volume(name: str, case_id: str, volume: Volume, threads: int) -> tuple[StagedFile, ...]:
-        with _writing(task):
+        with writing(task.job.case_id):
             path = _place(task, name, case_id)
             parts = stage_volume(volume, path, compression=task.compression, threads=threads, sync=False)
             entry = volume_entry(name, case_id, volume)
@@ -220,7 +219,7 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
             del volume  # before the next one is made
 
     def write_batch(batch: Batch) -> tuple[StagedFile, ...]:
-        with _writing(task):
+        with writing(task.job.case_id):
             return tuple(
                 _staged(task, file.target, file.case_id, _place(task, file.target, file.case_id), file.entry)
                 for file in batch(partial(_place, task), task.compression)
@@ -239,18 +238,9 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
                 lanes.add(partial(write_batch, batch))
         files = tuple(file for group in lanes.results() for file in group)
     if task.flushes:
-        with _writing(task):
+        with writing(task.job.case_id):
             sync_files([file.staged for file in files])
     return files
-
-
-@contextlib.contextmanager
-def _writing(task: Task) -> Iterator[None]:
-    """Turn what the system says of files that are written into a case's failure."""
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(f"{task.job.case_id}: can't be written ({error.strerror or error})") from error
 
 
 def _place(task: Task, name: str, case_id: str) -> Path:

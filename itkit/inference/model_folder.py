@@ -249,7 +249,7 @@ class ModelFolder:
         weights = self.facts.weights_sha256
         if not weights or self.weights.name != MODEL_WEIGHTS:
             with self.weights.open("rb") as file:
-                weights = _digest(file).hexdigest()
+                weights = file_digest(file)
         return hashlib.sha256((weights + self.facts.to_json()).encode()).hexdigest()
 
     def load(self, device: Any = "cpu") -> nn.Module:
@@ -269,7 +269,7 @@ class ModelFolder:
 
         if self.facts.weights_sha256 and self.weights.name == MODEL_WEIGHTS:
             with self.weights.open("rb") as file:
-                if _digest(file).hexdigest() != self.facts.weights_sha256:
+                if file_digest(file) != self.facts.weights_sha256:
                     raise WeightsError(
                         f"{self.weights}: not the weights that {MODEL_JSON} describes; copy both files of a model"
                     )
@@ -278,11 +278,12 @@ class ModelFolder:
         return network.eval().to(device)
 
 
-def _digest(file: Any) -> Any:
+def file_digest(file: Any) -> str:
+    """Return the SHA-256 digest of an open file, in hexadecimal digits."""
     digest = hashlib.sha256()
     while piece := file.read(1 << 20):
         digest.update(piece)
-    return digest
+    return digest.hexdigest()
 
 
 def build_network(facts: NetworkFacts, where: Path | str = "network") -> nn.Module:
@@ -355,7 +356,7 @@ def write_model(folder: Path, facts: ModelFacts, network: nn.Module | Mapping[st
     try:
         write_safetensors(new_weights, tensors)
         with new_weights.open("rb") as file:
-            facts = facts.model_copy(update={"weights_sha256": _digest(file).hexdigest()})
+            facts = facts.model_copy(update={"weights_sha256": file_digest(file)})
         new_description.write_text(facts.to_json(), encoding="utf-8")
         sync_files([new_weights, new_description])
         commit_files(list(staged.items()))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from itkit.core.errors import WriteError
+from itkit.core.errors import DiskFullError, WriteError
 from itkit.core.files import STATE_FOLDER
+from itkit.core.text import format_bytes
 
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # a quota is told alike; Windows has none
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _MANY = 32
 _HIDDEN = re.compile(r"\.itkit-(\d+)-[0-9a-f]{16}")
 
@@ -33,6 +37,52 @@ def os_reason(error: OSError) -> str:
     """
     where = error.filename2 or error.filename  # a full disk has none
     return ": ".join(filter(None, (where and str(where), error.strerror or str(error))))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk is full, or the user's part of it."""
+    return error.errno in _FULL
+
+
+def write_error(where: Path | str, error: OSError, needed: int | None = None) -> WriteError:
+    """Return the error of what can't be written: what the system says, and what to do.
+
+    Parameters
+    ----------
+    where
+        The file, folder or case.
+    error
+        What the system says.
+    needed
+        Bytes that were to be written, as far as they are known.
+
+    Examples
+    --------
+    >>> write_error("case_1", OSError(28, "No space left on device"))
+    DiskFullError("case_1: can't be written (No space left on device); make room, then run it again")
+    >>> write_error("case_1", OSError(5, "Input/output error"))
+    WriteError("case_1: can't be written (Input/output error)")
+    """
+    text = f"{where}: can't be written ({error.strerror or error})"
+    if is_full(error):
+        room = "room" if needed is None else f"room for {format_bytes(needed)} and what follows"
+        return DiskFullError(f"{text}; make {room}, then run it again")
+    return WriteError(text + ("; make it writable, or choose another folder" if error.errno in _FORBIDDEN else ""))
+
+
+@contextlib.contextmanager
+def writing(where: Path | str, needed: int | None = None) -> Iterator[None]:
+    """Turn what the system says while a block writes into a `WriteError`; see `write_error`.
+
+    Raises
+    ------
+    WriteError
+        When it can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise write_error(where, error, needed) from error
 
 
 def hidden_beside(path: Path) -> Path:
@@ -156,7 +206,7 @@ def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
             os.fsync(file.fileno())
         hidden.replace(path)
     except OSError as error:
-        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
+        raise write_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             hidden.unlink()

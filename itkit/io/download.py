@@ -12,7 +12,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException, HTTPMessage, HTTPResponse
@@ -30,9 +29,9 @@ from urllib.request import (
     Request,
 )
 
-from itkit.core.errors import DownloadError, WriteError
+from itkit.core.errors import DownloadError
 from itkit.core.text import is_web_page, shown
-from itkit.io.disk import sync_file
+from itkit.io.disk import sync_file, writing
 
 LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 20
@@ -174,7 +173,7 @@ def download(
     patience = patience or Patience()
     name = _shown(url)
     receiver = _Receiver(url, path, patience, size, most, resume_unnamed, progress)
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _persist(url, patience, receiver.receive)
@@ -182,7 +181,7 @@ def download(
         kept = part_of(path).stat().st_size if part_of(path).exists() else 0
         kept_text = f"; {kept} bytes are kept, the next call goes on with them" if kept else ""
         raise DownloadError(f"{error}{kept_text}") from error
-    with _writing(path):
+    with writing(path):
         with part_of(path).open("rb") as file:
             reason = _no_file(file.read(_HEAD_BYTES))
         if reason and size != 0:
@@ -233,7 +232,7 @@ class _Receiver:
             if self.most is not None:
                 _require_size(self.url, total or 0, self.most)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-            with _writing(self.path):
+            with writing(self.path):
                 _version_file(self.path).write_text("" if version.startswith("W/") else version, encoding="utf-8")
             got = self._append(answer, start, total)
         wanted = self.size if total is None else total
@@ -245,7 +244,7 @@ class _Receiver:
     def _begin(self) -> tuple[int, dict[str, str]]:
         """Return how many bytes were received before, and the request headers that ask for the others."""
         part, version_file = part_of(self.path), _version_file(self.path)
-        with _writing(self.path):
+        with writing(self.path):
             version = version_file.read_text(encoding="utf-8") if version_file.exists() else ""
             start = part.stat().st_size if part.exists() and (version or self.resume_unnamed) else 0
         if not start:
@@ -267,14 +266,14 @@ class _Receiver:
 
     def _append(self, answer: HTTPResponse, start: int, total: int | None) -> int:
         """Write the answer after the first `start` bytes; return the number of bytes in the file."""
-        with _writing(self.path):
+        with writing(self.path):
             file = part_of(self.path).open("ab" if start else "wb")
         with file:
             got = start
             for block in _blocks(answer, self.patience):
                 if self.most is not None:
                     _require_size(self.url, got + len(block), self.most)
-                with _writing(self.path):
+                with writing(self.path):
                     file.write(block)
                     file.flush()
                 got += len(block)
@@ -284,18 +283,9 @@ class _Receiver:
 
     def _mismatch(self, reason: str) -> _CutShortError:
         """Discard the received bytes, because the answer can't be appended to them; the next attempt starts anew."""
-        with _writing(self.path):
+        with writing(self.path):
             discard_part(self.path)
         return _CutShortError(reason)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn errors of the disk into `WriteError`, because, unlike errors of the connection, retrying does not help."""
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(f"{path}: can't be written: {error.strerror or error}") from error
 
 
 def _version_file(path: Path) -> Path:

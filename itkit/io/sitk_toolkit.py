@@ -20,7 +20,7 @@ from itkit.core.errors import ReadError, WriteError
 from itkit.core.files import VOLUME_EXTENSIONS, Compression, reader_of, volume_suffix
 from itkit.core.text import last_line
 from itkit.core.volume import Kind, Volume
-from itkit.io.disk import commit_files, sync_file
+from itkit.io.disk import commit_files, sync_file, write_error
 from itkit.io.formats.backend import codecs_backend
 from itkit.io.formats.codecs import read_voxels, write_volume_file
 from itkit.io.formats.headers import Header, UnsupportedHeader, read_header, unit_files
@@ -177,7 +177,7 @@ def write_volume(
         staged = stage_volume(volume, stage / path.name, compression=compression, threads=threads)
         return tuple(commit_files([(part, path.parent / part.name) for part in staged]))
     except OSError as error:
-        raise WriteError(f"{path}: can't be written ({error.strerror or error})") from error
+        raise write_error(path, error) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -216,7 +216,7 @@ def stage_volume(
         for file in files if sync else ():
             sync_file(file)
     except OSError as error:
-        raise WriteError(f"{path.name}: can't be written ({error.strerror or error})") from error
+        raise write_error(path.name, error) from error
     return tuple(files)
 
 

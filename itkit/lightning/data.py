@@ -93,7 +93,7 @@ class DatasetModule(LightningDataModule):
             except WriteError:
                 raise  # it is not the case's fault, and the next one would not fit either
             except (ItkitError, OSError, MemoryError) as error:
-                wrong.append(f"{name}: {error}")
+                wrong.append(f"{name}: {str(error) or 'not enough memory'}")
         if wrong:
             listed = some(wrong, most=20, separator="\n  ")
             raise CaseError(f"mend these cases, or leave them out by split.file:\n  {listed}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import signal
 import threading
@@ -11,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from itkit.core.errors import WriteError
 from itkit.core.text import counted
 from itkit.inference.model_folder import ModelFolder
+from itkit.io.disk import is_full, write_error
 from itkit.lightning.data import DatasetModule
 from itkit.lightning.events import NAME, EventSink, Reporter
 from itkit.lightning.run_folder import RunFolder, is_over, last_checkpoint
 from itkit.lightning.starting import start_weights
 from itkit.lightning.task import SegmentationTask, require_step
 from itkit.models.checkpoints import torch_bytes
-from itkit.training.full_disk import require_room
+from itkit.training.memory import is_out_of_memory, out_of_memory
 from itkit.training.plan_file import Plan, moved_plan
 from itkit.training.remarks import Remarks
 from itkit.training.run_files import require_same
@@ -36,7 +37,6 @@ from itkit.training.run_lock import RunLock
 from itkit.training.status import State
 
 LOGGER = logging.getLogger(__name__)
-_STARTER = os.getppid()
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -101,6 +101,8 @@ def fit(
         When the weights to start from don't fit.
     WriteError
         When the folder can't be written, for instance because the disk is full.
+    ResourceError
+        When there is not enough memory for a step or a validation.
     KeyboardInterrupt
         When it was interrupted; the step was finished, and a checkpoint written.
     """
@@ -113,12 +115,18 @@ def fit(
         kept = moved_plan(plan, base, run)
         require_same(run, kept, fold)
         pl.seed_everything(plan.training.seed, verbose=False)
-        task = SegmentationTask(plan)
-        if memory is not None:
-            require_step(task, memory)
+        training = plan.training
+        no_memory = partial(out_of_memory, run, batch=training.batch_size, patch=training.patch_size)
+        try:
+            task = SegmentationTask(plan)
+            if memory is not None:
+                require_step(task, memory)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise no_memory("the network and one patch") from error
         data = DatasetModule(plan, base, prepared if prepared is not None else run.parent / "prepared", fold, emit)
         found = last_checkpoint(run, task.state_dict())
-        training = plan.training
         steps, done = training.epochs * training.steps_per_epoch, 0 if found is None else int(found[1]["global_step"])
         states = {} if found is None else found[1].get("callbacks", {})
         left = 0 if is_over(plan, states.get(RunFolder.__qualname__, {})) else steps - done
@@ -169,13 +177,17 @@ def fit(
                 loop = pl.Trainer(**settings)
                 loop.fit(task, datamodule=data, ckpt_path=None if found is None else found[0], weights_only=True)
             state = "finished"
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            if (reason := data.explained(error)) is None:
+        except (RuntimeError, MemoryError, ConnectionError, EOFError) as error:
+            if reason := data.explained(error):
+                raise reason from error
+            if not folder.training or not is_out_of_memory(error):
                 raise
-            raise reason from error
-        except (OSError, WriteError) as error:
-            require_room(run, error)
-            raise
+            wanted = "the validation after" if folder.validates else "the step after"
+            raise no_memory(f"{wanted} step {loop.global_step}") from error
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise write_error(run, error) from error
         except (SystemExit, KeyboardInterrupt) as end:  # Lightning answers an interrupt by the first
             if not folder.interrupted:
                 raise
@@ -203,17 +215,8 @@ def _end(folder: RunFolder, state: State) -> None:
         folder.end(state)
     except (OSError, WriteError) as error:
         if state == "finished":
-            require_room(folder.run, error)
             raise
         LOGGER.warning("%s: the report of the run is not made (%s)", folder.run, error)
-
-
-def first_has_ended(seconds: float = 20.0) -> bool:
-    """Whether the first process, which has started this one, ends within some seconds; it tells why then."""
-    until = time.monotonic() + seconds
-    while os.getppid() == _STARTER and time.monotonic() < until:
-        time.sleep(0.05)
-    return os.getppid() != _STARTER
 
 
 class _Files(TorchCheckpointIO):

@@ -16,10 +16,9 @@ import torch
 from itkit.core.errors import ParamsError
 from itkit.core.text import some
 from itkit.inference.model_folder import write_model
-from itkit.io.disk import hidden_beside, left_by_dead_runs, sync_file, write_text
+from itkit.io.disk import hidden_beside, left_by_dead_runs, sync_file, write_text, writing
 from itkit.io.json_files import write_json
 from itkit.lightning.pictures import Pictures
-from itkit.training.full_disk import told_by_folder
 from itkit.training.history import (
     METRICS_CSV,
     METRICS_JSONL,
@@ -35,7 +34,15 @@ from itkit.training.history import (
 )
 from itkit.training.plan_file import Plan, moved_plan, plan_text
 from itkit.training.remarks import Remarks
-from itkit.training.run_files import PLAN_FILE, RUN_FILE, contents_of, digest_of, read_run, require_same, run_facts
+from itkit.training.run_files import (
+    PLAN_FILE,
+    RUN_FILE,
+    contents_of,
+    digest_of,
+    require_same,
+    require_same_data,
+    run_facts,
+)
 from itkit.training.run_lock import RunLock
 from itkit.training.run_report import write_curves, write_report
 from itkit.training.status import State, write_status
@@ -149,6 +156,8 @@ class RunFolder(pl.Callback):
         self.interrupted = False
         """Whether training is to end after this step, with a checkpoint."""
         self.training = False
+        self.validates = False
+        """Whether whole volumes are predicted."""
         self.handlers: dict[signal.Signals, Callable[[int, Any], None]] = {}
         """What answers signals while it trains; Lightning's own answer to SIGTERM leaves no checkpoint."""
         self.pictures = Pictures(self.run, plan)
@@ -199,7 +208,7 @@ class RunFolder(pl.Callback):
 
     def _begin_run(self, trainer: pl.Trainer, data: Any) -> None:
         """Write what is trained; a run that goes on keeps its ``run.json``."""
-        with told_by_folder(self.run):
+        with writing(self.run):
             self.run.mkdir(parents=True, exist_ok=True)
         if not self.lock.is_held:  # the folder was not there when this training looked for a checkpoint
             self.lock.take()
@@ -214,7 +223,7 @@ class RunFolder(pl.Callback):
                 left.unlink(missing_ok=True)
         write_text(self.run / PLAN_FILE, plan_text(self.plan, remarks=self.remarks))
         if trainer.global_step == 0 or not (self.run / RUN_FILE).is_file():
-            facts = run_facts(self.plan, data.fold, data.parts, data.cases, weights=self.weights)
+            facts = run_facts(self.run, self.plan, data.fold, data.parts, data.cases, weights=self.weights)
             write_json(self.run / RUN_FILE, {**facts, "processes": trainer.world_size})
 
     def _find_plan(self, trainer: pl.Trainer) -> Any:
@@ -229,10 +238,7 @@ class RunFolder(pl.Callback):
         return data
 
     def require_same_data(self, data: Any) -> None:
-        """Refuse to go on with other data.
-
-        With other cases, what was validated would be learnt from; with edited ones, the result would be that of
-        neither.
+        """Refuse to go on with other data than the run was begun with; nothing of the run is touched then.
 
         Parameters
         ----------
@@ -244,24 +250,13 @@ class RunFolder(pl.Callback):
         ParamsError
             When the run was begun with other cases, or with other voxels of them.
         """
-        if self._is_same or not (self.run / RUN_FILE).is_file():
+        if self._is_same:
             return
-        begun = read_run(self.run)
-        for part, word, now in (("train", "learn from", data.parts.train), ("val", "validate", data.parts.val)):
-            before = getattr(begun, part)
-            if other := sorted({*before} ^ {*now}):
-                self.lock.close()  # nothing of the run is touched
-                raise ParamsError(
-                    f"{self.run}: begun with other cases to {word} ({some(other)}); restore the dataset or the split, "
-                    "or choose another folder"
-                )
-        found = contents_of(data.cases)
-        if edited := [name for name, digest in begun.contents.items() if found.get(name, digest) != digest]:
+        try:
+            require_same_data(self.run, data.parts, contents_of(data.cases))
+        except ParamsError:
             self.lock.close()
-            raise ParamsError(
-                f"{self.run}: image or label was changed since the run was begun ({some(edited)}); restore what it "
-                "was, or choose another folder"
-            )
+            raise
         self._is_same = True
 
     @property
@@ -297,6 +292,10 @@ class RunFolder(pl.Callback):
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         return self.interrupted
 
+    def on_validation_start(self, *_: Any) -> None:
+        """Note what memory is needed for."""
+        self.validates = True
+
     def on_validation_batch_end(self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Draw a volume."""
         if task.is_sharded and not trainer.is_global_zero:  # all processes have predicted it
@@ -305,6 +304,7 @@ class RunFolder(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Log the metrics, and keep the model if it is the best one."""
+        self.validates = False
         dice = float(trainer.callback_metrics["val_dice"])
         if trainer.is_global_zero:
             self._log(Validation(trainer.global_step, trainer.current_epoch, dice, task.last_metrics))

@@ -1,17 +1,22 @@
-"""Memory of a training step, measured before the first one: what the network keeps for its gradients, counted."""
+"""Memory of a training step, measured before the first one: what the network keeps for its gradients, counted.
+
+What was measured is no more than likely; a step for which there is not enough memory says what to lower.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from itkit.core.errors import ParamsError
+from itkit.core.errors import ParamsError, ResourceError
 from itkit.core.geometry import by
 
 _MOST_VOXELS = 1 << 17
@@ -20,6 +25,8 @@ _OVERHEAD = 1.4
 """Part by which a process takes more than the tensors that are kept: gradients on their way, and gaps."""
 _WORKER_BYTES = 96 << 20
 """What a loader worker takes beside its patches."""
+_REFUSED = re.compile("out of memory|allocate memory|STATUS_ALLOC_FAILED")
+"""How torch says in a ``RuntimeError`` that the system has no memory for it."""
 
 
 @dataclass(frozen=True)
@@ -147,4 +154,42 @@ def require_memory(step: StepMemory, available: int, *, batch: int, patch: Seque
     raise ParamsError(
         f"training.batch_size: a step of {patches} of {by(patch)} voxels takes about {needed:.1f} GiB, of which "
         f"{there:.1f} GiB are free; {advice}"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, on the CPU or a GPU.
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."))
+    True
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("The size of tensor a must match"))
+    (True, False)
+    """
+    said = isinstance(error, RuntimeError) and _REFUSED.search(str(error))  # torch.OutOfMemoryError is one, too
+    return bool(said) or isinstance(error, MemoryError)
+
+
+def out_of_memory(run: Path, wanted: str, *, batch: int, patch: Sequence[int]) -> ResourceError:
+    """Return the error of a training for which there is not enough memory.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+    wanted
+        What memory was wanted for.
+    batch, patch
+        Patches of a step, and their sides.
+
+    Examples
+    --------
+    >>> str(out_of_memory(Path("run"), "step 4", batch=2, patch=(64, 96, 96))).partition("; ")[0]
+    'run: not enough memory for step 4 (2 patches of 64 x 96 x 96 voxels a step)'
+    """
+    patches = "1 patch" if batch == 1 else f"{batch} patches"
+    return ResourceError(
+        f"{run}: not enough memory for {wanted} ({patches} of {by(patch)} voxels a step); free memory, then the same "
+        "command goes on, or lower training.batch_size or training.patch_size in a plan for another folder (-o)"
     )

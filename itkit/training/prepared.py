@@ -24,7 +24,7 @@ from itkit.core.grids import grid_difference
 from itkit.core.text import some
 from itkit.core.volume import Volume
 from itkit.inference.preparing import Preparation, prepare_image, prepare_label
-from itkit.io.disk import commit_files, hidden_beside, left_by_dead_runs, sync_files
+from itkit.io.disk import commit_files, hidden_beside, left_by_dead_runs, sync_files, writing
 from itkit.io.formats.headers import volume_files
 from itkit.io.formats.store import PatchStore, store_kind
 from itkit.io.json_files import json_line
@@ -34,7 +34,6 @@ from itkit.kernels.draws import Foreground, count_foreground
 from itkit.kernels.labels import remap
 from itkit.kernels.padding import SLAB
 from itkit.process.lost import lost_classes, missing_classes
-from itkit.training.full_disk import told_by_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -261,7 +260,7 @@ class PreparedFolder:
         }
         final = [case.folder / name for name in (IMAGE_FILE, LABEL_FILE, FACTS_FILE)]
         staged = [hidden_beside(path) for path in final]
-        with told_by_folder(case.folder.parent, image.nbytes + label.nbytes):
+        with writing(case.folder.parent, image.nbytes + label.nbytes):
             try:
                 case.folder.mkdir(parents=True, exist_ok=True)
                 _tidy(case.folder)

@@ -18,19 +18,18 @@ from itkit.core.errors import CaseError, ItkitError, LayoutError, ModelError, Pa
 from itkit.core.text import counted, some
 from itkit.dataset.folder import CaseFiles
 from itkit.inference.model_folder import build_network
-from itkit.io.disk import hidden_beside
+from itkit.io.disk import hidden_beside, is_full, write_error, writing
 from itkit.io.json_files import read_json, write_json
 from itkit.models.checkpoints import torch_bytes, write_safetensors
 from itkit.models.moco.encoders import encoder_weights, zoo_encoder
 from itkit.models.moco.pretraining import Recipe
 from itkit.models.moco.pretraining import pretrain as contrast
 from itkit.models.moco.views import RandomViews
-from itkit.training.full_disk import require_room, told_by_folder
 from itkit.training.networks import network_facts
 from itkit.training.patches import TrainingPatches
 from itkit.training.plan_file import Plan
 from itkit.training.prepared import PreparedCase, PreparedFolder
-from itkit.training.run_files import contents_of
+from itkit.training.run_files import contents_of, noted_contents, require_same_contents
 from itkit.training.run_lock import RunLock
 from itkit.training.sources import find_source
 
@@ -100,15 +99,16 @@ def pretrain(
         When the folder can't be written, for instance because the disk is full.
     """
     run = Path(run)
-    with told_by_folder(run):
+    with writing(run):
         run.mkdir(parents=True, exist_ok=True)
     with closing(RunLock(run)) as lock:
         lock.take()
         try:
             return _pretrain(plan, run, Path(base), device, progress or (lambda _: None))
-        except (OSError, WriteError) as error:
-            require_room(run, error)
-            raise
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise write_error(run, error) from error
 
 
 def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Event], None]) -> Path:
@@ -135,8 +135,8 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     )
     cases = _prepared(plan, run, base, emit)
     contents = contents_of({case.case_id: case for case in cases})
-    if before := done or state:
-        _require_same(run, before.get("contents", contents), contents)
+    if before := noted_contents(done or state):
+        require_same_contents(run, before, contents)
     if done is not None:
         return run / WEIGHTS_FILE
     sides = [1] * (3 - len(view)) + [math.ceil(side * _MARGIN) for side in view]
@@ -237,21 +237,6 @@ def _finished(run: Path, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if {name: facts.get(name) for name in key} != json.loads(json.dumps(key)):
         raise ParamsError(f"{run}: a pre-training of another plan; choose another folder")
     return facts
-
-
-def _require_same(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse to go on with other images.
-
-    Raises
-    ------
-    ParamsError
-        When images were added, removed or changed.
-    """
-    if other := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
-        raise ParamsError(
-            f"{run}: images were added, removed or changed since the pre-training was begun ({some(other)}); restore "
-            "them, or choose another folder"
-        )
 
 
 def _prepared(plan: Plan, run: Path, base: Path, emit: Callable[[Event], None]) -> list[PreparedCase]:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itkit.core.bounded import parse_json, read_bounded
-from itkit.core.errors import LayoutError, ParamsError
+from itkit.core.errors import ItkitError, LayoutError, ParamsError
+from itkit.core.text import some
+from itkit.core.toml import toml_value
 from itkit.core.version import VERSION
+from itkit.inference.model_folder import file_digest, read_model
 from itkit.io.json_files import json_line
 from itkit.training.plan_file import Plan, read_plan
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 PLAN_FILE, RUN_FILE = "plan.toml", "run.json"
 _MAY_CHANGE = ("training.workers",)
 """Keys that do not change the result: a run goes on with another value."""
+_PLACES = ("dataset.path", "split.file", "network.weights")
+"""Keys that say where something lies: for a run that was copied, what lies there is compared."""
 _DIGITS = 16
 """Digits of a case's digest that a run notes."""
 _PACKAGES = ("torch", "lightning", "monai", "numpy")
@@ -65,9 +70,7 @@ class Run:
     @property
     def contents(self) -> Mapping[str, str]:
         """Digest of each case's image and label when the run was begun; those of older runs are not known."""
-        dataset = self.facts.get("dataset")
-        found = dataset.get("contents") if isinstance(dataset, Mapping) else None
-        return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, Mapping) else {}
+        return noted_contents(self.facts.get("dataset"))
 
     def _part(self, name: str) -> tuple[str, ...]:
         split = self.facts.get("split")
@@ -98,6 +101,9 @@ def read_run(path: Path) -> Run:
 def require_same(run: Path, plan: Plan, fold: int) -> None:
     """Refuse to go on with another plan, or another fold of it.
 
+    A folder that was copied reaches its dataset, split and weights by other paths. Where the run has noted their
+    content, it decides: that of the weights here, that of the cases and their split in `require_same_data`.
+
     Parameters
     ----------
     run
@@ -115,17 +121,111 @@ def require_same(run: Path, plan: Plan, fold: int) -> None:
     if not (run / PLAN_FILE).is_file():
         return
     there = read_plan(run / PLAN_FILE)
+    begun = read_run(run) if (run / RUN_FILE).is_file() else None
     keys = [
         f"{section}.{key}"
         for section, values in plan
         for key in type(values).model_fields
         if getattr(values, key) != getattr(getattr(there, section), key)
     ]
-    if wrong := [key for key in keys if key not in _MAY_CHANGE]:
+    wrong = [key for key in keys if key not in _MAY_CHANGE and not (begun and _may_lie_elsewhere(begun, plan, key))]
+    if wrong and set(wrong) <= set(_PLACES):
+        lines = ", ".join(f"{key} = {toml_value(_value(plan, key))}" for key in wrong)
+        raise ParamsError(
+            f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder, or, if they lead to the "
+            f"same files, write {lines} into {run / PLAN_FILE}"
+        )
+    if wrong:
         raise ParamsError(f"{run}: a run of another plan ({', '.join(wrong)} differ); choose another folder")
-    begun = read_run(run).facts.get("fold") if (run / RUN_FILE).is_file() else fold
-    if begun != fold:
-        raise ParamsError(f"{run}: the run of fold {begun}, not of fold {fold}; choose another folder")
+    if begun and (of := begun.facts.get("fold")) != fold:
+        raise ParamsError(f"{run}: the run of fold {of}, not of fold {fold}; choose another folder")
+
+
+def _value(plan: Plan, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(plan, section), name)
+
+
+def _may_lie_elsewhere(begun: Run, plan: Plan, key: str) -> bool:
+    """Whether a run knows what lies where a key leads, so that another path may lead there."""
+    if key == "network.weights":
+        digest = begun.facts.get("weights_digest")
+        return digest is not None and digest == weights_digest(plan, begun.path)
+    return key in _PLACES and bool(begun.contents)
+
+
+def weights_digest(plan: Plan, folder: Path) -> str | None:
+    """Return a digest of the weights that a plan starts from; ``None`` if there are none.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    folder
+        What its paths are relative to.
+    """
+    if not plan.network.weights:
+        return None
+    path = folder / plan.network.weights
+    try:
+        with (read_model(path).weights if path.is_dir() else path).open("rb") as file:
+            return file_digest(file)
+    except (OSError, ItkitError):
+        return None
+
+
+def require_same_data(run: Path, parts: Fold, contents: Mapping[str, str]) -> None:
+    """Refuse to go on with other data.
+
+    With other cases, what was validated would be learnt from; with edited ones, the result would be that of neither.
+
+    Parameters
+    ----------
+    run
+        The run folder; one without ``run.json`` was begun with none.
+    parts
+        Cases that train and validate.
+    contents
+        Digest of each case, of `contents_of`.
+
+    Raises
+    ------
+    ParamsError
+        When the run was begun with other cases, or with other voxels of them.
+    """
+    if not (run / RUN_FILE).is_file():
+        return
+    begun = read_run(run)
+    for part, word, now in (("train", "learn from", parts.train), ("val", "validate", parts.val)):
+        if other := sorted({*getattr(begun, part)} ^ {*now}):
+            raise ParamsError(
+                f"{run}: begun with other cases to {word} ({some(other)}); restore the dataset or the split, or choose "
+                "another folder"
+            )
+    if begun.contents:
+        require_same_contents(run, begun.contents, contents)
+
+
+def require_same_contents(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on with cases that were added, removed or changed.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    before, now
+        Digest of each case, of `contents_of`: when the run was begun, and as it is.
+
+    Raises
+    ------
+    ParamsError
+        When they differ.
+    """
+    if other := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        raise ParamsError(
+            f"{run}: images or labels were added, removed or changed since the run was begun ({some(other)}); restore "
+            "them, or choose another folder"
+        )
 
 
 def digest_of(cases: Iterable[PreparedCase]) -> str:
@@ -142,6 +242,12 @@ def digest_of(cases: Iterable[PreparedCase]) -> str:
 def contents_of(cases: Mapping[str, PreparedCase]) -> dict[str, str]:
     """Return the digest of each case's image and label, as a run notes it."""
     return {name: str(cases[name].facts["content"])[:_DIGITS] for name in sorted(cases)}
+
+
+def noted_contents(facts: Any) -> dict[str, str]:
+    """Return what `contents_of` gave when it was noted as ``contents``; empty where it is missing or malformed."""
+    found = facts.get("contents") if isinstance(facts, Mapping) else None
+    return {str(name): str(digest) for name, digest in found.items()} if isinstance(found, Mapping) else {}
 
 
 def versions() -> dict[str, str]:
@@ -170,6 +276,7 @@ def machine() -> dict[str, Any]:
 
 
 def run_facts(
+    run: Path,
     plan: Plan,
     fold: int,
     parts: Fold,
@@ -182,6 +289,8 @@ def run_facts(
 
     Parameters
     ----------
+    run
+        The run folder.
     plan
         The plan as the run keeps it.
     fold
@@ -195,6 +304,7 @@ def run_facts(
     notes
         What else should be known.
     """
+    digest = weights_digest(plan, run)
     lost = {name: case.facts["lost"] for name, case in cases.items() if case.facts.get("lost")}
     return {
         "versions": versions(),
@@ -209,6 +319,7 @@ def run_facts(
         "split": {"train": list(parts.train), "val": list(parts.val)},
         "training_digest": digest_of(cases[name] for name in parts.train),
         "weights": weights,
+        **({} if digest is None else {"weights_digest": digest}),
         "lost_classes": lost,
         "notes": list(notes),
     }

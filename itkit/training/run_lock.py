@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import IO
 
 from itkit.core.errors import ParamsError
+from itkit.io.disk import writing
 from itkit.io.json_files import read_json
 from itkit.io.locks import close_in_children, is_in_place, try_lock
-from itkit.training.full_disk import told_by_folder
 from itkit.training.status import STATUS_FILE
 
 LOCK_FILE = ".lock"
@@ -47,7 +47,7 @@ class RunLock:
             When the folder can't be written.
         """
         while self._file is None:
-            with told_by_folder(self.run):
+            with writing(self.run):
                 file = (self.run / LOCK_FILE).open("ab")
             if try_lock(file) == "taken":
                 file.close()

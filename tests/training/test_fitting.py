@@ -1,12 +1,14 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 
 import numpy as np
 import pytest
 import torch
+from helpers import tree
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 import itkit.lightning.callbacks
@@ -16,8 +18,8 @@ from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.lightning import SegmentationTask, fit
 from itkit.lightning.fitting import _quiet
 from itkit.lightning.run_folder import last_checkpoint
-from itkit.training.plan_file import make_plan
-from itkit.training.run_files import read_run
+from itkit.training.plan_file import make_plan, plan_text
+from itkit.training.run_files import read_run, require_same, weights_digest
 from itkit.training.run_lock import RunLock
 
 from .cases import CT, write_dataset
@@ -222,6 +224,50 @@ def test_a_run_of_another_plan_is_not_touched(dataset, undisturbed):
         fit(plan_of(dataset, training={"epochs": 4}), run, **QUIET)
 
 
+def test_a_copied_run_goes_on_and_nothing_of_the_first_is_touched(dataset, undisturbed, tmp_path):
+    plan, run, copy = plan_of(dataset.name), tmp_path / "run", tmp_path / "far" / "away" / "run"
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(plan, run, base=dataset.parent, callbacks=[Weights(kill_at=5)], **QUIET)
+    shutil.copytree(run, copy, copy_function=os.link)  # a file that is not replaced would change in both
+    before = tree(run)
+    resumed = Weights()
+    fit(plan, copy, base=dataset.parent, prepared=tmp_path / "prepared", callbacks=[resumed], **QUIET)
+    assert min(resumed.after) == 5
+    assert same(resumed.after[12], undisturbed[0][12])
+    assert tree(run) == before
+    assert (read_run(copy).dataset / "image").is_dir()
+
+
+def test_a_path_that_differs_is_compared_by_what_lies_there(tmp_path):
+    (tmp_path / "deep" / "run").mkdir(parents=True)
+    (tmp_path / "weights.pt").write_bytes(b"some weights")
+    run, begun = tmp_path / "run", {"network": {"name": "unet", "weights": "../weights.pt"}}
+    run.mkdir()
+    (run / "plan.toml").write_text(plan_text(plan_of("../ct", **begun)))
+    moved = plan_of("../../ct", network={"weights": "../../weights.pt"})
+    facts = {
+        "fold": 0,
+        "dataset": {"contents": {"a": "1"}},
+        "weights_digest": weights_digest(plan_of(".", **begun), run),
+    }
+    for noted, differ in (
+        (facts, ""),
+        ({**facts, "dataset": {}}, "dataset.path"),
+        ({"fold": 0}, "dataset.path, network.w"),
+    ):
+        (run / "run.json").write_text(json.dumps(noted))
+        shutil.copytree(run, tmp_path / "deep" / "run", dirs_exist_ok=True)
+        if differ:
+            what = rf"another plan \({differ}.* write dataset.path = \"../../ct\".* into .*deep/run/plan.toml"
+            with pytest.raises(ParamsError, match=what):
+                require_same(tmp_path / "deep" / "run", moved, 0)
+        else:
+            require_same(tmp_path / "deep" / "run", moved, 0)
+            (tmp_path / "weights.pt").write_bytes(b"other weights")
+            with pytest.raises(ParamsError, match=r"network\.weights differ"):
+                require_same(tmp_path / "deep" / "run", moved, 0)
+
+
 def test_the_last_epoch_is_validated_too(dataset, tmp_path):
     plan, events = plan_of(dataset, training={"steps_per_epoch": 2}, validation={"every": 2}), []
     with pytest.raises((KeyboardInterrupt, SystemExit)):
@@ -291,14 +337,14 @@ def test_a_run_goes_on_with_the_voxels_with_which_it_was_begun_alone(tmp_path):
     label = read_volume(path, "label")
     write_volume(label.with_array(np.where(label.array_zyx == 4, 7, label.array_zyx)), path)
     before = (run / "status.json").read_text()
-    with pytest.raises(ParamsError, match=r"was changed since the run was begun \(case_0, case_1\); restore what"):
+    with pytest.raises(ParamsError, match=r"or changed since the run was begun \(case_0, case_1\); restore"):
         fit(plan, run, **QUIET)
     assert (run / "status.json").read_text() == before
     write_volume(image, data / "image" / "case_0.mha", compression="none")  # the same voxels in another file
     path.write_bytes(kept)
     fit(plan, run, **QUIET)
     write_volume(image.with_array(image.array_zyx + np.int16(1)), data / "image" / "case_0.mha")
-    with pytest.raises(ParamsError, match=r"was changed since the run was begun \(case_0\)"):
+    with pytest.raises(ParamsError, match=r"or changed since the run was begun \(case_0\)"):
         fit(plan, run, **QUIET)  # there is nothing left to do, but it is not this data that was learnt from
 
 

@@ -106,7 +106,7 @@ def test_a_folder_of_another_plan_and_a_damaged_image_are_named(root, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         pretrain(plan, tmp_path / "run", progress=stop)
     write_dataset(data, 2)
-    with pytest.raises(ParamsError, match=r"added, removed or changed since the pre-training was begun \(case_1\)"):
+    with pytest.raises(ParamsError, match=r"added, removed or changed since the run was begun \(case_1\)"):
         pretrain(plan, tmp_path / "run")
     (data / "image" / "case_1.mha").unlink()
     events, weights = [], pretrain(plan, tmp_path / "run")

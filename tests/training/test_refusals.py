@@ -12,18 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import wait_until
+from lightning.pytorch import Callback
 
-from itkit.core.errors import CaseError, DiskFullError, ModelError, ParamsError, WriteError
+from itkit.core.errors import CaseError, DiskFullError, ModelError, ParamsError, ResourceError, WriteError
 from itkit.inference.model_folder import read_model
-from itkit.lightning import DatasetModule, SegmentationTask, fit, run_folder
+from itkit.lightning import DatasetModule, SegmentationTask, fit, fitting, run_folder
 from itkit.lightning.task import require_step
 from itkit.lightning.workers import outlive_first_sigterm
 from itkit.training import patches as patches_module
 from itkit.training import prepared
 from itkit.training.memory import StepMemory, measure_step, require_memory
+from itkit.training.status import read_status
 
 from .cases import write_dataset
-from .test_fitting import QUIET, plan_of
+from .test_fitting import QUIET, Weights, plan_of
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,9 @@ def test_a_full_disk_is_told_as_one_and_the_next_start_goes_on(dataset, tmp_path
     reader = prepared.read_volume
     monkeypatch.setattr(prepared, "read_volume", lambda path, *a, **k: read.append(path.name) or reader(path, *a, **k))
     monkeypatch.setattr(prepared, "sync_files", sync_or_fail)
-    message = r"prepared: the disk is full; make room for 6\d\.\d KiB and what follows, then the same command goes on"
+    message = (
+        r"prepared: can't be written \(No space left .*\); make room for 6\d\.\d KiB and what follows, then run it"
+    )
     with pytest.raises(DiskFullError, match=message):
         DatasetModule(plan_of(dataset), ".", tmp_path / "prepared").setup("fit")
     assert len(calls) == 2  # the third case would not fit either
@@ -94,7 +98,9 @@ def test_a_disk_that_fills_up_while_it_trains_is_told_with_the_run(dataset, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(run_folder, "sync_file", full)
         patch.setattr(run_folder, "write_report", full)  # that the report can't be written either is not the news
-        with pytest.raises(DiskFullError, match=r"run: the disk is full; make room, then the same command goes on"):
+        with pytest.raises(
+            DiskFullError, match=r"run: can't be written \(No space left on device\); make room, then run it again"
+        ):
             fit(plan, tmp_path / "run", **QUIET)
     assert not list((tmp_path / "run").rglob(".*"))
     (tmp_path / "run" / "model").rename(tmp_path / "model")
@@ -109,11 +115,57 @@ def test_a_folder_that_can_not_be_written_is_told_with_what_to_do(dataset, tmp_p
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").mkdir()  # no file can be opened there, whoever tries
-    with pytest.raises(WriteError, match=r"run: can't be written \(Is a directory\); make it writable, or choose"):
+    with pytest.raises(WriteError, match=r"run: can't be written \(Is a directory\)"):
         fit(plan_of(dataset), tmp_path / "run", **QUIET)
     monkeypatch.setattr(prepared, "sync_files", refuse)
     with pytest.raises(WriteError, match=r"prepared: can't be written \(Read-only file system\); make it writable"):
         fit(plan_of(dataset), tmp_path / "new" / "run", **QUIET)
+
+
+class NoMemory(Callback):
+    """Asks for more memory than there is at a step, or in the validation after it."""
+
+    def __init__(self, ask, step, validates):
+        self.ask, self.step, self.validates = ask, step, validates
+
+    def on_train_batch_start(self, trainer, *_):
+        if not self.validates and trainer.global_step == self.step:
+            self.ask()
+
+    def on_validation_batch_start(self, trainer, *_):
+        if self.validates and trainer.global_step == self.step:
+            self.ask()
+
+
+def _refuse():
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("ask", "validates", "wanted"),
+    [
+        (lambda: torch.empty(1 << 46), False, "the step after step 1"),
+        (_refuse, False, "the step after step 1"),
+        (lambda: torch.empty(1 << 46), True, "the validation after step 1"),
+    ],
+)
+def test_a_step_without_memory_says_what_to_lower_and_the_run_goes_on(dataset, tmp_path, ask, validates, wanted):
+    plan = plan_of(dataset, training={"epochs": 2, "steps_per_epoch": 1})
+    message = (
+        rf"run: not enough memory for {wanted} \(2 patches of 8 x 16 x 16 voxels a step\); free .* or lower training"
+    )
+    with pytest.raises(ResourceError, match=message):
+        fit(plan, tmp_path / "run", callbacks=[NoMemory(ask, 1, validates)], **QUIET)
+    assert read_status(tmp_path / "run")["state"] == "failed"
+    resumed = Weights()
+    fit(plan, tmp_path / "run", callbacks=[resumed], **QUIET)
+    assert min(resumed.after) == (1 if validates else 2)
+
+
+def test_a_network_without_memory_is_told_without_a_traceback(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "require_step", lambda *_: torch.empty(1 << 46))
+    with pytest.raises(ResourceError, match=r"run: not enough memory for the network and one patch"):
+        fit(plan_of(dataset), tmp_path / "run", memory=1 << 30, **QUIET)
 
 
 def test_data_is_refused_before_other_processes_are_started(dataset, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from itkit.io.dicom.find import Series
 from itkit.io.dicom.header import Frame, parse_errors, pydicom_module, read_dataset, short, text, warnings_as_notes
 from itkit.io.dicom.labels import Region
 from itkit.io.dicom.read import series_stack
-from itkit.io.disk import sync_file
+from itkit.io.disk import sync_file, write_error
 
 IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 """What references to a file need of it."""
@@ -144,6 +144,6 @@ def save(dataset: Any, path: Path, *, implicit: bool = False) -> None:
         sync_file(path)
     except OSError as error:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # pydicom adds a traceback
-        raise WriteError(f"{path.name}: can't be written ({cause.strerror or cause})") from error
+        raise write_error(path.name, cause) from error
     except parse_errors() as error:
         raise WriteError(f"{path.name}: the series has values that can't be written: {short(error)}") from error

@@ -18,6 +18,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.io.dicom.find import Series
 from itkit.io.dicom.header import parse_errors, pydicom_module, read_dataset, short, warnings_as_notes
+from itkit.io.disk import write_error
 
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _CLASSES = {"CT": _CT, "MR": "1.2.840.10008.5.1.4.1.1.4", "PT": "1.2.840.10008.5.1.4.1.1.128"}
@@ -141,7 +142,7 @@ def write_series(
             folder.rmdir()
         partial.rename(folder)
     except OSError as error:
-        raise WriteError(f"{folder}: {error.strerror or error}") from error
+        raise write_error(folder, error) from error
     except parse_errors() as error:
         raise WriteError(f"{folder}: the template has values that can't be written: {short(error)}") from error
     finally:
