@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,7 @@ from itkit.core.errors import MissingExtraError
 
 
 def require(module: str, *, extra: str, why: str) -> Any:
-    """Import an optional module.
+    """Import an optional module; what it would report to its makers stays unsent.
 
     Parameters
     ----------
@@ -31,12 +32,24 @@ def require(module: str, *, extra: str, why: str) -> Any:
     >>> require("json", extra="dev", why="an example").dumps([1])
     '[1]'
     """
+    _send_nothing()
     try:
         return import_module(module)
     except ImportError as error:
         raise MissingExtraError(
             f"{why} needs the package {module!r} ({error}); install it with: pip install 'itkit[{extra}]'"
         ) from error
+
+
+def _send_nothing() -> None:
+    """Keep packages from reporting to their makers that they are used; each looks once, when it is imported.
+
+    Where a hospital's machine may reach the internet, it must not tell others what runs there. ONNX Runtime makes an
+    identifier of the machine and reports every model; it has a switch. OpenVINO reports its import, and has no switch
+    but a file in the user's home; without the package that sends, it uses a stub of its own.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: not installed, for Python
 
 
 def require_torch(why: str) -> Any:

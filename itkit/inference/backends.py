@@ -227,7 +227,9 @@ def load_model(
 
 
 def _onnxruntime() -> Any:
-    return require("onnxruntime", extra="onnx", why="--backend onnx")
+    runtime = require("onnxruntime", extra="onnx", why="--backend onnx")
+    runtime.disable_telemetry_events()  # on Windows, where no variable of the environment does it
+    return runtime
 
 
 def _onnx_session(file: Path, *, threads: int, device: str) -> Any:

@@ -178,3 +178,16 @@ def test_a_flat_network_sees_planes():
         whole[:, block.plane : block.plane + planes, block.row : block.row + rows] = block.logits[0]
     assert {shape[1:] for shape in seen} == {(1, 4, 5)}
     np.testing.assert_allclose(whole, [volume[0, 0], -volume[0, 0]], rtol=1e-5)
+
+
+def test_packages_do_not_report_to_their_makers(tmp_path):
+    code = (
+        "from itkit.core.extras import require\n"
+        "import sys\n"
+        "for name in ('onnxruntime', 'openvino'): require(name, extra='onnx', why='a test')\n"
+        "print(sys.modules['openvino.tools.ovc.telemetry_utils'].tm.__name__)"
+    )
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}  # without CI: there, they are silent
+    told = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert told.split() == ["openvino.tools.ovc.telemetry_stub"]
+    assert [path.name for path in tmp_path.rglob("*")] == []  # else an identifier of the machine
