@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
 from itkit.core.files import split_extension
 from itkit.core.text import counted, some
 from itkit.dataset.convert.find import walk_files
-from itkit.dataset.exchange.patterns import PathPattern, sort_paths
+from itkit.dataset.exchange.patterns import ANY_FORMAT, PathPattern, sort_paths
 from itkit.io.overlooked import advice
 
 _LABEL_WORDS = {
     "seg", "segs", "segmentation", "segmentations", "label", "labels", "labelmap", "labelstr", "labelsts", "mask",
-    "masks", "gt", "groundtruth", "ground", "truth", "annotation", "annotations", "manual", "roi", "contour",
+    "masks", "gt", "groundtruth", "ground", "truth", "annotation", "annotations", "manual", "roi", "contour", "organs",
 }  # fmt: skip
 """Words of file and folder names that say that a file is a label."""
 _WORD = re.compile(r"[A-Za-z]+|\d+")
@@ -49,6 +49,8 @@ def guess(source: Path) -> list[str]:
     paths = list(walk_files(source))
     files = [_File(folder, *parts) for path in paths if (parts := _split(path)) for folder in [path.rpartition("/")[0]]]
     proposals = list(_proposals(files, paths))
+    if len({file.ending for file in files}) > 1:
+        proposals += _proposals([replace(file, ending=ANY_FORMAT) for file in files], paths)
     scored = [(_score(paths, patterns), patterns) for patterns in proposals]
     scored = [(score, patterns) for score, patterns in scored if score[1] > 0]
     if not scored:
@@ -191,7 +193,7 @@ def _with_channel(shapes: Sequence[str]) -> str:
     folder, _, head = first[:start].rpartition("/")
     cut = max((head.rfind(mark) for mark in "_-}"), default=-1) + 1
     head = head[:cut] if cut else ""
-    ending = (_split(first) or ("", ""))[1]
+    ending = ANY_FORMAT if first.endswith(ANY_FORMAT) else (_split(first) or ("", ""))[1]
     return f"{folder}/{head}{{channel}}{ending}" if folder else f"{head}{{channel}}{ending}"
 
 
@@ -204,7 +206,7 @@ def _score(paths: Sequence[str], patterns: tuple[str, str]) -> tuple[bool, int, 
         parsed = _parsed(patterns)
     except ValueError:
         return (False, 0, 0, 0)
-    found, rest, unclear = sort_paths(paths, parsed)
+    found, _, unclear = sort_paths(paths, parsed)
     by_role = {role: [one for one in found if one.pattern.role == role] for role in ("image", "label", "part")}
     images = Counter((one.values["case"], one.values.get("channel")) for one in by_role["image"])
     labels = Counter((one.values["case"], one.values.get("part")) for one in [*by_role["label"], *by_role["part"]])
@@ -215,7 +217,7 @@ def _score(paths: Sequence[str], patterns: tuple[str, str]) -> tuple[bool, int, 
     lone = len(label_cases - image_cases) + (len(image_cases - label_cases) if label_cases else 0)
     pairs = len(image_cases & label_cases)
     letters = sum(pattern.weight + _STAR * pattern.text.count("*") for pattern in parsed)
-    fit = len(paths) - len(rest)
+    fit = len(found)  # a folder of DICOM files counts once, like a volume file
     if not pairs:
         return False, fit, max(1, len(image_cases) - lone), -letters
     return True, max(1, 2 * pairs + len(image_cases) - lone), fit, -letters

@@ -12,7 +12,7 @@ from itkit.core.files import image_like, split_extension, volume_pattern
 
 Role = Literal["image", "label", "part"]
 FIELDS = ("case", "channel", "part", "patient", "split")
-_ANY = ".*"
+ANY_FORMAT = ".*"
 """End of a pattern of volume files of any format."""
 _PIECE = re.compile(r"\{(\w*)\}|(\*+)|([^{}*]+)|(.)")
 _ENDING = re.compile(rf"{volume_pattern()}\Z")
@@ -61,8 +61,8 @@ class PathPattern:
         """
         text = text.strip().removeprefix("./").rstrip("/")
         ending = _ENDING.search(text)
-        of_any_format = text.endswith(_ANY)
-        body = text[: ending.start()] if ending else text.removesuffix(_ANY) if of_any_format else text
+        of_any_format = text.endswith(ANY_FORMAT)
+        body = text[: ending.start()] if ending else text.removesuffix(ANY_FORMAT) if of_any_format else text
         regex, weight, seen = "", 0, set()
         for name, stars, plain, wrong in _PIECE.findall(body):
             if wrong or (not name and not stars and not plain) or (name and name not in FIELDS):
@@ -97,7 +97,7 @@ class PathPattern:
     @property
     def is_folder(self) -> bool:
         """Whether the pattern names folders of DICOM files: it does not end like a volume file."""
-        return _ENDING.search(self.text) is None and not self.text.endswith(_ANY)
+        return _ENDING.search(self.text) is None and not self.text.endswith(ANY_FORMAT)
 
 
 @dataclass(frozen=True)

@@ -340,6 +340,20 @@ def test_a_stray_file_and_a_missing_one_do_not_hide_the_channels(tmp_path):
     assert guess(tmp_path)[0].endswith("--image '{case}/{channel}.nii' --label '{case}/seg.nii'")
 
 
+def test_files_of_several_formats_are_guessed_though_a_case_is_a_dicom_series(tmp_path):
+    names = ["a/CT.nii.gz", "a/organs.mha", "b/CT.mha", "b/organs.nrrd", "c/CT.nrrd", "c/organs.mha", "Thumbs.db"]
+    for name in [*names, *(f"d/series/{number:03}.dcm" for number in range(20))]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    lines = guess(tmp_path)
+    assert lines[0].endswith("--image '{case}/CT.*' --label '{case}/organs.*'")
+    assert lines[2] == "3 cases with label"
+    for path in tmp_path.glob("*/organs.*"):
+        path.unlink()
+    assert guess(tmp_path)[0].endswith("--image '{case}/CT.*'")
+
+
 def test_two_folders_of_many_files_are_two_cases(tmp_path):
     for name in ("0/ct", "0/liver", "0/spleen", "1/ct", "1/liver", "1/spleen"):
         path = tmp_path / f"{name}.nii"
