@@ -234,6 +234,11 @@ def install(wheel: Path, extra: str, folder: Path, *, base: Trial | None = None)
     return trial
 
 
+def _megabytes(folder: Path) -> int:
+    """Return how much room a folder takes."""
+    return sum(path.lstat().st_size for path in folder.rglob("*")) // 1_000_000
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Try extras, print what came of each, and return 1 if one fails."""
     parser = argparse.ArgumentParser(prog="python -m tools.wheels", description=__doc__)
@@ -255,9 +260,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 USES[extra](install(built.wheel, extra, trial))
             except (SystemExit, OSError) as error:
                 failed += 1
-                print(f"{extra:<10}FAILS: {error}", flush=True)
+                print(f"{extra:<12}FAILS: {error}", flush=True)
             else:
-                print(f"{extra:<10}works, {time.perf_counter() - begin:.0f} s", flush=True)
+                print(f"{extra:<12}works, {time.perf_counter() - begin:.0f} s, {_megabytes(trial)} MB", flush=True)
             shutil.rmtree(trial, ignore_errors=True)
     return 1 if failed else 0
 
