@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -136,7 +137,16 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
     }
     if label is not None and not measured["labels"]:
         warnings.append("the label is empty: no class but 0")
-    return Outcome(facts={"case": measured, "values": values}, warnings=warnings)
+    return Outcome(facts={"case": measured, "values": values, "digest": _digest(channels)}, warnings=warnings)
+
+
+def _digest(channels: Mapping[str, NDArray[Any]]) -> str:
+    """Return what is equal for cases whose images are the same voxel for voxel, whatever their format and grid."""
+    found = blake2b(digest_size=16)
+    for channel, array in channels.items():
+        found.update(f"{channel} {array.dtype} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def _require_finite(intensity: Mapping[str, Mapping[str, float] | None], channel: str) -> None:
@@ -192,12 +202,13 @@ def collect(params: StatsParams, run: Collected) -> Report:
     dataset = _dataset_numbers(cases, pools)
     found = sorted(find_outliers(cases), key=lambda item: item.case)
     shown = [asdict(item) for item in found]
+    same = _same_images({name: record.facts.get("digest", name) for name, record in sorted(run.all_records.items())})
     head = {"itkit": VERSION, "operation": _NAME, "params": params.absolute_values()}
     from itkit.report.statistics import statistics_page
 
     pictures = {case: _volumes(details.files.get(case)) for case in _furthest(found)}
     files = {
-        Path(_FILES[0]): {**head, "cases": cases, "dataset": dataset, "outliers": shown},
+        Path(_FILES[0]): {**head, "cases": cases, "dataset": dataset, "outliers": shown, "same_images": same},
         Path(_FILES[1]): csv_text(_rows(cases)),
         Path(_FILES[2]): statistics_page(
             meta.values.get("name", params.source.absolute().name),
@@ -209,7 +220,21 @@ def collect(params: StatsParams, run: Collected) -> Report:
             modality=meta.modality,
         ),
     }
-    return Report(tuple(_lines(cases, meta, found)), files=files)
+    return Report((*_lines(cases, meta, found), *_lines_of_same(same)), files=files)
+
+
+def _same_images(digests: Mapping[str, str]) -> list[list[str]]:
+    """Return the groups of cases with the same images."""
+    groups: dict[str, list[str]] = {}
+    for case, digest in digests.items():
+        groups.setdefault(digest, []).append(case)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _lines_of_same(groups: Sequence[Sequence[str]]) -> Iterator[str]:
+    if groups:
+        same = some([" = ".join(group) for group in groups])
+        yield f"warning: the same image, voxel for voxel: {same}; keep one of them before you split"
 
 
 def _with_names(case: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
@@ -395,6 +420,6 @@ OPERATION: Operation[Any] = Operation(
     collect,
     example="itk_stats raw raw-stats --mp",
     memory=memory,
-    version=2,  # measures nonzero_box
+    version=3,  # notices cases with the same image
 )
 __all__ = ["OPERATION", "StatsParams", "find_outliers"]

@@ -227,6 +227,17 @@ def test_outliers_are_named_with_reason_and_z(tmp_path):
     assert any("c2" in line and "outlying" in line for line in result.summary.lines)
 
 
+def test_the_same_image_twice_is_a_warning(tmp_path):
+    arrays, labels, spacings = plain_cases(4)
+    arrays[3] = arrays[1].copy()
+    spacings[3] = (3.0, 1.0, 1.0)
+    write_cases(tmp_path / "raw", arrays, labels, spacings)
+    result, found = measured(tmp_path / "raw", tmp_path / "out")
+    assert found["same_images"] == [["c1", "c3"]]
+    same = [line for line in result.summary.lines if "same image" in line]
+    assert same == ["warning: the same image, voxel for voxel: c1 = c3; keep one of them before you split"]
+
+
 def test_robust_z_follows_its_formula_and_ignores_rounding():
     values = dict(zip("abcdefg", (9.0, 9.5, 10.0, 10.2, 10.4, 11.0, 20.0), strict=True))
     (far,) = outliers("x", values)
