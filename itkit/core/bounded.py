@@ -144,7 +144,7 @@ def parse_toml(data: bytes | str) -> Any:
 def _parsed(data: bytes | str, language: str, parse: Any) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        _require_few_values(text)
+        require_few_values(text)
         return parse(text)
     except UnicodeDecodeError as error:
         raise ValueError("it is not UTF-8 text") from error
@@ -158,6 +158,13 @@ def _parsed(data: bytes | str, language: str, parse: Any) -> Any:
         raise ValueError(f"it is not {language} ({error})") from error
 
 
-def _require_few_values(text: str) -> None:
+def require_few_values(text: str) -> None:
+    """Refuse a text that may hold too many values.
+
+    Raises
+    ------
+    ValueError
+        When it does.
+    """
     if len(text) > MOST_VALUES and sum(map(text.count, _MARKS)) > MOST_VALUES:
         raise ValueError(f"it holds more than {MOST_VALUES} values")

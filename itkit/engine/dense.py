@@ -15,7 +15,8 @@ MOST_FORMS_READ = 4 * MOST_FORMS
 """Runs at the same time add forms of their own to one file."""
 LONGEST_FORM = 4096
 """Letters of a value that is longer than any which cases share: the list of a case's patches is its own."""
-_STAMP = ("bytes", "mtime_ns", "ctime_ns", "inode")
+STAMP = ("bytes", "mtime_ns", "ctime_ns", "inode")
+"""What tells of a file whether it is still the same."""
 _KEPT = ("run", "operation", "case", "status", "message", "key")
 
 
@@ -79,6 +80,8 @@ def dense(line: Mapping[str, Any], forms: Forms, text_of: Any) -> dict[str, Any]
 
     ``text_of`` makes JSON of a value.
     """
+    if "tables" in line:  # `itkit.engine.wide` has made it short
+        return None
     try:
         case = str(line["case"])
         base = case.rpartition("/")[2]
@@ -133,7 +136,7 @@ def stamp_text(stamp: Mapping[str, int]) -> str:
     >>> stamp_text({"bytes": 16, "mtime_ns": 256, "ctime_ns": 255, "inode": 3})
     '10.100.-1.3'
     """
-    size, mtime, ctime, inode = (stamp[name] for name in _STAMP)
+    size, mtime, ctime, inode = (stamp[name] for name in STAMP)
     return f"{size:x}.{mtime:x}.{ctime - mtime:x}.{inode:x}"
 
 
@@ -166,7 +169,7 @@ def _thinned_input(item: Any, base: str, stamps: list[str]) -> Any:
         return item
     file = item["file"]
     for part in item["parts"]:
-        if tuple(part) != _STAMP:
+        if tuple(part) != STAMP:
             raise ValueError("unknown form")
         stamps.append(stamp_text(part))
     named = {"ends": file[len(base) :]} if file.startswith(base) else {"file": file}
@@ -181,10 +184,10 @@ def _whole_input(item: Any, base: str, stamps: Iterator[str]) -> Any:
 
 
 def _thinned_output(item: Mapping[str, Any], case: str, stamps: list[str]) -> dict[str, Any]:
-    if not item.keys() >= {*_STAMP} or "sha256" in item or {"in", "ends"} & item.keys():
+    if not item.keys() >= {*STAMP} or "sha256" in item or {"in", "ends"} & item.keys():
         raise ValueError("unknown form")
     stamps.append(stamp_text(item))
-    thin = {name: value for name, value in item.items() if name not in _STAMP}
+    thin = {name: value for name, value in item.items() if name not in STAMP}
     before, found, after = str(item["path"]).partition(case)
     if found and case:
         del thin["path"]

@@ -9,12 +9,12 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from itkit.core.bounded import read_bounded
+from itkit.core.bounded import read_lines
 from itkit.core.operation import Record
 from itkit.engine.fingerprint import is_unchanged, status_print, with_place_in_disk
 from itkit.engine.manifest import BROKEN, Manifest, line_of, record_of, value_of
@@ -23,6 +23,11 @@ from itkit.io.disk import commit_files
 from itkit.io.json_files import json_line
 
 JOURNAL = "journal.json"
+_IN_PART = 20_000
+"""Most files of a part of a journal, so that each is within the limits of what is read."""
+_MOST_FILES = 1_000_000
+"""Most files of a case that a journal is believed to move; its line in the manifest holds less."""
+_COUNT = "parts"
 _STRANGE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EINVAL}
 
 
@@ -53,53 +58,87 @@ class Commit:
 
 
 def write_journal(folder: Path, operation: str, cases: Sequence[Commit]) -> None:
-    """Write on disk what is about to be renamed.
+    """Write on disk what is about to be renamed; what is too much for one text is written in parts, a line each.
 
     Raises
     ------
     OSError
         When the disk refuses.
     """
-    below = len(str(folder)) + 1
-    lines = [
-        {
-            "operation": operation,
-            "record": line_of(case.record),
-            "moves": [
-                [str(move.staged)[below:].replace(os.sep, "/"), str(place(move.final)), _standing(move.final)]
-                for move in case.moves
-            ],
-            "stale": [[str(place(path)), _standing(path)] for path in case.stale],
-        }
-        for case in cases
-    ]
+    entries = (_parts(folder, operation, case) for case in cases)
     with (folder / JOURNAL).open("w", encoding="utf-8") as file:
-        file.write(json_line(lines))
+        if sum(len(case.moves) + len(case.stale) for case in cases) <= _IN_PART:  # every version can read it
+            file.write(json_line([next(parts) for parts in entries]))
+        else:
+            file.writelines(f"{json_line(part)}\n" for parts in entries for part in parts)
+            file.write(json_line({"cases": len(cases)}))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _parts(folder: Path, operation: str, case: Commit) -> Iterator[dict[str, Any]]:
+    """Yield what a journal says of a case; the first part says how many there are."""
+    below = len(str(folder)) + 1
+    parts = max(1, *(-(-len(paths) // _IN_PART) for paths in (case.moves, case.stale)))
+    for number in range(parts):
+        part = slice(number * _IN_PART, (number + 1) * _IN_PART)
+        places = {
+            "moves": [
+                [str(move.staged)[below:].replace(os.sep, "/"), str(place(move.final)), _standing(move.final)]
+                for move in case.moves[part]
+            ],
+            "stale": [[str(place(path)), _standing(path)] for path in case.stale[part]],
+        }
+        yield (places if number else {"operation": operation, "record": line_of(case.record), **places, _COUNT: parts})
 
 
 def finish_journal(folder: Path, manifest: Manifest, allowed: tuple[Path, ...]) -> bool:
     """Finish the renames of a journal; return whether the staging folder can be removed."""
     try:
-        lines = value_of(read_bounded(folder / JOURNAL))
-        cases = [_Unfinished.of(line, folder) for line in (lines if isinstance(lines, list) else [lines])]
-    except (OSError, LookupError, *BROKEN):
-        return True  # no complete journal: no file has been renamed yet
-    try:
-        if not all(case.stays_inside(folder, allowed) for case in cases):
+        if not all(case.stays_inside(folder, allowed) for case in _unfinished(folder)):
             return False
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, LookupError, *BROKEN):
+        return True  # no complete journal: no file has been renamed yet; or no run has written it
+    except OSError as error:
         if not _is_of_strange_name(error):
             raise
-        return True  # no run has written it
-    for case in cases:
+        return True
+    for case in _unfinished(folder):
         try:
             case.finish(manifest)
         except (OSError, ValueError) as error:
             if not _is_of_strange_name(error):
                 raise
     return True
+
+
+def _unfinished(folder: Path) -> Iterator[_Unfinished]:
+    """Yield the cases of a journal.
+
+    Raises
+    ------
+    OSError
+        When it can't be read.
+    LookupError, TypeError, ValueError, AttributeError, StopIteration
+        When it is not complete, or no journal; some cases may have come before.
+    """
+    lines = map(value_of, read_lines(folder / JOURNAL))
+    first: Any = next(lines, None)
+    if isinstance(first, list) or _COUNT not in first:  # the second is of older versions
+        yield from (_Unfinished.of(entry, folder) for entry in (first if isinstance(first, list) else [first]))
+        return
+    number, entry = 0, first
+    while "cases" not in entry:
+        for _ in range(entry[_COUNT] - 1):
+            more: Any = next(lines, {})
+            for name in ("moves", "stale"):
+                entry[name] += more[name]
+                if len(entry[name]) > _MOST_FILES:
+                    raise ValueError("more files than a case has")
+        yield _Unfinished.of(entry, folder)
+        number, entry = number + 1, next(lines, {"cases": None})
+    if number != entry["cases"]:
+        raise ValueError("its end is missing")
 
 
 def _is_of_strange_name(error: OSError | ValueError) -> bool:

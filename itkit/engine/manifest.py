@@ -31,6 +31,7 @@ from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import FAILED, Record
 from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_dense
+from itkit.engine.wide import narrowed, widened
 from itkit.io.disk import hidden_beside
 from itkit.io.json_files import compact_line, json_line
 from itkit.io.locks import is_in_place, try_lock, wait_for_shared
@@ -406,11 +407,11 @@ def _number_of(line: bytes) -> int:
     return int(match[1]) if match else 0
 
 
-def line_of(record: Record) -> dict[str, Any]:
+def line_of(record: Record) -> Mapping[str, Any]:
     """Return a record as the JSON values of a manifest line."""
     values = dict(vars(record))  # dataclasses.asdict would copy every patch of every list
     case, seconds = values.pop("case_id"), values.pop("took_s")
-    return {"case": case, **values, "seconds": seconds}
+    return narrowed({"case": case, **values, "seconds": seconds})
 
 
 def record_of(line: Mapping[str, Any]) -> Record:
@@ -421,6 +422,7 @@ def record_of(line: Mapping[str, Any]) -> Record:
     KeyError, TypeError, ValueError, AttributeError
         When the line does not hold a record.
     """
+    line = widened(line)
     record = Record(
         case_id=line["case"],
         status=line["status"],

@@ -21,8 +21,10 @@ from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.engine.fingerprint import with_place_in_disk
 from itkit.engine.journal import JOURNAL, Commit, finish_journal, first_outside, is_plain, remove_files, write_journal
-from itkit.engine.manifest import Manifest
+from itkit.engine.manifest import Manifest, line_of
+from itkit.engine.wide import LONG, is_readable
 from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files, write_error
+from itkit.io.json_files import json_line
 from itkit.io.locks import is_in_place, locked, try_lock
 
 _MOST_NODE_BYTES = 4096
@@ -140,6 +142,9 @@ class Stage:
                 found[number] = WriteError(
                     f"{case.record.case_id}: {outside} lies outside the destination; not written"
                 )
+            elif len(case.moves) >= LONG and not is_readable(json_line(line_of(case.record)), len(case.moves)):
+                made = f"{case.record.case_id}: makes {len(case.moves)} files"
+                found[number] = WriteError(f"{made}, more than the manifest can list of one case; make fewer of it")
         late = {number: case for number, case in enumerate(cases) if not case.is_flushed and number not in found}
         try:
             sync_files([move.staged for case in late.values() for move in case.moves])

@@ -386,3 +386,44 @@ def test_no_journal_that_somebody_packed_ends_a_run(tmp_path, damage, is_list):
     Manifest(dest).newest()
     assert (dest / "image" / "a.mha").read_bytes() == b"somebody's own"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_journal_in_parts_is_finished_if_it_is_whole(tmp_path, monkeypatch, cut):
+    monkeypatch.setattr("itkit.engine.journal._IN_PART", 2)
+    stage = Stage.open(Manifest(tmp_path), "itk_patch")
+    stale = [tmp_path / f"old_{number}" for number in range(3)]
+    for path in stale:
+        path.touch()
+
+    def commit(case, count, stale=()):
+        moves = [
+            Move(stage.folder / f"{case}{number}.mha", tmp_path / f"{case}{number}.mha") for number in range(count)
+        ]
+        for move in moves:
+            move.staged.write_bytes(b"voxels")
+        outputs = tuple({"path": move.final.name, **file_stamp(move.staged)} for move in moves)
+        return Commit(Record(case, "done", outputs=outputs), moves, stale)
+
+    def die_half_way(pairs):
+        for staged, final in pairs[:3]:
+            staged.rename(final)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if not cut:
+            patch.setattr("itkit.engine.stage.commit_files", die_half_way)
+        else:  # a journal that is not whole was never acted upon
+            patch.setattr("itkit.engine.stage.commit_files", lambda pairs: die_half_way(()))
+        with pytest.raises(KeyboardInterrupt):
+            stage.commit([commit("a", 5, stale), commit("b", 1), commit("c", 0)])
+    stage.lock.close()
+    journal = stage.folder / "journal.json"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(lines[: len(lines) - cut]))
+    recover(Manifest(tmp_path))
+    made = ["a0.mha", "a1.mha", "a2.mha", "a3.mha", "a4.mha", "b0.mha"]
+    left = ["old_0", "old_1", "old_2"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".itkit") == (left if cut else made)
+    assert sorted(Manifest(tmp_path).latest_done("itk_patch")) == ([] if cut else ["a", "b", "c"])
+    assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
