@@ -3,16 +3,66 @@
 from __future__ import annotations
 
 import heapq
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import overload
 
 from itkit.core.operation import Record
 from itkit.core.packed import Sorter
 
+_MANY = 16
+"""Files of a case from which on its record is compressed at once: those of many files fill the memory together."""
 
-def _case(record: Record) -> str:
+
+@dataclass(frozen=True)
+class _Sealed:
+    """A record that is kept compressed by itself."""
+
+    case_id: str
+    data: bytes
+
+
+def _sealed(record: Record) -> Record | _Sealed:
+    if len(record.outputs) < _MANY:
+        return record
+    import pickle  # most runs start without it
+
+    return _Sealed(record.case_id, zlib.compress(pickle.dumps(record, pickle.HIGHEST_PROTOCOL), 1))
+
+
+def _opened(item: Record | _Sealed) -> Record:
+    if isinstance(item, Record):
+        return item
+    import pickle  # as above
+
+    record: Record = pickle.loads(zlib.decompress(item.data))  # our own bytes
+    return record
+
+
+class _Opened(Sequence[Record]):
+    """Records, each opened when it is read."""
+
+    def __init__(self, items: Sequence[Record | _Sealed]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(_opened, self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        return _Opened(self._items[index]) if isinstance(index, slice) else _opened(self._items[index])
+
+
+def _case(record: Record | _Sealed) -> str:
     return record.case_id
 
 
@@ -41,8 +91,8 @@ class Ended(Sequence[Record]):
         self.counts: Counter[str] = Counter()
         """Number of cases by status."""
         self._bare: list[str] = []
-        self._full: Sorter[Record] = Sorter(_case)
-        self._notable: Sorter[Record] = Sorter(_case)
+        self._full: Sorter[Record | _Sealed] = Sorter(_case)
+        self._notable: Sorter[Record | _Sealed] = Sorter(_case)
         self._places: array[int] | None = None
         for record in records:
             self.add(record)
@@ -54,19 +104,20 @@ class Ended(Sequence[Record]):
         if record.status == "skipped" and (not self._bare or self._bare[-1] < case) and _is_bare(record):
             self._bare.append(case)
             return
-        self._full.add(record)
+        kept = _sealed(record)
+        self._full.add(kept)
         if is_notable(record):
-            self._notable.add(record)
+            self._notable.add(kept)
 
     def notable(self) -> Sequence[Record]:
         """Return the records of which there is something to say, in order."""
-        return self._notable.in_order()
+        return _Opened(self._notable.in_order())
 
     def __len__(self) -> int:
         return len(self._bare) + len(self._full)
 
     def __iter__(self) -> Iterator[Record]:
-        full = self._full.in_order()
+        full = _Opened(self._full.in_order())
         bare = (Record(case, "skipped") for case in self._bare)
         if not full or not self._bare:
             return iter(full) if full else bare
@@ -79,7 +130,7 @@ class Ended(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        full = self._full.in_order()
+        full = _Opened(self._full.in_order())
         if not self._bare:
             return full[index]
         place = self._order()[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -36,7 +36,7 @@ _PLAIN, _BARE = len(_ACTIONS), len(_ACTIONS) + 1
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with a job, and the manifest's record of it."""
+    """What to do with a job, and the manifest's record of it; `Decisions.with_record` adds it to those to run."""
 
     job: Job
     action: Literal["run", "skipped", "left"]
@@ -98,9 +98,11 @@ class Decisions:
             message, inputs, warnings = next(said) if code < _PLAIN else ("", {}, ())
             if code not in codes:
                 continue
-            job, action = self._jobs[number], _CODES[code]
-            before = self._before.get(job.case_id) if action == "run" else None
-            yield Decision(job, action, message, before, inputs, warnings)
+            yield Decision(self._jobs[number], _CODES[code], message, None, inputs, warnings)
+
+    def with_record(self, decision: Decision) -> Decision:
+        """Return a decision with the manifest's record, which may be large: it is read when it is needed."""
+        return replace(decision, before=self._before.get(decision.job.case_id))
 
     def others(self) -> Iterator[tuple[int, Record]]:
         """Yield the numbers and the records of the cases that are not run."""

@@ -30,6 +30,8 @@ A message costs a tenth of a millisecond; waiting for the disk costs as much for
 _MOST_IN_BATCH = 64
 _PATIENCE_S = 0.03
 """Time for which results are kept back while more of them come in."""
+_MOST_FILES = 4096
+"""Files of results that are kept back: what is known of each of them lies in memory."""
 
 
 class ProcessExecutor:
@@ -78,6 +80,8 @@ class _Run:
                 self.is_due = not found
                 for worker in found:
                     self._take(worker)
+                if sum(len(result.files) for _, result in self.ended) > _MOST_FILES:
+                    self.is_due = True
             finished = True
         finally:
             for worker in (*self.idle, *self.running):

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,8 @@ def _do_cases(session: Session, decisions: Decisions, stage: Stage | None, execu
 
     results = executor.run(tasks())
     for group in results:
-        records = settle(
-            session, [EndedCase(flying.pop(task.job.case_id), task, result) for task, result in group], stage
-        )
+        taken = [(decisions.with_record(flying.pop(task.job.case_id)), task, result) for task, result in group]
+        records = settle(session, list(starmap(EndedCase, taken)), stage)
         for record, (task, _) in zip(records, group, strict=True):
             notes.add(record, None if session.is_brief else task.job)
         if session.options.on_error == "stop" and any(record.status in FAILED for record in records):
