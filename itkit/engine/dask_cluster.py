@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 """How long to wait for a scheduler's answer."""
+LEAVE_S = 20.0
+"""How long to wait until a scheduler has taken leave."""
 CLOSE_S = 5.0
 """How long to wait for our own cluster to close."""
 
@@ -34,12 +36,18 @@ def distributed() -> Any:
     return require("distributed", extra="dask", why="--executor dask")
 
 
-def connect(address: str) -> Client:
-    """Return a client of a running scheduler."""
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """Give a client of a running scheduler."""
     try:
-        return distributed().Client(address, timeout=CONNECT_S, set_as_default=False)
+        client = distributed().Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, asyncio.TimeoutError) as error:
         raise _unreachable(address, error) from error
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(OSError, asyncio.TimeoutError):  # a silent scheduler does not say goodbye
+            client.close(timeout=LEAVE_S)
 
 
 @contextlib.contextmanager

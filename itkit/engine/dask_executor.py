@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 NO_WORKER_S = 300.0
 """How long a run waits for a worker while the cluster has none."""
+ANSWER_S = 120.0
+"""How long a run waits for an answer of a scheduler that is there but silent: it hangs, or its machine has gone."""
 _SPARE = 2
 """Tasks that a running cluster gets beyond its number of threads, so that a free thread has a task at once. Workers of
 our own get none: if a task kills its worker, a result that still waits there to be fetched is lost."""
@@ -88,6 +90,8 @@ class _Run:
         self.seen = time.monotonic()
         """Last time at which the cluster had a worker."""
         self.has_warned = False
+        self.is_silent = False
+        """Whether the scheduler has not answered; it would not answer to what else it is asked either."""
 
     def results(self) -> Iterator[tuple[Task, TaskResult]]:
         """Submit tasks as threads and memory allow, and yield results."""
@@ -105,7 +109,7 @@ class _Run:
                 self._leave()
 
     def _leave(self) -> None:
-        if self.client.status == "running":
+        if self.client.status == "running" and not self.is_silent:
             self.client.cancel([*self.running], force=True)
             for mark in self.fatal:
                 self.distributed.Event(mark, client=self.client).clear()
@@ -116,19 +120,16 @@ class _Run:
             return None
         if time.monotonic() >= self.next_look:
             try:
-                self.threads = self.client.nthreads()
-                self.memory = self._stated_memory()
+                found = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER_S)
             except _UNANSWERED:
+                self.is_silent = True
                 return None
+            workers = found["workers"]
+            self.threads = {address: worker["nthreads"] for address, worker in workers.items()}
+            stated = [worker.get("resources", {}).get(MEMORY) for worker in workers.values()]
+            self.memory = stated if self.budget is None and all(stated) else []
             self.next_look = time.monotonic() + _LOOK_S
         return self.threads
-
-    def _stated_memory(self) -> list[float]:
-        if self.budget is not None:
-            return []
-        workers = self.client.scheduler_info()["workers"].values()
-        stated = [worker.get("resources", {}).get(MEMORY) for worker in workers]
-        return stated if all(stated) else []
 
     def _hand_out(self, threads: Mapping[str, int]) -> Iterator[tuple[Task, TaskResult]]:
         limit = self.workers if self.budget is not None else sum(threads.values()) + _SPARE
@@ -183,7 +184,7 @@ class _Run:
         try:
             error = future.exception()
             if error is None:
-                result: TaskResult | None = future.result()
+                result: TaskResult | None = future.result(timeout=ANSWER_S)
                 return result
         except _UNANSWERED:
             return TaskResult("failed", f"{case}: the Dask scheduler has cancelled it, or has gone")

@@ -331,14 +331,22 @@ def test_workers_that_lack_the_files_the_version_or_the_code_say_so(tmp_path, cl
     assert not list((tmp_path / "out").glob("*.mha"))
 
 
-def test_a_scheduler_that_dies_fails_what_is_left(tmp_path):
+@pytest.mark.parametrize("end", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.slow)])
+def test_a_scheduler_that_dies_or_falls_silent_fails_what_is_left(tmp_path, monkeypatch, end):
     write_cases(tmp_path / "in", "abcdefg")
     with scheduler(tmp_path, workers=1) as (address, process):
-        begun = tmp_path / "marks" / "a"
-        killer = threading.Thread(target=lambda: (wait_for(begun.exists, "nothing begins"), process.kill()))
+
+        def strike():
+            wait_for((tmp_path / "marks" / "a").exists, "nothing begins")
+            monkeypatch.setattr(dask_executor, "ANSWER_S", 3)  # from now on, for a scheduler may be slow
+            monkeypatch.setattr(dask_cluster, "LEAVE_S", 1)
+            process.send_signal(signal.Signals[end])
+
+        killer = threading.Thread(target=strike)
         killer.start()
         result = run(tmp_path, {"wait": "ag"}, dask=address)
         killer.join()
+        process.kill()
         (tmp_path / "marks" / "go").touch()
     failed = messages(result)
     assert {"a", "g"} <= failed.keys()
