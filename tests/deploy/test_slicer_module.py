@@ -1,10 +1,14 @@
 """What the module of 3D Slicer does apart from its widgets, against a real server."""
 
 import ast
+import http.server
 import importlib.util
+import shutil
 import sys
 import threading
+import types
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -81,6 +85,8 @@ def test_cancelling_ends_the_job_on_the_server(server, image, tmp_path):
     ("address", "message"),
     [
         ("{url}x", "wrong token"),
+        ("{url}\u00f6", "wrong token"),
+        ("http://[::1/x", "this is no address"),
         ("ftp://127.0.0.1/x", "expected the address"),
         ("http://127.0.0.1:99999999/x", "no possible port"),
         ("http://127.0.0.1:1/x", "does not answer"),
@@ -106,6 +112,71 @@ def test_a_cancelled_upload_sends_no_job(server, image, tmp_path):
     with pytest.raises(library.Cancelled):
         library.Client(server.url).segment("liver", [image], tmp_path, None, event)
     until(lambda: server.left() == [])
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[1]", b'{"models": [{"name": "a"}]}'])
+def test_another_server_is_told_from_ours(answer):
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.handle_request)
+        thread.start()
+        with pytest.raises(library.ServerError, match="is not itkit serve"):
+            library.Client(f"http://127.0.0.1:{other.server_port}/token").models()
+        thread.join()
+
+
+def test_the_panel_segments_a_volume_and_names_the_segments(server, image, tmp_path, monkeypatch):
+    """Slicer can't run here: stand-ins take every call of the panel; client and server are real."""
+    qt, ctk, slicer = MagicMock(), MagicMock(), MagicMock()
+    base = types.ModuleType("slicer.ScriptedLoadableModule")
+    base.ScriptedLoadableModule = type("ScriptedLoadableModule", (), {"__init__": lambda self, parent: None})
+    base.ScriptedLoadableModuleWidget = type(
+        "ScriptedLoadableModuleWidget", (), {"layout": MagicMock(), "setup": lambda self: None}
+    )
+    package = types.ModuleType("ITKITLib")
+    package.client = library
+    stand_ins = {"qt": qt, "ctk": ctk, "slicer": slicer, "slicer.ScriptedLoadableModule": base}
+    for name, module in {**stand_ins, "ITKITLib": package, "ITKITLib.client": library}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("itkit_panel", MODULE / "ITKIT.py")
+    panel = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(panel)
+
+    node, segments = MagicMock(), [MagicMock() for _ in LABELS]
+    node.GetSegmentation().GetNthSegment.side_effect = segments.__getitem__
+    slicer.mrmlScene.AddNewNodeByClass.return_value = node
+    slicer.util.exportNode.side_effect = lambda volume, file, properties: bool(shutil.copy(image, file))
+    shown = []
+    slicer.util.loadLabelVolume.side_effect = lambda file: shown.append(read_volume(file, "label").array_zyx)
+    slicer.util.arrayFromVolume.side_effect = lambda labels: shown[0]
+    qt.QFormLayout().rowCount.return_value = 0
+    qt.QComboBox().currentIndex = 0
+
+    widget = panel.ITKITWidget()
+    widget.setup()
+    widget._address.text = f" {server.url} "
+    widget._ask_models()
+    assert [call.args[0] for call in qt.QComboBox().addItem.call_args_list] == [
+        "liver (CT; 3 classes)", "lung (CT; 3 classes)",
+    ]  # fmt: skip
+    widget._show_channels(0)
+    widget._begin_or_cancel()
+    folder = widget._folder
+    until(lambda: widget._look() or widget._task is None)
+    assert (widget._run.text, widget._run.enabled) == ("Segment", True)
+    assert np.array_equal(shown[0], closest(read_volume(image).array_zyx))
+    assert [segment.SetName.call_args.args[0] for segment in segments] == list(LABELS.values())
+    volume = slicer.qMRMLNodeComboBox().currentNode()
+    node.SetAndObserveTransformNodeID.assert_called_once_with(volume.GetTransformNodeID())
+    assert not folder.exists()
 
 
 def test_the_library_needs_nothing_but_python_and_the_panel_parses():

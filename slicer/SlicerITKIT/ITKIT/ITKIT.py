@@ -173,6 +173,7 @@ def show(result, volume):
             if value in known:
                 segment.SetName(known[value].name)
                 segment.SetColor(*known[value].colour)
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())  # the voxels were sent without it
         node.CreateClosedSurfaceRepresentation()
         return node
     finally:

@@ -71,7 +71,10 @@ class Client:
     """
 
     def __init__(self, address, timeout=60.0):
-        parts = urlsplit(address.strip())
+        try:
+            parts = urlsplit(address.strip())
+        except ValueError as error:
+            raise ServerError(f"this is no address: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ServerError("expected the address that itkit serve prints, http://127.0.0.1:PORT/TOKEN")
         try:
@@ -79,15 +82,20 @@ class Client:
         except ValueError as error:
             raise ServerError(f"the address has no possible port: {error}") from error
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._host, self._path, self._timeout = parts.hostname, parts.path.rstrip("/"), timeout
+        self._host, self._path, self._timeout = parts.hostname, quote(parts.path.rstrip("/"), safe="/%"), timeout
 
     def models(self):
         """Return the networks of the server."""
-        found = json.loads(self._text("GET", "/models"))["models"]
-        return [
-            Model(one["name"], tuple(one["channels"]), tuple(Label.of(label) for label in one["labels"]))
-            for one in found
-        ]
+        text = self._text("GET", "/models")
+        try:
+            return [
+                Model(one["name"], tuple(one["channels"]), tuple(Label.of(label) for label in one["labels"]))
+                for one in json.loads(text)["models"]
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError(
+                f"what answers at {self._host}:{self._port} is not itkit serve; copy the line that it prints"
+            ) from error
 
     def segment(self, model, files, folder, progress=None, cancelled=None):
         """Send an image, wait for its label map, and write it to a folder.
