@@ -382,7 +382,9 @@ class _Run:
         expected = self.facts.network.num_classes
         for plane, row, values in self._blocks():
             if len(values) != expected:
-                raise ModelError(f"{self._loaded.model.path}: the network gives {len(values)} classes, not {expected}")
+                raise ModelError(
+                    f"{self._loaded.model.weights}: the network gives {len(values)} classes, not {expected}"
+                )
             if self.saved is not None:
                 place = (slice(plane, plane + values.shape[1]), slice(row, row + values.shape[2]))
                 self.saved.array_zyx[place] = np.moveaxis(values, 0, -1)

@@ -17,10 +17,12 @@ from itkit.deploy import export, exporting
 from itkit.inference import predict
 from itkit.inference.array_windows import ArrayWindows
 from itkit.inference.backends import backend_of, find_model
+from itkit.inference.model_folder import NetworkFacts
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.models.windows import SlidingWindow
 from itkit.process.geometry import crop
 
+from .small_onnx import write_small_onnx
 from .small_unet import write_small_unet
 
 
@@ -127,6 +129,11 @@ def test_files_that_do_not_hold_what_they_say_are_named(models, torso, tmp_path)
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ModelError, match=r"ONNX Runtime can't compute windows \(1, 1, 16, 8, 20\) .*Expected: 24"):
         predict(tmp_path / "other.onnx", torso)
+    write_small_onnx(
+        tmp_path / "fewer.onnx", network=NetworkFacts(name="thresholds", num_classes=2), labels={1: "organ"}
+    )
+    with pytest.raises(ModelError, match=r"fewer\.onnx: the network gives 4 classes, not 2"):
+        predict(tmp_path / "fewer.onnx", torso)
 
 
 SETTINGS = [
