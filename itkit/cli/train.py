@@ -172,6 +172,7 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
             return 2
         return _end(show, *_failed(show, error))
     from itkit.lightning.fitting import fit
+    from itkit.lightning.run_folder import has_checkpoint
     from itkit.training.plan_file import overridden
     from itkit.training.remarks import read_remarks
 
@@ -193,7 +194,8 @@ def train(plan: Plan, folder: Path, params: TrainParams) -> int:
             )
         text = f"trained: {model.path}; apply it with: itkit predict {shlex.quote(str(folder))} SOURCE DEST"
     except KeyboardInterrupt:
-        code, text = 130, "interrupted; the same command goes on from the last checkpoint"
+        goes_on = "goes on from the last checkpoint" if has_checkpoint(folder) else "begins anew"
+        code, text = 130, f"interrupted; the same command {goes_on}"
     except Exception as error:
         if not is_first() and first_has_ended():
             return 1

@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,10 +18,11 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.trainer.connectors import checkpoint_connector
 from lightning.pytorch.utilities import rank_zero_only
 
-from itkit.core.errors import WriteError
-from itkit.core.text import counted
+from itkit.core.errors import ItkitError, WeightsError, WriteError
+from itkit.core.text import counted, last_line
 from itkit.inference.model_folder import ModelFolder
 from itkit.io.disk import is_full, write_error
 from itkit.lightning.data import DatasetModule
@@ -181,9 +183,13 @@ def fit(
             if reason := data.explained(error):
                 raise reason from error
             if not folder.training or not is_out_of_memory(error):
+                _require_restored(found and found[0], error)
                 raise
             wanted = "the validation after" if folder.validates else "the step after"
             raise no_memory(f"{wanted} step {loop.global_step}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            _require_restored(found and found[0], error)
+            raise
         except OSError as error:
             if not is_full(error):
                 raise
@@ -202,6 +208,22 @@ def fit(
         model = ModelFolder(run / "model", task.facts, run / "model" / "model.safetensors")
         emit({"event": "end", "best": folder.best, "seconds": time.monotonic() - begin})
         return model
+
+
+def _require_restored(path: Path | None, error: BaseException) -> None:
+    """Name the checkpoint from whose content Lightning could not go on; what else goes wrong is not its fault.
+
+    Raises
+    ------
+    WeightsError
+        When the error comes from there.
+    """
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if path is not None and checkpoint_connector.__file__ in frames and not isinstance(error, ItkitError):
+        raise WeightsError(
+            f"{path}: malformed ({type(error).__name__}: {last_line(error)}); delete it, then the same command goes on "
+            "from the one before, or begins anew"
+        ) from error
 
 
 def is_first() -> bool:
@@ -270,7 +292,8 @@ def _quiet() -> Iterator[None]:
 def _interrupting(folder: RunFolder) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM end training after the step that is being computed; another one ends it at once.
 
-    Before the first step there is nothing to save, and the first one ends it.
+    Before the first step there is nothing to save, and the first one ends it. A process that waits for the first of
+    several is ended by SIGTERM itself then: it waits in code that is not Python's, which would not see it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -283,7 +306,10 @@ def _interrupting(folder: RunFolder) -> Iterator[None]:
         folder.interrupted = True
 
     signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in signals}
+    before = {
+        number: signal.signal(number, interrupt if is_first() or number == signal.SIGINT else signal.SIG_DFL)
+        for number in signals
+    }
     folder.handlers = dict.fromkeys(signals, interrupt)
     try:
         yield

@@ -53,6 +53,15 @@ _CURVES_PART = 0.02
 CHECKPOINTS, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
+def _checkpoints(run: Path) -> list[Path]:
+    return [path for name in (LAST, PREVIOUS) if (path := run / CHECKPOINTS / name).is_file()]
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether there is a checkpoint from which a run may go on."""
+    return bool(_checkpoints(run))
+
+
 def last_checkpoint(run: Path, network: Mapping[str, Any] | None = None) -> tuple[Path, Any] | None:
     """Return the newest checkpoint of a run that can be used, with its content; a damaged one is named.
 
@@ -63,7 +72,7 @@ def last_checkpoint(run: Path, network: Mapping[str, Any] | None = None) -> tupl
     network
         Weights by name, whose shapes those of the checkpoint must have.
     """
-    paths = [path for name in (LAST, PREVIOUS) if (path := run / CHECKPOINTS / name).is_file()]
+    paths = _checkpoints(run)
     for path in paths:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -107,7 +107,7 @@ def require_same(run: Path, plan: Plan, fold: int) -> None:
     Parameters
     ----------
     run
-        The run folder; one without a plan belongs to none yet.
+        The run folder; one without a plan belongs to none yet, but one of a run that has lost it is refused.
     plan
         The plan, its paths relative to the folder.
     fold
@@ -118,7 +118,7 @@ def require_same(run: Path, plan: Plan, fold: int) -> None:
     ParamsError
         When the folder belongs to another one.
     """
-    if not (run / PLAN_FILE).is_file():
+    if not (run / PLAN_FILE).is_file() and not (run / RUN_FILE).is_file():
         return
     there = read_plan(run / PLAN_FILE)
     begun = read_run(run) if (run / RUN_FILE).is_file() else None

@@ -12,7 +12,7 @@ from helpers import tree
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 import itkit.lightning.callbacks
-from itkit.core.errors import CaseError, ModelError, ParamsError
+from itkit.core.errors import CaseError, ModelError, ParamsError, WeightsError
 from itkit.inference.model_folder import read_model
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.lightning import SegmentationTask, fit
@@ -196,6 +196,23 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(dataset, undistu
     assert "last.ckpt: damaged, the one before is taken" in caplog.text
     assert min(resumed.after) == 5
     assert same(resumed.after[12], expected[12])
+
+
+def test_a_checkpoint_with_malformed_entries_is_named(dataset, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed[1], run)
+    last, kept = run / "checkpoints" / "last.ckpt", torch.load(run / "checkpoints" / "previous.ckpt", weights_only=True)
+    for entry in ({"loops": {}}, {"lr_schedulers": [{}]}, {"optimizer_states": [{"state": 1}]}):
+        torch.save({**kept, **entry}, last)
+        with pytest.raises(WeightsError, match=r"last\.ckpt: malformed \(\w+: .*\); delete it, then the same command"):
+            fit(plan_of(dataset), run, prepared=tmp_path / "prepared", **QUIET)
+    last.unlink()
+    resumed = Weights()
+    fit(plan_of(dataset), run, prepared=tmp_path / "prepared", callbacks=[resumed], **QUIET)
+    assert same(resumed.after[12], undisturbed[0][12])
+    (run / "plan.toml").unlink()
+    with pytest.raises(ParamsError, match=r"run/plan\.toml: can't be read"):
+        fit(plan_of(dataset, training={"epochs": 9}), run, **QUIET)
 
 
 def test_loader_workers_do_not_change_the_weights(dataset, undisturbed, tmp_path):

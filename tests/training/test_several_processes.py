@@ -1,6 +1,8 @@
 """Two real processes, joined by gloo on this machine, learn what one learns from twice the batch."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +62,32 @@ def test_two_processes_have_the_weights_of_one_with_twice_the_batch(plan, alone,
     two = (run / "metrics.csv").read_text().splitlines()[1].split(",")
     assert [float(cell) for cell in two[:-1]] == pytest.approx([float(cell) for cell in one[:-1]], abs=1e-3)
     assert len(list((run / "overlays").glob("*.png"))) == 3
+
+
+def test_a_process_that_waits_for_the_first_is_ended_by_its_launcher_at_once(plan):
+    """It waits in code that is not Python's; until that ends, a handler of Python's would not run."""
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = str(first.getsockname()[1])
+        launched = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+        launched |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}
+        words = [
+            "-m",
+            "itkit",
+            "train",
+            str(plan),
+            "-o",
+            str(plan.parent / "none"),
+            "--device",
+            "cpu",
+            "--devices",
+            "2",
+        ]
+        process = subprocess.Popen([sys.executable, *words], env={**os.environ, **launched}, stderr=subprocess.PIPE)
+        try:
+            first.settimeout(300)
+            with first.accept()[0]:  # it has come to where it waits
+                process.terminate()
+                assert process.wait(60) == -signal.SIGTERM
+        finally:
+            process.kill()
+            process.communicate()
