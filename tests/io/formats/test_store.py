@@ -1,5 +1,6 @@
 import pickle
 import zipfile
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -74,6 +75,8 @@ def test_a_store_survives_pickling(path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("compression", ["none", "fast", "small"])
 def test_the_same_voxels_give_the_same_bytes(tmp_path, suffix, compression):
+    if suffix == STORE_SUFFIX["blosc2"] and tuple(map(int, version("blosc2").split(".")[:2])) < (4, 4):
+        pytest.skip("blosc2 before 4.4 leaves chance bytes behind the voxels")
     volumes, found = pair(), []
     for number in range(2):
         file = tmp_path / f"{number}{suffix}"
