@@ -32,7 +32,7 @@ def require(module: str, *, extra: str, why: str) -> Any:
     >>> require("json", extra="dev", why="an example").dumps([1])
     '[1]'
     """
-    _send_nothing()
+    _silence(module.partition(".")[0])
     try:
         return import_module(module)
     except ImportError as error:
@@ -41,15 +41,17 @@ def require(module: str, *, extra: str, why: str) -> Any:
         ) from error
 
 
-def _send_nothing() -> None:
-    """Keep packages from reporting to their makers that they are used; each looks once, when it is imported.
+def _silence(package: str) -> None:
+    """Keep a package from reporting to its makers that it is used; it looks once, when it is imported.
 
     Where a hospital's machine may reach the internet, it must not tell others what runs there. ONNX Runtime makes an
     identifier of the machine and reports every model; it has a switch. OpenVINO reports its import, and has no switch
     but a file in the user's home; without the package that sends, it uses a stub of its own.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: not installed, for Python
+    if package == "onnxruntime":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    elif package == "openvino":
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: not installed, for Python
 
 
 def require_torch(why: str) -> Any:

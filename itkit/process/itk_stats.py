@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -21,6 +20,7 @@ from itkit.core.version import VERSION
 from itkit.core.volume import Case, Volume, is_image
 from itkit.io.layouts import LABEL, require_destination, require_folder
 from itkit.io.overlooked import advice
+from itkit.io.streams.checksums import CHECKSUMS
 from itkit.kernels.arrays import Box, outer_box
 from itkit.kernels.distribution import Distribution, distribution, distributions
 from itkit.process.dataset_statistics import (
@@ -142,11 +142,12 @@ def stats_case(case: Case, params: StatsParams, context: Context) -> Outcome:
 
 def _digest(channels: Mapping[str, NDArray[Any]]) -> str:
     """Return what is equal for cases whose images are the same voxel for voxel, whatever their format and grid."""
-    found = blake2b(digest_size=16)
+    words: list[str] = []
     for channel, array in channels.items():
-        found.update(f"{channel} {array.dtype} {array.shape} ".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        data = np.ascontiguousarray(array).data
+        sums = [f"{checksum.of(data):08x}" for checksum in CHECKSUMS.values()]  # two, ten times as fast as a digest
+        words += [channel, array.dtype.name, "x".join(map(str, array.shape)), *sums]
+    return " ".join(words)
 
 
 def _require_finite(intensity: Mapping[str, Mapping[str, float] | None], channel: str) -> None:
