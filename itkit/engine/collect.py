@@ -18,8 +18,9 @@ from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, edited, remember, there_by_files, there_by_records
 from itkit.engine.gone import there
-from itkit.engine.manifest import BROKEN, Records
+from itkit.engine.lines import BROKEN
 from itkit.engine.places import relative_path
+from itkit.engine.records import Records
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
 from itkit.io.json_files import json_text, read_json, write_json

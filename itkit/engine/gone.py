@@ -11,9 +11,10 @@ from pathlib import Path
 from itkit.core.operation import Plan, Record, case_ids
 from itkit.core.text import counted, some
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
-from itkit.engine.manifest import Manifest, Records
+from itkit.engine.manifest import Manifest
 from itkit.engine.places import leads_inside, place
 from itkit.engine.progress import EventSink, action_event
+from itkit.engine.records import Records
 from itkit.io.transfer import delete_file
 
 

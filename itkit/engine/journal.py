@@ -17,7 +17,8 @@ from typing import Any
 from itkit.core.bounded import read_lines
 from itkit.core.operation import Record
 from itkit.engine.fingerprint import is_unchanged, status_print, with_place_in_disk
-from itkit.engine.manifest import BROKEN, Manifest, line_of, record_of, value_of
+from itkit.engine.lines import BROKEN, line_of, record_of, value_of
+from itkit.engine.manifest import Manifest
 from itkit.engine.places import leads_inside, place
 from itkit.io.disk import commit_files
 from itkit.io.json_files import json_line

@@ -21,7 +21,8 @@ from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import Record
 from itkit.engine.fingerprint import with_place_in_disk
 from itkit.engine.journal import JOURNAL, Commit, finish_journal, first_outside, is_plain, remove_files, write_journal
-from itkit.engine.manifest import Manifest, line_of
+from itkit.engine.lines import line_of
+from itkit.engine.manifest import Manifest
 from itkit.engine.wide import LONG, is_readable
 from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files, write_error
 from itkit.io.json_files import json_line

@@ -14,7 +14,9 @@ from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
 from itkit.core.packed import Packed, Sorter
 from itkit.engine import manifest as module
-from itkit.engine.manifest import Manifest, pack
+from itkit.engine import packing, records
+from itkit.engine.manifest import Manifest
+from itkit.engine.packing import pack
 from itkit.testing import phantoms
 
 NAMES = ["a", "x/b", "ü\udcfc", 'with "quotes"', "label", "{", "a\u2028b"]
@@ -162,7 +164,7 @@ def test_a_damaged_line_is_passed_over_whenever_it_is_found(tmp_path):
 
 
 def test_more_manifests_than_files_may_be_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_MOST_OPEN", 2)
+    monkeypatch.setattr(records, "_MOST_OPEN", 2)
     for number in range(1, 6):
         at(tmp_path, f"{number}/5").append("itk_orient", record(f"c{number}", number))
     assert [one.facts["number"] for _, one in sorted(Manifest(tmp_path).latest_done("itk_orient").items())] == [
@@ -174,7 +176,7 @@ def test_without_locks_nothing_is_rewritten(tmp_path, monkeypatch):
     manifest = at(tmp_path)
     manifest.append("itk_orient", record("a"))
     before = manifest.path.stat().st_ino
-    monkeypatch.setattr(module, "try_lock", lambda file: "no locks")
+    monkeypatch.setattr(packing, "try_lock", lambda file: "no locks")
     assert not pack(manifest.path)
     assert manifest.path.stat().st_ino == before
 
@@ -246,6 +248,19 @@ def test_what_a_lost_line_defined_is_said_again(tmp_path, monkeypatch):
     assert {case: one.facts["number"] for case, one in Manifest(tmp_path).latest_done("itk_orient").items()} == {
         "a": 1, "c": 2, "d": 1,
     }  # fmt: skip
+
+
+def test_a_line_that_would_not_read_back_is_written_in_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    whole = packing.full
+    monkeypatch.setattr(
+        packing, "full", lambda line, forms: whole(line, forms) | {"seconds": 0.25 + (line["case"] == "b")}
+    )
+    manifest = at(tmp_path)
+    sent = [record("a", 1), record("b", 2), record("c", 2), record("d", 1)]
+    manifest.append("itk_orient", *sent)
+    assert [line["case"] for line in dense_lines_of(tmp_path)] == ["a", "c", "d"]
+    assert dict(Manifest(tmp_path).latest_done("itk_orient")) == {one.case_id: one for one in sent}
 
 
 def test_a_file_full_of_forms_gets_no_more_of_them(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import itkit
 from itkit.engine import collect
 from itkit.engine.collect import KnownEntries
-from itkit.engine.manifest import Records
+from itkit.engine.records import Records
 from itkit.io import meta
 from itkit.testing import phantoms
 

@@ -7,7 +7,8 @@ import pytest
 import itkit
 from itkit.core.operation import Record
 from itkit.engine import dense, manifest, wide
-from itkit.engine.manifest import Manifest, pack
+from itkit.engine.manifest import Manifest
+from itkit.engine.packing import pack
 from itkit.testing import phantoms
 
 VALUES = {"patch_size": (3, 3, 3), "patch_stride": (2, 2, 2), "ext": ".mhd"}

@@ -1,0 +1,134 @@
+"""Dense lines in manifest files: appended to a file, or in place of all its lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_dense
+from itkit.engine.lines import BROKEN, number_of, record_of, value_of, with_places
+from itkit.io.disk import hidden_beside
+from itkit.io.json_files import compact_line, json_line
+from itkit.io.locks import is_in_place, try_lock
+
+
+class SharedForms:
+    """Makes dense lines that are appended to a file while other runs may append to it or rewrite it.
+
+    The numbers of the forms are unlike those of other runs. The bytes of the latest line that defines one tell whether
+    the file is still that to which they belong.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._anchor = 0, b""
+        self._begin()
+
+    def _begin(self) -> None:
+        first = int.from_bytes(os.urandom(4), "big") * MOST_FORMS
+        self._forms, self._check = Forms(first, self._most), Forms()
+
+    def lines(self, values: Iterable[Mapping[str, Any]], file: BinaryIO, end: int) -> Iterator[bytes]:
+        """Yield lines to be appended at the end of a file; a value that has no dense form gets a full one."""
+        place, definition = self._anchor
+        file.seek(place)
+        if file.read(len(definition)) != definition:
+            self._begin()
+        for value in values:
+            line = self._line(value)
+            if b'"forms"' in line:
+                self._anchor = end, line
+            end += len(line)
+            yield line
+
+    def _line(self, value: Mapping[str, Any]) -> bytes:
+        short = dense(value, self._forms, json_line) if value["status"] == "done" else None
+        if short is not None and "forms" in short:
+            self._check.learn(short)
+            if record_of(full(short, self._check)) != record_of(value):
+                short = None
+                self._begin()  # what it defines is not written
+        return f"{json_line(value) if short is None else compact_line(short)}\n".encode()
+
+
+def pack(path: Path) -> bool:
+    """Rewrite a manifest file in dense lines, without those that no longer count; return whether it was done.
+
+    Readers that have it open go on with the old file; who appends waits.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses; the file is as it was.
+    """
+    with path.open("r+b") as file:
+        if try_lock(file) != "ours" or not is_in_place(file):
+            return False
+        kept = _that_count(file)
+        hidden = hidden_beside(path.parent / "tmp" / path.name)
+        try:
+            hidden.parent.mkdir(exist_ok=True)
+            with hidden.open("xb") as new:
+                new.writelines(_densely(file, kept))
+                new.flush()
+                os.fsync(new.fileno())
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    return True
+
+
+def _that_count(file: BinaryIO) -> list[int]:
+    """Return where the lines of a file are that count, and the last line of every case."""
+    last: dict[tuple[str, str], tuple[int, int]] = {}
+    for place, line in with_places(file):
+        try:
+            value = value_of(line)
+            head = sys.intern(value["operation"]), str(value["case"])
+            status = value["status"]
+        except BROKEN:
+            continue
+        counts = last.get(head, (-1, -1))[0]
+        last[head] = (place if status in ("done", "skipped") else counts), place
+    return sorted({place for places in last.values() for place in places if place >= 0})
+
+
+def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
+    """Yield the dense lines for the lines at some places of a file.
+
+    Raises
+    ------
+    ValueError
+        When one would not read back as the same.
+    """
+    old, new, check = Forms(), Forms(), Forms()
+    wanted = iter(places)
+    following = next(wanted, -1)
+    number = 0
+    file.seek(0)
+    for place, line in with_places(file):
+        number = max(number, number_of(line))
+        if b'"forms"' in line:
+            with contextlib.suppress(ValueError):
+                old.learn(value_of(line))
+        if place != following:
+            continue
+        following = next(wanted, -1)
+        value = value_of(line)
+        try:
+            whole = {"run": number, **(full(value, old) if is_dense(value) else value)}
+            whole["run"] = number
+            record = record_of(whole)
+        except BROKEN:
+            continue  # it counts for nothing
+        short = dense(whole, new, json_line) if record.status == "done" else None
+        if short is not None:
+            check.learn(short)
+            if record_of(full(short, check)) != record:
+                raise ValueError(f"the line of {record.case_id} does not read back")
+        whole.pop("time", None)
+        yield f"{compact_line(whole if short is None else short)}\n".encode()
