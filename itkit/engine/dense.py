@@ -70,6 +70,11 @@ class Forms:
         return number
 
 
+def is_defining(line: bytes) -> bool:
+    """Whether a line, as it stands in a file, may define forms."""
+    return b'"forms"' in line
+
+
 def is_dense(line: Mapping[str, Any]) -> bool:
     """Whether a manifest line is a dense one."""
     return "form" in line

@@ -25,7 +25,7 @@ from typing import Any
 from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import FAILED, Record
-from itkit.engine.dense import MOST_FORMS, Forms, full, is_dense
+from itkit.engine.dense import MOST_FORMS, Forms, full, is_defining, is_dense
 from itkit.engine.lines import BROKEN, line_of, number_of, record_of, value_of, with_places
 from itkit.engine.packing import SharedForms, pack
 from itkit.engine.records import Records, opened
@@ -126,11 +126,7 @@ class Manifest:
         loose = self.__dict__.get("_loose", 0)
         shared = self._shared if loose >= LOOSE_BYTES // 2 else None
         lines = [{"run": self.number, "operation": operation, "time": now, **line_of(record)} for record in records]
-        try:
-            self.__dict__["_loose"] = loose + append_lines(self.path, lines, shared)
-        except LayoutError:
-            self.__dict__.pop("_shared", None)  # nobody can read what the lost lines define
-            raise
+        self.__dict__["_loose"] = loose + append_lines(self.path, lines, shared)
 
     @cached_property
     def _shared(self) -> SharedForms:
@@ -167,6 +163,8 @@ def append_lines(path: Path, values: Sequence[Mapping[str, Any]], shared: Shared
                 lines = full_lines if shared is None else [*shared.lines(values, file, end + len(torn))]
                 data = torn + b"".join(lines)
                 if file.write(data) == len(data):
+                    if any(map(is_defining, lines)):
+                        os.fsync(file.fileno())  # the lines of many cases can't be read without it
                     return sum(len(line) for line in lines if line.startswith(_LOOSE))
                 file.truncate(end)
                 break

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_dense
+from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_defining, is_dense
 from itkit.engine.lines import BROKEN, number_of, record_of, value_of, with_places
 from itkit.io.disk import hidden_beside
 from itkit.io.json_files import compact_line, json_line
@@ -40,7 +40,7 @@ class SharedForms:
             self._begin()
         for value in values:
             line = self._line(value)
-            if b'"forms"' in line:
+            if is_defining(line):
                 self._anchor = end, line
             end += len(line)
             yield line
@@ -112,7 +112,7 @@ def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
     file.seek(0)
     for place, line in with_places(file):
         number = max(number, number_of(line))
-        if b'"forms"' in line:
+        if is_defining(line):
             with contextlib.suppress(ValueError):
                 old.learn(value_of(line))
         if place != following:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from itkit.core.bounded import MOST_BYTES, open_regular
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
-from itkit.engine.dense import Forms, full, is_dense
+from itkit.engine.dense import Forms, full, is_defining, is_dense
 from itkit.engine.lines import BROKEN, number_of, record_of, value_of, with_places
 
 _HEAD = re.compile(
@@ -109,8 +109,7 @@ class Records(Mapping[str, Record]):
 
     def _head(self, line: bytes, match: re.Match[bytes] | None, wanted: bytes, index: int) -> tuple[str, bool] | None:
         """Return the case of a line that counts, and whether it is wanted or ends one; ``None`` for other lines."""
-        has_forms = b'"forms"' in line
-        if match is None or has_forms or not line.endswith(b"}") or line.count(b"{") != line.count(b"}"):
+        if match is None or is_defining(line) or not line.endswith(b"}") or line.count(b"{") != line.count(b"}"):
             return self._parsed_head(line, index)
         status = match[5].decode()
         if match[2] != wanted or status not in (*self._statuses, *self._over):

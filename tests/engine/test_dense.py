@@ -250,6 +250,18 @@ def test_what_a_lost_line_defined_is_said_again(tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+def test_what_later_lines_need_is_on_disk_before_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_size))
+    manifest = at(tmp_path)
+    sizes = []
+    for number in (1, 1, 2, 1, 2):
+        manifest.append("itk_orient", record(f"c{len(sizes)}", number))
+        sizes.append(manifest.path.stat().st_size)
+    assert flushed == [sizes[0], sizes[2]]
+
+
 def test_a_line_that_would_not_read_back_is_written_in_full(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOSE_BYTES", 0)
     whole = packing.full
