@@ -290,7 +290,7 @@ def _channel_order(images: Images, wanted: Sequence[str]) -> tuple[Sequence[int]
         )
     if (places := channel_places(there, wanted)) is not None:
         return places, ()
-    note = f"the dataset's channels {', '.join(there)} are taken for the model's {', '.join(wanted)}, in this order"
+    note = f"the dataset's channels ({', '.join(there)}) stand for the model's ({', '.join(wanted)}), in this order"
     return list(range(len(there))), (note,)
 
 

@@ -129,7 +129,7 @@ def _seen_by(models: Sequence[ModelFacts]) -> tuple[float, tuple[int, ...], tupl
     mpp = facts.spacing[1] * _UM
     if set(names) == set(CHANNELS):
         return mpp, tuple(CHANNELS.index(name) for name in names), ()
-    note = f"the slides' {', '.join(CHANNELS)} are taken for the model's {', '.join(facts.channels)}, in this order"
+    note = f"the slides' channels ({', '.join(CHANNELS)}) stand for the model's ({', '.join(facts.channels)}), in this order"
     return mpp, (0, 1, 2), (note,)
 
 

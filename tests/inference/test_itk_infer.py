@@ -140,7 +140,7 @@ def test_channels_are_found_by_their_names(tmp_path):
     write_thresholds(tmp_path / "other", CENTRES, channels=("ct", "pet"))
     notes = []
     infer(tmp_path / "other", tmp_path / "files", tmp_path / "o2", on_event=lambda event: notes.append(str(event)))
-    assert any("are taken for the model's ct, pet" in text for text in notes)
+    assert any("stand for the model's (ct, pet)" in text for text in notes)
     write_thresholds(tmp_path / "three", CENTRES, channels=("a", "b", "c"))
     with pytest.raises(ParamsError, match="3 channels"):
         infer(tmp_path / "three", tmp_path / "files", tmp_path / "o3")

@@ -203,7 +203,7 @@ def test_what_is_not_for_slides_is_refused(changes, words, said, slide, tmp_path
 
 def test_names_of_other_channels_are_said(slide, tmp_path, capsys):
     assert infer(model(tmp_path / "model", channels=("R", "G", "B")), slide, tmp_path / "out") == 0
-    assert "the slides' red, green, blue are taken for the model's R, G, B" in "".join(capsys.readouterr())
+    assert "the slides' channels (red, green, blue) stand for the model's (R, G, B)" in "".join(capsys.readouterr())
 
 
 def test_pieces_without_tissue_are_left_out(tmp_path, monkeypatch):
