@@ -129,8 +129,8 @@ def _seen_by(models: Sequence[ModelFacts]) -> tuple[float, tuple[int, ...], tupl
     mpp = facts.spacing[1] * _UM
     if set(names) == set(CHANNELS):
         return mpp, tuple(CHANNELS.index(name) for name in names), ()
-    note = f"the slides' channels ({', '.join(CHANNELS)}) stand for the model's ({', '.join(facts.channels)}), in this order"
-    return mpp, (0, 1, 2), (note,)
+    there, wanted = ", ".join(CHANNELS), ", ".join(facts.channels)
+    return mpp, (0, 1, 2), (f"the slides' channels ({there}) stand for the model's ({wanted}), in this order",)
 
 
 def _size_of(facts: SlideFacts, mpp: float, models: Sequence[ModelFacts], overlap: float) -> dict[str, CaseInput]:

@@ -121,7 +121,7 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     key = {"plan": _plain(plan), "view": list(view)}
     state = _state(run, key)
     done = _finished(run, key)
-    start = steps if done is not None else 0 if state is None else int(state["step"])
+    start = steps if done is not None else 0 if state is None else state["step"]
     notes = [] if not start else [f"goes on from step {start} of {steps}"]
     emit(
         {
@@ -214,7 +214,7 @@ def _state(run: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        there = json.loads(state["key"])
+        there, state["step"] = json.loads(state["key"]), int(state["step"])
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways; nothing but time is lost
         LOGGER.warning("%s: damaged, pre-training begins anew: %s", path, error)
         return None

@@ -1,6 +1,7 @@
 """Pre-training from a plan: labels are not needed, its weights are a start, an interrupted one goes on."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def test_an_encoder_learns_and_is_a_start(root, tmp_path, patch):
     assert any(key.startswith("decoder.") for key in report.random)
 
 
-def test_an_interrupted_one_goes_on_as_if_nothing_had_been(root, tmp_path):
+def test_an_interrupted_one_goes_on_as_if_nothing_had_been(root, tmp_path, caplog):
     plan = plan_of(root)
     expected = read_weights(pretrain(plan, tmp_path / "a" / "run"))
 
@@ -77,12 +78,17 @@ def test_an_interrupted_one_goes_on_as_if_nothing_had_been(root, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         pretrain(plan, tmp_path / "b" / "run", progress=stop)
+    shutil.copytree(tmp_path / "b", tmp_path / "d")
     steps = []
     weights = pretrain(plan, tmp_path / "b" / "run", progress=lambda event: steps.append(event.get("step")))
     assert [step for step in steps if step] == [3, 4, 5]
     assert same(read_weights(weights), expected)
     other = read_weights(pretrain(plan_of(root, seed=1), tmp_path / "c" / "run"))
     assert not same(other, expected)
+    kept = tmp_path / "d" / "run" / "pretrain.ckpt"
+    torch.save({**torch.load(kept, weights_only=True), "step": "many"}, kept)
+    assert same(read_weights(pretrain(plan, tmp_path / "d" / "run")), expected)
+    assert "pretrain.ckpt: damaged, pre-training begins anew" in caplog.text
 
 
 def test_the_command_says_how_to_start_from_it(root, tmp_path, capsys):
