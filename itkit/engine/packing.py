@@ -30,7 +30,7 @@ class SharedForms:
 
     def _begin(self) -> None:
         first = int.from_bytes(os.urandom(4), "big") * MOST_FORMS
-        self._forms, self._check = Forms(first, self._most), Forms()
+        self._forms = Forms(first, self._most)
 
     def lines(self, values: Iterable[Mapping[str, Any]], file: BinaryIO, end: int) -> Iterator[bytes]:
         """Yield lines to be appended at the end of a file; a value that has no dense form gets a full one."""
@@ -48,8 +48,8 @@ class SharedForms:
     def _line(self, value: Mapping[str, Any]) -> bytes:
         short = dense(value, self._forms, json_line) if value["status"] == "done" else None
         if short is not None and "forms" in short:
-            self._check.learn(short)
-            if record_of(full(short, self._check)) != record_of(value):
+            self._forms.learn(short)
+            if record_of(full(short, self._forms)) != record_of(value):
                 short = None
                 self._begin()  # what it defines is not written
         return f"{json_line(value) if short is None else compact_line(short)}\n".encode()
@@ -105,7 +105,7 @@ def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
     ValueError
         When one would not read back as the same.
     """
-    old, new, check = Forms(), Forms(), Forms()
+    old, new = Forms(), Forms()
     wanted = iter(places)
     following = next(wanted, -1)
     number = 0
@@ -127,8 +127,8 @@ def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
             continue  # it counts for nothing
         short = dense(whole, new, json_line) if record.status == "done" else None
         if short is not None:
-            check.learn(short)
-            if record_of(full(short, check)) != record:
+            new.learn(short)
+            if record_of(full(short, new)) != record:
                 raise ValueError(f"the line of {record.case_id} does not read back")
         whole.pop("time", None)
         yield f"{compact_line(whole if short is None else short)}\n".encode()
