@@ -109,10 +109,11 @@ def turned_grid(grid: Geometry, axes_zyx: tuple[int, int, int], flips_zyx: tuple
     ]
     z, y, x = corner
     a, b, c = axes_zyx
+    x, y, z = grid.point_xyz((z, y, x))
     return Geometry(
         (grid.size_zyx[a], grid.size_zyx[b], grid.size_zyx[c]),
         (grid.spacing_zyx[a], grid.spacing_zyx[b], grid.spacing_zyx[c]),
-        grid.point_xyz((z, y, x)),
+        (x + 0.0, y + 0.0, z + 0.0),  # no -0.0, here and below: grids that are equal give the same bytes
         tuple(new_columns[column][row] + 0.0 for row in range(3) for column in range(3)),
     )
 

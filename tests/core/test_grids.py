@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from itkit.core.errors import GeometryMismatchError
 from itkit.core.geometry import Geometry
-from itkit.core.grids import match, oriented_grid
+from itkit.core.grids import match, oriented_grid, turned_grid
 from itkit.testing import phantoms
 
 CODES = [a + b + c for a in "LR" for b in "AP" for c in "SI"]
@@ -55,3 +55,13 @@ def test_grids_that_need_new_values_are_refused_with_the_reason(change, reason):
     grid = phantoms.GRIDS["plain"]
     with pytest.raises(GeometryMismatchError, match=f"differ in {reason}.*resample"):
         match(grid, replace(grid, **change))
+
+
+def test_grids_that_differ_by_the_sign_of_zero_turn_into_the_same_bytes():
+    direction = (-1.0, -0.0, -0.0, -0.0, -1.0, -0.0, -0.0, -0.0, -1.0)
+    grids = [Geometry((2, 3, 4), (1.0, 1.0, 1.0), (zero, zero, zero), direction) for zero in (-0.0, 0.0)]
+    found = []
+    for grid in grids:
+        turned_grid.cache_clear()
+        found.append(repr(turned_grid(grid, (1, 0, 2), (False, False, False)).origin_xyz))
+    assert found == ["(0.0, 0.0, 0.0)"] * 2
