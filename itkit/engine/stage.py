@@ -26,7 +26,7 @@ from itkit.engine.manifest import Manifest
 from itkit.engine.wide import LONG, is_readable
 from itkit.io.disk import commit_files, is_alive, left_by_dead_runs, os_reason, sync_files, write_error
 from itkit.io.json_files import json_line
-from itkit.io.locks import is_in_place, locked, try_lock
+from itkit.io.locks import lock_new, locked, try_lock
 
 _MOST_NODE_BYTES = 4096
 _PATIENCE_S = 5.0
@@ -75,19 +75,10 @@ class Stage:
         require_own_state(manifest.dest)
         root = manifest.dest / STATE_FOLDER / "tmp"
         try:
-            while True:
-                folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
-                folder.mkdir(parents=True)
-                with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
-                    # another run may remove the folder before it is locked
-                    lock = opened.enter_context((folder / "lock").open("wb", buffering=0))
-                    lock.write(_node().encode())
-                    if try_lock(lock) != "taken" and is_in_place(lock):
-                        opened.pop_all()
-                        return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
+            folder, lock = lock_new(lambda: _new_folder(root), "lock", _node().encode())
         except OSError as error:
-            _remove_tree(folder)
             raise LayoutError(f"destination {manifest.dest} can't be written ({error.strerror or error})") from error
+        return cls(folder, manifest, operation, lock, (manifest.dest, *folders))
 
     def finish(self) -> None:
         """Move the other files of a case, too, when an interrupt has come between them."""
@@ -176,6 +167,13 @@ def _undone(case: Commit, error: OSError | LayoutError) -> WriteError:
 
 def _reason(error: OSError | LayoutError) -> str:
     return str(error) if isinstance(error, LayoutError) else os_reason(error)
+
+
+def _new_folder(root: Path) -> Path:
+    """Make the folder of this process's run."""
+    folder = root / f"{os.getpid()}-{os.urandom(6).hex()}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _remove_tree(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Literal
 
@@ -26,6 +26,45 @@ def try_lock(file: IO[bytes]) -> LockState:
         support locks.
     """
     return _lock(file, wait=False)
+
+
+def lock_new(make: Callable[[], Path], name: str, content: bytes = b"") -> tuple[Path, IO[bytes]]:
+    """Make a folder that holds a locked file; where the folder can't hold it, none is left.
+
+    Until the lock holds, others take the folder for one that a dead process has left, and may remove it; then another
+    is made.
+
+    Parameters
+    ----------
+    make
+        Makes an empty folder, each time another one, and returns it.
+    name, content
+        The file's name and what it holds.
+
+    Returns
+    -------
+    folder, lock
+        The folder, and the file, open; its lock is released when it is closed.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses.
+    """
+    while True:
+        folder = make()
+        try:
+            with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
+                lock = opened.enter_context((folder / name).open("xb", buffering=0))
+                lock.write(content)
+                if try_lock(lock) != "taken" and is_in_place(lock):
+                    opened.pop_all()
+                    return folder, lock
+        except OSError:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+                folder.rmdir()
+            raise
 
 
 def close_in_children(file: IO[bytes]) -> None:

@@ -1,5 +1,6 @@
 """Scratch folders of servers: those that start at one moment keep theirs, and those of killed ones are removed."""
 
+import fcntl
 import subprocess
 import sys
 import tempfile
@@ -7,7 +8,6 @@ import threading
 
 import pytest
 
-from itkit.deploy.server import workroom
 from itkit.deploy.server.workroom import Workroom, remove_abandoned
 
 HOLD = "import sys; from pathlib import Path; from itkit.deploy.server.workroom import Workroom\n"
@@ -42,9 +42,8 @@ def test_a_server_that_tidies_up_meanwhile_takes_no_folder_in_use(moment, tmp_pa
         monkeypatch.setattr(tempfile, "mkdtemp", once(None, tidy, tempfile.mkdtemp))
     else:
         is_locked = moment == "the file is locked"
-        monkeypatch.setattr(
-            workroom, "try_lock", once(None if is_locked else tidy, tidy if is_locked else None, workroom.try_lock)
-        )
+        before, after = (None, tidy) if is_locked else (tidy, None)
+        monkeypatch.setattr(fcntl, "flock", once(before, after, fcntl.flock))
     room = Workroom(tmp_path)
     assert len(taken) == (0 if moment == "the file is locked" else 1)
     assert list(tmp_path.iterdir()) == [room.folder]

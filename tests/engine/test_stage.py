@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -153,13 +154,14 @@ def test_tidying_up_where_the_disk_refuses_is_named(tmp_path: Path, monkeypatch:
         recover(Manifest(tmp_path))
 
 
-def test_a_stage_that_can_not_be_opened_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr("itkit.engine.stage.try_lock", refuse)
-    with pytest.raises(LayoutError, match="Too many open files"):
-        Stage.open(Manifest(tmp_path), "itk_orient")
+def test_a_stage_that_can_not_be_opened_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(LayoutError, match="File too large"):
+            Stage.open(Manifest(tmp_path), "itk_orient")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
 
 

@@ -14,10 +14,9 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import IO
 
 from itkit.core.errors import LayoutError
-from itkit.io.locks import is_in_place, try_lock
+from itkit.io.locks import lock_new, try_lock
 
 _PREFIX = "itkit-serve-"
 _LOCK = "lock"
@@ -41,7 +40,7 @@ class Workroom:
         parent = Path(tempfile.gettempdir()) if parent is None else parent
         remove_abandoned(parent)
         try:
-            self.folder, self._lock = _locked_folder(parent)
+            self.folder, self._lock = lock_new(lambda: Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)), _LOCK)
         except OSError as error:
             raise LayoutError(f"--scratch {parent}: can't be written ({error.strerror or error})") from error
 
@@ -55,17 +54,6 @@ class Workroom:
         """Remove everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
-
-
-def _locked_folder(parent: Path) -> tuple[Path, IO[bytes]]:
-    """Make a folder for this user alone, and lock it; another server may remove it before the lock holds."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
-            lock = opened.enter_context((folder / _LOCK).open("xb"))
-            if try_lock(lock) != "taken" and is_in_place(lock):
-                opened.pop_all()
-                return folder, lock
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
