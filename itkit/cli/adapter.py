@@ -65,6 +65,18 @@ class _StepAction(argparse.Action):
         setattr(namespace, self.dest, [*getattr(namespace, self.dest, ()), " ".join(words)])
 
 
+class _OnceAction(argparse.Action):
+    """Set the value of an option that takes one; where it is given again, nobody can tell which value was meant."""
+
+    def __call__(self, parser: object, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Set the value."""
+        before = getattr(namespace, self.dest, values)
+        if before != values:
+            texts = [" ".join(value) if isinstance(value, list) else value for value in (before, values)]
+            raise ParamsError(f"{option_string}: given twice, {texts[0]} and {texts[1]}; it takes one of them")
+        setattr(namespace, self.dest, values)
+
+
 def _split(text: str) -> list[str]:
     return text.split(_SEPARATOR)
 
@@ -96,10 +108,10 @@ def build_parser(command: Operation[Any] | Tool[Any], *, prog: str | None = None
             elif is_flag(field):
                 parser.add_argument(*all_flags(name, field), dest=name, action="store_true")
             elif is_many(field):
-                repeated = "extend" if value_count(field) is None else "store"
+                repeated = "extend" if value_count(field) is None else _OnceAction
                 parser.add_argument(*all_flags(name, field), dest=name, type=_split, action=repeated)
             else:
-                parser.add_argument(*all_flags(name, field), dest=name)
+                parser.add_argument(*all_flags(name, field), dest=name, action=_OnceAction)
     return parser
 
 

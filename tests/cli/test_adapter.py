@@ -219,6 +219,24 @@ def test_the_first_of_several_values_may_follow_an_equals_sign():
     assert params.spacing == (1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--ext", ".nii.gz", "--ext", ".mha"], "--ext: given twice, .nii.gz and .mha; it takes one of them"),
+        (["--spacing", "1", "2", "3", "--spacing", "2"], "--spacing: given twice, 1 2 3 and 2; it takes one of them"),
+        (["--dry-run", "--dry-run", "--workers", "2", "--workers=2"], None),
+    ],
+)
+def test_an_option_that_takes_one_value_keeps_none_of_two_silently(words, says):
+    argv = ["image", "in", "out", "--orient", "RAS", *words]
+    if says is None:
+        assert parse(load("itk_resample"), argv)[1].workers == 2
+        return
+    with pytest.raises(ParamsError) as told:
+        parse(load("itk_resample"), argv)
+    assert str(told.value) == says
+
+
 def test_a_list_of_any_length_may_be_given_in_parts():
     params, _ = parse(load("itk_describe"), ["d", "--labels", "1=a", "2=b", "--modality", "CT", "--labels", "3=c"])
     assert params.labels == ("1=a", "2=b", "3=c")
