@@ -33,15 +33,18 @@ class Forms:
 
     def __init__(self, first: int = 0, most: int = MOST_FORMS) -> None:
         self.by_number: dict[str, Any] = {}
+        self._unsure: set[str] = set()
         self._first, self._most = first, most
         self._numbers: dict[str, int] = {}
 
     def learn(self, line: Mapping[str, Any]) -> None:
-        """Take over what a line defines."""
+        """Take over what a line defines; a number of two values stands for neither."""
         defined = line.get("forms")
         if isinstance(defined, dict):
             for number, value in defined.items():
-                if len(self.by_number) < MOST_FORMS_READ:
+                if self.by_number.get(number, value) != value:
+                    self._unsure.add(number)
+                elif len(self.by_number) < MOST_FORMS_READ:
                     self.by_number[number] = value
 
     def value(self, said: Any) -> Any:
@@ -50,9 +53,13 @@ class Forms:
         Raises
         ------
         KeyError
-            When no line has defined it.
+            When no line has defined it, or two have done so differently.
         """
-        return self.by_number[str(said)] if type(said) is int else said
+        if type(said) is not int:
+            return said
+        if str(said) in self._unsure:
+            raise KeyError(said)
+        return self.by_number[str(said)]
 
     def number(self, value: Any, text: str, new: dict[str, Any]) -> Any:
         """Return the number of a value, which is added to the new ones where it has none; else the value.
@@ -78,6 +85,16 @@ def is_defining(line: bytes) -> bool:
 def is_dense(line: Mapping[str, Any]) -> bool:
     """Whether a manifest line is a dense one."""
     return "form" in line
+
+
+def lacks_form(line: Mapping[str, Any], forms: Forms) -> bool:
+    """Whether a line is a dense one that shares what no line says."""
+    try:
+        forms.value(line["form"])
+        forms.value(line.get("facts"))
+    except KeyError:
+        return is_dense(line)
+    return False
 
 
 def dense(line: Mapping[str, Any], forms: Forms, text_of: Any) -> dict[str, Any] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from itkit.core.bounded import MOST_BYTES, parse_json
 from itkit.core.operation import Record
+from itkit.engine.dense import Forms, is_defining
 from itkit.engine.wide import narrowed, widened
 
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
@@ -25,6 +27,18 @@ def with_places(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             while line and not line.endswith(b"\n"):
                 line = file.readline(1 << 20)
         place = file.tell() if len(line) > MOST_BYTES or not line else place + len(line)
+
+
+def forms_of(file: BinaryIO) -> Forms:
+    """Return what the lines of a file share; who has moved lines may have put one before that which says it."""
+    forms = Forms()
+    file.seek(0)
+    for _, line in with_places(file):
+        if is_defining(line):
+            with contextlib.suppress(*BROKEN):
+                forms.learn(value_of(line))
+    file.seek(0)
+    return forms
 
 
 def number_of(line: bytes) -> int:

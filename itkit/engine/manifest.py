@@ -25,8 +25,8 @@ from typing import Any
 from itkit.core.errors import LayoutError
 from itkit.core.files import STATE_FOLDER
 from itkit.core.operation import FAILED, Record
-from itkit.engine.dense import MOST_FORMS, Forms, full, is_defining, is_dense
-from itkit.engine.lines import BROKEN, line_of, number_of, record_of, value_of, with_places
+from itkit.engine.dense import MOST_FORMS, full, is_defining, is_dense
+from itkit.engine.lines import BROKEN, forms_of, line_of, number_of, record_of, value_of, with_places
 from itkit.engine.packing import SharedForms, pack
 from itkit.engine.records import Records, opened
 from itkit.io.json_files import json_line
@@ -77,12 +77,11 @@ class Manifest:
         """
         found: dict[str, dict[str, tuple[int, Record]]] = {}
         for path in self._files():
-            forms = Forms()
             with opened(path) as file:
+                forms = forms_of(file)
                 for _, line in with_places(file):
                     try:
                         value = value_of(line)
-                        forms.learn(value)
                         record = record_of(full(value, forms) if is_dense(value) else value)
                         cases = found.setdefault(str(value["operation"]), {})
                     except BROKEN:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_defining, is_dense
-from itkit.engine.lines import BROKEN, number_of, record_of, value_of, with_places
+from itkit.engine.dense import MOST_FORMS, Forms, dense, full, is_defining, is_dense, lacks_form
+from itkit.engine.lines import BROKEN, forms_of, number_of, record_of, value_of, with_places
 from itkit.io.disk import hidden_beside
 from itkit.io.json_files import compact_line, json_line
 from itkit.io.locks import is_in_place, try_lock
@@ -25,25 +24,28 @@ class SharedForms:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._anchor = 0, b""
-        self._begin()
+        self._anchor: tuple[int, bytes] | None = 0, b""
+        self._forms = _unlike_others(most)
 
     def _begin(self) -> None:
-        first = int.from_bytes(os.urandom(4), "big") * MOST_FORMS
-        self._forms = Forms(first, self._most)
+        self._most //= 2  # however often it begins anew, readers can keep all that is defined
+        self._forms = _unlike_others(self._most)
 
-    def lines(self, values: Iterable[Mapping[str, Any]], file: BinaryIO, end: int) -> Iterator[bytes]:
-        """Yield lines to be appended at the end of a file; a value that has no dense form gets a full one."""
-        place, definition = self._anchor
-        file.seek(place)
-        if file.read(len(definition)) != definition:
+    def lines(self, values: Iterable[Mapping[str, Any]], file: BinaryIO, end: int) -> list[bytes]:
+        """Return lines to be appended at the end of a file; a value that has no dense form gets a full one."""
+        anchor, self._anchor = self._anchor, None  # it stays so when an interrupt arrives in the middle
+        if anchor is None or not _says(file, *anchor):
             self._begin()
+            anchor = 0, b""
+        made = []
         for value in values:
             line = self._line(value)
             if is_defining(line):
-                self._anchor = end, line
+                anchor = end, line
             end += len(line)
-            yield line
+            made.append(line)
+        self._anchor = anchor
+        return made
 
     def _line(self, value: Mapping[str, Any]) -> bytes:
         short = dense(value, self._forms, json_line) if value["status"] == "done" else None
@@ -55,9 +57,20 @@ class SharedForms:
         return f"{json_line(value) if short is None else compact_line(short)}\n".encode()
 
 
+def _unlike_others(most: int = MOST_FORMS) -> Forms:
+    """Return forms whose numbers no other file has: somebody may join files, or their lines."""
+    return Forms(int.from_bytes(os.urandom(4), "big") * MOST_FORMS, most)
+
+
+def _says(file: BinaryIO, place: int, line: bytes) -> bool:
+    file.seek(place)
+    return file.read(len(line)) == line
+
+
 def pack(path: Path) -> bool:
     """Rewrite a manifest file in dense lines, without those that no longer count; return whether it was done.
 
+    Dense lines of which no line says what they share stay as they are: somebody may find that line again.
     Readers that have it open go on with the old file; who appends waits.
 
     Raises
@@ -68,12 +81,13 @@ def pack(path: Path) -> bool:
     with path.open("r+b") as file:
         if try_lock(file) != "ours" or not is_in_place(file):
             return False
-        kept = _that_count(file)
+        old = forms_of(file)
+        kept = _that_count(file, old)
         hidden = hidden_beside(path.parent / "tmp" / path.name)
         try:
             hidden.parent.mkdir(exist_ok=True)
             with hidden.open("xb") as new:
-                new.writelines(_densely(file, kept))
+                new.writelines(_densely(file, kept, old))
                 new.flush()
                 os.fsync(new.fileno())
             hidden.replace(path)
@@ -82,22 +96,28 @@ def pack(path: Path) -> bool:
     return True
 
 
-def _that_count(file: BinaryIO) -> list[int]:
+def _that_count(file: BinaryIO, forms: Forms) -> list[int]:
     """Return where the lines of a file are that count, and the last line of every case."""
     last: dict[tuple[str, str], tuple[int, int]] = {}
+    unclear = []
+    file.seek(0)
     for place, line in with_places(file):
         try:
             value = value_of(line)
             head = sys.intern(value["operation"]), str(value["case"])
             status = value["status"]
+            if lacks_form(value, forms):
+                unclear.append(place)
+                continue
+            record_of(full(value, forms) if is_dense(value) else value)
         except BROKEN:
             continue
         counts = last.get(head, (-1, -1))[0]
         last[head] = (place if status in ("done", "skipped") else counts), place
-    return sorted({place for places in last.values() for place in places if place >= 0})
+    return sorted({place for places in last.values() for place in places if place >= 0} | {*unclear})
 
 
-def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
+def _densely(file: BinaryIO, places: Sequence[int], old: Forms) -> Iterator[bytes]:
     """Yield the dense lines for the lines at some places of a file.
 
     Raises
@@ -105,26 +125,23 @@ def _densely(file: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
     ValueError
         When one would not read back as the same.
     """
-    old, new = Forms(), Forms()
+    new = _unlike_others()
     wanted = iter(places)
     following = next(wanted, -1)
     number = 0
     file.seek(0)
     for place, line in with_places(file):
         number = max(number, number_of(line))
-        if is_defining(line):
-            with contextlib.suppress(ValueError):
-                old.learn(value_of(line))
         if place != following:
             continue
         following = next(wanted, -1)
         value = value_of(line)
-        try:
-            whole = {"run": number, **(full(value, old) if is_dense(value) else value)}
-            whole["run"] = number
-            record = record_of(whole)
-        except BROKEN:
-            continue  # it counts for nothing
+        if lacks_form(value, old):
+            yield line + b"\n"
+            continue
+        whole = {"run": number, **(full(value, old) if is_dense(value) else value)}
+        whole["run"] = number
+        record = record_of(whole)
         short = dense(whole, new, json_line) if record.status == "done" else None
         if short is not None:
             new.learn(short)

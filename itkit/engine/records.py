@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 from itkit.core.bounded import MOST_BYTES, open_regular
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
-from itkit.engine.dense import Forms, full, is_defining, is_dense
+from itkit.core.text import counted
+from itkit.engine.dense import Forms, full, is_defining, is_dense, lacks_form
 from itkit.engine.lines import BROKEN, number_of, record_of, value_of, with_places
 
 _HEAD = re.compile(
@@ -24,6 +25,10 @@ _HEAD = re.compile(
 _FILE_BITS, _PLACE_BITS = 24, 64
 _RUN_SHIFT = _FILE_BITS + _PLACE_BITS + 1
 _MOST_OPEN = 256
+
+
+class _LacksFormError(Exception):
+    """No line that has been read so far says what a line shares."""
 
 
 class _Files:
@@ -78,6 +83,8 @@ class Records(Mapping[str, Record]):
         """Bytes of each file in lines that are not dense."""
         self.forms: dict[Path, int] = dict.fromkeys(paths, 0)
         """How many forms the lines of each file define."""
+        self.lacking: dict[Path, int] = {}
+        """How many lines of each file say nothing, because that is missing which they share with others."""
         self._scan(is_careful=False)
 
     def _scan(self, *, is_careful: bool) -> None:
@@ -86,17 +93,32 @@ class Records(Mapping[str, Record]):
         wanted = self._operation.encode(errors="surrogateescape")
         for index, path in enumerate(self._files.paths):
             number = loose = 0
+            early: list[tuple[int, int, bytes]] = []
             for place, line in self._lines(index):
                 number = max(number, number_of(line))
                 match = _HEAD.match(line)
                 loose += len(line) if match is None or match[3] else 0
-                head = self._head(line, None if is_careful else match, wanted, index)
+                try:
+                    head = self._head(line, None if is_careful else match, wanted, index)
+                except _LacksFormError:
+                    early.append((number, place, line))
+                    continue
                 if head is not None:
-                    case, is_wanted = head
-                    spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | is_wanted
-                    if spot >> _RUN_SHIFT >= places.get(case, 0) >> _RUN_SHIFT:
-                        places[case] = spot
+                    spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | head[1]
+                    if spot > places.get(head[0], 0):
+                        places[head[0]] = spot
+            lacking = 0
+            for then, place, line in early:  # somebody has moved lines: what this one shares is said below it
+                try:
+                    head = self._parsed_head(line, index)
+                except _LacksFormError:
+                    lacking += 1
+                    continue
+                if head is not None:
+                    spot = ((then << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | head[1]
+                    places[head[0]] = max(spot, places.get(head[0], 0))
             self.highest = max(self.highest, number)
+            self.lacking[path] = lacking
             self.loose[path], self.forms[path] = loose, len(self._forms[index].by_number)
         self._places = {case: spot for case, spot in places.items() if spot & 1}
 
@@ -133,7 +155,9 @@ class Records(Mapping[str, Record]):
             return str(value.get("case")), False
         try:
             case = self._record(value, index).case_id if value.get("status") in self._statuses else None
-        except BROKEN:
+        except BROKEN as error:
+            if lacks_form(value, self._forms[index]):
+                raise _LacksFormError from error
             return None
         return (case, True) if isinstance(case, str) else None
 
@@ -143,8 +167,10 @@ class Records(Mapping[str, Record]):
     def __getitem__(self, case: str) -> Record:
         record = self._read(case, self._places[case])
         if record is None:
+            mine = self._places
             self._scan(is_careful=True)
-            record = self._read(case, self._places[case])
+            self._places = {name: self._places[name] for name in mine if name in self._places}
+            record = self._read(case, self._places[case]) if case in self._places else None
         if record is None:
             raise KeyError(case)
         return record
@@ -175,6 +201,15 @@ class Records(Mapping[str, Record]):
     def values(self) -> ValuesView[Record]:
         """Return the records, without those whose lines turn out to be damaged."""
         return _Values(self)
+
+    def damage(self) -> tuple[str, ...]:
+        """Return warnings about lines that say nothing any more, as far as they have been asked for."""
+        return tuple(
+            f"warning: {path}: {counted(count, 'line')} can't be read: the line is missing or damaged that says what "
+            'they share ("forms"); put it back, or --existing redo makes their cases again'
+            for path, count in self.lacking.items()
+            if count
+        )
 
     def only(self, cases: Iterable[str]) -> Records:
         """Return the records of some of the cases, in their order."""

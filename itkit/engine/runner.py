@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
@@ -23,6 +23,7 @@ from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.planning import make_plan
 from itkit.engine.progress import EventSink, Summary, case_event, start_event, summary_of
+from itkit.engine.records import Records
 from itkit.engine.resources import available_cores
 from itkit.engine.session import Session
 from itkit.engine.settle import EndedCase, settle
@@ -101,7 +102,7 @@ def execute(
         seed=options.seed if operation.is_random else None,
     )
     gone: tuple[Gone, ...] = ()
-    before: Mapping[str, Record] = {}
+    before: Records | dict[str, Record] = {}
     if plan.dest is None or operation.reads_for(params) == "headers":
         manifest, decisions = None, Decisions.to_run_all(plan.jobs)
     else:
@@ -127,6 +128,7 @@ def execute(
         on_begin,
         is_brief or on_event is None,
         Seen(plan.index) if plan.index is not None and operation.reads_for(params) == "headers" else None,
+        before.damage() if isinstance(before, Records) else (),
     )
     only_says = operation.is_inspection or (plan.dest is None and not plan.jobs)  # a dry run says it all the same
     if options.dry_run and not only_says:
@@ -146,7 +148,7 @@ def _dry_run(session: Session, decisions: Decisions) -> RunResult:
         notes.add(Record(decision.job.case_id, status, message), decision.job)
     gone = _settle_gone(session, is_dry_run=True)
     files = f"planned: for all cases -> {', '.join(map(str, session.plan.writes))}"
-    lines = (*gone.lines, *([files] if session.plan.writes else []))
+    lines = (*session.warnings, *gone.lines, *([files] if session.plan.writes else []))
     return _end(session, notes.in_order(), Report(lines), gone.staying, is_dry_run=True)
 
 
@@ -170,7 +172,7 @@ def _run(session: Session, decisions: Decisions) -> RunResult:
         gone = _settle_gone(session, interrupted=interrupted)
         records = notes.in_order()
         report = collect(session, records)
-        report = replace(report, lines=(*gone.lines, *report.lines))
+        report = replace(report, lines=(*session.warnings, *gone.lines, *report.lines))
         if session.manifest is not None:
             session.manifest.tidy()
         return _end(session, records, report, gone.staying, interrupted=interrupted)

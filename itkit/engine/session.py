@@ -52,6 +52,8 @@ class Session:
         Whether the events of cases need not name files.
     seen
         What is known of the headers of a run that needs nothing else.
+    warnings
+        What is wrong with the manifest.
     """
 
     operation: Operation[Any]
@@ -68,6 +70,7 @@ class Session:
     on_begin: EventSink | None = None
     is_brief: bool = False
     seen: Seen | None = None
+    warnings: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return everything that is needed to repeat this run."""

@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,8 +14,9 @@ import itkit
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
 from itkit.core.packed import Packed, Sorter
+from itkit.engine import dense, packing, records
 from itkit.engine import manifest as module
-from itkit.engine import packing, records
+from itkit.engine.dense import Forms
 from itkit.engine.manifest import Manifest
 from itkit.engine.packing import pack
 from itkit.testing import phantoms
@@ -91,13 +93,18 @@ def test_what_counts_is_the_same_before_and_after(tmp_path):
     assert manifest.latest_done("itk_crop").highest == highest
 
 
-def test_a_pair_takes_less_than_400_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LOOSE_BYTES", 1)
-    phantoms.write_dataset(tmp_path / "raw", 1)
+def six_pairs(folder):
+    """Return the parameters of a run over pairs that differ in their names alone."""
+    phantoms.write_dataset(folder / "raw", 1)
     for kind in ("image", "label"):
         for number in range(1, 6):
-            os.link(tmp_path / "raw" / kind / "case_00.nii.gz", tmp_path / "raw" / kind / f"case_{number:02d}.nii.gz")
-    values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+            os.link(folder / "raw" / kind / "case_00.nii.gz", folder / "raw" / kind / f"case_{number:02d}.nii.gz")
+    return {"source": folder / "raw", "dest": folder / "out", "orient": "RAS"}
+
+
+def test_a_pair_takes_less_than_400_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 1)
+    values = six_pairs(tmp_path)
     itkit.run("itk_orient", **values)
     sizes = [len(line) for line in (tmp_path / "out" / ".itkit" / "manifest.jsonl").read_bytes().splitlines()]
     assert max(sizes[1:]) < 400
@@ -283,3 +290,92 @@ def test_a_file_full_of_forms_gets_no_more_of_them(tmp_path, monkeypatch):
     manifest.append("itk_orient", *sent)
     assert sum(len(line.get("forms", ())) for line in lines_of(tmp_path)) == 3
     assert dict(Manifest(tmp_path).latest_done("itk_orient")) == {one.case_id: one for one in sent}
+
+
+class Interrupting(dict):
+    """Facts during whose writing the user presses Ctrl-C."""
+
+    def items(self):
+        raise KeyboardInterrupt
+
+
+def found(dest):
+    return {case: one.facts["number"] for case, one in Manifest(dest).latest_done("itk_orient").items()}
+
+
+def of_grid(case, number, name):
+    return record(case, number, outputs=({**record(case, number).outputs[0], "name": name},))
+
+
+def test_an_interrupt_while_a_line_is_made_takes_none_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", record("a", 1))
+    with pytest.raises(KeyboardInterrupt):
+        manifest.append("itk_orient", replace(of_grid("b", 2, "other"), facts=Interrupting(number=2)))
+    manifest.append("itk_orient", of_grid("b", 2, "other"), of_grid("c", 1, "other"))
+    assert found(tmp_path) == {"a": 1, "b": 2, "c": 1}
+
+
+def test_files_that_somebody_has_joined_or_sorted_say_the_same(tmp_path):
+    for shard, numbers in (("1/2", (1, 2, 3)), ("2/2", (3, 2, 1))):
+        manifest = at(tmp_path, shard)
+        manifest.append("itk_orient", *(record(f"{shard[0]}-{number}", number) for number in numbers))
+        assert pack(manifest.path)
+    before = found(tmp_path)
+    parts = sorted((tmp_path / ".itkit").glob("manifest-*.jsonl"))
+    lines = [line for part in parts for line in part.read_bytes().splitlines(keepends=True)]
+    for part in parts:
+        part.unlink()
+    for joined in (lines, sorted(lines), lines[::-1]):
+        Manifest(tmp_path).path.write_bytes(b"".join(joined))
+        assert found(tmp_path) == before
+        assert Manifest(tmp_path).newest()["itk_orient"].keys() == before.keys()
+        assert pack(Manifest(tmp_path).path)
+        assert found(tmp_path) == before
+
+
+def test_a_number_with_two_meanings_has_none():
+    forms = Forms()
+    for value in (1, 2, 1):
+        forms.learn({"forms": {"7": value, "8": 0}})
+    assert forms.value(8) == 0
+    with pytest.raises(KeyError):
+        forms.value(7)
+
+
+def test_a_damaged_line_counts_for_nothing_when_a_file_is_rewritten(tmp_path):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", record("a", 1), record("b", 2), record("a", 3))
+    data = manifest.path.read_bytes().splitlines(keepends=True)
+    data[2] = data[2].replace(b'"outputs": [', b'"outputs": [7, ')
+    manifest.path.write_bytes(b"".join(data))
+    assert pack(manifest.path)
+    assert found(tmp_path) == {"a": 1, "b": 2}
+
+
+def test_lines_without_what_they_share_are_named_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 1)
+    values = six_pairs(tmp_path)
+    itkit.run("itk_orient", **values)
+    manifest = Manifest(tmp_path / "out")
+    first, *others = manifest.path.read_bytes().splitlines(keepends=True)
+    assert b'"forms"' in first
+    manifest.path.write_bytes(b"".join(others))
+    for _ in range(2):
+        (told,) = [line for line in itkit.run("itk_orient", **values).summary.lines if "forms" in line]
+        assert told.startswith(f"warning: {manifest.path}: {len(others)} lines can't be read")
+    assert pack(manifest.path)
+    with manifest.path.open("ab") as file:
+        file.write(first)
+    assert {one.status for one in itkit.run("itk_orient", **values).records} == {"skipped"}
+
+
+def test_a_run_that_begins_anew_again_and_again_says_no_more_than_readers_keep(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOSE_BYTES", 0)
+    monkeypatch.setattr(dense, "MOST_FORMS_READ", 600)
+    manifest = at(tmp_path)
+    for turn in range(4):
+        manifest.append("itk_orient", *(record(f"{turn}-{number}", 256 * turn + number) for number in range(256)))
+        manifest.path.write_bytes(b"\n" + manifest.path.read_bytes())  # other runs write where there are no locks
+    assert len(found(tmp_path)) == 4 * 256
