@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from itkit.core.boxes import Index, index, last_start
-from itkit.core.errors import CaseError
+from itkit.core.errors import CaseError, ResourceError
 from itkit.core.geometry import Geometry, Triple
+from itkit.core.grids import oriented_grid
 from itkit.core.volume import Volume
-from itkit.inference.preparing import Preparation, prepare_image
+from itkit.inference.preparing import Preparation, prepare_image, too_many_voxels
 from itkit.io.anything import read
 from itkit.process.geometry import crop
 
@@ -109,7 +110,10 @@ def sample_windows(facts: ModelFacts, images: Sequence[Volume], patch_zyx: Seque
         When the image can't be prepared, or has voxels too large for the network.
     """
     preparation = Preparation.of(facts)
-    return [_window(images, preparation, patch_zyx, place) for place in _PLACES]
+    try:
+        return [_window(images, preparation, patch_zyx, place) for place in _PLACES]
+    except ResourceError as error:
+        raise CaseError(f"--sample: {error}") from error
 
 
 def _window(images: Sequence[Volume], preparation: Preparation, patch_zyx: Sequence[int], place: Triple) -> Window:
@@ -119,12 +123,9 @@ def _window(images: Sequence[Volume], preparation: Preparation, patch_zyx: Seque
     last = last_start(grid.size_zyx, size)
     start = index([round(part * most) for part, most in zip(place, last, strict=True)])
     cut = [crop(image, start, size) for image in images]
-    if math.prod(preparation.grid(cut[0].geometry).size_zyx) > _MOST_VOXELS:
-        spacings = [" x ".join(f"{mm:g}" for mm in one.spacing_zyx) for one in (grid, preparation.grid(grid))]
-        raise CaseError(
-            f"--sample: its voxels of {spacings[0]} mm would be made {spacings[1]} mm, which takes too much memory; "
-            "take an image of the kind that the network is for"
-        )
+    seen = preparation.grid(cut[0].geometry)
+    if math.prod(seen.size_zyx) > _MOST_VOXELS:
+        raise too_many_voxels(oriented_grid(cut[0].geometry, preparation.orient), seen)
     prepared = prepare_image(cut, preparation)
     array, first = _fitted(prepared.array_czyx, patch_zyx)
     return Window(array, prepared.geometry.crop(first, index(patch_zyx)))

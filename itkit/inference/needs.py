@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from itkit.core.errors import CaseError, LayoutError
+from itkit.core.errors import CaseError, LayoutError, ResourceError
 from itkit.core.operation import Job
 from itkit.core.text import counted
 from itkit.io.formats.inspect import read_any_header
@@ -78,8 +79,8 @@ def require_disk(jobs: Sequence[Job], params: InferParams, models: Sequence[Mode
             continue
         grid = _grid_of(job)
         if grid is not None:
-            need = need_of_grid(grid, 0, params, models)
-            total += need.logits
+            with contextlib.suppress(ResourceError):  # the case will fail with this error
+                total += need_of_grid(grid, 0, params, models).logits
             if params.probabilities:
                 total += 2 * models[0].facts.network.num_classes * math.prod(grid.size_zyx)
     folder = next(place for place in (params.dest.absolute(), *params.dest.absolute().parents) if place.exists())

@@ -6,13 +6,14 @@ those it has learned from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from itkit.core.errors import CaseError, GeometryMismatchError
+from itkit.core.errors import CaseError, GeometryMismatchError, ResourceError
 from itkit.core.grids import grid_difference, oriented_grid, resampled_grid
 from itkit.core.text import counted
 from itkit.core.volume import Volume
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from itkit.core.geometry import Geometry
     from itkit.inference.model_folder import Intensity, ModelFacts
+
+_LONGEST_AXIS = 1 << 20
+_MOST_VOXELS = 1 << 36
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,30 @@ class Preparation:
         return cls(facts.channels, facts.spacing, facts.orient, facts.intensity)
 
     def grid(self, grid: Geometry) -> Geometry:
-        """Return the grid on which the network sees a volume: turned, then resampled; the physical extent is kept."""
-        return resampled_grid(oriented_grid(grid, self.orient), self.spacing_zyx)
+        """Return the grid on which the network sees a volume: turned, then resampled; the physical extent is kept.
+
+        Raises
+        ------
+        ResourceError
+            When it has more voxels than any machine can take.
+        """
+        turned = oriented_grid(grid, self.orient)
+        found = resampled_grid(turned, self.spacing_zyx)
+        if max(found.size_zyx) > _LONGEST_AXIS or math.prod(found.size_zyx) > _MOST_VOXELS:
+            raise too_many_voxels(turned, found)
+        return found
+
+
+def too_many_voxels(turned: Geometry, seen: Geometry) -> ResourceError:
+    """Return the error of an image that the network's spacing makes too large."""
+    one, other = (
+        f"{' x '.join(map(str, grid.size_zyx))} voxels of {' x '.join(f'{mm:g}' for mm in grid.spacing_zyx)} mm"
+        for grid in (turned, seen)
+    )
+    return ResourceError(
+        f"the network's spacing makes {other} ZYX of {one}, which takes too much memory; take an image of the kind "
+        "that the network is for"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +128,8 @@ def prepare_image(images: Sequence[Volume], preparation: Preparation, *, threads
         its own mean and standard deviation are needed.
     GeometryMismatchError
         When the channels lie on different grids.
+    ResourceError
+        When the network's spacing makes more voxels than fit into memory.
 
     Notes
     -----
@@ -131,7 +159,10 @@ def prepare_image(images: Sequence[Volume], preparation: Preparation, *, threads
     target = preparation.grid(source)
     rules = [preparation.intensity.of(name) for name in preparation.channels]
     mask = foreground(channels) if any(rule.scheme == "zscore" and rule.within == "nonzero" for rule in rules) else None
-    array = np.empty((len(channels), *target.size_zyx), np.float32)
+    try:
+        array = np.empty((len(channels), *target.size_zyx), np.float32)
+    except MemoryError as error:
+        raise too_many_voxels(oriented_grid(source, preparation.orient), target) from error
     for out, channel, rule, name in zip(array, channels, rules, preparation.channels, strict=True):
         values = normalized(channel.array_zyx, rule, mask, name=name)
         turned = orient(channel.with_array(values, source), preparation.orient, threads=threads)

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import binary_fill_holes
 
-from itkit.core.errors import CaseError, GeometryMismatchError
+from itkit.core.errors import CaseError, GeometryMismatchError, ResourceError
 from itkit.core.geometry import Geometry
 from itkit.core.volume import Volume
 from itkit.inference.model_folder import Intensity
@@ -67,6 +67,15 @@ def test_zscore_takes_a_volumes_own_numbers(dtype):
     values = np.random.default_rng(1).integers(1, 200, (5, 6, 7)).astype(dtype)
     found = normalized(values, Intensity())
     np.testing.assert_allclose(found, (values - values.mean(dtype=float)) / values.std(dtype=float), atol=1e-5)
+
+
+@pytest.mark.parametrize("spacing", [(1e-6, 1e-6, 1e-6), (-1, -1, 1e-6), (0.001, 0.001, 0.001)])
+def test_a_spacing_that_makes_more_voxels_than_any_machine_can_take_is_refused_with_the_sizes(spacing):
+    image = Volume(np.full((40, 60, 50), np.nan, np.float32), Geometry((40, 60, 50), (2.0, 1.0, 1.0)))
+    size = [round(n * mm / new) if new > 0 else n for n, mm, new in zip((40, 60, 50), (2, 1, 1), spacing, strict=True)]
+    says = f"makes {' x '.join(map(str, size))} voxels of .* mm ZYX of 40 x 60 x 50 voxels of 2 x 1 x 1 mm, which takes"
+    with pytest.raises(ResourceError, match=says):  # before its intensities are looked at
+        prepare_image([image], Preparation(("CT",), spacing, "LPS", CT))
 
 
 def test_zscore_within_what_is_not_zero_is_nnunets():
