@@ -377,17 +377,14 @@ def current_classes(folder: Path, part: str) -> dict[str, list[int] | None]:
 
     An entry counts only while its file is unchanged.
     """
-    index = read_json(folder / SERIES_META)
-    entries = index if isinstance(index, dict) else {}
     found: dict[str, list[int] | None] = {}
-    for relative in list_volumes(folder / part) if (folder / part).is_dir() else ():
-        name = f"{part}/{relative}"
-        entry = entries.get(name)
-        known: Mapping[str, Any] = entry if isinstance(entry, Mapping) and is_entry(entry) else {}
-        with contextlib.suppress(OSError):
-            is_true = bool(known) and known["file"] == file_stamp(folder / name)
-            classes = known.get("classes") if is_true else None
-            found[name] = [value for value in classes if isinstance(value, int)] if isinstance(classes, list) else None
+    with contextlib.closing(IndexLines(folder / SERIES_META)) as index:
+        for relative in sorted(list_volumes(folder / part)) if (folder / part).is_dir() else ():
+            name = f"{part}/{relative}"
+            with contextlib.suppress(OSError):
+                stamp = file_stamp(folder / name)
+                line = index.line(name, stamp)
+                found[name] = None if line is None else classes_of_line(line, name, stamp)
     return found
 
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from itkit.core import bounded
 from itkit.io import meta
 from itkit.io.layouts import find_images, find_pairs, find_volumes
 from itkit.io.meta import refresh_index
@@ -108,3 +109,13 @@ def test_pairs_are_found_without_an_object_for_each(tmp_path):
     assert find_volumes(tmp_path, recursive=True, but=("image",)) == {
         f"label/{name}": tmp_path / "label" / f"{name}.nii.gz" for name in ("case_00", "case_02", "other")
     }
+
+
+def test_the_classes_of_more_files_than_one_text_may_list_are_read(folder, monkeypatch):
+    root, index = folder.parent, folder.parent / "series_meta.json"
+    refresh_index(root)
+    index.write_text(index.read_text().replace('"classes": null', '"classes": [0, 7]'))
+    os.utime(folder / "a.mha", ns=(1, 1))
+    monkeypatch.setattr(bounded, "MOST_VALUES", 100)
+    expected = {f"made/{name}": None if name == "a.mha" else [0, 7] for name in NAMES}
+    assert meta.current_classes(root, "made") == expected
