@@ -28,14 +28,12 @@ from itkit.core.operation import FAILED, Record
 from itkit.engine.dense import MOST_FORMS, full, is_defining, is_dense
 from itkit.engine.lines import BROKEN, forms_of, line_of, number_of, record_of, value_of, with_places
 from itkit.engine.packing import SharedForms, pack
-from itkit.engine.records import Records, opened
+from itkit.engine.records import Records, is_loose, opened
 from itkit.io.json_files import json_line
 from itkit.io.locks import is_in_place, wait_for_shared
 
 LOOSE_BYTES = 1 << 20
 """Bytes of lines that are not dense from which on a manifest file is rewritten."""
-_LOOSE = b'{"run": '
-"""The beginning of lines that are not dense: these have blanks."""
 _MOST_NEW_FORMS = 256
 """Forms that a run adds to a file; packing it gives all that are left new numbers."""
 
@@ -164,7 +162,7 @@ def append_lines(path: Path, values: Sequence[Mapping[str, Any]], shared: Shared
                 if file.write(data) == len(data):
                     if any(map(is_defining, lines)):
                         os.fsync(file.fileno())  # the lines of many cases can't be read without it
-                    return sum(len(line) for line in lines if line.startswith(_LOOSE))
+                    return sum(len(line) for line in lines if is_loose(line))
                 file.truncate(end)
                 break
     except OSError as error:

@@ -18,7 +18,7 @@ from itkit.engine.dense import Forms, full, is_defining, is_dense, lacks_form
 from itkit.engine.lines import BROKEN, number_of, record_of, value_of, with_places
 
 _HEAD = re.compile(
-    rb'\{"run": ?(\d{1,15}), ?"operation": ?"([^"\\]*)", ?("time": ?[0-9.eE+-]+, ?)?'
+    rb'\{"run": ?(\d{1,15}), ?"operation": ?"([^"\\]*)", ?(?:"time": ?[0-9.eE+-]+, ?)?'
     rb'"case": ?"([^"\\]*)", ?"status": ?"([a-z]+)",'
 )
 """The beginning of the lines that we write, for names without escaped letters."""
@@ -97,7 +97,7 @@ class Records(Mapping[str, Record]):
             for place, line in self._lines(index):
                 number = max(number, number_of(line))
                 match = _HEAD.match(line)
-                loose += len(line) if match is None or match[3] else 0
+                loose += len(line) if is_loose(line) else 0
                 try:
                     head = self._head(line, None if is_careful else match, wanted, index)
                 except _LacksFormError:
@@ -133,11 +133,11 @@ class Records(Mapping[str, Record]):
         """Return the case of a line that counts, and whether it is wanted or ends one; ``None`` for other lines."""
         if match is None or is_defining(line) or not line.endswith(b"}") or line.count(b"{") != line.count(b"}"):
             return self._parsed_head(line, index)
-        status = match[5].decode()
+        status = match[4].decode()
         if match[2] != wanted or status not in (*self._statuses, *self._over):
             return None
         try:
-            return match[4].decode(), status in self._statuses
+            return match[3].decode(), status in self._statuses
         except UnicodeDecodeError:
             return None
 
@@ -237,6 +237,11 @@ class _Values(ValuesView[Record]):
 
     def __iter__(self) -> Iterator[Record]:
         return (record for _, record in _Items(self._records))
+
+
+def is_loose(line: bytes) -> bool:
+    """Whether a line may become shorter when the file is packed: what was packed has no blanks at its beginning."""
+    return line[:8] == b'{"run": ' or line[:7] != b'{"run":'
 
 
 def opened(path: Path) -> BinaryIO:

@@ -379,3 +379,16 @@ def test_a_run_that_begins_anew_again_and_again_says_no_more_than_readers_keep(t
         manifest.append("itk_orient", *(record(f"{turn}-{number}", 256 * turn + number) for number in range(256)))
         manifest.path.write_bytes(b"\n" + manifest.path.read_bytes())  # other runs write where there are no locks
     assert len(found(tmp_path)) == 4 * 256
+
+
+def test_what_is_packed_is_not_packed_again_whatever_the_names(tmp_path, monkeypatch):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", *(record(f"{name}{number}", 1) for number in range(9) for name in NAMES))
+    inodes = []
+    for size in (1 << 20, 5000, 5000):
+        monkeypatch.setattr(module, "LOOSE_BYTES", size)
+        later = Manifest(tmp_path)
+        assert len(later.latest_done("itk_orient")) == 9 * len(NAMES)
+        later.tidy()
+        inodes.append(later.path.stat().st_ino)
+    assert inodes[0] != inodes[1] == inodes[2]
