@@ -55,7 +55,7 @@ def lock_new(make: Callable[[], Path], name: str, content: bytes = b"") -> tuple
         folder = make()
         try:
             with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
-                lock = opened.enter_context((folder / name).open("xb", buffering=0))
+                lock = opened.enter_context((folder / name).open("wb", buffering=0))  # who looks at it makes it, too
                 lock.write(content)
                 if try_lock(lock) != "taken" and is_in_place(lock):
                     opened.pop_all()

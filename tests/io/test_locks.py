@@ -9,7 +9,7 @@ import pytest
 
 from itkit.engine.manifest import Manifest
 from itkit.engine.stage import Stage, recover
-from itkit.io.locks import locked, try_lock
+from itkit.io.locks import lock_new, locked, try_lock
 
 HOLD = (
     "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
@@ -33,6 +33,19 @@ def test_a_lock_is_taken_until_its_process_ends(tmp_path, holder):
         holder.kill()
         holder.wait()
         assert try_lock(file) == "ours"
+
+
+def test_a_folder_is_locked_though_another_run_has_looked_at_it_first(tmp_path):
+    def make():
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        with (folder / "lock").open("ab"):  # as `recover` does to see whether it is locked
+            return folder
+
+    folder, lock = lock_new(make, "lock", b"mine")
+    with lock:
+        assert (folder / "lock").read_bytes() == b"mine"
+        assert [path.name for path in tmp_path.iterdir()] == ["0"]
 
 
 def test_a_block_waits_for_the_lock(tmp_path, holder):
