@@ -19,6 +19,7 @@ from itkit.core.geometry import Geometry
 from itkit.core.operation import InputFile, Job, Operation, Outcome, Plan, Target
 from itkit.core.params import Params
 from itkit.core.volume import Case, Volume
+from itkit.engine import runner
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
 from itkit.engine.resources import BASE_BYTES
@@ -303,6 +304,29 @@ def test_events_end_with_the_summary(tmp_path):
     json.dumps(events)
     assert events[-1]["exit_code"] == 0
     assert events[-1]["text"].startswith("2 done, 0 skipped, 0 failed; details: ")
+
+
+def test_programs_are_told_of_every_case_and_people_of_as_many_as_they_can_look_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_GLANCE_S", 1e9)  # nobody looks twice
+    write_cases(tmp_path / "in", "abcdefgh")
+    broken = [f"x{number:02d}" for number in range(15)]
+    for name in broken:
+        (tmp_path / "in" / f"{name}.nii.gz").write_bytes(b"")
+    told = {}
+    for is_brief in (False, True):
+        events = told[is_brief] = []
+        params = CopyParams(source=tmp_path / "in", dest=tmp_path / f"out-{is_brief}")
+        execute(COPY, params, on_event=events.append, is_brief=is_brief)
+    cases = {key: [event["case"] for event in events if event["event"] == "case"] for key, events in told.items()}
+    assert sorted(cases[False]) == [*"abcdefgh", *broken]
+    assert {*cases[True]} >= {*broken}  # what fails is said at once
+    assert len(cases[True]) <= len(broken) + 2
+    assert told[True][-2]["number"] == 23
+    for summary in (told[False][-1], told[True][-1]):
+        assert summary["names"] == {"failed": broken}
+        manifest = summary["manifest"]
+        assert summary["text"].endswith(f"15 failed ({', '.join(broken[:10])} and 5 more); details: {manifest}")
+        assert sum(name in Path(manifest).read_text() for name in broken) == 15
 
 
 def test_python_api_takes_names_and_refuses_unknown_ones(tmp_path):
