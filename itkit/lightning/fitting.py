@@ -95,6 +95,8 @@ def fit(
     ParamsError
         When the run folder belongs to another plan, another training writes into it, a patch is larger than the only
         size that the network takes, or a step does not fit into memory.
+    LayoutError
+        When a folder lies where a checkpoint belongs.
     CaseError
         When cases can't be learnt from.
     ModelError

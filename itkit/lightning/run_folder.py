@@ -13,7 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from itkit.core.errors import ParamsError
+from itkit.core.errors import LayoutError, ParamsError
 from itkit.core.text import some
 from itkit.inference.model_folder import write_model
 from itkit.io.disk import hidden_beside, left_by_dead_runs, sync_file, write_text, writing
@@ -71,7 +71,15 @@ def last_checkpoint(run: Path, network: Mapping[str, Any] | None = None) -> tupl
         The folder.
     network
         Weights by name, whose shapes those of the checkpoint must have.
+
+    Raises
+    ------
+    LayoutError
+        When a folder lies where a checkpoint belongs.
     """
+    for name in (LAST, PREVIOUS, BEST):
+        if (path := run / CHECKPOINTS / name).is_dir():
+            raise LayoutError(f"{path} is a folder; move it away, a checkpoint belongs there")
     paths = _checkpoints(run)
     for path in paths:
         try:

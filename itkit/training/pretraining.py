@@ -32,6 +32,7 @@ from itkit.training.prepared import PreparedCase, PreparedFolder
 from itkit.training.run_files import contents_of, noted_contents, require_same_contents
 from itkit.training.run_lock import RunLock
 from itkit.training.sources import find_source
+from itkit.training.status import told_status, write_status
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS_FILE, FACTS_FILE, LOG_FILE, STATE_FILE = (
@@ -70,9 +71,9 @@ def pretrain(
     plan
         The plan: dataset, preparation, network, patch, steps, seed.
     run
-        Folder of the run. It receives ``encoder.safetensors``, which ``network.weights`` takes, ``pretrain.json`` and
-        ``metrics.jsonl``. An interrupted run goes on from its last hundred steps, with the weights of an undisturbed
-        one.
+        Folder of the run. It receives ``encoder.safetensors``, which ``network.weights`` takes, ``pretrain.json``,
+        ``metrics.jsonl`` and ``status.json``. An interrupted run goes on from its last hundred steps, with the weights
+        of an undisturbed one.
     base
         Folder to which paths of the plan are relative.
     device
@@ -138,6 +139,7 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     if before := noted_contents(done or state):
         require_same_contents(run, before, contents)
     if done is not None:
+        write_status(run, "finished", steps)
         return run / WEIGHTS_FILE
     sides = [1] * (3 - len(view)) + [math.ceil(side * _MARGIN) for side in view]
     z, y, x = sides
@@ -159,17 +161,18 @@ def _pretrain(plan: Plan, run: Path, base: Path, device: str, emit: Callable[[Ev
     options = {**plan.network.options}
     try:
         encoder = zoo_encoder(facts.name, in_channels=facts.in_channels, spatial_dims=dims, **options)
-        moco = contrast(
-            encoder,
-            images,
-            RandomViews(size=view, scale=_SCALE),
-            recipe,
-            log,
-            device=device,
-            state=state,
-            keep=keep,
-            keep_every=_KEEP_EVERY,
-        )
+        with told_status(run, steps):
+            moco = contrast(
+                encoder,
+                images,
+                RandomViews(size=view, scale=_SCALE),
+                recipe,
+                log,
+                device=device,
+                state=state,
+                keep=keep,
+                keep_every=_KEEP_EVERY,
+            )
     except (TypeError, ValueError) as error:
         if isinstance(error, ItkitError):
             raise

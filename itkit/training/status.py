@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,6 +29,22 @@ def write_status(run: Path, state: State, total: int) -> None:
         Steps of the whole training.
     """
     write_json(run / STATUS_FILE, {"state": state, "total": total, "pid": os.getpid(), "host": socket.gethostname()})
+
+
+@contextmanager
+def told_status(run: Path, total: int) -> Iterator[None]:
+    """Say in a run's folder that it trains while the block runs, and afterwards how it has ended."""
+    write_status(run, "training", total)
+    state: State = "failed"
+    try:
+        yield
+        state = "finished"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        with suppress(OSError):  # where the disk is full, too, the first failure is the one that is told
+            write_status(run, state, total)
 
 
 def read_status(run: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def curves_text(history: History, status: dict[str, Any], *, name: str = "run", 
     head = f"{name}: {status['state']}"
     if last is None:
         return f"{head}; no step yet"
-    rate = f", learning rate {last.learning_rate:.3g}"
+    rate = "" if math.isnan(last.learning_rate) else f", learning rate {last.learning_rate:.3g}"
     lines = [f"{head}, step {last.step}{of}, loss {last.train_loss:.3f}{rate}", ""]
     width = max(30, min(width, 120))
     drawn = [thinned(losses(history), 4 * width)]

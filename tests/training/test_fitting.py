@@ -12,7 +12,7 @@ from helpers import tree
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 import itkit.lightning.callbacks
-from itkit.core.errors import CaseError, ModelError, ParamsError, WeightsError
+from itkit.core.errors import CaseError, LayoutError, ModelError, ParamsError, WeightsError
 from itkit.inference.model_folder import read_model
 from itkit.io.sitk_toolkit import read_volume, write_volume
 from itkit.lightning import SegmentationTask, fit
@@ -167,6 +167,15 @@ class Crafted:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "previous.ckpt", "best.ckpt"])
+def test_a_folder_where_a_checkpoint_belongs_is_named_before_a_step_is_taken(dataset, tmp_path, name):
+    wrong = tmp_path / "run" / "checkpoints" / name
+    wrong.mkdir(parents=True)
+    with pytest.raises(LayoutError, match=rf"{name} is a folder; move it away"):
+        fit(plan_of(dataset), tmp_path / "run", **QUIET)
+    assert [*(tmp_path / "run").iterdir()] == [wrong.parent]
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(dataset, undisturbed, tmp_path, caplog):

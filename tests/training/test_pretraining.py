@@ -15,6 +15,7 @@ from itkit.training import pretraining
 from itkit.training.networks import network_facts
 from itkit.training.plan_file import make_plan, plan_text
 from itkit.training.pretraining import pretrain, view_size
+from itkit.training.status import read_status
 
 from .cases import CT, write_dataset
 
@@ -78,6 +79,7 @@ def test_an_interrupted_one_goes_on_as_if_nothing_had_been(root, tmp_path, caplo
 
     with pytest.raises(KeyboardInterrupt):
         pretrain(plan, tmp_path / "b" / "run", progress=stop)
+    assert read_status(tmp_path / "b" / "run") == {"state": "interrupted", "total": 5}
     shutil.copytree(tmp_path / "b", tmp_path / "d")
     steps = []
     weights = pretrain(plan, tmp_path / "b" / "run", progress=lambda event: steps.append(event.get("step")))
@@ -97,7 +99,10 @@ def test_the_command_says_how_to_start_from_it(root, tmp_path, capsys):
     words = ["--device", "cpu", "training.steps_per_epoch=2", "--progress", "json"]
     assert main(["train", "--pretrain", "moco", str(path), *words]) == 0
     *_, last = map(json.loads, capsys.readouterr().out.splitlines())
-    weights = tmp_path / "plan-pretrained" / "encoder.safetensors"
+    run = tmp_path / "plan-pretrained"
+    weights = run / "encoder.safetensors"
+    assert main(["train", "--watch", str(run)]) == 0
+    assert capsys.readouterr().out.startswith(f"{run}: finished, step 2 of 2, loss ")
     assert f"--weights {weights}" in last["text"]
     assert weights.is_file()
 
