@@ -1,5 +1,6 @@
 """Array jobs: the SLURM script of the examples with a stand-in for ``sbatch``, and a hundred shards at once."""
 
+import importlib
 import multiprocessing
 import os
 import re
@@ -88,3 +89,21 @@ def test_many_shards_at_once_make_every_case_once(tmp_path, count):
     assert not leftovers(dest)
     again = itkit.run("itk_orient", source=raw, dest=dest, orient="LPI")
     assert again.summary.counts == {"done": 0, "skipped": cases, "failed": 0}
+
+
+def test_the_plan_on_the_page_is_what_the_script_makes_of_its_rates(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parents[2] / "benchmarks")
+    plan = importlib.import_module("plan")
+    page = (SCRIPT.parents[2] / "docs" / "how-to" / "run-on-a-cluster.md").read_text()
+    measured = re.search(r"> a pair: ([\d.]+) core s, ([\d.]+) MB read, ([\d.]+) MB written\n", page)
+    core_s, read, written = map(float, measured.groups())
+    rates = plan.Rates(core_s, round(1e6 * read), round(1e6 * written))
+    call = re.search(r"plan\.py --cases (\d+) --size .* --cores (\d+) --nodes ([\d ]+) --store (\d+)", page)
+    cases, cores, nodes, store = call.groups()
+    table = plan.table(rates, int(cases), int(cores), [*map(int, nodes.split())], float(store))
+    quoted = "\n".join(line[2:] for line in page.splitlines() if line.startswith(">") and "a pair" not in line).strip()
+    said, made = (
+        [float(number.replace(",", "")) for number in re.findall(r"\d[\d,.]*\d|\d", text)] for text in (quoted, table)
+    )
+    assert said == pytest.approx(made, abs=0.11)  # the page rounds what a pair costs
+    assert re.sub(r"[\d,.]+", "", quoted) == re.sub(r"[\d,.]+", "", table)
