@@ -25,6 +25,7 @@ VOXELS = 8
 PATCH, PATCHES_PER_AXIS = 4, 5
 """Voxels along an axis of a patch, and patches along an axis of a volume that is cut."""
 _SAMPLE_S = 0.02
+_OF_RUNS = "run-"
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,23 @@ class _Peak(threading.Thread):
                 self.bytes = max(self.bytes, 1024 * int(words[words.index("VmHWM:") + 1]))
 
 
+def new_folder(place: Path) -> Path:
+    """Return a new folder; all of them are removed in the end.
+
+    ext4 looks for places of new files among those of files that were removed in the last minutes, in vain: to remove
+    tens of thousands before each measurement would make a run cost up to a seventh more.
+    """
+    return Path(tempfile.mkdtemp(dir=place, prefix=_OF_RUNS)) / "dest"
+
+
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("manifest*.jsonl"))
 
 
 def measure(place: Path, python: str, count: int, only: str) -> Iterator[tuple[str, Cost]]:
     """Measure all runs for one number of pairs, once."""
-    source, dest = make_pairs(place / f"pairs-{count}", count), place / f"dest-{count}"
+    source = make_pairs(place / f"pairs-{count}", count)
+    dest = new_folder(place)
     index = source / "series_meta.json"
 
     def itkit(*words: object) -> Cost:
@@ -159,21 +170,19 @@ def measure(place: Path, python: str, count: int, only: str) -> Iterator[tuple[s
         yield "check", itkit("check", "check", source)
         yield "check again", itkit("check", "check", source)
     if only in "orient":
-        shutil.rmtree(dest, ignore_errors=True)
         cost = itkit("orient", source, dest, "LPI", "--mp")
         yield "orient", Cost(cost.wall_s, cost.cpu_s, cost.peak_bytes, _size(dest / ".itkit"))
         yield "orient again", itkit("orient", source, dest, "LPI", "--mp")
-        shutil.rmtree(dest, ignore_errors=True)
     if only in "patch":
         side = PATCH * PATCHES_PER_AXIS
         cubes = make_pairs(place / f"cubes-{count}", max(1, count // PATCHES_PER_AXIS**3), side)
         sizes = ("--patch-size", PATCH, "--patch-stride", PATCH, "--compression", "none")
-        shutil.rmtree(dest, ignore_errors=True)
+        dest = new_folder(place)
         yield "patch", itkit("patch", cubes, dest, *sizes)
         yield "patch again", itkit("patch", cubes, dest, *sizes)
-        shutil.rmtree(dest, ignore_errors=True)
     if only in "index":
         release = make_index(place / f"index-{count}", count)
+        dest = new_folder(place)
         yield "index", itkit("convert-dataset", "sa_med2d_20m", release, dest, "--dry-run")
 
 
@@ -230,12 +239,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     options = parser.parse_args()
     costs: tuple[dict[str, list[Cost]], ...] = ({}, {})
-    for _ in range(options.rounds):
-        for size, found in zip(options.sizes, costs, strict=True):
-            for name, cost in measure(options.scratch, options.python, size, options.only):
-                found.setdefault(name, []).append(cost)
-                print(f"{size:>8} {name:<14} {cost.wall_s:7.2f} s wall {cost.cpu_s:7.2f} s cpu "
-                      f"{cost.peak_bytes / 1e6:6.0f} MB", flush=True)  # fmt: skip
+    try:
+        for _ in range(options.rounds):
+            for size, found in zip(options.sizes, costs, strict=True):
+                for name, cost in measure(options.scratch, options.python, size, options.only):
+                    found.setdefault(name, []).append(cost)
+                    print(f"{size:>8} {name:<14} {cost.wall_s:7.2f} s wall {cost.cpu_s:7.2f} s cpu "
+                          f"{cost.peak_bytes / 1e6:6.0f} MB", flush=True)  # fmt: skip
+    finally:
+        for folder in options.scratch.glob(f"{_OF_RUNS}*"):
+            shutil.rmtree(folder, ignore_errors=True)
     small, large = costs
     more = options.sizes[1] - options.sizes[0]
     print(f"\n| a case, between {options.sizes[0]} and {options.sizes[1]} pairs | measured | aim |\n|---|---|---|")
