@@ -111,7 +111,7 @@ class Jobs(Sequence[Job]):
         The targets, where all jobs have the same, and no `Job.output_ids`.
     reads
         Returns the paths of the files that the job of a case reads, as text, by the names of the volumes; ``None`` if
-        only the job tells.
+        only the job tells, or if its result depends on more than them (`Job.stamp`, `Job.more_files`).
     """
 
     def __init__(

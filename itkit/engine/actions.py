@@ -20,7 +20,7 @@ from itkit.engine.places import leads_inside
 from itkit.engine.progress import EventSink, action_event
 from itkit.io.disk import left_by_dead_runs, write_bytes, write_text
 from itkit.io.json_files import write_json
-from itkit.io.meta import Known, refresh_index
+from itkit.io.meta import KnownLines, refresh_index
 from itkit.io.seen import Seen
 from itkit.io.transfer import copy_unit, delete_file, files_of, link_unit, obstacles
 
@@ -52,7 +52,7 @@ class Hands:
         Called with an event for each file that is copied, linked or deleted.
     confirm
         Function that asks the user before anything is deleted; without it nothing is deleted.
-    entries_of
+    lines_of
         Function that returns the index entries of a folder's volumes that are known without reading them.
     seen
         What the run has seen of the headers of a folder's volumes.
@@ -63,7 +63,7 @@ class Hands:
     options: RunOptions
     emit: EventSink
     confirm: Callable[[str], bool] | None = None
-    entries_of: Callable[[Path], Known | None] = field(default=lambda _: None)
+    lines_of: Callable[[Path], KnownLines | None] = field(default=lambda _: None)
     seen: Seen | None = None
 
     def do(self, report: Report) -> Report:
@@ -122,9 +122,9 @@ class Hands:
         if seen is not None and seen.holds():
             return []
         try:
-            refresh_index(folder, self.entries_of(folder), None if seen is None else seen.line)
+            volumes = refresh_index(folder, self.lines_of(folder), None if seen is None else seen.line)
             if seen is not None:
-                seen.renew()
+                seen.renew(volumes)
         except WriteError as error:
             if self.dest is not None:
                 raise

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from itkit.core.ended import notable
 from itkit.core.errors import WriteError
@@ -18,19 +16,17 @@ from itkit.core.operation import FAILED, Collected, Plan, Record, Report, target
 from itkit.engine.actions import Hands
 from itkit.engine.carry import carried, edited, remember, there_by_files, there_by_records
 from itkit.engine.gone import there
+from itkit.engine.index_lines import LinesOfRuns
 from itkit.engine.lines import BROKEN
 from itkit.engine.places import relative_path
 from itkit.engine.records import Records
 from itkit.engine.session import Session
 from itkit.engine.stage import alone
 from itkit.io.json_files import json_text, read_json, write_json
-from itkit.io.meta import Known, refresh_index
+from itkit.io.meta import KnownLines, refresh_index
 
 _DESCRIPTIONS = "descriptions.json"
 """File of the state folder that names the files that describe runs, as far as we have written them."""
-_LEARNED = 8
-"""Records whose outputs show how the names of volumes follow from those of the cases."""
-_INDEXED = ("size", "spacing", "origin_xyz", "direction_xyz", "dtype", "classes")
 
 
 def collect(session: Session, records: Sequence[Record]) -> Report:
@@ -49,7 +45,7 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
         writes_volumes = any(record.outputs for record in standing.values())
         if manifest is not None and (writes_volumes or (manifest.dest / SERIES_META).exists()):
             for folder in folders:
-                refresh_index(folder, KnownEntries(standing, manifest.dest, folder))
+                refresh_index(folder, LinesOfRuns(standing, manifest.dest, folder))
         options = json.loads(session.options.model_dump_json())
         failed = _failed(session, records)
         alike = _alike(standing, records, session.key, failed)
@@ -58,13 +54,13 @@ def _collect(session: Session, records: Sequence[Record]) -> Report:
     except WriteError as error:
         return Report((f"error: {error}",), exit_code=1)
 
-    def entries_of(folder: Path) -> Known | None:
-        return None if plan.dest is None else KnownEntries(standing, plan.dest, folder)
+    def lines_of(folder: Path) -> KnownLines | None:
+        return None if plan.dest is None else LinesOfRuns(standing, plan.dest, folder)
 
     if plan.carries is not None:
         folders += plan.carries.folders
     own = folders if plan.dest is None else (*folders, *own_folders(plan.dest, plan))
-    hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, entries_of, session.seen)
+    hands = Hands(plan.dest, own, session.options, session.emit, session.confirm, lines_of, session.seen)
     try:
         report = hands.do(_sparing(session, report))
         more = hands.do(_carried(session, records, alike))  # after the report's actions: they decide what is there
@@ -199,83 +195,3 @@ def written_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
 def own_folders(dest: Path, plan: Plan) -> tuple[Path, ...]:
     """Return the folders in which a run writes: the destination and all target folders, which may be links."""
     return tuple(dict.fromkeys([dest, *target_folders(plan.jobs)]))
-
-
-class KnownEntries:
-    """Index entries of the volumes that runs have written, by path relative to a folder.
-
-    Parameters
-    ----------
-    records
-        The finished cases.
-    dest
-        The destination of the runs.
-    folder
-        The folder of the index.
-    """
-
-    def __init__(self, records: Mapping[str, Record], dest: Path, folder: Path) -> None:
-        self._records, self._dest, self._folder = records, dest, folder
-        self._is_dest = folder == dest
-        self._begins: set[str] = set()
-        self._cases: dict[str, str] | None = None
-        self._open: dict[str, Mapping[str, Mapping[str, Any]]] = {}
-        for record in islice(records.values(), _LEARNED):
-            self._learn(record)
-
-    def __call__(self, relative: str) -> Mapping[str, Any] | None:
-        """Return the entry of a volume; ``None`` if no case has written it."""
-        for case in self._likely(relative):
-            found = self._entry(case, relative)
-            if found is not None:
-                return found
-        if self._cases is None:  # names that do not follow from those of the cases
-            self._cases = {
-                path: case
-                for case, record in self._records.items()
-                for path in map(self._path, record.outputs)
-                if case not in self._likely(path)
-            }
-        return self._entry(self._cases.get(relative, ""), relative)
-
-    def _learn(self, record: Record) -> None:
-        """Learn where names of cases begin in those of their volumes."""
-        for output in record.outputs[:_LEARNED]:
-            path = f"/{self._path(output)}"
-            place = path.find(f"/{record.case_id}")
-            if "size" in output and place >= 0:
-                self._begins.add(path[1 : place + 1])
-
-    def _likely(self, relative: str) -> Iterator[str]:
-        """Yield the cases from whose names that of a volume may follow, the longest first."""
-        for before in self._begins:
-            if not relative.startswith(before):
-                continue
-            end = len(relative)
-            while end > len(before):
-                case = relative[len(before) : end]
-                if case in self._records:
-                    yield case
-                end = max(relative.rfind(mark, len(before), end) for mark in "._/")
-
-    def _path(self, output: Mapping[str, Any]) -> str:
-        return str(output["path"]) if self._is_dest else relative_path(self._dest / output["path"], self._folder)
-
-    def _entry(self, case: str, relative: str) -> Mapping[str, Any] | None:
-        output = self._outputs(case).get(relative)
-        if output is None:
-            return None
-        stamp = {"bytes": output["bytes"], "mtime_ns": output["mtime_ns"]}
-        return {**{name: output[name] for name in _INDEXED}, "file": stamp}
-
-    def _outputs(self, case: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return the volumes of a case by path; those of some cases are kept, for a case may have very many."""
-        found = self._open.get(case)
-        if found is None:
-            record = self._records.get(case)
-            outputs = () if record is None else record.outputs
-            found = {self._path(output): output for output in outputs if "size" in output}
-            if len(self._open) >= _LEARNED:
-                del self._open[next(iter(self._open))]
-            self._open[case] = found
-        return found

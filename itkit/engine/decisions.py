@@ -11,18 +11,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from itkit.core.errors import LayoutError, ReadError
+from itkit.core.errors import LayoutError
 from itkit.core.files import split_extension
-from itkit.core.operation import Job, Plan, Record, Target, case_ids
+from itkit.core.operation import Job, Plan, Record, case_ids
 from itkit.core.packed import Packed
 from itkit.core.text import counted
-from itkit.engine.fingerprint import Fingerprint, file_print, is_copy, is_same, is_unchanged, print_of_files
+from itkit.engine.fingerprint import Fingerprint, is_copy, is_same, is_unchanged
 from itkit.engine.foreign import reads_whole
 from itkit.engine.manifest import Manifest
 from itkit.engine.options import RunOptions
-from itkit.engine.places import Outputs, place, placed, relative_folder
+from itkit.engine.places import Outputs, place, placed
+from itkit.engine.prints import Prints
 from itkit.engine.stage import alone_with_cases
-from itkit.io.formats.headers import UnsupportedHeader, volume_files
+from itkit.engine.unchanged import glance_at
 
 _READERS = 8
 """Number of threads that read inputs to compute their digests."""
@@ -34,6 +35,10 @@ _PLAIN, _BARE = len(_ACTIONS), len(_ACTIONS) + 1
 """Codes of a case that is skipped, and of one that is run, of which there is nothing more to say."""
 
 
+Plain = Literal["run", "skipped"]
+"""What to do with a case of which there is nothing more to say; who reads it notes what it is made from."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What to do with a job, and the manifest's record of it; `Decisions.with_record` adds it to those to run."""
@@ -43,6 +48,7 @@ class Decision:
     message: str = ""
     before: Record | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    """The fingerprint of what it is made from; empty if who reads the case makes it."""
     warnings: tuple[str, ...] = ()
 
 
@@ -59,11 +65,14 @@ class Decisions:
         The decision on each job, in order.
     """
 
-    def __init__(self, jobs: Sequence[Job], before: Mapping[str, Record], found: Iterable[Decision]) -> None:
+    def __init__(self, jobs: Sequence[Job], before: Mapping[str, Record], found: Iterable[Decision | Plain]) -> None:
         self._jobs, self._before = jobs, before
         self._actions = bytearray()
         self._said: Packed[tuple[str, dict[str, Any], tuple[str, ...]]] = Packed()
         for item in found:
+            if isinstance(item, str):
+                self._actions.append(_PLAIN if item == "skipped" else _BARE)
+                continue
             plain = item.action == "skipped" and not (item.message or item.warnings)
             self._actions.append(_PLAIN if plain else _ACTIONS.index(item.action))
             if not plain:
@@ -116,10 +125,11 @@ class Decisions:
 
 def decide(
     plan: Plan, manifest: Manifest, operation: str, before: Mapping[str, Record], key: str, options: RunOptions
-) -> Iterator[Decision]:
+) -> Iterator[Decision | Plain]:
     """Decide what to do with every job of a plan, by the manifest and the files in the destination.
 
-    ``before`` has the newest finished record of each case of the operation.
+    A case of which there is no more to say is one word. ``before`` has the newest finished record of each case of the
+    operation.
 
     Raises
     ------
@@ -141,19 +151,32 @@ def decide(
             )
     look = _Look(str(place(manifest.dest)), manifest.dest, options.fingerprint)
     others = OtherRuns(manifest, operation, waits=not options.dry_run)
-    for job, record, inputs in look.fingerprints(plan.jobs, before):
+
+    def decided(job: Job, inputs: Mapping[str, Any]) -> Decision:
+        record = before.get(job.case_id)
         ours = {} if record is None else look.ours(record)
         expected = look.outputs.of(job)
         warnings = tuple(look.namesakes(expected, ours))
         if options.existing == "redo":
-            yield Decision(job, "run", "", record, inputs, warnings)
-            continue
+            return Decision(job, "run", "", record, inputs, warnings)
         action, message, replaced = look.judge(job, record, ours, expected, key, inputs)
         if action == "left" and (newer := others.record(job.case_id)) not in (None, record):
             record = newer
             action, message, replaced = look.judge(job, record, look.ours(newer), expected, key, inputs)
         notes = tuple(f"{os.path.basename(path)} was no whole file and is made again" for path in replaced)  # noqa: PTH119
-        yield Decision(job, action, message, record, inputs, (*warnings, *notes))
+        return Decision(job, action, message, record, inputs, (*warnings, *notes))
+
+    if options.fingerprint == "content":
+        yield from (decided(job, inputs) for job, inputs in look.fingerprints(plan.jobs))
+        return
+    glance = glance_at(plan.jobs, before, key, manifest.dest, options, look.others)
+    for number, case in enumerate(case_ids(plan.jobs)):
+        action = None if glance is None else glance.action(case)
+        if action is None:
+            job = plan.jobs[number]
+            yield decided(job, look.prints.of(job, before.get(case)))
+        else:
+            yield action
 
 
 class OtherRuns:
@@ -180,11 +203,10 @@ class _Look:
     """Looks at the files of jobs: each at most once, without a path object for it."""
 
     def __init__(self, place_of_dest: str, dest: Path, how: Fingerprint) -> None:
-        self._at, self._dest, self._how = place_of_dest, dest, how
+        self._at, self._how = place_of_dest, how
+        self.prints = Prints(dest, how)
         self.outputs = Outputs()
-        self._targets: Mapping[str, Target] | None = None
-        self._folders: dict[str, str] = {}
-        self._others = lru_cache(maxsize=None)(_others)
+        self.others = lru_cache(maxsize=None)(_others)
 
     def ours(self, record: Record) -> dict[str, Mapping[str, Any]]:
         """Return a record's outputs by place."""
@@ -195,50 +217,18 @@ class _Look:
         for path in expected:
             folder, _, name = path.rpartition(os.sep)
             parts = split_extension(name)
-            others = self._others(folder, parts[1]) if parts else {}
+            others = self.others(folder, parts[1]) if parts else {}
             for other in others.get(parts[0], ()) if others and parts else ():
                 if f"{folder}{os.sep}{other}" not in ours:
                     yield (f"{other} lies beside {name}: two files of one case, which is refused as input; remove one")
 
-    def fingerprints(
-        self, jobs: Iterable[Job], before: Mapping[str, Record]
-    ) -> Iterator[tuple[Job, Record | None, dict[str, Any]]]:
-        """Yield each job with its record and its fingerprint; several threads read the contents of files."""
-        if self._how == "stat":
-            for job in jobs:
-                record = before.get(job.case_id)
-                yield job, record, self._fingerprint(job, record)
-            return
+    def fingerprints(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """Yield each job with its fingerprint; several threads read the contents of files."""
         from concurrent.futures import ThreadPoolExecutor  # only here: other runs start without
 
         with ThreadPoolExecutor(_READERS) as readers:
             for batch in _batches(jobs, _AT_ONCE):
-                for job, inputs in zip(batch, readers.map(self._fingerprint, batch), strict=True):
-                    yield job, before.get(job.case_id), inputs
-
-    def _fingerprint(self, job: Job, record: Record | None = None) -> dict[str, Any]:
-        """Return what a result depends on beside the parameters: its input files, and the folders of its outputs."""
-        known = {} if record is None else record.inputs
-        stamps: dict[str, Any] = {name: self._input(file.path, known.get(name)) for name, file in job.inputs.items()}
-        if job.targets is not self._targets:
-            folders = {name: relative_folder(target.folder, self._dest) for name, target in job.targets.items()}
-            self._targets, self._folders = job.targets, folders
-        stamps["targets"] = self._folders
-        if job.stamp:
-            stamps["stamp"] = job.stamp
-        if job.more_files:
-            stamps["more_files"] = print_of_files(job.more_files, self._how)
-        return stamps
-
-    def _input(self, path: Path, known: Any) -> dict[str, Any]:
-        try:
-            if self._how == "stat" and isinstance(known, dict) and known.get("file") == path.name:
-                parts = known.get("parts")
-                if isinstance(parts, list) and len(parts) == 1 and parts[0] == file_print(path):
-                    return known  # nor can its header name another data file
-            return {"file": path.name, "parts": [file_print(part, self._how) for part in volume_files(path)]}
-        except (OSError, ReadError, UnsupportedHeader):
-            return {"file": path.name}
+                yield from zip(batch, readers.map(self.prints.of, batch), strict=True)
 
     def judge(
         self,

@@ -7,6 +7,7 @@ that an earlier line defines under ``forms``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -160,6 +161,12 @@ def stamp_text(stamp: Mapping[str, int]) -> str:
     """
     size, mtime, ctime, inode = (stamp[name] for name in STAMP)
     return f"{size:x}.{mtime:x}.{ctime - mtime:x}.{inode:x}"
+
+
+def status_text(status: os.stat_result) -> str:
+    """Return the text of the stamp that a file's status says."""
+    mtime = status.st_mtime_ns
+    return f"{status.st_size:x}.{mtime:x}.{status.st_ctime_ns - mtime:x}.{status.st_ino:x}"
 
 
 def stamp_of(text: str) -> dict[str, int]:

@@ -34,10 +34,10 @@ _STRANGE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.
 
 @dataclass(frozen=True)
 class Move:
-    """One staged file and its final path."""
+    """One staged file and its final place, as text: there may be very many."""
 
-    staged: Path
-    final: Path
+    staged: str
+    final: str
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Commit:
     """The case's folder, in which nothing is left when its files are moved."""
 
     @property
-    def places(self) -> list[Path]:
+    def places(self) -> list[str]:
         """The paths that are made, replaced or removed."""
-        return [*(move.final for move in self.moves), *self.stale]
+        return [*(move.final for move in self.moves), *map(str, self.stale)]
 
 
 def write_journal(folder: Path, operation: str, cases: Sequence[Commit]) -> None:
@@ -85,7 +85,7 @@ def _parts(folder: Path, operation: str, case: Commit) -> Iterator[dict[str, Any
         part = slice(number * _IN_PART, (number + 1) * _IN_PART)
         places = {
             "moves": [
-                [str(move.staged)[below:].replace(os.sep, "/"), str(place(move.final)), _standing(move.final)]
+                [move.staged[below:].replace(os.sep, "/"), move.final, _standing(move.final)]
                 for move in case.moves[part]
             ],
             "stale": [[str(place(path)), _standing(path)] for path in case.stale[part]],
@@ -153,16 +153,16 @@ class _Unfinished:
 
     operation: str
     case: Commit
-    stood: Mapping[Path, Any]
+    stood: Mapping[str, Any]
 
     @classmethod
     def of(cls, line: Any, folder: Path) -> _Unfinished:
         """Return the case that an entry of a journal tells of; those of older versions do not say what stood there."""
-        moves = [(Move(folder / staged, Path(final)), more) for staged, final, *more in line["moves"]]
+        moves = [(Move(str(folder / staged), os.fspath(Path(final))), more) for staged, final, *more in line["moves"]]
         stale = [
             (Path(entry), []) if isinstance(entry, str) else (Path(entry[0]), entry[1:]) for entry in line["stale"]
         ]
-        told = [*((move.final, more) for move, more in moves), *stale]
+        told = [*((move.final, more) for move, more in moves), *((str(path), more) for path, more in stale)]
         return cls(
             str(line["operation"]),
             Commit(record_of(line["record"]), [move for move, _ in moves], [path for path, _ in stale]),
@@ -175,19 +175,19 @@ class _Unfinished:
         return (
             first_outside(self.case.places, allowed) is None
             and first_outside(staged, [folder]) is None
-            and all(map(is_plain, staged))
+            and all(map(is_plain, map(Path, staged)))
         )
 
     def finish(self, manifest: Manifest) -> None:
         """Finish the renames, unless one of the files that were moved, or are to be replaced, was edited since."""
         outputs = {str(place(manifest.dest / output["path"])): output for output in self.case.record.outputs}
 
-        def is_made(path: Path, final: Path) -> bool:
-            output = outputs.get(str(final))
+        def is_made(path: str, final: str) -> bool:
+            output = outputs.get(final)
             return output is None or is_unchanged(path, output)
 
         # a staged file may be that of another case, to which the folder was given after the rename
-        ahead = {move for move in self.case.moves if move.staged.exists() and is_made(move.staged, move.final)}
+        ahead = {move for move in self.case.moves if Path(move.staged).exists() and is_made(move.staged, move.final)}
         if not all(
             is_made(move.final, move.final) or (move in ahead and self._is_as_it_stood(move.final))
             for move in self.case.moves
@@ -197,30 +197,36 @@ class _Unfinished:
             commit_files([(move.staged, move.final) for move in self.case.moves if move in ahead])
         except (OSError, ValueError):
             with contextlib.suppress(OSError, ValueError):
-                remove_files([move.final for move in self.case.moves if move not in ahead or not move.staged.exists()])
+                remove_files(
+                    [
+                        Path(move.final)
+                        for move in self.case.moves
+                        if move not in ahead or not Path(move.staged).exists()
+                    ]
+                )
             raise
-        remove_files([path for path in self.case.stale if self._is_as_it_stood(path)])
+        remove_files([path for path in self.case.stale if self._is_as_it_stood(str(path))])
         record = self.case.record
         with contextlib.suppress(OSError):  # a file that is not there is made again
             record = replace(record, outputs=with_place_in_disk(record.outputs, manifest.dest))
         manifest.append(self.operation, record)
 
-    def _is_as_it_stood(self, path: Path) -> bool:
+    def _is_as_it_stood(self, path: str) -> bool:
         return path not in self.stood or self.stood[path] == _standing(path)
 
 
-def _standing(path: Path) -> dict[str, int] | None:
+def _standing(path: str | Path) -> dict[str, int] | None:
     """Return size, times and inode of what stands at a place; ``None`` if nothing does."""
     try:
-        return status_print(path.lstat())
+        return status_print(os.lstat(path))
     except OSError:
         return None
 
 
-def first_outside(paths: Iterable[Path], folders: Iterable[Path]) -> Path | None:
+def first_outside(paths: Iterable[str], folders: Iterable[Path]) -> str | None:
     """Return the first path that lies outside all folders; ``None`` if there is none."""
-    by_folder = {path.parent: path for path in paths}
-    return next((path for path in by_folder.values() if not leads_inside(path, folders)), None)
+    by_folder = {os.path.dirname(path): path for path in paths}  # noqa: PTH120 - called for thousands of files
+    return next((path for path in by_folder.values() if not leads_inside(Path(path), folders)), None)
 
 
 def remove_files(paths: Sequence[Path]) -> None:

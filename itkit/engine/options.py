@@ -58,6 +58,11 @@ class RunOptions(Params):
     config: Annotated[Path | None, PathRole("in_file"), Advanced(), NotInForms()] = None
     """TOML or JSON file with parameters; options on the command line override it."""
 
+    @property
+    def uses_dask(self) -> bool:
+        """Whether cases run on the workers of a Dask cluster, which may be other machines."""
+        return self.dask is not None or self.executor == "dask"
+
     @model_validator(mode="after")
     def _one_executor(self) -> Self:
         if self.executor == "serial" and (self.mp or (self.workers or 1) > 1):

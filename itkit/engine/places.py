@@ -17,8 +17,13 @@ def place(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
+def place_of(folder: Path, name: str) -> str:
+    """Return the place of a file by its folder and its path in it, as text."""
+    return placed(name, os.fspath(folder))
+
+
 def placed(path: str, dest: str) -> str:
-    """Return the place of a file by its path in a manifest; ``dest`` is the destination's absolute path."""
+    """Return the place of a file by its path in a manifest; ``dest`` is the destination's path."""
     folder, _, name = path.rpartition("/")
     if name in ("", ".", "..") or os.sep != "/":
         return os.path.abspath(os.path.join(dest, path))  # noqa: PTH100, PTH118 - as in `place`
@@ -65,8 +70,14 @@ def leads_inside(path: Path, folders: Iterable[Path]) -> bool:
 
 def relative_path(path: Path, dest: Path) -> str:
     """Return a file's path relative to the destination, with ``..`` if it lies outside."""
-    folder = relative_folder(path.parent, dest)
-    return path.name if folder == "." else f"{folder}/{path.name}"
+    return relative_place(os.fspath(path.absolute()), os.fspath(dest.absolute()))
+
+
+def relative_place(path: str, dest: str) -> str:
+    """Return a file's path relative to the destination; both are absolute."""
+    folder, _, name = path.rpartition(os.sep)
+    folder = _relative(folder or os.sep, dest)
+    return name if folder == "." else f"{folder}/{name}"
 
 
 def relative_folder(folder: Path, dest: Path) -> str:

@@ -177,13 +177,26 @@ class Records(Mapping[str, Record]):
 
     def _read(self, case: str, spot: int) -> Record | None:
         """Return the record at a place; ``None`` if the line is damaged."""
-        index = spot >> (_PLACE_BITS + 1) & ((1 << _FILE_BITS) - 1)
         try:
-            with self._files.at(index, spot >> 1 & ((1 << _PLACE_BITS) - 1)) as file:
-                record = self._record(value_of(file.readline(MOST_BYTES + 1)), index)
+            value, index = self._value(spot)
+            record = self._record(value, index)
         except (OSError, LayoutError, *BROKEN):
             return None
         return record if record.case_id == case and record.status in self._statuses else None
+
+    def _value(self, spot: int) -> tuple[Any, int]:
+        index = spot >> (_PLACE_BITS + 1) & ((1 << _FILE_BITS) - 1)
+        with self._files.at(index, spot >> 1 & ((1 << _PLACE_BITS) - 1)) as file:
+            return value_of(file.readline(MOST_BYTES + 1)), index
+
+    def dense_line(self, case: str) -> tuple[Mapping[str, Any], Forms] | None:
+        """Return the line of a case and what its numbers stand for; ``None`` if it is no dense one, or damaged."""
+        try:
+            value, index = self._value(self._places[case])
+            is_its_own = is_dense(value) and value["case"] == case and value["status"] in self._statuses
+        except (OSError, LayoutError, *BROKEN):
+            return None
+        return (value, self._forms[index]) if is_its_own else None
 
     def __contains__(self, case: object) -> bool:
         return case in self._places

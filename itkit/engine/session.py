@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,10 +19,11 @@ from itkit.engine.gone import Gone
 from itkit.engine.manifest import Manifest
 from itkit.engine.needs import SMALL_FILES_BYTES, SMALL_TASK_BYTES, Needs
 from itkit.engine.options import RunOptions
+from itkit.engine.prints import Prints
 from itkit.engine.progress import EventSink, begin_event
 from itkit.engine.resources import available_memory
 from itkit.engine.stage import Stage
-from itkit.engine.worker import Task
+from itkit.engine.worker import Task, TaskResult
 from itkit.io.seen import Seen
 
 
@@ -96,7 +99,7 @@ class Session:
 
     @cached_property
     def _uses_processes(self) -> bool:
-        return not self.is_serial and self.options.executor != "dask" and self.options.dask is None
+        return not self.is_serial and not self.options.uses_dask
 
     def _workers(self) -> int:
         if self.options.workers is not None:
@@ -144,7 +147,21 @@ class Session:
             threads=self.cores if self.is_serial else 1,
             nbytes=nbytes,
             needs=needs,
+            prints=self.manifest is not None and not decision.inputs,
         )
+
+    def prints(self, decision: Decision, result: TaskResult) -> Mapping[str, Any]:
+        """Return the fingerprint of what a case was made from, or of what is there now where nothing was made."""
+        if decision.inputs or self.manifest is None:
+            return decision.inputs
+        if result.prints is None:
+            return self._prints.of(decision.job)
+        return self._prints.with_folders(result.prints, decision.job.targets)
+
+    @cached_property
+    def _prints(self) -> Prints:
+        assert self.manifest is not None
+        return Prints(self.manifest.dest, self.options.fingerprint)
 
     @cached_property
     def _needs(self) -> Needs:
@@ -152,8 +169,12 @@ class Session:
 
 
 def _has_tiny_files(decision: Decision) -> bool:
-    """Whether the files of a case, whose sizes are known from its fingerprint, are tiny together."""
+    """Whether the files of a case are tiny together; their sizes are known from its fingerprint, if it has one."""
     total = 0
+    if not decision.inputs:
+        with contextlib.suppress(OSError, ValueError):  # the case will fail with this error
+            return sum(os.stat(file.path).st_size for file in decision.job.inputs.values()) <= SMALL_FILES_BYTES  # noqa: PTH116
+        return False
     for name in decision.job.inputs:
         parts = decision.inputs.get(name, {}).get("parts")
         if not parts:

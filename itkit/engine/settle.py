@@ -14,7 +14,7 @@ from itkit.engine.decisions import Decision, OtherRuns, is_same_input
 from itkit.engine.fingerprint import Fingerprint, is_unchanged
 from itkit.engine.foreign import foreign_files, not_to_replace
 from itkit.engine.journal import Commit, Move
-from itkit.engine.places import place, relative_path
+from itkit.engine.places import place, relative_place
 from itkit.engine.session import Session
 from itkit.engine.stage import Stage, alone_with_cases
 from itkit.engine.worker import Task, TaskResult
@@ -53,7 +53,7 @@ def _apart(ended: Sequence[EndedCase], dest: Path) -> list[list[int]]:
     groups: list[list[int]] = [[]]
     taken: set[str] = set()
     for number, case in enumerate(ended):
-        files = {os.path.abspath(file.final) for file in case.result.files}  # noqa: PTH100 - for every file
+        files = {file.final for file in case.result.files}
         if case.decision.before is not None:
             files |= {str(place(dest / item["path"])) for item in case.decision.before.outputs}
         if not taken.isdisjoint(files):
@@ -99,7 +99,7 @@ def _record(session: Session, decision: Decision, result: TaskResult) -> Record:
         result.status,  # type: ignore[arg-type]  # the worker's statuses are a part of ours
         result.message or "; ".join(result.reasons),
         key=session.key,
-        inputs=decision.inputs,
+        inputs=session.prints(decision, result),
         facts=result.facts,
         warnings=(*decision.warnings, *result.warnings),
         took_s=round(result.took_s, 3),
@@ -131,12 +131,13 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, oth
     decision, result = case.decision, case.result
     dest, how = stage.manifest.dest, session.options.fingerprint
     stale = _stale_files(decision, dest, how)
+    at = str(place(dest))
     record = replace(
-        record, outputs=tuple({"path": relative_path(file.final, dest), **file.entry} for file in result.files)
+        record, outputs=tuple({"path": relative_place(file.final, at), **file.entry} for file in result.files)
     )
     if session.options.existing != "redo":
         ours = {place(dest / item["path"]): item for item in (decision.before.outputs if decision.before else ())}
-        present = [place(file.final) for file in result.files if os.path.lexists(file.final)]
+        present = [Path(file.final) for file in result.files if os.path.lexists(file.final)]
         foreign = not_to_replace(foreign_files(present, ours, how), ours)
         if foreign and _was_made_meanwhile(record, others, stage.manifest.dest, how):
             message = f"{record.case_id}: another run has made it"
@@ -144,9 +145,9 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, oth
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
             return replace(record, status="left", message=message, outputs=())
-    new = {place(file.final) for file in result.files} if stale else set()
+    new = {file.final for file in result.files}
     moves = [Move(file.staged, file.final) for file in result.files]
-    late = [path for path in stale if path not in new]
+    late = [path for path in stale if str(path) not in new]
     return Commit(record, moves, late, is_flushed=result.is_flushed, folder=case.task.stage)
 
 

@@ -161,7 +161,7 @@ class Stage:
 def _undone(case: Commit, error: OSError | LayoutError) -> WriteError:
     """Remove the files of a case that have been moved; return what its record says."""
     with contextlib.suppress(OSError):
-        remove_files([move.final for move in case.moves if not move.staged.exists()])
+        remove_files([Path(move.final) for move in case.moves if not Path(move.staged).exists()])
     return WriteError(f"{case.record.case_id}: can't be moved into place ({_reason(error)})")
 
 

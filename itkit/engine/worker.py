@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from itkit.core.errors import ArgumentError, CaseError, CaseSkipped, ItkitError, ReadError
 from itkit.core.geometry import Geometry
@@ -19,6 +20,8 @@ from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
 from itkit.engine.needs import SMALL_BYTES, SMALL_TASK_BYTES, Needs
+from itkit.engine.places import place_of
+from itkit.engine.prints import print_before_reading
 from itkit.io.disk import os_reason, sync_files, writing
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
 from itkit.io.json_files import json_line
@@ -46,16 +49,18 @@ class Task:
     needs: Needs | None = None
     """Tells the worker how much memory the case needs, where nobody has read its headers yet."""
     is_retry: bool = False
+    prints: bool = False
+    """Whether who reads the case notes what its files are like then; else the run has done so before."""
     flushes: bool = True
     """Whether the worker flushes the case's files to disk; else who takes its result does, for many cases at once."""
 
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A complete file in the staging folder, with its final path and its manifest entry."""
+    """A complete file in the staging folder, with its final place (`itkit.engine.places`) and its manifest entry."""
 
-    staged: Path
-    final: Path
+    staged: str
+    final: str
     entry: Mapping[str, Any]
 
 
@@ -67,6 +72,8 @@ class TaskResult:
     message: str = ""
     files: tuple[StagedFile, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    prints: Mapping[str, Any] | None = None
+    """Fingerprint of each input file, if the task has asked for them and the case could be read."""
     warnings: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     took_s: float = 0.0
@@ -87,8 +94,12 @@ def prepare_process() -> None:
     keep_freed_memory()
 
 
-ReadCase = tuple[Case, tuple[str, ...]]
-"""A case, and the warnings of its headers."""
+class ReadCase(NamedTuple):
+    """A case, the warnings of its headers, and the fingerprints of its files, if they were asked for."""
+
+    case: Case
+    warnings: tuple[str, ...]
+    prints: Mapping[str, Any] | None = None
 
 
 def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResult:
@@ -102,7 +113,7 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
             task = replace(task, nbytes=task.needs.of(task.operation, task.params, task.job), needs=None)
             if task.nbytes > SMALL_TASK_BYTES:
                 return TaskResult(TOO_LARGE, needs_bytes=task.nbytes)
-        case, warnings = read_case(task) if read is None else read()
+        case, warnings, prints = read_case(task) if read is None else read()
         context = Context(task.threads, task.seed, task.job.case_id, task.nbytes or None)
         outcome = task.operation.case(case, task.params, context)
         files = write_outcome(outcome, task) if task.stage is not None else ()
@@ -112,6 +123,7 @@ def run_task(task: Task, read: Callable[[], ReadCase] | None = None) -> TaskResu
             "nonconforming" if outcome.reasons else "done",
             files=files,
             facts=dict(outcome.facts),
+            prints=prints,
             warnings=(*warnings, *outcome.warnings, *late),
             reasons=outcome.reasons,
             took_s=time.perf_counter() - start,
@@ -158,6 +170,7 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
     problems: list[str] = [task.job.problem] if task.job.problem else []
     if problems and not task.operation.is_inspection:
         raise ReadError(task.job.problem)
+    prints = {name: print_before_reading(file.path) for name, file in task.job.inputs.items()} if task.prints else None
     for name, file in task.job.inputs.items():
         if file.kind == "file":
             continue
@@ -188,7 +201,8 @@ def read_case(task: Task, threads: int | None = None) -> ReadCase:
             place = f"{file.path.parent.name}/{file.path.name}"  # an image and its label may have the same name
             warnings += [f"{place}: {text}" for text in header.warnings]
     found = VolumesOnDemand(makers) if makers else volumes
-    return Case(task.job.case_id, found, grids, tuple(problems), task.job.details), tuple(warnings)
+    case = Case(task.job.case_id, found, grids, tuple(problems), task.job.details)
+    return ReadCase(case, tuple(warnings), prints)
 
 
 def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
@@ -205,7 +219,7 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
 
     def write_volume(name: str, case_id: str, volume: Volume, threads: int) -> tuple[StagedFile, ...]:
         with writing(task.job.case_id):
-            path = _place(task, name, case_id)
+            path = Path(_place(task, name, case_id))
             parts = stage_volume(volume, path, compression=task.compression, threads=threads, sync=False)
             entry = volume_entry(name, case_id, volume)
             return tuple(_staged(task, name, case_id, part, entry if part is parts[-1] else {}) for part in parts)
@@ -222,7 +236,7 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
         with writing(task.job.case_id):
             return tuple(
                 _staged(task, file.target, file.case_id, _place(task, file.target, file.case_id), file.entry)
-                for file in batch(partial(_place, task), task.compression)
+                for file in batch(lambda target, case_id: Path(_place(task, target, case_id)), task.compression)
             )
 
     with Lanes[tuple[StagedFile, ...]](task.threads) as lanes:
@@ -243,22 +257,24 @@ def write_outcome(outcome: Outcome, task: Task) -> tuple[StagedFile, ...]:
     return files
 
 
-def _place(task: Task, name: str, case_id: str) -> Path:
+def _place(task: Task, name: str, case_id: str) -> str:
     """Return the path where a file is staged, and make its folder."""
     assert task.stage is not None
     number = [*task.job.targets].index(name)  # and not the name, which may hold a channel's: a stranger's text
-    return _made(task.stage, number) / task.job.targets[name].path(case_id).name
+    return _made(task.stage, number) + os.path.basename(task.job.targets[name].name(case_id))  # noqa: PTH119
 
 
 @lru_cache(maxsize=1024)
-def _made(stage: Path, number: int) -> Path:
+def _made(stage: Path, number: int) -> str:
     """Return a folder of a case's staging folder, which may have been that of an earlier case; it is made once."""
     folder = stage / str(number)
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return f"{folder}{os.sep}"
 
 
-def _staged(task: Task, name: str, case_id: str, path: Path, entry: Mapping[str, Any]) -> StagedFile:
-    final = task.job.targets[name].path(case_id).with_name(path.name)
-    digest = {"sha256": digest_of(path)} if task.fingerprint == "content" else {}
-    return StagedFile(path, final, {**entry, **file_stamp(path), **digest})
+def _staged(task: Task, name: str, case_id: str, path: str | Path, entry: Mapping[str, Any]) -> StagedFile:
+    staged, target = os.fspath(path), task.job.targets[name]
+    folder, _, _ = place_of(target.folder, target.name(case_id)).rpartition(os.sep)
+    final = f"{folder}{os.sep}{os.path.basename(staged)}"  # noqa: PTH119 - a volume may have several files
+    digest = {"sha256": digest_of(staged)} if task.fingerprint == "content" else {}
+    return StagedFile(staged, final, {**entry, **file_stamp(staged), **digest})

@@ -110,7 +110,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str | Path) -> None:
     """Wait until a file's bytes are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -119,12 +119,12 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_files(paths: Sequence[Path]) -> None:
+def sync_files(paths: Sequence[str | Path]) -> None:
     """Wait until files are on disk; for many files of one file system in one call, if the system supports it."""
-    if len(paths) >= _MANY and sys.platform == "linux" and len({path.stat().st_dev for path in paths}) == 1:
+    if len(paths) >= _MANY and sys.platform == "linux" and len({os.stat(path).st_dev for path in paths}) == 1:  # noqa: PTH116
         import ctypes
 
-        descriptor = os.open(paths[0].parent, os.O_RDONLY)
+        descriptor = os.open(os.path.dirname(paths[0]) or ".", os.O_RDONLY)  # noqa: PTH120 - it may be a text
         try:
             if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) == 0:
                 return
@@ -134,7 +134,7 @@ def sync_files(paths: Sequence[Path]) -> None:
         sync_file(path)
 
 
-def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
+def commit_files(moves: Sequence[tuple[str | Path, str | Path]]) -> None:
     """Move staged files to their final names in the given order.
 
     From another file system, a file is first copied to a hidden file beside its final name.
@@ -142,21 +142,20 @@ def commit_files(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
     for staged, final in moves:
         try:
             try:
-                staged.replace(final)
+                os.replace(staged, final)  # noqa: PTH105 - called for thousands of files
             except FileNotFoundError:  # most folders are there
-                final.parent.mkdir(parents=True, exist_ok=True)
-                staged.replace(final)
+                Path(final).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged, final)  # noqa: PTH105 - likewise
         except OSError as error:
             if error.errno != 18:  # EXDEV
                 raise
             import shutil  # it imports two modules for archives
 
-            hidden = hidden_beside(final)
+            hidden = hidden_beside(Path(final))
             shutil.copy2(staged, hidden)
             sync_file(hidden)
             hidden.replace(final)
-            staged.unlink()
-    return [final for _, final in moves]
+            Path(staged).unlink()
 
 
 def write_text(path: Path, text: str) -> None:

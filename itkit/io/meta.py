@@ -24,9 +24,9 @@ from itkit.io.formats.inspect import SETTLED_NS, is_plain, read_any_header
 from itkit.io.json_files import json_line, read_json
 
 
-def file_stamp(path: Path) -> dict[str, int]:
+def file_stamp(path: str | Path) -> dict[str, int]:
     """Return the size and the modification time of a file; they show whether it has changed since."""
-    return _stamp(path.stat())
+    return _stamp(os.stat(path))  # noqa: PTH116 - called for thousands of files
 
 
 def _stamp(status: os.stat_result) -> dict[str, int]:
@@ -128,15 +128,11 @@ def _are_numbers(values: Any, count: int) -> bool:
     )
 
 
-Known = Callable[[str], Mapping[str, Any] | None]
-"""Returns the index entry of a volume, by its relative path, as far as a run knows it."""
+KnownLines = Callable[[str, Mapping[str, int]], "str | None"]
+"""Returns the index line of a volume, by its relative path and its stamp, as far as somebody knows it."""
 
 
-Seen = Callable[[str, Mapping[str, int]], "str | None"]
-"""Returns the index line of a volume, by its relative path and its stamp, if its header has just been read."""
-
-
-def refresh_index(folder: Path, known: Known | None = None, seen: Seen | None = None) -> None:
+def refresh_index(folder: Path, known: KnownLines | None = None, seen: KnownLines | None = None) -> int:
     """Write the ``series_meta.json`` of a folder, with one entry for each volume that it contains now.
 
     It is read and written line by line. Files whose header can't be read get no entry; an index that would not change
@@ -147,9 +143,14 @@ def refresh_index(folder: Path, known: Known | None = None, seen: Seen | None = 
     folder
         A dataset root (``image/``, ``label/``) or a folder of volumes; sub-folders are included.
     known
-        Returns the entries that runs have made; the headers of these files need not be read again.
+        Returns the lines of the volumes that runs have made; the headers of these files need not be read again.
     seen
         Returns the lines of the volumes whose headers this run has read.
+
+    Returns
+    -------
+    int
+        Number of volumes below the folder, with those that get no entry.
 
     Raises
     ------
@@ -161,9 +162,10 @@ def refresh_index(folder: Path, known: Known | None = None, seen: Seen | None = 
     base = str(folder / "_")[:-1]
     same = 0
     changed: list[str] = []
+    volumes = sorted(list_volumes(folder))
 
     def lines() -> Iterator[str]:
-        for relative in sorted(list_volumes(folder)):
+        for relative in volumes:
             line = _index_line(base, relative, old, known, seen)
             if line is not None:
                 yield line
@@ -177,13 +179,16 @@ def refresh_index(folder: Path, known: Known | None = None, seen: Seen | None = 
             same += 1
         else:
             if old.is_end():
-                return
+                return len(volumes)
         write_pieces(path, _index_pieces(old.beginning(same), chain(changed, found)))
     finally:
         old.close()
+    return len(volumes)
 
 
-def _index_line(base: str, relative: str, old: IndexLines, known: Known | None, seen: Seen | None = None) -> str | None:
+def _index_line(
+    base: str, relative: str, old: IndexLines, known: KnownLines | None, seen: KnownLines | None = None
+) -> str | None:
     """Return the line of a volume; ``None`` if its header can't be read."""
     path = base + relative
     try:
@@ -195,8 +200,8 @@ def _index_line(base: str, relative: str, old: IndexLines, known: Known | None, 
         line = old.line(relative, stamp)
         if line is not None:
             return line if is_settled(status, old.written_ns) else _unmarked(line, relative)
-        entry = known(relative) if known is not None else None
-        return _entry_line(relative, entry, stamp) or _header_line(relative, read_any_header(path, status), status)
+        line = known(relative, stamp) if known is not None else None
+        return line or _header_line(relative, read_any_header(path, status), status)
     except (ReadError, OSError):
         return None
 
@@ -210,6 +215,21 @@ def _entry_line(relative: str, entry: Any, stamp: Mapping[str, int]) -> str | No
     except ValueError:  # a number that JSON does not have
         return None
     return line if _INDEX_LINE.fullmatch(line) or is_entry(entry) else None
+
+
+def grid_text(output: Mapping[str, Any]) -> str | None:
+    """Return what an index says of a written volume beside its name and stamp; ``None`` if it can't say it."""
+    names, stamp = (*_INDEX_NUMBERS, "dtype", "classes"), {"bytes": 0, "mtime_ns": 0}
+    entry = {name: output[name] for name in names if name in output}
+    if len(entry) < len(names) or _entry_line("", {**entry, "file": stamp}, stamp) is None:
+        return None
+    return json_line(entry)[1:-1]
+
+
+def line_with_grid(relative: str, grid: str, stamp: Mapping[str, int]) -> str:
+    """Return the line of a written volume; ``grid`` is what `grid_text` returns."""
+    size, changed_ns = stamp["bytes"], stamp["mtime_ns"]
+    return f'  {json_line(relative)}: {{{grid}, "file": {{"bytes": {size}, "mtime_ns": {changed_ns}}}}}'
 
 
 def _index_pieces(begun: Iterable[str], lines: Iterable[str]) -> Iterator[str]:

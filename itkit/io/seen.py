@@ -98,10 +98,13 @@ class Seen:
         line = None if part is None else part.read.find(relative)
         return line if line is not None and line.startswith(plain_beginning(relative, stamp)) else None
 
-    def renew(self) -> None:
-        """Date the index to the beginning of this run, if all volumes below the folder were looked at since then."""
+    def renew(self, volumes: int) -> None:
+        """Date the index to the beginning of this run, if all volumes below the folder were looked at since then.
+
+        ``volumes`` is their number when the index was written.
+        """
         with contextlib.suppress(OSError):
-            if self._asked > self._held and self._asked == _count(list_volumes(self.folder)):
+            if self._asked > self._held and self._asked == volumes:
                 os.utime(self._index, ns=(self._begun_ns, self._begun_ns))
 
     def holds(self) -> bool:

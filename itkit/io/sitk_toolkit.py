@@ -175,11 +175,13 @@ def write_volume(
     try:
         stage.mkdir(parents=True)
         staged = stage_volume(volume, stage / path.name, compression=compression, threads=threads)
-        return tuple(commit_files([(part, path.parent / part.name) for part in staged]))
+        files = tuple(path.parent / part.name for part in staged)
+        commit_files(list(zip(staged, files, strict=True)))
     except OSError as error:
         raise write_error(path, error) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+    return files
 
 
 def stage_volume(

@@ -93,8 +93,8 @@ def test_a_worker_has_one_volume_of_a_case_in_memory_at_a_time(source):
 
     params = OPERATION.params(source=source, dest=source.with_name("out"), orient="RAI")
     job = OPERATION.plan(params).jobs[1]
-    alone, _ = read_case(Task(OPERATION, params, job, threads=1))
-    ahead, _ = read_case(Task(OPERATION, params, job, threads=2))
+    alone = read_case(Task(OPERATION, params, job, threads=1)).case
+    ahead = read_case(Task(OPERATION, params, job, threads=2)).case
     assert isinstance(alone.volumes, VolumesOnDemand)
     assert isinstance(ahead.volumes, dict)
     assert alone.grid("image") == ahead.grid("image") == GRID

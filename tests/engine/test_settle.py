@@ -22,12 +22,16 @@ def ended(stage, case, name, before=None):
     staged, final = folder / name, stage.manifest.dest / name
     staged.write_bytes(case.encode())
     job = Job(case, {}, {"image": Target(stage.manifest.dest, ".mha", "image")}, output_ids=())
-    result = TaskResult("done", files=(StagedFile(staged, final, file_stamp(staged)),), is_flushed=False)
+    result = TaskResult("done", files=(StagedFile(str(staged), str(final), file_stamp(staged)),), is_flushed=False)
     return EndedCase(Decision(job, "run", before=before), Task(None, Params(), job, folder), result)
 
 
 def settled(stage, cases, **options):
-    return settle(SimpleNamespace(key="k", options=RunOptions(**options)), cases, stage)
+    return settle(
+        SimpleNamespace(key="k", options=RunOptions(**options), prints=lambda decision, _: decision.inputs),
+        cases,
+        stage,
+    )
 
 
 @pytest.mark.parametrize("existing", ["skip", "redo"])

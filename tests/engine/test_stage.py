@@ -22,18 +22,23 @@ from itkit.io.meta import file_stamp
 from itkit.testing import phantoms
 
 
+def moved(staged: Path, final: Path) -> Move:
+    """Return a move as a run makes it."""
+    return Move(str(staged), str(final))
+
+
 @pytest.mark.parametrize("is_edited", [False, True])
 def test_a_journal_is_not_finished_over_a_file_beside_the_destination_that_was_edited(tmp_path, monkeypatch, is_edited):
     dest, beside = tmp_path / "image", tmp_path / "label"
     manifest = Manifest(dest)
     stage = Stage.open(manifest, "itk_aug", [beside])
-    moves = [Move(stage.folder / name, folder / name) for name, folder in (("a.mha", beside), ("b.mha", dest))]
+    moves = [moved(stage.folder / name, folder / name) for name, folder in (("a.mha", beside), ("b.mha", dest))]
     for move in moves:
-        move.staged.write_bytes(b"voxels")
-    outputs = tuple({"path": relative_path(move.final, dest), **file_stamp(move.staged)} for move in moves)
+        Path(move.staged).write_bytes(b"voxels")
+    outputs = tuple({"path": relative_path(Path(move.final), dest), **file_stamp(move.staged)} for move in moves)
 
     def die_half_way(pairs):
-        staged, final = pairs[0]
+        staged, final = map(Path, pairs[0])
         final.parent.mkdir()
         staged.rename(final)
         raise KeyboardInterrupt
@@ -122,7 +127,7 @@ def test_a_case_is_not_written_through_a_link_in_the_destination(tmp_path: Path)
     stage = Stage.open(Manifest(dest), "itk_orient")
     (dest / "site").symlink_to(outside)
     (stage.folder / "a").touch()
-    (refused,) = stage.commit([Commit(Record("a", "done"), [Move(stage.folder / "a", dest / "site" / "a")])])
+    (refused,) = stage.commit([Commit(Record("a", "done"), [moved(stage.folder / "a", dest / "site" / "a")])])
     assert isinstance(refused, WriteError)
     assert "outside the destination" in str(refused)
     stage.close()
@@ -170,17 +175,17 @@ def test_an_interrupt_between_two_files_of_a_case_leaves_no_half_of_it(tmp_path,
     phantoms.write_dataset(tmp_path / "raw", 2)
     values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
     moved = []
-    replace = Path.replace
+    rename = os.replace
 
-    def interrupted(self, target):
-        if target.suffix == ".mha" and target.parent.is_dir():
+    def interrupted(source, target):
+        if Path(target).suffix == ".mha" and Path(target).parent.is_dir():
             moved.append(target)
             if len(moved) == strike:
                 raise KeyboardInterrupt
-        return replace(self, target)
+        return rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", interrupted)
+        patch.setattr(os, "replace", interrupted)
         assert itkit.run("itk_orient", **values).summary.interrupted
     names = [{path.name for path in (tmp_path / "out" / kind).glob("*.mha")} for kind in ("image", "label")]
     assert names[0] == names[1]
@@ -194,10 +199,10 @@ def test_an_interrupt_between_two_files_of_a_case_leaves_no_half_of_it(tmp_path,
 
 def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path, monkeypatch):
     stage = Stage.open(Manifest(tmp_path), "itk_orient")
-    moves = [Move(stage.folder / f"{name}.mha", tmp_path / name / "a.mha") for name in ("image", "label")]
+    moves = [moved(stage.folder / f"{name}.mha", tmp_path / name / "a.mha") for name in ("image", "label")]
     for move in moves:
-        move.staged.write_bytes(b"voxels")
-    outputs = tuple({"path": relative_path(move.final, tmp_path), **file_stamp(move.staged)} for move in moves)
+        Path(move.staged).write_bytes(b"voxels")
+    outputs = tuple({"path": relative_path(Path(move.final), tmp_path), **file_stamp(move.staged)} for move in moves)
 
     def refuse(*_):
         raise KeyboardInterrupt
@@ -211,7 +216,7 @@ def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path
             stage.finish()
     stage.close()
     recover(Manifest(tmp_path))
-    assert [move.final.read_bytes() for move in moves] == [b"voxels"] * 2
+    assert [Path(move.final).read_bytes() for move in moves] == [b"voxels"] * 2
     assert "a" in Manifest(tmp_path).latest_done("itk_orient")
     assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
 
@@ -219,8 +224,8 @@ def test_what_an_interrupt_could_not_finish_is_finished_by_the_next_run(tmp_path
 def test_a_run_that_ends_leaves_no_journal_to_one_that_begins(tmp_path, monkeypatch):
     manifest = Manifest(tmp_path)
     stage = Stage.open(manifest, "itk_orient")
-    move = Move(stage.folder / "a.mha", tmp_path / "a.mha")
-    move.staged.write_bytes(b"voxels")
+    move = moved(stage.folder / "a.mha", tmp_path / "a.mha")
+    Path(move.staged).write_bytes(b"voxels")
     outputs = ({"path": "a.mha", **file_stamp(move.staged)},)
     stage.commit([Commit(Record("a", "done", outputs=outputs), [move])])
     with monkeypatch.context() as patch:  # the other run comes between the lock and the folder
@@ -236,10 +241,10 @@ def three_cases(stage: Stage, dest: Path) -> list[Commit]:
     found = []
     for case in "abc":
         (stage.folder / case).mkdir()
-        moves = [Move(stage.folder / case / name, dest / name / f"{case}.mha") for name in ("image", "label")]
+        moves = [moved(stage.folder / case / name, dest / name / f"{case}.mha") for name in ("image", "label")]
         for move in moves:
-            move.staged.write_bytes(f"{case}, {move.staged.name}".encode())
-        outputs = tuple({"path": relative_path(move.final, dest), **file_stamp(move.staged)} for move in moves)
+            Path(move.staged).write_bytes(f"{case}, {Path(move.staged).name}".encode())
+        outputs = tuple({"path": relative_path(Path(move.final), dest), **file_stamp(move.staged)} for move in moves)
         found.append(Commit(Record(case, "done", outputs=outputs), moves, is_flushed=False))
     return found
 
@@ -249,7 +254,7 @@ def killed_at(stage: Stage, cases: list[Commit], monkeypatch, moved: int) -> Non
     left = iter(range(moved))
 
     def die_after_some(pairs):
-        for staged, final in pairs:
+        for staged, final in (map(Path, pair) for pair in pairs):
             final.parent.mkdir(exist_ok=True)
             if next(left, None) is None:
                 raise KeyboardInterrupt
@@ -269,7 +274,7 @@ def test_cases_that_are_moved_together_are_all_finished_after_a_kill(tmp_path, m
     killed_at(stage, cases, monkeypatch, moved)
     recover(Manifest(tmp_path))
     for case in cases:
-        texts = [move.final.read_bytes().decode() for move in case.moves]
+        texts = [Path(move.final).read_bytes().decode() for move in case.moves]
         assert texts == [f"{case.record.case_id}, {name}" for name in ("image", "label")]
     assert {*Manifest(tmp_path).latest_done("itk_orient")} == {*"abc"}
     assert list((tmp_path / ".itkit" / "tmp").iterdir()) == []
@@ -279,7 +284,7 @@ def test_of_cases_that_are_moved_together_one_that_fails_costs_no_other(tmp_path
     stage = Stage.open(Manifest(tmp_path), "itk_orient")
     cases = three_cases(stage, tmp_path)
     (tmp_path / "label" / "b.mha").mkdir(parents=True)  # where the label of b belongs
-    cases[2].moves[0].staged.unlink()  # its bytes can't be flushed
+    Path(cases[2].moves[0].staged).unlink()  # its bytes can't be flushed
     first, *others = stage.commit(cases)
     assert isinstance(first, Record)
     assert ["can't be moved into place" in str(others[0]), "can't be written" in str(others[1])] == [True, True]
@@ -305,8 +310,8 @@ def one_case(stage: Stage, dest: Path, folder: str) -> Commit:
     """Stage a volume whose file has the name of many others: they lie in a folder for each patient."""
     place = stage.folder_of_case()
     place.mkdir(exist_ok=True)
-    move = Move(place / "scan.mha", dest / folder / "scan.mha")
-    move.staged.write_bytes(folder.encode())
+    move = moved(place / "scan.mha", dest / folder / "scan.mha")
+    Path(move.staged).write_bytes(folder.encode())
     outputs = ({"path": f"{folder}/scan.mha", **file_stamp(move.staged)},)
     return Commit(Record(f"{folder}/scan", "done", outputs=outputs), [move], is_flushed=False, folder=place)
 
@@ -400,15 +405,15 @@ def test_a_journal_in_parts_is_finished_if_it_is_whole(tmp_path, monkeypatch, cu
 
     def commit(case, count, stale=()):
         moves = [
-            Move(stage.folder / f"{case}{number}.mha", tmp_path / f"{case}{number}.mha") for number in range(count)
+            moved(stage.folder / f"{case}{number}.mha", tmp_path / f"{case}{number}.mha") for number in range(count)
         ]
         for move in moves:
-            move.staged.write_bytes(b"voxels")
-        outputs = tuple({"path": move.final.name, **file_stamp(move.staged)} for move in moves)
+            Path(move.staged).write_bytes(b"voxels")
+        outputs = tuple({"path": Path(move.final).name, **file_stamp(move.staged)} for move in moves)
         return Commit(Record(case, "done", outputs=outputs), moves, stale)
 
     def die_half_way(pairs):
-        for staged, final in pairs[:3]:
+        for staged, final in (map(Path, pair) for pair in pairs[:3]):
             staged.rename(final)
         raise KeyboardInterrupt
 

@@ -42,7 +42,7 @@ def test_entries_are_sorted_and_an_index_that_holds_is_not_written_again(folder)
 
 @pytest.mark.parametrize("change", ["first", "last", "more", "touched"])
 def test_what_has_changed_is_written_and_the_rest_kept(folder, change):
-    refresh_index(folder, lambda name: None)
+    refresh_index(folder, lambda name, stamp: None)
     index = folder / "series_meta.json"
     marked = index.read_text().replace('"classes": null', '"classes": [7]')  # tells a kept entry from one made anew
     index.write_text(marked)

@@ -305,7 +305,7 @@ def write_volume_file(
         path, array_zyx, geometry, compression=compression, threads=threads, metadata=metadata, is_series=is_series
     )
     for target, write in writers.items():
-        with target.open("wb") as file:
+        with open(target, "wb", buffering=0) as file:  # noqa: PTH123 - pieces are large; called for each small file
             write(file)
     return tuple(writers)
 

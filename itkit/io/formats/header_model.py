@@ -145,7 +145,8 @@ def product(numbers: Sequence[int]) -> int:
     return result
 
 
-def is_orthonormal(direction: Sequence[float], *, tolerance: float = ORTHOGONAL_TOLERANCE) -> bool:
+@lru_cache(1 << 12)
+def is_orthonormal(direction: tuple[float, ...], *, tolerance: float = ORTHOGONAL_TOLERANCE) -> bool:
     """Return whether the columns of a 3x3 matrix, given row by row, have length 1 and are perpendicular."""
     a, b, c, d, e, f, g, h, i = direction
     return (

@@ -46,35 +46,39 @@ def read_any_header(
     ReadError
         When the file is missing or empty, its header is truncated, or its format is unknown.
     """
-    name = os.fspath(path)
-    if split_extension(os.path.basename(name)) is None:  # noqa: PTH119 - called for thousands of files
-        raise ReadError(f"{path}: not a volume file that ITKIT reads")
+    name, backend = os.fspath(path), codecs_backend()
     try:
-        if not is_kept:
-            return _read(path, codecs_backend())
-        return _read_once(path, status or os.stat(name))  # noqa: PTH116 - likewise
+        if is_kept:
+            status = status or os.stat(name)  # noqa: PTH116 - called for thousands of files
+            key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
+            header = _kept.get(key)
+            return _read_once(path, name, backend, key) if header is None else header
+        return _read(path, backend)
     except OSError as error:
+        _require_volume_file(path)
         raise ReadError(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
-def _read_once(path: str | os.PathLike[str], status: os.stat_result) -> Header:
+def _require_volume_file(path: str | os.PathLike[str]) -> None:
+    if split_extension(os.path.basename(os.fspath(path))) is None:  # noqa: PTH119 - called for thousands of files
+        raise ReadError(f"{path}: not a volume file that ITKIT reads")
+
+
+def _read_once(path: str | os.PathLike[str], name: str, backend: str, key: tuple[str, str, int, int, int]) -> Header:
     """Read a header once and keep it, because the plan, the case and the index all need it."""
-    backend, name = codecs_backend(), os.fspath(path)
-    if time.time_ns() - status.st_mtime_ns <= SETTLED_NS:
-        return _read(path, backend)
-    key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
-    header = _kept.get(key)
-    if header is None:
+    header = _read(path, backend)
+    is_settled = time.time_ns() - key[3] > SETTLED_NS
+    if is_settled and header.data_path.name == os.path.basename(name):  # noqa: PTH119 - else it depends on a second file
         if len(_kept) >= _HEADERS_KEPT:
             _kept.clear()
-        header = _read(path, backend)
-        if header.data_path.name == os.path.basename(name):  # noqa: PTH119 - else it depends on a second file
-            _kept[key] = header
+        _kept[key] = header
     return header
 
 
 def _read(path: str | os.PathLike[str], backend: str) -> Header:
     path = path if isinstance(path, Path) else Path(path)
+    if backend == "itk":  # our own parsers refuse other files, too
+        _require_volume_file(path)
     try:
         if reader_of(path.name) is not None:
             header = read_plugged_header(path)
@@ -121,13 +125,12 @@ def is_plain(header: Header, name: str) -> bool:
     name
         Name of the file.
     """
-    return (
-        header.ndim == 3
-        and header.components == 1
-        and not header.warnings
-        and header.encoding in _OWN_ENCODINGS
-        and header.data_path.name == name
-    )
+    return header.ndim == 3 and header.components == 1 and not header.warnings and is_in_one_file(header, name)
+
+
+def is_in_one_file(header: Header, name: str) -> bool:
+    """Whether all of a volume lies in the file with its header, as ITKIT's own parser says; under the same names."""
+    return header.encoding in _OWN_ENCODINGS and header.data_path.name == name
 
 
 _OWN_ENCODINGS = ("raw", "gzip", "zlib", "text")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from itkit.core.axes import IDENTITY_XYZ, opposite, to_xyz, to_zyx
@@ -29,7 +30,7 @@ from itkit.io.formats.header_model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 VOXEL_TYPES = {
@@ -100,12 +101,19 @@ def _fields(head: bytes) -> tuple[dict[str, str], str]:
     fields: dict[str, str] = {}
     strange = ""
     for line in header_text(head).split("\n"):
-        key, equals, value = line.partition("=")
-        if equals:
-            fields[key.strip()] = value.strip()
+        field = _field(line)
+        if field is not None:
+            fields[field[0]] = field[1]
         elif line.strip():
             strange = line
     return fields, strange
+
+
+@lru_cache(1 << 12)
+def _field(line: str) -> tuple[str, str] | None:
+    """Return the name and the value in a line; most lines of a dataset's headers are alike."""
+    name, equals, value = line.partition("=")
+    return (name.strip(), value.strip()) if equals else None
 
 
 def _sizes(fields: dict[str, str], path: Path) -> list[int]:
@@ -173,8 +181,9 @@ def _header(fields: dict[str, str], sizes: list[int], path: Path, length: int, f
     )
 
 
-def _numbers(text: str, count: int) -> list[float]:
-    values = list(map(float, plain(text).split()))
+@lru_cache(1 << 12)
+def _numbers(text: str, count: int) -> tuple[float, ...]:
+    values = tuple(map(float, plain(text).split()))
     if len(values) != count or not math.isfinite(sum(values)):
         raise ValueError(f"expected {count} finite numbers, got {text!r}")
     return values
@@ -182,10 +191,11 @@ def _numbers(text: str, count: int) -> list[float]:
 
 def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -> Geometry:
     spacing_text = _first(fields, ("ElementSpacing", "ElementSize"))
-    spacing = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
+    spacing: Sequence[float] = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
     origin_text, matrix_text = _only(fields, _ORIGIN), _only(fields, _MATRIX)
-    origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
-    m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # each row is the direction of an axis
+    origin: Sequence[float] = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
+    # each row is the direction of an axis
+    m: Sequence[float] | None = _numbers(matrix_text, dims * dims) if matrix_text is not None else None
     if dims != 3:
         if m is not None:
             m = [
@@ -194,7 +204,7 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
                 for row in range(3)
             ]
         pad = max(0, 3 - dims)
-        sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
+        sizes, spacing, origin = (sizes + [1] * pad)[:3], [*spacing, *[1.0] * pad][:3], [*origin, *[0.0] * pad][:3]
     direction: tuple[float, ...] = IDENTITY_XYZ if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
     if min(spacing) < 0:  # as in ITK, the axis then points the other way
         signs = [-1.0 if step < 0 else 1.0 for step in spacing]

@@ -7,7 +7,7 @@ import pytest
 
 import itkit
 from itkit.engine import collect
-from itkit.engine.collect import KnownEntries
+from itkit.engine.index_lines import LinesOfRuns
 from itkit.engine.records import Records
 from itkit.io import meta
 from itkit.testing import phantoms
@@ -42,7 +42,8 @@ def test_a_case_of_many_outputs_is_read_no_more_often_than_one_of_few(tmp_path, 
 
 
 def test_entries_are_found_by_any_name(tmp_path):
-    known = {"size": [1, 1, 1], "spacing": [1], "origin_xyz": [0], "direction_xyz": [1], "dtype": "u", "classes": None}
+    known = {"size": [1, 1, 1], "spacing": [1.0] * 3, "origin_xyz": [0.0] * 3, "direction_xyz": [1.0] * 9}
+    known |= {"dtype": "uint8", "classes": None}
 
     def record(case, *paths):
         outputs = tuple({"path": path, "bytes": len(path), "mtime_ns": 1, **known} for path in paths)
@@ -57,9 +58,11 @@ def test_entries_are_found_by_any_name(tmp_path):
             record("odd", "elsewhere/name.mha"),
         )
     }
-    entries = KnownEntries(records, tmp_path, tmp_path)
+    lines = LinesOfRuns(records, tmp_path, tmp_path)
     for one in records.values():
         for output in one.outputs:
-            assert entries(output["path"])["file"]["bytes"] == len(output["path"])
-    assert entries("image/a_2.mha") is None
-    assert entries("name.mha") is None
+            path, stamp = output["path"], {"bytes": len(output["path"]), "mtime_ns": 1}
+            assert json.loads(f"{{{lines(path, stamp)}}}") == {path: {**known, "file": stamp}}
+            assert lines(path, {**stamp, "mtime_ns": 2}) is None
+    assert lines("image/a_2.mha", stamp) is None
+    assert lines("name.mha", stamp) is None
