@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from itkit.core.files import IMAGE_LIKE, image_like, split_extension
+from itkit.core.files import IMAGE_LIKE, VOLUME_EXTENSIONS, image_like, split_extension
 from itkit.core.text import counted, some
 from itkit.io.walk import is_folder, walk
 
@@ -37,11 +37,13 @@ def not_read(folder: Path, read: Collection[Path] = (), *, recursive: bool = Fal
     found: dict[tuple[str, ...], list[str]] = {}
     with_headers: set[str] = set()
     for prefix, name in walk(folder, recursive=recursive):
+        if name.lower().endswith(VOLUME_EXTENSIONS):
+            if name.lower().endswith(_DETACHED):
+                with_headers.add(prefix)
+            continue
         group = image_like(name)
         if group and (not read or folder / (prefix + name) not in read):
             found.setdefault(group, []).append(prefix + name)
-        elif name.lower().endswith(_DETACHED):
-            with_headers.add(prefix)
     notes = []
     for group, (what, help_) in IMAGE_LIKE.items():
         names = sorted(

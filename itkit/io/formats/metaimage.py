@@ -30,7 +30,7 @@ from itkit.io.formats.header_model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 VOXEL_TYPES = {
@@ -156,7 +156,6 @@ def _header(fields: dict[str, str], sizes: list[int], path: Path, length: int, f
         fields.get("ElementToIntensityFunctionOffset", 0)
     ):
         raise UnsupportedHeader(f"{path}: intensity function")
-    dims = len(sizes)
     if fields["ElementType"] not in VOXEL_TYPES:
         raise UnsupportedHeader(f"{path}: ElementType {fields['ElementType']}")
     dtype = VOXEL_TYPES[fields["ElementType"]]
@@ -165,7 +164,7 @@ def _header(fields: dict[str, str], sizes: list[int], path: Path, length: int, f
     compressed = _true(fields.get("CompressedData", "False"))
     data_path, data_offset = _data_place(fields, path, length, file_bytes, size_bytes, compressed=compressed)
     return Header(
-        geometry=_geometry(fields, path, dims, sizes),
+        geometry=_geometry(fields, path, sizes),
         ndim=dimensions_of(sizes),
         dtype=dtype,
         components=components,
@@ -181,21 +180,30 @@ def _header(fields: dict[str, str], sizes: list[int], path: Path, length: int, f
     )
 
 
-@lru_cache(1 << 12)
-def _numbers(text: str, count: int) -> tuple[float, ...]:
-    values = tuple(map(float, plain(text).split()))
+def _numbers(text: str, count: int) -> list[float]:
+    values = list(map(float, plain(text).split()))
     if len(values) != count or not math.isfinite(sum(values)):
         raise ValueError(f"expected {count} finite numbers, got {text!r}")
     return values
 
 
-def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -> Geometry:
-    spacing_text = _first(fields, ("ElementSpacing", "ElementSize"))
-    spacing: Sequence[float] = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
-    origin_text, matrix_text = _only(fields, _ORIGIN), _only(fields, _MATRIX)
-    origin: Sequence[float] = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
-    # each row is the direction of an axis
-    m: Sequence[float] | None = _numbers(matrix_text, dims * dims) if matrix_text is not None else None
+def _geometry(fields: dict[str, str], path: Path, sizes: list[int]) -> Geometry:
+    spacing = _first(fields, ("ElementSpacing", "ElementSize"))
+    try:
+        return _grid(tuple(sizes), spacing, _only(fields, _ORIGIN), _only(fields, _MATRIX))
+    except UnsupportedHeader as error:
+        raise UnsupportedHeader(f"{path}: {error}") from error
+
+
+@lru_cache(1 << 12)
+def _grid(
+    sizes_xyz: tuple[int, ...], spacing_text: str | None, origin_text: str | None, matrix_text: str | None
+) -> Geometry:
+    """Return the grid that the values of fields say; an image and its label have the same."""
+    sizes, dims = list(sizes_xyz), len(sizes_xyz)
+    spacing = _numbers(spacing_text, dims) if spacing_text is not None else [1.0] * dims
+    origin = _numbers(origin_text, dims) if origin_text is not None else [0.0] * dims
+    m = _numbers(matrix_text, dims * dims) if matrix_text is not None else None  # each row is the direction of an axis
     if dims != 3:
         if m is not None:
             m = [
@@ -204,14 +212,14 @@ def _geometry(fields: dict[str, str], path: Path, dims: int, sizes: list[int]) -
                 for row in range(3)
             ]
         pad = max(0, 3 - dims)
-        sizes, spacing, origin = (sizes + [1] * pad)[:3], [*spacing, *[1.0] * pad][:3], [*origin, *[0.0] * pad][:3]
+        sizes, spacing, origin = (sizes + [1] * pad)[:3], (spacing + [1.0] * pad)[:3], (origin + [0.0] * pad)[:3]
     direction: tuple[float, ...] = IDENTITY_XYZ if m is None else (m[0], m[3], m[6], m[1], m[4], m[7], m[2], m[5], m[8])
     if min(spacing) < 0:  # as in ITK, the axis then points the other way
         signs = [-1.0 if step < 0 else 1.0 for step in spacing]
         spacing = [abs(step) for step in spacing]
         direction = tuple(value * signs[place % 3] for place, value in enumerate(direction))
     if min(spacing) <= 0 or not is_orthonormal(direction):
-        raise UnsupportedHeader(f"{path}: spacing {spacing}, direction {direction}")
+        raise UnsupportedHeader(f"spacing {spacing}, direction {direction}")
     x, y, z = origin
     return Geometry.as_stated(to_zyx(sizes), to_zyx(spacing), (x, y, z), direction)
 
