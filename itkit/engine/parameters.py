@@ -83,11 +83,18 @@ def known_names(*models: type[Params]) -> dict[str, str]:
     return other_names(fields) | {name: name for name in fields}
 
 
+_IN_OUR_WORDS = {
+    **dict.fromkeys(("float_parsing", "float_type"), "expected a number"),
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "expected a whole number"),
+}
+"""What pydantic says at length, by its kinds of errors."""
+
+
 def _explain(model: type[Params], item: Mapping[str, Any]) -> str:
     location = [part for part in item["loc"] if isinstance(part, str)]
     name = location[0] if location else ""
     field = model.model_fields.get(name)
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = _IN_OUR_WORDS.get(item["type"], str(item["msg"]).removeprefix("Value error, "))
     if item["type"] == "extra_forbidden":
         hint = did_you_mean(name, model.model_fields)
         return f"unknown parameter {name!r}{hint} (there are {', '.join(model.model_fields)})"

@@ -46,7 +46,7 @@ def check(model: type[Params], fields: Iterable[Field], values: Mapping[str, Any
     >>> operation = load("itk_resample")
     >>> values = {"mode": "image", "source": "raw", "dest": "out", "spacing": ["1", "x", "-1"]}
     >>> check(operation.params, form_of(operation).fields, values).problems["spacing"]
-    "Spacing Y: input should be a valid number, unable to parse string as a number; got 'x'"
+    "Spacing Y: expected a number; got 'x'"
     """
     known = {one.name: one for one in fields}
     given = {

@@ -117,7 +117,7 @@ def test_texts_as_they_were_typed_become_parameters():
 @pytest.mark.parametrize(
     ("name", "values", "field", "words"),
     [
-        ("itk_resample", {"spacing": ["1", "x", "2"]}, "spacing", "Spacing Y: input should be a valid number"),
+        ("itk_resample", {"spacing": ["1", "x", "2"]}, "spacing", "Spacing Y: expected a number"),
         ("itk_resample", {"spacing": ["1", "0", "2"]}, "spacing", "Spacing: Y: expected > 0 mm, or -1"),
         ("itk_resample", {"spacing": ["1", "", "2"]}, "spacing", "Spacing Y"),
         ("itk_resample", {"mode": None}, "mode", "missing"),

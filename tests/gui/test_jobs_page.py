@@ -104,7 +104,7 @@ def test_the_models_message_stands_beside_the_field_while_one_types(window, qtbo
     box = child(page, QWidget, "spacing").findChildren(QLineEdit)[1]
     qtbot.keyClicks(box, "two")
     until(lambda: child(page, QLabel, "spacing_problem").isVisible())
-    assert child(page, QLabel, "spacing_problem").text().startswith("Spacing Y: input should be a valid number")
+    assert child(page, QLabel, "spacing_problem").text().startswith("Spacing Y: expected a number")
     assert [line.property("wrong") for line in page.form.rows["spacing"].editor.boxes] == [False, True, False]
     assert page.command.text() == ""
     press(qtbot, page, "run")

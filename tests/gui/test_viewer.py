@@ -311,6 +311,16 @@ def test_classes_of_the_second_volume_alone_are_shown_and_hidden(viewer, dataset
     assert not page.other_scene.shows_label
 
 
+def test_long_numbers_of_the_geometry_are_shown_whole(viewer, tmp_path):
+    grid = Geometry((4, 5, 6), (1.0, 1.0, 1.0), (177.956, -11.3189, 94.3018))
+    itkit.write(phantoms.noise(grid), tmp_path / "far.mha")
+    table = viewer(tmp_path / "far.mha").geometry_panel
+    row = next(row for row in range(table.rowCount()) if table.verticalHeaderItem(row).text().startswith("Origin"))
+    lines = table.item(row, 0).text().splitlines()
+    assert lines == ["177.956", "-11.3189", "94.3018"]
+    assert table.rowHeight(row) >= len(lines) * table.fontMetrics().height()
+
+
 def test_before_and_after_show_one_point_and_their_differences(window, viewer, dataset, tmp_path, until):
     itkit.run("itk_resample", mode="image", source=dataset / "image", dest=tmp_path / "out", spacing=(1, -1, -1))
     page = viewer(dataset / "image" / "case_00.nii.gz")

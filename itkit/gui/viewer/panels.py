@@ -194,15 +194,15 @@ def _swatch(rgb: tuple[int, int, int]) -> QIcon:
     return QIcon(pixmap)
 
 
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.{_SIGNIFICANT}g}" for value in values)
+def _numbers(values: tuple[float, ...], separator: str = " ") -> str:
+    return separator.join(f"{value:.{_SIGNIFICANT}g}" for value in values)
 
 
 _ROWS: tuple[tuple[str, Callable[[Geometry], str]], ...] = (
     ("Size ZYX", lambda grid: _numbers(grid.size_zyx)),
     ("Spacing ZYX, mm", lambda grid: _numbers(grid.spacing_zyx)),
     ("Extent ZYX, mm", lambda grid: _numbers(grid.extent_zyx)),
-    ("Origin XYZ, mm", lambda grid: _numbers(grid.origin_xyz)),
+    ("Origin XYZ, mm", lambda grid: _numbers(grid.origin_xyz, "\n")),  # long numbers
     ("Axes to", lambda grid: f"{grid.orientation} {oblique_text(grid)}".strip()),
     ("Direction", lambda grid: "\n".join(_numbers(grid.direction_xyz[at : at + 3]) for at in (0, 3, 6))),
 )
