@@ -23,10 +23,11 @@ def with_places(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     while line := file.readline(MOST_BYTES + 1):
         if line.endswith(b"\n") or len(line) <= MOST_BYTES:
             yield place, line.rstrip(b"\n")
-        else:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(1 << 20)
-        place = file.tell() if len(line) > MOST_BYTES or not line else place + len(line)
+            place += len(line)
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(1 << 20)
+        place = file.tell()
 
 
 def forms_of(file: BinaryIO) -> Forms:

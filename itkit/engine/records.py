@@ -85,6 +85,7 @@ class Records(Mapping[str, Record]):
         """How many forms the lines of each file define."""
         self.lacking: dict[Path, int] = {}
         """How many lines of each file say nothing, because that is missing which they share with others."""
+        self._is_careful = False
         self._scan(is_careful=False)
 
     def _scan(self, *, is_careful: bool) -> None:
@@ -166,8 +167,8 @@ class Records(Mapping[str, Record]):
 
     def __getitem__(self, case: str) -> Record:
         record = self._read(case, self._places[case])
-        if record is None:
-            mine = self._places
+        if record is None and not self._is_careful:
+            mine, self._is_careful = self._places, True
             self._scan(is_careful=True)
             self._places = {name: self._places[name] for name in mine if name in self._places}
             record = self._read(case, self._places[case]) if case in self._places else None

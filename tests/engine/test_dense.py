@@ -14,7 +14,7 @@ import itkit
 from itkit.core.errors import LayoutError
 from itkit.core.operation import Record
 from itkit.core.packed import Packed, Sorter
-from itkit.engine import dense, packing, records
+from itkit.engine import dense, lines, packing, records
 from itkit.engine import manifest as module
 from itkit.engine.dense import Forms
 from itkit.engine.manifest import Manifest
@@ -392,3 +392,31 @@ def test_what_is_packed_is_not_packed_again_whatever_the_names(tmp_path, monkeyp
         later.tidy()
         inodes.append(later.path.stat().st_ino)
     assert inodes[0] != inodes[1] == inodes[2]
+
+
+def test_lines_below_one_that_is_too_long_to_read_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "MOST_BYTES", 5000)
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", record("a", 1))
+    with manifest.path.open("a") as file:
+        file.write('{"run": 1, "operation": "itk_orient", "case": "' + "b" * (5000 + (2 << 20)) + '"}\n')
+    manifest.append("itk_orient", record("c", 2), record("a", 3))
+    assert found(tmp_path) == {"a": 3, "c": 2}
+    assert pack(manifest.path)
+    assert found(tmp_path) == {"a": 3, "c": 2}
+
+
+def test_damage_is_looked_for_once(tmp_path, monkeypatch):
+    manifest = at(tmp_path)
+    manifest.append("itk_orient", *(record(f"c{number}", number) for number in range(9)))
+    known = manifest.latest_done("itk_orient")
+    whole, read = records.with_places, []
+
+    def misleading(file):
+        read.append(file)
+        return [(place + 1, line) for place, line in whole(file)]
+
+    monkeypatch.setattr(records, "with_places", misleading)
+    manifest.path.write_bytes(b"\n" + manifest.path.read_bytes()[:-2])  # by somebody who does not wait for the run's end
+    assert list(known.values()) == []
+    assert len(read) == 1
