@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from itkit.core.errors import CaseError, GeometryMismatchError, ResourceError
+from itkit.core.geometry import by
 from itkit.core.grids import grid_difference, oriented_grid, resampled_grid
 from itkit.core.text import counted
 from itkit.core.volume import Volume
@@ -77,10 +78,7 @@ class Preparation:
 
 def too_many_voxels(turned: Geometry, seen: Geometry) -> ResourceError:
     """Return the error of an image that the network's spacing makes too large."""
-    one, other = (
-        f"{' x '.join(map(str, grid.size_zyx))} voxels of {' x '.join(f'{mm:g}' for mm in grid.spacing_zyx)} mm"
-        for grid in (turned, seen)
-    )
+    one, other = (f"{by(grid.size_zyx)} voxels of {by(grid.spacing_zyx)} mm" for grid in (turned, seen))
     return ResourceError(
         f"the network's spacing makes {other} ZYX of {one}, which takes too much memory; take an image of the kind "
         "that the network is for"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from itkit.core.affines import Affine, affine_ras, geometry_from_affine
 from itkit.core.axes import to_xyz, to_zyx
 from itkit.core.errors import GeometryError, ReadError, WriteError
-from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry
+from itkit.core.geometry import GRID_TOLERANCE_MM, Geometry, by
 from itkit.io.formats.gate import MOST_AXES
 from itkit.io.formats.header_model import (
     ITEM_BYTES,
@@ -303,7 +303,7 @@ def _from_sform(
         grid = Geometry.as_stated(size_zyx, to_zyx(steps), grid.origin_xyz, grid.direction_xyz)
     else:
         warnings.append(
-            f"pixdim {to_zyx(steps)} and the sform's spacing {grid.spacing_zyx} (mm, ZYX) differ: sform kept"
+            f"pixdim {by(to_zyx(steps))} and the sform's spacing {by(grid.spacing_zyx)} mm ZYX differ: sform kept"
         )
     if fields.qform_code in _KNOWN_FRAMES and math.isfinite(sum(fields.quatern)):
         other = _from_qform(fields, size_zyx, steps, unit)
