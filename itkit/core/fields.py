@@ -69,6 +69,18 @@ class Parts(_Marker):
 
 
 @dataclass(frozen=True)
+class Blank(_Marker):
+    """The word that a form shows in the blank box of an axis that keeps its default; without it, ``keep``."""
+
+    word: str
+    schema_key: ClassVar[str] = "x-blank"
+
+    def schema_value(self) -> str:
+        """Return what the JSON schema shows."""
+        return self.word
+
+
+@dataclass(frozen=True)
 class Alone(_Marker):
     """An option of several values that may be given without any: ``word`` then stands for them."""
 

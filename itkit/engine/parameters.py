@@ -85,6 +85,7 @@ def known_names(*models: type[Params]) -> dict[str, str]:
 
 _IN_OUR_WORDS = {
     **dict.fromkeys(("float_parsing", "float_type"), "expected a number"),
+    "finite_number": "expected a finite number",
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "expected a whole number"),
 }
 """What pydantic says at length, by its kinds of errors."""
@@ -121,7 +122,7 @@ def schema(operation: str | Operation[Any]) -> dict[str, Any]:
         ``operation`` (its name), ``params`` (the schema of its parameters) and ``options`` (that of the run options).
         Beside the keys of JSON schema, a parameter may have ``x-axes``, ``x-unit``, ``x-keep``, ``x-path-role``,
         ``x-only-with``, ``x-group``, ``x-advanced``, ``x-secret``, ``x-free-text``, ``x-unbounded``, ``x-positional``,
-        ``x-parts``, ``x-alone``, ``x-short`` and ``x-address``.
+        ``x-parts``, ``x-alone``, ``x-blank``, ``x-short`` and ``x-address``.
 
     Raises
     ------

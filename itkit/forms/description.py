@@ -14,6 +14,7 @@ from itkit.core.fields import (
     Address,
     Advanced,
     Axes,
+    Blank,
     Bounds,
     Choices,
     Consent,
@@ -132,6 +133,8 @@ class Field:
         Whether a single value may stand for every axis.
     is_address
         Whether it names another machine, to which the command connects.
+    blank
+        What a blank box of an axis means, if it has a meaning.
     """
 
     name: str
@@ -161,6 +164,7 @@ class Field:
     is_consent: bool = False
     one_for_all: bool = False
     is_address: bool = False
+    blank: str = ""
 
     def matters(self, values: Mapping[str, Any], fields: Mapping[str, Field]) -> bool:
         """Return whether other parameters allow this one to be given."""
@@ -297,7 +301,7 @@ def _one_of(words: Iterable[str]) -> str:
 def _field(name: str, info: FieldInfo, text: str, schema: Mapping[str, Any]) -> Field:
     axes, parts, unit, bounds = (marker(info, kind) for kind in (Axes, Parts, Unit, Bounds))
     group, pattern, example, role = (marker(info, kind) for kind in (Group, Pattern, FreeText, PathRole))
-    secret, steps, deletes = (marker(info, kind) for kind in (Secret, Steps, Deletes))
+    secret, steps, deletes, blank = (marker(info, kind) for kind in (Secret, Steps, Deletes, Blank))
     item, choices = _item(info)
     count = value_count(info) if is_many(info) else None
     order = "" if axes is None else axes.order
@@ -332,6 +336,7 @@ def _field(name: str, info: FieldInfo, text: str, schema: Mapping[str, Any]) -> 
         consent,
         axes is not None and axes.one_for_all,
         marker(info, Address) is not None,
+        "" if bounds is None or bounds.keep is None else "keep" if blank is None else blank.word,
     )
 
 

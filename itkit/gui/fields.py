@@ -308,9 +308,10 @@ class SeveralEditor(Editor):
         line.setMaximumWidth(110)
         line.setMinimumWidth(56)
         default = self.field.default
-        if self.field.keep is not None:
-            line.setPlaceholderText("keep")
-            line.setToolTip(f"{self.field.option}: left blank, this axis stays as it is")
+        if self.field.blank:
+            line.setPlaceholderText(self.field.blank)
+            meaning = "this axis stays as it is" if self.field.blank == "keep" else f"{self.field.blank} value will do"
+            line.setToolTip(f"{self.field.option}: left blank, {meaning}")
         elif isinstance(default, list):
             line.setPlaceholderText(f"{default[place]:g}" if isinstance(default[place], float) else str(default[place]))
         line.textChanged.connect(self.changed)

@@ -18,6 +18,7 @@ from itkit.core.errors import LayoutError
 from itkit.core.fields import (
     Advanced,
     Axes,
+    Blank,
     Consent,
     Deletes,
     Formerly,
@@ -100,13 +101,13 @@ class CheckParams(Params):
         Formerly("output"),
     ] = None
     """Folder to write."""
-    min_size: Annotated[SizeZyx, Group("Rules")] = (-1, -1, -1)
+    min_size: Annotated[SizeZyx, Blank("any"), Group("Rules")] = (-1, -1, -1)
     """Smallest allowed size; -1 ignores an axis."""
-    max_size: Annotated[SizeZyx, Group("Rules")] = (-1, -1, -1)
+    max_size: Annotated[SizeZyx, Blank("any"), Group("Rules")] = (-1, -1, -1)
     """Largest allowed size; -1 ignores an axis."""
-    min_spacing: Annotated[SpacingZyx, Group("Rules")] = (-1.0, -1.0, -1.0)
+    min_spacing: Annotated[SpacingZyx, Blank("any"), Group("Rules")] = (-1.0, -1.0, -1.0)
     """Smallest allowed spacing; -1 ignores an axis."""
-    max_spacing: Annotated[SpacingZyx, Group("Rules")] = (-1.0, -1.0, -1.0)
+    max_spacing: Annotated[SpacingZyx, Blank("any"), Group("Rules")] = (-1.0, -1.0, -1.0)
     """Largest allowed spacing; -1 ignores an axis."""
     same_spacing: Annotated[AxisPair, Group("Rules")] = None
     """Two axes (X, Y or Z) whose spacings must be equal, within 0.1 %."""

@@ -46,6 +46,8 @@ def test_positional_parameters_come_first():
     ("operation", "name", "expected"),
     [
         ("itk_resample", "size", {"kind": "triplet", "item": "integer", "axes": "ZYX", "unit": "voxels", "keep": -1}),
+        ("itk_resample", "spacing", {"blank": "keep"}),
+        ("itk_check", "min_size", {"keep": -1, "blank": "any"}),
         ("itk_resample", "mode", {"kind": "choice", "choices": ("image", "label", "dataset"), "required": True}),
         ("itk_resample", "dest", {"kind": "folder", "writes": True}),
         ("itk_patch", "source", {"kind": "dataset", "writes": False}),

@@ -131,6 +131,8 @@ def test_a_form_a_plan_a_run_its_result_and_both_grids(page, root):
     expect(page.locator("#field-spacing-problem")).to_contain_text("Spacing Y")
     for at, is_wrong in enumerate(("false", "true", "false")):
         expect(page.locator("[name=spacing]").nth(at)).to_have_attribute("aria-invalid", is_wrong)
+    edges = page.locator("[name=spacing]").evaluate_all("boxes => boxes.map(box => getComputedStyle(box).borderColor)")
+    assert edges[0] == edges[2] != edges[1]
     fill(page, spacing=("6", "6", ""))
     expect(page.locator("#field-spacing-problem")).to_be_hidden()
     expect(page.locator("#command")).to_contain_text("itk_resample dataset")

@@ -106,7 +106,7 @@ function boxes(field, id) {
   const inputs = field.parts.map((part, at) => h("input", {
     type: "text", id: at ? null : id, name: field.name, "data-part": part, autocomplete: "off", spellcheck: "false",
     inputmode: field.item === "text" ? null : "decimal", class: field.item === "text" ? null : "number",
-    placeholder: keep === null ? null : "keep", "aria-label": `${field.label} ${part}${field.unit ? `, ${field.unit}` : ""}`,
+    placeholder: field.blank || null, "aria-label": `${field.label} ${part}${field.unit ? `, ${field.unit}` : ""}`,
   }));
   const control = h("div", { class: "boxes" }, inputs.map((input, at) => h("label", {}, h("span", {}, field.parts[at]), input)));
   return {
@@ -114,7 +114,7 @@ function boxes(field, id) {
     get: () => {
       const values = inputs.map(input => input.value.trim());
       if (values.every(value => value === "")) return "";
-      if (keep !== null) return values.map(value => (value === "" || value === "keep" ? keep : value));
+      if (keep !== null) return values.map(value => (value === "" || value === field.blank ? keep : value));
       while (values.at(-1) === "") values.pop();
       return values;
     },
