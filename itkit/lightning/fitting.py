@@ -219,9 +219,15 @@ def _require_restored(path: Path | None, error: BaseException) -> None:
     ------
     WeightsError
         When the error comes from there.
+
+    Notes
+    -----
+    Only the traceback tells it. Between two hooks, devices are set up and callbacks of the user run, too; and to try
+    the content before, one would have to write Lightning's restoring of loops, optimizers and callbacks once more.
     """
-    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if path is not None and checkpoint_connector.__file__ in frames and not isinstance(error, ItkitError):
+    restoring = vars(checkpoint_connector)
+    is_restoring = any(frame.f_globals is restoring for frame, _ in traceback.walk_tb(error.__traceback__))
+    if path is not None and is_restoring and not isinstance(error, ItkitError):
         raise WeightsError(
             f"{path}: malformed ({type(error).__name__}: {last_line(error)}); delete it, then the same command goes on "
             "from the one before, or begins anew"
@@ -229,7 +235,11 @@ def _require_restored(path: Path | None, error: BaseException) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the first of all processes, also before they have met."""
+    """Whether this is the first of all processes.
+
+    Before they have met, Lightning looks at the variables of `itkit.core.ranks.is_first`; afterwards it also knows what
+    these do not tell, e.g. that the first process of a second machine is not the first of all.
+    """
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
