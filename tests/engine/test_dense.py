@@ -417,6 +417,6 @@ def test_damage_is_looked_for_once(tmp_path, monkeypatch):
         return [(place + 1, line) for place, line in whole(file)]
 
     monkeypatch.setattr(records, "with_places", misleading)
-    manifest.path.write_bytes(b"\n" + manifest.path.read_bytes()[:-2])  # by somebody who does not wait for the run's end
+    manifest.path.write_bytes(b"\n" + manifest.path.read_bytes()[:-2])  # by somebody who does not wait for its end
     assert list(known.values()) == []
     assert len(read) == 1
