@@ -171,6 +171,24 @@ def test_destination_in_the_source_is_refused_also_through_links(name, tmp_path,
     assert tree(root) == before
 
 
+def test_a_destination_that_goes_up_from_a_link_is_refused(tmp_path, monkeypatch, command):
+    write_pair(tmp_path / "raw", "a")
+    (tmp_path / "far" / "folder").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "far" / "folder")
+    mine = tmp_path / "here" / "out" / "image" / "a.nii.gz"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"somebody's own")
+    monkeypatch.chdir(tmp_path / "here")
+    for dest in ("link/../out", str(tmp_path / "here" / "link" / ".." / "out")):
+        code, _, stderr = command(
+            *COMMANDS["itk_orient"](tmp_path / "raw", dest), "--ext", ".nii.gz", "--existing", "redo"
+        )
+        assert (code, f"goes up from a link; give the path itself, {tmp_path / 'far' / 'out'}" in stderr) == (2, True)
+    assert mine.read_bytes() == b"somebody's own"
+    assert command(*COMMANDS["itk_orient"](tmp_path / "raw", tmp_path / "far" / ".." / "out"))[0] == 0
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_unwritable_destination(name, tmp_path, command):
     write_pair(tmp_path / "raw", "a")

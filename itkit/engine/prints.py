@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,6 @@ def print_before_reading(path: Path) -> dict[str, Any]:
 def _lies_alone(path: Path) -> bool:
     """Whether a header that will be needed says that all of the volume lies in its file."""
     try:
-        return is_in_one_file(read_any_header(path), path.name)
+        return is_in_one_file(read_any_header(path), os.fspath(path))
     except ReadError:
         return False

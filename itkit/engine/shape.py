@@ -62,6 +62,7 @@ class PlainLines:
                 return None
             key, inputs, outputs = line["key"], line["inputs"], line["outputs"]
             is_whole = type(key) is type(line["message"]) is str and type(line["seconds"]) in (int, float)
+            is_whole &= {*map(type, inputs), *map(type, outputs)} <= {str}
             if not is_whole or (len(inputs), len(outputs)) != (len(shape.inputs), len(shape.outputs)):
                 return None
         except BROKEN:

@@ -114,9 +114,12 @@ def require_destination(dest: Path, *sources: Path) -> Path:
     Raises
     ------
     LayoutError
-        When it equals or lies inside a source (links resolved), is not a folder, or can't be written.
+        When it equals or lies inside a source (links resolved), is not a folder, or can't be written; or when ``..``
+        goes up from a link, so that the path has two meanings.
     """
     real = dest.resolve()
+    if ".." in dest.parts and real != Path(os.path.abspath(dest)).resolve():  # noqa: PTH100 - it does not follow links
+        raise LayoutError(f"destination {dest}: '..' goes up from a link; give the path itself, {real}")
     for source in sources:
         real_source = source.resolve()
         if real == real_source:

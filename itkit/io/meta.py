@@ -33,10 +33,10 @@ def _stamp(status: os.stat_result) -> dict[str, int]:
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _header_line(relative: str, header: Header, status: os.stat_result) -> str:
+def _header_line(relative: str, path: str, header: Header, status: os.stat_result) -> str:
     """Return the line of a volume of which only the header was read."""
     stamp = _stamp(status)
-    if is_plain(header, relative.rpartition("/")[2]) and is_settled(status, time.time_ns()):
+    if is_plain(header, path) and is_settled(status, time.time_ns()):
         return plain_line(relative, header, stamp)
     grid = header.geometry
     entry = {
@@ -201,7 +201,7 @@ def _index_line(
         if line is not None:
             return line if is_settled(status, old.written_ns) else _unmarked(line, relative)
         line = known(relative, stamp) if known is not None else None
-        return line or _header_line(relative, read_any_header(path, status), status)
+        return line or _header_line(relative, path, read_any_header(path, status), status)
     except (ReadError, OSError):
         return None
 

@@ -69,7 +69,7 @@ class Seen:
         if not (self._is_ours and path.startswith(self._base)):
             return None
         relative = path[len(self._base) :]
-        folder, _, name = relative.rpartition("/")
+        folder = relative.rpartition("/")[0]
         part = self._part(folder.partition("/")[0])
         self._asked += 1
         try:
@@ -84,7 +84,7 @@ class Seen:
             header = read_any_header(path, is_kept=False)
         except (OSError, ReadError):
             return None
-        if not is_plain(header, name):
+        if not is_plain(header, path):
             return None
         if not is_settled(status, self._begun_ns):
             return header.geometry

@@ -1,5 +1,6 @@
 """What is told of a case at a glance is what a close look would tell; and who reads a case notes what it was then."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -146,6 +147,37 @@ def test_a_file_that_is_replaced_while_its_case_is_read_is_noticed_by_the_next_r
         assert itkit.run("itk_orient", **values).summary.counts["done"] == CASES
     again = itkit.run("itk_orient", **values)
     assert {record.case_id: record.status for record in again.records if record.status == "done"} == {"case_01": "done"}
+
+
+def test_voxels_in_a_sub_folder_under_the_name_of_their_header_are_noticed_when_they_change(tmp_path):
+    phantoms.write_dataset(tmp_path / "raw", 1, suffix=".nhdr")
+    image = tmp_path / "raw" / "image"
+    voxels = image / "voxels" / "case_00.nhdr"
+    voxels.parent.mkdir()
+    (image / "case_00.raw.gz").rename(voxels)
+    header = image / "case_00.nhdr"
+    header.write_bytes(header.read_bytes().replace(b"case_00.raw.gz", b"voxels/case_00.nhdr"))
+    values = {"mode": "dataset", "source": tmp_path / "raw", "dest": tmp_path / "out", "spacing": (5, 1, 1)}
+    assert itkit.run("itk_resample", **values).summary.counts["done"] == 1
+    touch(voxels)
+    assert itkit.run("itk_resample", **values).summary.counts["done"] == 1
+
+
+def test_a_stamp_that_is_no_text_stops_no_run(tmp_path, dense):
+    phantoms.write_dataset(tmp_path / "raw", 1, suffix=".mha")
+    for part in ("image", "label"):  # cases of one grid: the lines of all but the first define nothing
+        for n in range(1, 10):  # and more than those from which names are learned
+            shutil.copy(tmp_path / "raw" / part / "case_00.mha", tmp_path / "raw" / part / f"case_0{n}.mha")
+    values = {"source": tmp_path / "raw", "dest": tmp_path / "out", "orient": "RAS"}
+    itkit.run("itk_orient", **values)
+    index = tmp_path / "out" / "series_meta.json"
+    whole = index.read_text()
+    path = tmp_path / "out" / ".itkit" / "manifest.jsonl"
+    *lines, last = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, json.dumps({**json.loads(last), "outputs": [1, None]}), ""]))
+    index.unlink()
+    assert itkit.run("itk_orient", **values, shard="1/2").summary.counts["skipped"] == 5
+    assert json.loads(index.read_text()).keys() == json.loads(whole).keys()
 
 
 def test_the_index_is_made_from_dense_lines_without_records_and_headers(made, monkeypatch):

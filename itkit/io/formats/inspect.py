@@ -21,9 +21,10 @@ from itkit.io.formats.headers import Header, UnsupportedHeader, read_header
 from itkit.io.formats.plugged import read_plugged_header
 
 _HEADERS_KEPT = 8192
-_kept: dict[tuple[str, str, int, int, int], Header] = {}
+_Key = tuple[str, str, int, int, int, int]
+_kept: dict[_Key, Header] = {}
 SETTLED_NS = 2 * 10**9
-"""A file must be this old for size and modification time to identify it, because file systems have coarse clocks."""
+"""A file must be this old for its size and times to identify it, because file systems have coarse clocks."""
 
 
 def sitk_module() -> Any:
@@ -50,7 +51,7 @@ def read_any_header(
     try:
         if is_kept:
             status = status or os.stat(name)  # noqa: PTH116 - called for thousands of files
-            key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ino)
+            key = (name, backend, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             header = _kept.get(key)
             return _read_once(path, name, backend, key) if header is None else header
         return _read(path, backend)
@@ -64,11 +65,11 @@ def _require_volume_file(path: str | os.PathLike[str]) -> None:
         raise ReadError(f"{path}: not a volume file that ITKIT reads")
 
 
-def _read_once(path: str | os.PathLike[str], name: str, backend: str, key: tuple[str, str, int, int, int]) -> Header:
+def _read_once(path: str | os.PathLike[str], name: str, backend: str, key: _Key) -> Header:
     """Read a header once and keep it, because the plan, the case and the index all need it."""
+    is_settled = time.time_ns() - max(key[3:5]) > SETTLED_NS  # before it is read: reading may take long
     header = _read(path, backend)
-    is_settled = time.time_ns() - key[3] > SETTLED_NS
-    if is_settled and header.data_path.name == os.path.basename(name):  # noqa: PTH119 - else it depends on a second file
+    if is_settled and os.fspath(header.data_path) == name:  # else it depends on a second file
         if len(_kept) >= _HEADERS_KEPT:
             _kept.clear()
         _kept[key] = header
@@ -115,22 +116,22 @@ def require_possible_grid(grid: Geometry, name: str, advice: str) -> None:
         raise ReadError(f"{name}: origin or direction is not that of a voxel grid (sheared, zero or nan)")
 
 
-def is_plain(header: Header, name: str) -> bool:
+def is_plain(header: Header, path: str) -> bool:
     """Whether a file needs no second look: one 3-D volume, one value per voxel, all in this file, and no doubt.
 
     Parameters
     ----------
     header
         The header, as ITKIT's own parser has read it.
-    name
-        Name of the file.
+    path
+        The file, as it was named to the reader.
     """
-    return header.ndim == 3 and header.components == 1 and not header.warnings and is_in_one_file(header, name)
+    return header.ndim == 3 and header.components == 1 and not header.warnings and is_in_one_file(header, path)
 
 
-def is_in_one_file(header: Header, name: str) -> bool:
-    """Whether all of a volume lies in the file with its header, as ITKIT's own parser says; under the same names."""
-    return header.encoding in _OWN_ENCODINGS and header.data_path.name == name
+def is_in_one_file(header: Header, path: str) -> bool:
+    """Whether all of a volume lies in the file with its header, as ITKIT's own parser says."""
+    return header.encoding in _OWN_ENCODINGS and os.fspath(header.data_path) == path  # a sub-folder may have its name
 
 
 _OWN_ENCODINGS = ("raw", "gzip", "zlib", "text")
