@@ -51,7 +51,6 @@ def is_inner_name(name: str) -> bool:
     return "\0" not in name and not any(part in ("", ".", "..", STATE_FOLDER) for part in parts)
 
 
-@lru_cache(1 << 12)
 def split_extension(name: str) -> tuple[str, str] | None:
     """Split a file name into case and volume extension; ``None`` if the file is not a volume or is hidden.
 
@@ -62,6 +61,14 @@ def split_extension(name: str) -> tuple[str, str] | None:
     >>> split_extension("case.1.nii.gz"), split_extension("scan.NRRD"), split_extension("notes.txt")
     (('case.1', '.nii.gz'), ('scan', '.NRRD'), None)
     """
+    end = ".nii.gz" if name.endswith(".nii.gz") else name[name.rfind(".") :]
+    if end in VOLUME_EXTENSIONS and end != name and name[0] != ".":  # most names of large folders
+        return name[: -len(end)], end
+    return _split(name)
+
+
+@lru_cache(1 << 12)
+def _split(name: str) -> tuple[str, str] | None:
     lower = name.lower()
     end: str | None = lower[lower.rfind(".") :] if "." in lower else None
     if end not in _OF_ONE_PART:

@@ -44,7 +44,7 @@ class PlainLine(NamedTuple):
 
 
 class PlainLines:
-    """The dense lines of cases of which one volume is one file, all beside files of the case's name."""
+    """The dense lines of cases whose volumes are single files with names that follow from the case's id."""
 
     def __init__(self, records: Records) -> None:
         self._records = records

@@ -56,7 +56,6 @@ class Glance:
         assert jobs.targets is not None
         self._reads, self._before, self._key, self._others = jobs.reads, before, key, others
         self._lines = PlainLines(before)
-        self._targets = jobs.targets
         self._at = str(place(dest))
         self._folders = {name: relative_folder(target.folder, dest) for name, target in jobs.targets.items()}
         self._expected = [

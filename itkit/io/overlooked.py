@@ -15,6 +15,7 @@ from itkit.io.walk import is_folder, walk
 
 _MOST_LOOKED_AT = 100_000
 _DETACHED = (".mhd", ".nhdr")
+_IN_ONE_FILE = tuple({*VOLUME_EXTENSIONS} - {*_DETACHED})
 _MARKS = re.compile(r"(?i)(?:[_.-](?:0000|seg|segmentation|label|labels|mask|gt|msk|lbl|annotation|image|img|ct|mr))+$")
 _LABEL_MARKS = re.compile(r"(?i)[_.-](?:seg|segmentation|label|labels|mask|gt|msk|lbl|annotation)$")
 LABEL_FOLDERS = ("label", "labels", "masks", "mask", "seg", "segs", "segmentations", "annotations", "labelstr")
@@ -36,14 +37,12 @@ def not_read(folder: Path, read: Collection[Path] = (), *, recursive: bool = Fal
     """
     found: dict[tuple[str, ...], list[str]] = {}
     with_headers: set[str] = set()
-    for prefix, name in walk(folder, recursive=recursive):
-        if name.lower().endswith(VOLUME_EXTENSIONS):
-            if name.lower().endswith(_DETACHED):
-                with_headers.add(prefix)
-            continue
+    for prefix, name in walk(folder, recursive=recursive, passing=_IN_ONE_FILE):
         group = image_like(name)
         if group and (not read or folder / (prefix + name) not in read):
             found.setdefault(group, []).append(prefix + name)
+        elif name.lower().endswith(_DETACHED):
+            with_headers.add(prefix)
     notes = []
     for group, (what, help_) in IMAGE_LIKE.items():
         names = sorted(

@@ -12,11 +12,14 @@ UNLISTED = "*.mha"
 """Name of the volumes in a folder that can't be listed; no such file can be opened."""
 
 
-def walk(folder: Path, *, recursive: bool, but: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+def walk(
+    folder: Path, *, recursive: bool, but: Collection[str] = (), passing: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
     """Yield (relative folder with a trailing slash, file name); follow links to folders, but not loops.
 
-    Folders of the first level with the names ``but`` are left out. A sub-folder that can't be listed yields `UNLISTED`,
-    so that reading it fails by name while the others are read.
+    Folders of the first level with the names ``but`` are left out, and so are files whose names end as one of
+    ``passing``, in any letter case. A sub-folder that can't be listed yields `UNLISTED`, so that reading it fails by
+    name while the others are read.
 
     Raises
     ------
@@ -40,11 +43,14 @@ def walk(folder: Path, *, recursive: bool, but: Collection[str] = ()) -> Iterato
                     break
                 if entry.name.startswith("."):
                     continue
+                is_passed = bool(passing) and entry.name.lower().endswith(passing)
+                if is_passed and not recursive:
+                    continue  # folders are left out anyway
                 if is_folder(entry):
                     real = os.path.realpath(entry.path)
                     if recursive and real not in above and (prefix or entry.name not in but):
                         pending.append((f"{prefix}{entry.name}/", Path(entry.path), above | {real}))
-                else:
+                elif not is_passed:
                     yield prefix, entry.name
 
 
