@@ -15,8 +15,6 @@ Compression = Literal["none", "fast", "small"]
 VOLUME_EXTENSIONS = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".nhdr")
 """Extensions of the volume files that ITKIT reads and writes, in any letter case."""
 
-_OF_ONE_PART = frozenset(extension for extension in VOLUME_EXTENSIONS if extension.count(".") == 1)
-
 SLIDE_EXTENSIONS = (
     ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide", ".czi", ".dcm",
 )  # fmt: skip
@@ -70,10 +68,7 @@ def split_extension(name: str) -> tuple[str, str] | None:
 @lru_cache(1 << 12)
 def _split(name: str) -> tuple[str, str] | None:
     lower = name.lower()
-    end: str | None = lower[lower.rfind(".") :] if "." in lower else None
-    if end not in _OF_ONE_PART:
-        end = next((one for one in VOLUME_EXTENSIONS if lower.endswith(one)), None) or _plugged_extension(lower)
-    extension = end
+    extension = next((one for one in VOLUME_EXTENSIONS if lower.endswith(one)), None) or _plugged_extension(lower)
     if extension is None or len(name) <= len(extension) or name.startswith("."):
         return None
     return name[: -len(extension)], name[-len(extension) :]

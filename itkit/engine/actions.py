@@ -53,7 +53,7 @@ class Hands:
     confirm
         Function that asks the user before anything is deleted; without it nothing is deleted.
     lines_of
-        Function that returns the index entries of a folder's volumes that are known without reading them.
+        Function that returns who knows index lines of a folder's volumes without reading them.
     seen
         What the run has seen of the headers of a folder's volumes.
     """

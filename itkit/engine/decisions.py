@@ -33,8 +33,6 @@ _ACTIONS: tuple[Literal["run", "skipped", "left"], ...] = ("run", "skipped", "le
 _CODES: tuple[Literal["run", "skipped", "left"], ...] = (*_ACTIONS, "skipped", "run")
 _PLAIN, _BARE = len(_ACTIONS), len(_ACTIONS) + 1
 """Codes of a case that is skipped, and of one that is run, of which there is nothing more to say."""
-
-
 Plain = Literal["run", "skipped"]
 """What to do with a case of which there is nothing more to say; who reads it notes what it is made from."""
 
@@ -149,7 +147,7 @@ def decide(
             raise LayoutError(
                 f"--existing error: {manifest.dest} holds the results of {counted(before, 'case')} already"
             )
-    look = _Look(str(place(manifest.dest)), manifest.dest, options.fingerprint)
+    look = _Look(manifest, options.fingerprint)
     others = OtherRuns(manifest, operation, waits=not options.dry_run)
 
     def decided(job: Job, inputs: Mapping[str, Any]) -> Decision:
@@ -169,7 +167,7 @@ def decide(
     if options.fingerprint == "content":
         yield from (decided(job, inputs) for job, inputs in look.fingerprints(plan.jobs))
         return
-    glance = glance_at(plan.jobs, before, key, manifest.dest, options, look.others)
+    glance = glance_at(plan.jobs, before, key, manifest.at, options, look.prints, look.others)
     for number, case in enumerate(case_ids(plan.jobs)):
         action = None if glance is None else glance.action(case)
         if action is None:
@@ -202,9 +200,9 @@ class OtherRuns:
 class _Look:
     """Looks at the files of jobs: each at most once, without a path object for it."""
 
-    def __init__(self, place_of_dest: str, dest: Path, how: Fingerprint) -> None:
-        self._at, self._how = place_of_dest, how
-        self.prints = Prints(dest, how)
+    def __init__(self, manifest: Manifest, how: Fingerprint) -> None:
+        self._at, self._how = manifest.at, how
+        self.prints = Prints(manifest.dest, how)
         self.outputs = Outputs()
         self.others = lru_cache(maxsize=None)(_others)
 

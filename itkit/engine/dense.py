@@ -159,14 +159,25 @@ def stamp_text(stamp: Mapping[str, int]) -> str:
     >>> stamp_text({"bytes": 16, "mtime_ns": 256, "ctime_ns": 255, "inode": 3})
     '10.100.-1.3'
     """
-    size, mtime, ctime, inode = (stamp[name] for name in STAMP)
-    return f"{size:x}.{mtime:x}.{ctime - mtime:x}.{inode:x}"
+    return _text(*(stamp[name] for name in STAMP))
 
 
 def status_text(status: os.stat_result) -> str:
     """Return the text of the stamp that a file's status says."""
-    mtime = status.st_mtime_ns
-    return f"{status.st_size:x}.{mtime:x}.{status.st_ctime_ns - mtime:x}.{status.st_ino:x}"
+    return _text(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _text(size: int, mtime: int, ctime: int, inode: int) -> str:
+    return f"{_beginning(size, mtime)}{ctime - mtime:x}.{inode:x}"
+
+
+def _beginning(size: int, mtime: int) -> str:
+    return f"{size:x}.{mtime:x}."
+
+
+def is_of(text: str, stamp: Mapping[str, int]) -> bool:
+    """Whether a stamp's text tells of a file with a size and a modification time, wherever it lies on the disk."""
+    return text.startswith(_beginning(stamp["bytes"], stamp["mtime_ns"]))
 
 
 def stamp_of(text: str) -> dict[str, int]:

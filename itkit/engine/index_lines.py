@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from itkit.core.operation import Record
+from itkit.engine.dense import is_of
 from itkit.engine.places import relative_path
 from itkit.engine.records import Records
 from itkit.engine.shape import PlainLines, Shape
@@ -15,8 +16,6 @@ from itkit.io.meta import grid_text, line_with_grid
 
 _LEARNED = 8
 """Records whose outputs show how the names of volumes follow from those of the cases."""
-
-
 _FEW = 8
 """Outputs of a case up to which its manifest line is looked at anew for each."""
 
@@ -87,9 +86,8 @@ class LinesOfRuns:
         line = None if self._plain is None or case in self._open else self._plain.get(case)
         if line is None or len(line.outputs) > _FEW:
             return None
-        begin = f"{stamp['bytes']:x}.{stamp['mtime_ns']:x}."
         for number, (output, text) in enumerate(zip(line.shape.outputs, line.outputs, strict=True)):
-            if f"{output['in']}{case}{output['ends']}" == relative and text.startswith(begin):
+            if f"{output['in']}{case}{output['ends']}" == relative and is_of(text, stamp):
                 grid = self._grid(line.shape, number)
                 return None if grid is None else line_with_grid(relative, grid, stamp)
         return None

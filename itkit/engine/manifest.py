@@ -28,6 +28,7 @@ from itkit.core.operation import FAILED, Record
 from itkit.engine.dense import MOST_FORMS, full, is_defining, is_dense
 from itkit.engine.lines import BROKEN, forms_of, line_of, number_of, record_of, value_of, with_places
 from itkit.engine.packing import SharedForms, pack
+from itkit.engine.places import place
 from itkit.engine.records import Records, is_loose, opened
 from itkit.io.json_files import json_line
 from itkit.io.locks import is_in_place, wait_for_shared
@@ -50,6 +51,11 @@ class Manifest:
         """The file to which this run appends."""
         name = "manifest.jsonl" if self.shard is None else f"manifest-{self.shard.replace('/', 'of')}.jsonl"
         return self.dest / STATE_FOLDER / name
+
+    @cached_property
+    def at(self) -> str:
+        """The place of the destination (`itkit.engine.places`), as text."""
+        return str(place(self.dest))
 
     def latest_done(self, operation: str) -> Records:
         """Return the newest finished record of each case of one operation; torn and foreign lines are ignored.

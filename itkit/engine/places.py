@@ -17,13 +17,8 @@ def place(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps "..", Path.resolve follows links
 
 
-def place_of(folder: Path, name: str) -> str:
-    """Return the place of a file by its folder and its path in it, as text."""
-    return placed(name, os.fspath(folder))
-
-
 def placed(path: str, dest: str) -> str:
-    """Return the place of a file by its path in a manifest; ``dest`` is the destination's path."""
+    """Return the place of a file by its path in a folder, such as that in a manifest by the destination's path."""
     folder, _, name = path.rpartition("/")
     if name in ("", ".", "..") or os.sep != "/":
         return os.path.abspath(os.path.join(dest, path))  # noqa: PTH100, PTH118 - as in `place`
@@ -33,6 +28,11 @@ def placed(path: str, dest: str) -> str:
 @lru_cache(4096)
 def _folder_at(dest: str, folder: str) -> str:
     return os.path.abspath(os.path.join(dest, folder)).rstrip(os.sep) + os.sep  # noqa: PTH100, PTH118 - likewise
+
+
+def places_of(targets: Mapping[str, Target]) -> list[tuple[str, Target]]:
+    """Return the place of each target's folder, with a slash at its end, and the target."""
+    return [(f"{place(one.folder)}".rstrip(os.sep) + os.sep, one) for one in targets.values()]
 
 
 class Outputs:
@@ -45,8 +45,7 @@ class Outputs:
     def of(self, job: Job) -> list[str]:
         """Return the places that are known before the case runs."""
         if job.targets is not self._targets:
-            self._targets = job.targets
-            self._folders = [(f"{place(one.folder)}".rstrip("/") + "/", one) for one in job.targets.values()]
+            self._targets, self._folders = job.targets, places_of(job.targets)
         ids = (job.case_id,) if job.output_ids is None else job.output_ids
         if os.sep != "/":
             return [str(place(path)) for path in job.outputs()]

@@ -30,13 +30,12 @@ class Prints:
 
     def __init__(self, dest: Path, how: Fingerprint) -> None:
         self._dest, self._how = dest, how
-        self._targets: Mapping[str, Target] | None = None
-        self._folders: dict[str, str] = {}
+        self._last: tuple[Mapping[str, Target] | None, dict[str, str]] = None, {}  # one value: threads share it
 
     def of(self, job: Job, record: Record | None = None) -> dict[str, Any]:
         """Return the fingerprint of a job; its manifest record may spare reading a header."""
         known = {} if record is None else record.inputs
-        files = {name: self._input(file.path, known.get(name)) for name, file in job.inputs.items()}
+        files = {name: _input(file.path, self._how, known.get(name)) for name, file in job.inputs.items()}
         found = self.with_folders(files, job.targets)
         if job.stamp:
             found["stamp"] = job.stamp
@@ -46,30 +45,33 @@ class Prints:
 
     def with_folders(self, files: Mapping[str, Any], targets: Mapping[str, Target]) -> dict[str, Any]:
         """Return the fingerprint of a job that depends on files alone, from those of the files."""
-        if targets is not self._targets:
-            folders = {name: relative_folder(target.folder, self._dest) for name, target in targets.items()}
-            self._targets, self._folders = targets, folders
-        return {**files, "targets": self._folders}
+        return {**files, "targets": self.folders(targets)}
 
-    def _input(self, path: Path, known: Any) -> dict[str, Any]:
-        try:
-            if self._how == "stat" and isinstance(known, dict) and known.get("file") == path.name:
-                parts = known.get("parts")
-                if isinstance(parts, list) and len(parts) == 1 and parts[0] == file_print(path):
-                    return known  # nor can its header name another data file
-            return {"file": path.name, "parts": [file_print(part, self._how) for part in volume_files(path)]}
-        except _UNREADABLE:
-            return {"file": path.name}
+    def folders(self, targets: Mapping[str, Target]) -> dict[str, str]:
+        """Return the folder of each target, relative to the destination."""
+        last = self._last
+        if targets is not last[0]:
+            folders = {name: relative_folder(target.folder, self._dest) for name, target in targets.items()}
+            last = self._last = targets, folders
+        return last[1]
 
 
 def print_before_reading(path: Path) -> dict[str, Any]:
     """Return the fingerprint of a volume that is read next, as `Prints` makes it; its header is kept for that."""
+    return _input(path, "stat", is_read_next=True)
+
+
+def _input(path: Path, how: Fingerprint, known: Any = None, *, is_read_next: bool = False) -> dict[str, Any]:
+    """Return the fingerprint of an input; ``known`` is the one in the manifest."""
+    found = {"file": path.name}
     try:
-        first = file_print(path)
-        parts = [first] if _lies_alone(path) else [file_print(part) for part in volume_files(path)]
+        first = file_print(path, how)  # before its header is read
+        if known == {**found, "parts": [first]}:  # nor can its header name another data file
+            return known  # type: ignore[no-any-return]  # it equals one
+        others = () if is_read_next and _lies_alone(path) else volume_files(path)[1:]
+        return {**found, "parts": [first, *(file_print(part, how) for part in others)]}
     except _UNREADABLE:
-        return {"file": path.name}
-    return {"file": path.name, "parts": parts}
+        return found
 
 
 def _lies_alone(path: Path) -> bool:

@@ -23,7 +23,6 @@ _HEAD = re.compile(
 )
 """The beginning of the lines that we write, for names without escaped letters."""
 _FILE_BITS, _PLACE_BITS = 24, 64
-_RUN_SHIFT = _FILE_BITS + _PLACE_BITS + 1
 _MOST_OPEN = 256
 
 
@@ -91,6 +90,12 @@ class Records(Mapping[str, Record]):
     def _scan(self, *, is_careful: bool) -> None:
         """Note where the lines are that count; careful: every line is read whole."""
         places: dict[str, int] = {}
+
+        def note(head: tuple[str, bool] | None, number: int, index: int, place: int) -> None:
+            if head is not None:
+                spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | head[1]
+                places[head[0]] = max(spot, places.get(head[0], 0))
+
         wanted = self._operation.encode(errors="surrogateescape")
         for index, path in enumerate(self._files.paths):
             number = loose = 0
@@ -100,24 +105,15 @@ class Records(Mapping[str, Record]):
                 match = _HEAD.match(line)
                 loose += len(line) if is_loose(line) else 0
                 try:
-                    head = self._head(line, None if is_careful else match, wanted, index)
+                    note(self._head(line, None if is_careful else match, wanted, index), number, index, place)
                 except _LacksFormError:
                     early.append((number, place, line))
-                    continue
-                if head is not None:
-                    spot = ((number << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | head[1]
-                    if spot > places.get(head[0], 0):
-                        places[head[0]] = spot
             lacking = 0
             for then, place, line in early:  # somebody has moved lines: what this one shares is said below it
                 try:
-                    head = self._parsed_head(line, index)
+                    note(self._parsed_head(line, index), then, index, place)
                 except _LacksFormError:
                     lacking += 1
-                    continue
-                if head is not None:
-                    spot = ((then << _FILE_BITS | index) << _PLACE_BITS | place) << 1 | head[1]
-                    places[head[0]] = max(spot, places.get(head[0], 0))
             self.highest = max(self.highest, number)
             self.lacking[path] = lacking
             self.loose[path], self.forms[path] = loose, len(self._forms[index].by_number)

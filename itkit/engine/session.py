@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -170,17 +169,15 @@ class Session:
 
 def _has_tiny_files(decision: Decision) -> bool:
     """Whether the files of a case are tiny together; their sizes are known from its fingerprint, if it has one."""
-    total = 0
-    if not decision.inputs:
-        with contextlib.suppress(OSError, ValueError):  # the case will fail with this error
-            return sum(os.stat(file.path).st_size for file in decision.job.inputs.values()) <= SMALL_FILES_BYTES  # noqa: PTH116
+    inputs = decision.job.inputs
+    try:
+        if decision.inputs:
+            sizes: list[int] = [part["bytes"] for name in inputs for part in decision.inputs[name]["parts"]]
+        else:
+            sizes = [os.stat(file.path).st_size for file in inputs.values()]  # noqa: PTH116 - called for thousands of files
+    except (OSError, ValueError, KeyError):  # a file can't be read: the case will fail with this error
         return False
-    for name in decision.job.inputs:
-        parts = decision.inputs.get(name, {}).get("parts")
-        if not parts:
-            return False
-        total += sum(part["bytes"] for part in parts)
-    return total <= SMALL_FILES_BYTES
+    return sum(sizes) <= SMALL_FILES_BYTES
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, oth
     decision, result = case.decision, case.result
     dest, how = stage.manifest.dest, session.options.fingerprint
     stale = _stale_files(decision, dest, how)
-    at = str(place(dest))
+    at = stage.manifest.at
     record = replace(
         record, outputs=tuple({"path": relative_place(file.final, at), **file.entry} for file in result.files)
     )
@@ -145,7 +145,7 @@ def _commit(session: Session, case: EndedCase, record: Record, stage: Stage, oth
         if foreign:
             message = f"{record.case_id}: {foreign[0].name} exists and was not written by this command; left alone"
             return replace(record, status="left", message=message, outputs=())
-    new = {file.final for file in result.files}
+    new = {file.final for file in result.files} if stale else set()
     moves = [Move(file.staged, file.final) for file in result.files]
     late = [path for path in stale if str(path) not in new]
     return Commit(record, moves, late, is_flushed=result.is_flushed, folder=case.task.stage)

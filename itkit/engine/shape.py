@@ -36,7 +36,6 @@ class Shape:
 class PlainLine(NamedTuple):
     """A dense line, and its shape; of each file it has the text that `itkit.engine.dense.stamp_text` makes."""
 
-    case: str
     key: str
     inputs: Sequence[str]
     outputs: Sequence[str]
@@ -67,7 +66,7 @@ class PlainLines:
                 return None
         except BROKEN:
             return None
-        return PlainLine(case, key, inputs, outputs, shape)
+        return PlainLine(key, inputs, outputs, shape)
 
     def _shape(self, line: Mapping[str, Any], forms: Forms) -> Shape | None:
         number = line["form"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from itkit.core.files import split_extension
 from itkit.core.operation import Job, Jobs, Record
 from itkit.engine.dense import status_text
 from itkit.engine.options import RunOptions
-from itkit.engine.places import place, placed, relative_folder
+from itkit.engine.places import placed, places_of
+from itkit.engine.prints import Prints
 from itkit.engine.records import Records
 from itkit.engine.shape import PlainLines, Shape
 
@@ -41,8 +41,10 @@ class Glance:
         The newest finished record of each case.
     key
         Digest of the parameters.
-    dest
-        The destination.
+    at
+        The destination's place.
+    prints
+        Tells where the targets lie.
     others
         Finds files that take part in no run, but have the id of a case.
     prints_later
@@ -50,17 +52,15 @@ class Glance:
     """
 
     def __init__(
-        self, jobs: Jobs, before: Records, key: str, dest: Path, others: Others, *, prints_later: bool
+        self, jobs: Jobs, before: Records, key: str, at: str, prints: Prints, others: Others, *, prints_later: bool
     ) -> None:
         assert jobs.reads is not None
         assert jobs.targets is not None
         self._reads, self._before, self._key, self._others = jobs.reads, before, key, others
         self._lines = PlainLines(before)
-        self._at = str(place(dest))
-        self._folders = {name: relative_folder(target.folder, dest) for name, target in jobs.targets.items()}
-        self._expected = [
-            (_Output(f"{place(target.folder)}{os.sep}", target.suffix), target) for target in jobs.targets.values()
-        ]
+        self._at = at
+        self._folders = prints.folders(jobs.targets)
+        self._expected = places_of(jobs.targets)
         self._made: dict[Shape, Sequence[_Output] | None] = {}
         self._prints_later = prints_later
 
@@ -75,7 +75,7 @@ class Glance:
         return not any(os.path.lexists(path) or self._has_namesake(path) for path in self._paths(case))
 
     def _paths(self, case: str) -> list[str]:
-        return [output.before + target.name(case) for output, target in self._expected]
+        return [folder + target.name(case) for folder, target in self._expected]
 
     def _has_namesake(self, path: str) -> bool:
         folder, _, name = path.rpartition(os.sep)
@@ -108,17 +108,24 @@ class Glance:
         """Return the places of what a case has made; ``None`` unless they are those that it would have now."""
         if shape not in self._made:
             found = [_Output(placed(f"{item['in']}_", self._at)[:-1], item["ends"]) for item in shape.outputs]
-            is_same = shape.folders == self._folders and {*found} == {output for output, _ in self._expected}
+            expected = {_Output(folder, target.suffix) for folder, target in self._expected}
+            is_same = shape.folders == self._folders and {*found} == expected
             self._made[shape] = found if is_same and os.sep == "/" else None
         return self._made[shape]
 
 
 def glance_at(
-    jobs: Sequence[Job], before: Mapping[str, Record], key: str, dest: Path, options: RunOptions, others: Others
+    jobs: Sequence[Job],
+    before: Mapping[str, Record],
+    key: str,
+    at: str,
+    options: RunOptions,
+    prints: Prints,
+    others: Others,
 ) -> Glance | None:
     """Return who can tell of most cases at a glance; ``None`` where none is plain."""
     if options.fingerprint != "stat" or options.existing == "redo":
         return None
     if not (isinstance(jobs, Jobs) and isinstance(before, Records) and jobs.reads is not None and jobs.targets):
         return None
-    return Glance(jobs, before, key, dest, others, prints_later=not options.uses_dask)
+    return Glance(jobs, before, key, at, prints, others, prints_later=not options.uses_dask)

@@ -20,7 +20,7 @@ from itkit.core.volume import Case, Kind, Volume, VolumesOnDemand
 from itkit.engine.fingerprint import digest_of
 from itkit.engine.lanes import Lanes
 from itkit.engine.needs import SMALL_BYTES, SMALL_TASK_BYTES, Needs
-from itkit.engine.places import place_of
+from itkit.engine.places import placed
 from itkit.engine.prints import print_before_reading
 from itkit.io.disk import os_reason, sync_files, writing
 from itkit.io.formats.inspect import read_any_header, require_components, require_single_volume
@@ -274,7 +274,7 @@ def _made(stage: Path, number: int) -> str:
 
 def _staged(task: Task, name: str, case_id: str, path: str | Path, entry: Mapping[str, Any]) -> StagedFile:
     staged, target = os.fspath(path), task.job.targets[name]
-    folder, _, _ = place_of(target.folder, target.name(case_id)).rpartition(os.sep)
+    folder, _, _ = placed(target.name(case_id), os.fspath(target.folder)).rpartition(os.sep)
     final = f"{folder}{os.sep}{os.path.basename(staged)}"  # noqa: PTH119 - a volume may have several files
     digest = {"sha256": digest_of(staged)} if task.fingerprint == "content" else {}
     return StagedFile(staged, final, {**entry, **file_stamp(staged), **digest})
